@@ -1,0 +1,178 @@
+//! Image providers: from a prompt to the bytes of one picture.
+//!
+//! Owns the trait, the errors and the list of providers; each provider is one file below and knows its
+//! service's wire format alone. What happens to the bytes afterwards (checking, marking, resizing,
+//! storing) is the generators' business, what happens after an error is the worker's.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::failure::{ErrorClass, Failure};
+use crate::work_package::{ImageType, Prompt};
+
+/// What a package asks of a provider. `None` = the provider's own default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageSpec {
+    /// What the picture is for; decides default sizes.
+    pub image_type: ImageType,
+    /// Model id as the provider writes it.
+    pub model: Option<String>,
+    /// `WIDTHxHEIGHT` in pixels, an aspect ratio such as `16:9`, or a word such as `auto`.
+    pub size: Option<String>,
+    /// A word such as `low`.
+    pub quality: Option<String>,
+    /// For providers that have seeds.
+    pub seed: Option<i64>,
+}
+
+/// An [`ImageSpec`] that a provider has accepted, with its defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedSpec {
+    /// Model id as it goes on the wire.
+    pub model: String,
+    /// Size as it goes on the wire.
+    pub size: Option<String>,
+    /// Quality as it goes on the wire.
+    pub quality: Option<String>,
+    /// Seed, where given and known to the provider.
+    pub seed: Option<i64>,
+}
+
+/// A request that a provider refuses before anything is spent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unsupported {
+    /// `InvalidRequest`, `ModelGone`, or `Auth` where the provider is not configured. Never retried.
+    pub class: ErrorClass,
+    /// One sentence for the person: what was found and what would be right.
+    pub message: String,
+}
+
+impl From<Unsupported> for Failure {
+    fn from(unsupported: Unsupported) -> Self {
+        Failure::new(unsupported.class, unsupported.message)
+    }
+}
+
+/// How the pixels came to be; becomes the picture's IPTC digital source type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigitalSource {
+    /// Drawn by a model trained on pictures (`trainedAlgorithmicMedia`).
+    TrainedModel,
+    /// Drawn by plain code (`algorithmicMedia`).
+    Algorithm,
+}
+
+/// One picture as a provider delivered it: nothing in it has been checked yet.
+#[derive(Clone)]
+pub struct DrawnImage {
+    /// The bytes, as they came.
+    pub bytes: Bytes,
+    /// How the pixels came to be.
+    pub source: DigitalSource,
+    /// The provider's own id of the call, for its support.
+    pub request_id: Option<String>,
+    /// Token counts or the like, as the provider reported them.
+    pub usage: Option<Value>,
+    /// US dollars, computed from `usage` and the price list; `None` where the provider reports nothing.
+    pub cost_usd: Option<f64>,
+}
+
+/// Why a provider delivered no picture.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{provider}: {details}")]
+pub struct ProviderError {
+    /// Name of the provider, as packages write it.
+    pub provider: &'static str,
+    /// Judged by network state, then status and code, then structured fields, and phrases last.
+    pub class: ErrorClass,
+    /// For the operator: method, path, status, code and the redacted, shortened answer.
+    pub details: String,
+    /// The provider's own id of the call, for its support.
+    pub request_id: Option<String>,
+    /// The wait that the provider asked for.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<ProviderError> for Failure {
+    /// Says to the person what happened, who did it and what to do, and keeps the rest for the operator.
+    fn from(error: ProviderError) -> Self {
+        let who = error.provider;
+        let request = error
+            .request_id
+            .as_ref()
+            .map(|id| format!(" (request {id})"))
+            .unwrap_or_default();
+        let message = match error.class {
+            ErrorClass::Moderation => format!(
+                "{who} refused this prompt under its content policy{request}. Change the prompt and start the job again."
+            ),
+            ErrorClass::Auth => format!(
+                "{who} did not accept this service's credentials{request}. Tell an operator; the prompt is not the cause."
+            ),
+            ErrorClass::Quota => format!(
+                "This service's account at {who} has no credit left or has reached its spending limit{request}. An operator has to change that first."
+            ),
+            ErrorClass::ModelGone => format!(
+                "{who} no longer offers the model that was asked for{request}. Choose another model and start the job again."
+            ),
+            ErrorClass::InvalidRequest => format!(
+                "{who} does not accept this request{request}. Change the model, size, quality or prompt and start the job again."
+            ),
+            ErrorClass::RateLimited => format!(
+                "{who} receives more requests than it allows{request}. Start the job again in some minutes."
+            ),
+            ErrorClass::Overloaded | ErrorClass::Network => format!(
+                "{who} could not be reached or is overloaded{request}. Start the job again in some minutes."
+            ),
+            ErrorClass::Ambiguous | ErrorClass::TimedOut => format!(
+                "{who} was asked for the picture and did not answer in time{request}. Start the job again in some minutes."
+            ),
+            _ => format!(
+                "{who} answered without a usable picture{request}. Start the job again in some minutes."
+            ),
+        };
+        Failure::new(error.class, message)
+            .with_details(error.to_string())
+            .with_retry_after(error.retry_after)
+    }
+}
+
+/// One image service, reached at a base URL that tests can replace.
+#[async_trait]
+pub trait ImageProvider: Send + Sync {
+    /// The name that packages write in `imageProvider`.
+    fn name(&self) -> &'static str;
+
+    /// Says, at no cost and without I/O, whether the service offers this, and fills in its defaults.
+    ///
+    /// # Errors
+    /// [`Unsupported`], never retried: the sentence says what was found and what would be right.
+    fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported>;
+
+    /// Asks for one image and waits for its bytes, at most until `deadline`.
+    ///
+    /// # Errors
+    /// [`ProviderError`] with the class that decides about another attempt.
+    async fn draw(
+        &self,
+        prompt: &Prompt,
+        spec: &CheckedSpec,
+        deadline: Instant,
+    ) -> Result<DrawnImage, ProviderError>;
+}
+
+impl fmt::Debug for DrawnImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrawnImage")
+            .field("bytes", &self.bytes.len())
+            .field("source", &self.source)
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
+}
