@@ -1,6 +1,96 @@
 //! The JSON that producers push, parsed and validated before anything is spent. No I/O.
+//!
+//! Owns the fields, their limits and every reason to refuse a package. Whether a provider offers what is
+//! asked for is the provider's own question, asked later and also for free.
+
+mod fields;
+mod profile;
+mod schema;
 
 use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use fields::Fields;
+pub use schema::json_schema;
+
+/// Longest prompt, in characters (not bytes).
+pub const MAX_PROMPT_CHARS: usize = 32_000;
+
+/// What a package may be at the most; made by `config`.
+#[derive(Clone, Debug)]
+pub struct PackageLimits {
+    /// Largest package, in bytes (`MAX_PACKAGE_BYTES`).
+    pub max_bytes: usize,
+    /// What `replyTo` has to start with (`QUEUE_REPLY_PREFIX`).
+    pub reply_prefix: String,
+}
+
+/// One valid work package.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkPackage {
+    /// Row of `ac_background_jobs`.
+    pub job_id: i32,
+    /// What is to be done.
+    pub work: Work,
+    /// Not to be started before this time.
+    pub not_before: Option<DateTime<Utc>>,
+    /// Not to be started after this time.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Redis list that gets the final event.
+    pub reply_to: Option<String>,
+    /// W3C trace context of the producer, where it sent a valid one.
+    pub traceparent: Option<String>,
+}
+
+/// The work of a package, by its `type`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// `collection-image`: a picture for a group, community, domain or the like.
+    CollectionImage(ImageWork),
+    /// A type that this version does not know. A value, not a parse error, so that the router alone decides.
+    Unknown(String),
+}
+
+impl Work {
+    /// The type as producers write it.
+    #[must_use]
+    pub fn type_name(&self) -> &str {
+        match self {
+            Self::CollectionImage(_) => COLLECTION_IMAGE,
+            Self::Unknown(name) => name,
+        }
+    }
+}
+
+/// `type` of the packages that ask for a picture.
+pub const COLLECTION_IMAGE: &str = "collection-image";
+
+/// What a person asked to have drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageWork {
+    /// What to draw.
+    pub prompt: Prompt,
+    /// What it is for.
+    pub image_type: ImageType,
+    /// Owner of the image row.
+    pub user_id: Option<i32>,
+    /// `group`, `community`, `domain`, …; part of the object key.
+    pub collection_type: String,
+    /// Part of the object key.
+    pub collection_id: String,
+    /// Which provider is to draw; `None` = `IMAGE_PROVIDER`.
+    pub provider: Option<String>,
+    /// The provider's model; `None` = its default.
+    pub model: Option<String>,
+    /// The provider's size; `None` = its default.
+    pub size: Option<String>,
+    /// The provider's quality; `None` = its default.
+    pub quality: Option<String>,
+    /// For providers that have seeds.
+    pub seed: Option<i64>,
+}
 
 /// What a picture is for. Decides the generator and the default size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,3 +125,97 @@ impl fmt::Debug for Prompt {
         write!(f, "Prompt({} characters)", self.0.chars().count())
     }
 }
+
+/// Why a package is refused: never retried, never lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Rejection {
+    /// The job to tell, where the package let one be read.
+    pub job_id: Option<i32>,
+    /// Names the field, what was found and what is accepted.
+    pub message: String,
+}
+
+impl WorkPackage {
+    /// Reads one package as it was pushed.
+    ///
+    /// # Errors
+    /// [`Rejection`] for the first fault: size, encoding, JSON, then the fields in their documented order.
+    pub fn parse(raw: &[u8], limits: &PackageLimits) -> Result<Self, Rejection> {
+        if raw.len() > limits.max_bytes {
+            // Reading the id of an oversized package would mean parsing it, which the limit is there to prevent.
+            return Err(Rejection {
+                job_id: None,
+                message: format!(
+                    "The package has {} bytes; at most {} are accepted (MAX_PACKAGE_BYTES)",
+                    raw.len(),
+                    limits.max_bytes
+                ),
+            });
+        }
+        let object = parse_object(raw).map_err(|message| Rejection { job_id: None, message })?;
+        let mut fields = Fields::new(&object);
+        Self::from_fields(&mut fields, limits)
+            .map_err(|message| Rejection { job_id: fields::job_id_of(&object), message })
+    }
+
+    fn from_fields(fields: &mut Fields<'_>, limits: &PackageLimits) -> Result<Self, String> {
+        let type_name = fields.required_text("type", "a text such as \"collection-image\"")?;
+        let job_id = fields.required_row_id("jobId")?;
+        let work = match type_name.as_str() {
+            COLLECTION_IMAGE => Work::CollectionImage(ImageWork::from_fields(fields)?),
+            _ => Work::Unknown(type_name),
+        };
+        // Deliveries to a callbackUrl are off unless an operator allows its host; a wrong URL is refused all the same.
+        fields.https_url("callbackUrl")?;
+        Ok(Self {
+            job_id,
+            work,
+            not_before: fields.time("notBefore")?,
+            deadline: fields.time("deadline")?,
+            reply_to: fields.text_starting_with("replyTo", &limits.reply_prefix)?,
+            traceparent: fields.traceparent(),
+        })
+    }
+}
+
+impl ImageWork {
+    fn from_fields(fields: &mut Fields<'_>) -> Result<Self, String> {
+        let prompt = fields.prompt()?;
+        let image_type_name = fields.text("imageType")?;
+        let mut work = Self {
+            prompt,
+            image_type: match image_type_name.as_deref() {
+                Some("icon") => ImageType::Icon,
+                _ => ImageType::Collection,
+            },
+            user_id: fields.row_id("userId")?,
+            collection_type: fields.required_key_part("collectionType")?,
+            collection_id: fields.required_key_part_or_number("collectionId")?,
+            provider: fields.text("imageProvider")?,
+            model: fields.text("imageModel")?,
+            size: fields.text("imageSize")?,
+            quality: fields.text("imageQuality")?,
+            seed: fields.integer("seed")?,
+        };
+        let context = fields.text("generationContext")?;
+        if let Some(name) = fields.text("imageGenerationProfile")? {
+            profile::apply(&name, context.as_deref(), image_type_name.as_deref(), &mut work)?;
+        }
+        Ok(work)
+    }
+}
+
+fn parse_object(raw: &[u8]) -> Result<Map<String, Value>, String> {
+    let text = std::str::from_utf8(raw)
+        .map_err(|e| format!("The package is not UTF-8 text (first wrong byte at {})", e.valid_up_to()))?;
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(other) => Err(format!("The package is {}; a JSON object is accepted", fields::kind_of(&other))),
+        // serde_json's own text quotes nothing of the package but the position and what was expected there.
+        Err(e) => Err(format!("The package is not valid JSON: {e}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Reading single fields: each refusal names the field, what was found and what is accepted.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::{MAX_PROMPT_CHARS, Prompt};
+
+/// How much of a wrong value a message quotes, in characters.
+const QUOTED_CHARS: usize = 80;
+
+pub(super) struct Fields<'a> {
+    object: &'a Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(object: &'a Map<String, Value>) -> Self {
+        Self { object }
+    }
+
+    /// The value of a field; `null` and `""` count as absent, as producers send both for "no choice".
+    fn value(&self, name: &str) -> Option<&'a Value> {
+        match self.object.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) if text.is_empty() => None,
+            Some(value) => Some(value),
+        }
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, String> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(other) => Err(wrong(name, other, "a text")),
+        }
+    }
+
+    pub(super) fn required_text(&self, name: &str, accepted: &str) -> Result<String, String> {
+        self.text(name)?.ok_or_else(|| missing(name, accepted))
+    }
+
+    pub(super) fn prompt(&self) -> Result<Prompt, String> {
+        let accepted = format!("a text of 1 to {MAX_PROMPT_CHARS} characters");
+        match self.value("prompt") {
+            None => Err(missing("prompt", &accepted)),
+            Some(Value::String(text)) => {
+                let chars = text.chars().count();
+                if text.trim().is_empty() {
+                    Err(format!("prompt: only white space was found; {accepted} is accepted"))
+                } else if chars > MAX_PROMPT_CHARS {
+                    Err(format!("prompt: {chars} characters were found; {accepted} is accepted"))
+                } else {
+                    Ok(Prompt::new(text.clone()))
+                }
+            }
+            // Only the kind: whatever stands here may be what a person wrote.
+            Some(other) => Err(format!("prompt: {} was found; {accepted} is accepted", kind_of(other))),
+        }
+    }
+
+    pub(super) fn row_id(&self, name: &str) -> Result<Option<i32>, String> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(value) => row_id(value).map(Some).ok_or_else(|| wrong(name, value, ROW_ID)),
+        }
+    }
+
+    pub(super) fn required_row_id(&self, name: &str) -> Result<i32, String> {
+        self.row_id(name)?.ok_or_else(|| missing(name, ROW_ID))
+    }
+
+    pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, String> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(value) => integer(value).map(Some).ok_or_else(|| wrong(name, value, "an integer")),
+        }
+    }
+
+    pub(super) fn required_key_part(&self, name: &str) -> Result<String, String> {
+        match self.value(name) {
+            None => Err(missing(name, KEY_PART)),
+            Some(Value::String(text)) if is_key_part(text) => Ok(text.clone()),
+            Some(other) => Err(wrong(name, other, KEY_PART)),
+        }
+    }
+
+    pub(super) fn required_key_part_or_number(&self, name: &str) -> Result<String, String> {
+        match self.value(name) {
+            Some(value @ Value::Number(_)) => match integer(value) {
+                Some(number) if number >= 0 => Ok(number.to_string()),
+                _ => Err(wrong(name, value, KEY_PART_OR_NUMBER)),
+            },
+            Some(Value::String(text)) if is_key_part(text) => Ok(text.clone()),
+            Some(other) => Err(wrong(name, other, KEY_PART_OR_NUMBER)),
+            None => Err(missing(name, KEY_PART_OR_NUMBER)),
+        }
+    }
+
+    pub(super) fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>, String> {
+        let accepted = "a time such as \"2026-11-22T10:00:00Z\" or Unix milliseconds";
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let time = match value {
+            Value::String(text) => DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()),
+            other => integer(other).and_then(DateTime::from_timestamp_millis),
+        };
+        time.map(Some).ok_or_else(|| wrong(name, value, accepted))
+    }
+
+    pub(super) fn text_starting_with(&self, name: &str, prefix: &str) -> Result<Option<String>, String> {
+        match self.text(name)? {
+            Some(text) if !text.starts_with(prefix) => Err(format!(
+                "{name}: {} was found; the name of a list that starts with \"{prefix}\" is accepted (QUEUE_REPLY_PREFIX)",
+                quoted(&text)
+            )),
+            text => Ok(text),
+        }
+    }
+
+    pub(super) fn https_url(&self, name: &str) -> Result<Option<Url>, String> {
+        match self.text(name)? {
+            None => Ok(None),
+            Some(text) => match Url::parse(&text) {
+                Ok(url) if url.scheme() == "https" && url.has_host() => Ok(Some(url)),
+                // A URL may carry a secret, so it is not quoted.
+                _ => Err(format!("{name}: something else was found; an https URL is accepted")),
+            },
+        }
+    }
+
+    /// A trace context that does not parse is ignored, as the standard asks.
+    ///
+    /// Source: W3C Trace Context, "traceparent Header Field Values".
+    pub(super) fn traceparent(&self) -> Option<String> {
+        let text = self.object.get("traceparent")?.as_str()?;
+        let parts: Vec<&str> = text.split('-').collect();
+        let lengths_fit = parts.iter().map(|part| part.len()).eq([2, 32, 16, 2]);
+        let hex = parts.iter().all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+        (lengths_fit && hex && parts[0] != "ff").then(|| text.to_owned())
+    }
+}
+
+const ROW_ID: &str = "an integer from 1 to 2147483647, as a number or a text of digits";
+const KEY_PART: &str = "1 to 64 of the characters A-Z, a-z, 0-9, _ and -";
+const KEY_PART_OR_NUMBER: &str = "an integer, or 1 to 64 of the characters A-Z, a-z, 0-9, _ and -";
+
+/// The job to tell about a package that is refused for another field.
+pub(super) fn job_id_of(object: &Map<String, Value>) -> Option<i32> {
+    object.get("jobId").and_then(row_id)
+}
+
+fn row_id(value: &Value) -> Option<i32> {
+    let number = match value {
+        Value::String(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
+        other => integer(other)?,
+    };
+    i32::try_from(number).ok().filter(|id| *id >= 1)
+}
+
+/// An integer, also when it was written `42.0`, as some encoders do.
+fn integer(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| {
+        // Up to 2^53 a double holds every integer exactly; beyond it the digits would be a guess.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        let float = value.as_f64()?;
+        #[expect(clippy::cast_possible_truncation, reason = "checked to be integral and within 2^53")]
+        (float.fract() == 0.0 && float.abs() <= EXACT).then_some(float as i64)
+    })
+}
+
+fn is_key_part(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+fn missing(name: &str, accepted: &str) -> String {
+    format!("{name}: nothing was found; {accepted} is required")
+}
+
+fn wrong(name: &str, found: &Value, accepted: &str) -> String {
+    let found = match found {
+        Value::String(text) => quoted(text),
+        Value::Number(number) => number.to_string(),
+        other => kind_of(other).to_owned(),
+    };
+    format!("{name}: {found} was found; {accepted} is accepted")
+}
+
+fn quoted(text: &str) -> String {
+    let cut: String = text.chars().take(QUOTED_CHARS).collect();
+    let dots = if cut.len() < text.len() { "…" } else { "" };
+    format!("\"{}{dots}\"", cut.escape_debug())
+}
+
+pub(super) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

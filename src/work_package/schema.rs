@@ -1,0 +1,83 @@
+//! The JSON Schema of a work package, for producers. A test holds it and the parser together.
+
+use serde_json::{Value, json};
+
+use super::{COLLECTION_IMAGE, MAX_PROMPT_CHARS};
+
+/// JSON Schema (draft 2020-12) of the packages that this version accepts.
+///
+/// `reply_prefix` is what `replyTo` has to start with. What depends on the provider (models, sizes) is
+/// not in the schema: it changes with the model table.
+#[must_use]
+pub fn json_schema(reply_prefix: &str) -> Value {
+    let row_id = json!({
+        "anyOf": [
+            {"type": "integer", "minimum": 1, "maximum": i32::MAX},
+            {"type": "string", "pattern": "^0*[1-9][0-9]{0,9}$"}
+        ]
+    });
+    let optional_row_id = json!({"anyOf": [row_id.clone(), {"type": "null"}, {"const": ""}]});
+    let optional_text = json!({"type": ["string", "null"]});
+    let time = json!({
+        "anyOf": [
+            {"type": "string", "format": "date-time"},
+            {"type": "integer", "description": "Unix milliseconds"},
+            {"type": "null"}
+        ]
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Work package",
+        "description": "One JSON object, UTF-8, pushed with LPUSH. Unknown fields are kept and ignored.",
+        "type": "object",
+        "required": ["type", "jobId"],
+        "properties": {
+            "type": {"type": "string", "minLength": 1, "examples": [COLLECTION_IMAGE]},
+            "jobId": with(row_id, "Row of ac_background_jobs"),
+            "prompt": {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S"},
+            "imageType": with(optional_text.clone(), "\"icon\" for an icon of at most 400 x 400 px, anything else for the picture as drawn"),
+            "userId": with(optional_row_id, "Owner of the image row"),
+            "collectionType": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "examples": ["group", "community", "domain"]},
+            "collectionId": {
+                "anyOf": [
+                    {"type": "integer", "minimum": 0},
+                    {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
+                ]
+            },
+            "imageProvider": with(optional_text.clone(), "Default: IMAGE_PROVIDER of the worker"),
+            "imageModel": optional_text,
+            "imageSize": optional_text,
+            "imageQuality": optional_text,
+            "generationContext": optional_text,
+            "imageGenerationProfile": with(optional_text.clone(), "Fixes provider, model, size and quality"),
+            "seed": {"type": ["integer", "null"]},
+            "notBefore": with(time.clone(), "Not started before this time"),
+            "deadline": with(time, "Fails as expired when it has not been started by this time"),
+            "replyTo": {
+                "anyOf": [
+                    {"type": "string", "pattern": format!("^{}", escape_pattern(reply_prefix)), "description": "Redis list that gets the final event"},
+                    {"type": "null"},
+                    {"const": ""}
+                ]
+            },
+            "callbackUrl": {"anyOf": [{"type": "string", "pattern": "^https://.", "format": "uri"}, {"type": "null"}, {"const": ""}]},
+            "traceparent": with(json!({}), "W3C trace context; ignored when it is not one")
+        },
+        "if": {"properties": {"type": {"const": COLLECTION_IMAGE}}},
+        "then": {"required": ["prompt", "collectionType", "collectionId"]}
+    })
+}
+
+fn with(mut schema: Value, description: &str) -> Value {
+    schema["description"] = json!(description);
+    schema
+}
+
+fn escape_pattern(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let special = !c.is_alphanumeric() && c.is_ascii() && c != '_' && c != '-';
+            special.then_some('\\').into_iter().chain([c])
+        })
+        .collect()
+}

@@ -1,0 +1,224 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn limits() -> PackageLimits {
+    PackageLimits { max_bytes: 262_144, reply_prefix: "{generative-ai}:reply:".to_owned() }
+}
+
+fn package() -> Value {
+    json!({"type": "collection-image", "jobId": 42, "prompt": "a paper boat", "collectionType": "group", "collectionId": "7"})
+}
+
+fn with(name: &str, value: Value) -> Value {
+    let mut package = package();
+    package[name] = value;
+    package
+}
+
+fn parse(package: &Value) -> Result<WorkPackage, Rejection> {
+    WorkPackage::parse(package.to_string().as_bytes(), &limits())
+}
+
+fn image(package: &Value) -> ImageWork {
+    match parse(package).unwrap().work {
+        Work::CollectionImage(work) => work,
+        Work::Unknown(name) => panic!("unknown type {name}"),
+    }
+}
+
+#[test]
+fn a_minimal_package_is_accepted() {
+    let parsed = parse(&package()).unwrap();
+    assert_eq!(parsed.job_id, 42);
+    assert_eq!(parsed.work.type_name(), "collection-image");
+    let work = image(&package());
+    assert_eq!(work.image_type, ImageType::Collection);
+    assert_eq!((work.collection_type.as_str(), work.collection_id.as_str()), ("group", "7"));
+    assert_eq!((work.provider, work.model, work.user_id), (None, None, None));
+}
+
+#[test]
+fn ids_are_accepted_as_numbers_and_as_texts_of_digits() {
+    for id in [json!(42), json!("42"), json!(42.0), json!("0042")] {
+        assert_eq!(parse(&with("jobId", id)).unwrap().job_id, 42);
+    }
+    assert_eq!(image(&with("userId", json!("3"))).user_id, Some(3));
+    assert_eq!(image(&with("collectionId", json!(9))).collection_id, "9");
+    assert_eq!(image(&with("collectionId", json!("a_b-9"))).collection_id, "a_b-9");
+}
+
+#[test]
+fn only_the_exact_word_icon_selects_an_icon() {
+    assert_eq!(image(&with("imageType", json!("icon"))).image_type, ImageType::Icon);
+    for other in [json!("logo"), json!("Icon"), json!("other"), json!(null), json!("")] {
+        assert_eq!(image(&with("imageType", other)).image_type, ImageType::Collection);
+    }
+}
+
+#[test]
+fn an_unknown_type_is_a_value_and_not_a_parse_error() {
+    let parsed = parse(&json!({"type": "video", "jobId": 1})).unwrap();
+    assert_eq!(parsed.work, Work::Unknown("video".to_owned()));
+}
+
+#[test]
+fn each_rejection_names_the_field_what_was_found_and_what_is_accepted() {
+    let cases = [
+        (with("jobId", json!("x1")), "jobId: \"x1\" was found; an integer from 1 to 2147483647, as a number or a text of digits is accepted"),
+        (with("jobId", json!(0)), "jobId: 0 was found"),
+        (with("jobId", json!(2_147_483_648_i64)), "jobId: 2147483648 was found"),
+        (with("jobId", json!(1.5)), "jobId: 1.5 was found"),
+        (with("jobId", json!(null)), "jobId: nothing was found"),
+        (with("type", json!(7)), "type: 7 was found; a text is accepted"),
+        (with("prompt", json!(null)), "prompt: nothing was found; a text of 1 to 32000 characters is required"),
+        (with("prompt", json!(" \n")), "prompt: only white space was found"),
+        (with("prompt", json!("x".repeat(32_001))), "prompt: 32001 characters were found"),
+        (with("prompt", json!(["secret idea"])), "prompt: a list was found"),
+        (with("userId", json!("abc")), "userId: \"abc\" was found"),
+        (with("collectionType", json!("../up")), "collectionType: \"../up\" was found; 1 to 64 of the characters"),
+        (with("collectionType", json!(null)), "collectionType: nothing was found"),
+        (with("collectionId", json!("a/b")), "collectionId: \"a/b\" was found"),
+        (with("collectionId", json!(-1)), "collectionId: -1 was found"),
+        (with("imageModel", json!(5)), "imageModel: 5 was found; a text is accepted"),
+        (with("seed", json!("x")), "seed: \"x\" was found; an integer is accepted"),
+        (with("notBefore", json!("soon")), "notBefore: \"soon\" was found; a time such as"),
+        (with("replyTo", json!("other:list")), "replyTo: \"other:list\" was found; the name of a list that starts with \"{generative-ai}:reply:\""),
+        (with("callbackUrl", json!("http://h/x?token=s3cret")), "callbackUrl: something else was found; an https URL is accepted"),
+    ];
+    for (package, expected) in cases {
+        let rejection = parse(&package).unwrap_err();
+        assert!(rejection.message.starts_with(expected), "{}\nshould start with\n{expected}", rejection.message);
+        assert!(!rejection.message.contains("secret"), "{}", rejection.message);
+    }
+}
+
+#[test]
+fn a_rejection_still_knows_the_job_to_tell() {
+    assert_eq!(parse(&with("prompt", json!(null))).unwrap_err().job_id, Some(42));
+    assert_eq!(parse(&with("jobId", json!("x"))).unwrap_err().job_id, None);
+}
+
+#[test]
+fn what_is_not_a_json_object_is_refused_by_name() {
+    let message = |raw: &[u8]| WorkPackage::parse(raw, &limits()).unwrap_err().message;
+    assert!(message(b"{\"type\":").starts_with("The package is not valid JSON: EOF"));
+    assert_eq!(message(b"[1]"), "The package is a list; a JSON object is accepted");
+    assert_eq!(message(b"\"x\""), "The package is a text; a JSON object is accepted");
+    assert_eq!(message(b"{\xff}"), "The package is not UTF-8 text (first wrong byte at 1)");
+    assert!(message(&vec![b'['; 100_000]).starts_with("The package is not valid JSON: recursion limit"));
+    assert!(message(&vec![b' '; 262_145]).starts_with("The package has 262145 bytes; at most 262144"));
+}
+
+#[test]
+fn times_are_accepted_as_rfc_3339_and_as_unix_milliseconds() {
+    for time in [json!("2026-11-22T10:00:00Z"), json!("2026-11-22T11:00:00+01:00"), json!(1_795_341_600_000_i64)] {
+        let parsed = parse(&with("notBefore", time)).unwrap();
+        assert_eq!(parsed.not_before.unwrap().to_rfc3339(), "2026-11-22T10:00:00+00:00");
+    }
+}
+
+#[test]
+fn a_profile_fixes_provider_model_size_and_quality() {
+    let mut package = with("imageGenerationProfile", json!("aoiIcon"));
+    package["imageType"] = json!("icon");
+    package["generationContext"] = json!("aoiIconPublic");
+    package["imageQuality"] = json!("high");
+    let work = image(&package);
+    let chosen = (work.provider.as_deref(), work.model.as_deref(), work.size.as_deref(), work.quality.as_deref());
+    assert_eq!(chosen, (Some("openai"), Some("gpt-image-2"), Some("1024x1024"), Some("low")));
+}
+
+#[test]
+fn a_profile_is_refused_where_it_does_not_belong() {
+    let with_profile = |name: &str, context: &str, image_type: &str| {
+        let mut package = with("imageGenerationProfile", json!(name));
+        package["generationContext"] = json!(context);
+        package["imageType"] = json!(image_type);
+        parse(&package).unwrap_err().message
+    };
+    assert_eq!(with_profile("nope", "", ""), "Unsupported image generation profile: nope");
+    assert_eq!(
+        with_profile("aoiIcon", "regularAiImage", "icon"),
+        "Image generation profile aoiIcon is not allowed for regularAiImage"
+    );
+    assert_eq!(
+        with_profile("regularAiImage", "regularAiImage", "icon"),
+        "Image generation profile regularAiImage only supports logo images"
+    );
+}
+
+#[test]
+fn a_trace_context_that_is_none_is_ignored() {
+    let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_eq!(parse(&with("traceparent", json!(valid))).unwrap().traceparent.as_deref(), Some(valid));
+    for other in [json!("00-xyz"), json!(5), json!("")] {
+        assert_eq!(parse(&with("traceparent", other)).unwrap().traceparent, None);
+    }
+}
+
+#[test]
+fn a_prompt_prints_as_its_length() {
+    let printed = format!("{:?}", parse(&package()).unwrap());
+    assert!(printed.contains("Prompt(12 characters)"), "{printed}");
+    assert!(!printed.contains("paper boat"), "{printed}");
+}
+
+#[test]
+fn schema_and_parser_agree() {
+    let schema = jsonschema::validator_for(&json_schema("{generative-ai}:reply:")).unwrap();
+    let packages = [
+        package(),
+        json!({"type": "video", "jobId": 1}),
+        json!({"type": "video"}),
+        json!([]),
+        json!({"type": "collection-image", "jobId": 1}),
+        with("jobId", json!("17")),
+        with("jobId", json!("seventeen")),
+        with("jobId", json!(0)),
+        with("jobId", json!(4_294_967_296_i64)),
+        with("prompt", json!("")),
+        with("prompt", json!("  ")),
+        with("prompt", json!("x".repeat(32_000))),
+        with("prompt", json!("x".repeat(32_001))),
+        with("userId", json!(null)),
+        with("userId", json!(-5)),
+        with("collectionType", json!("a b")),
+        with("collectionId", json!(12)),
+        with("collectionId", json!(-12)),
+        with("collectionId", json!("x".repeat(65))),
+        with("imageModel", json!(null)),
+        with("imageModel", json!({})),
+        with("seed", json!(-3)),
+        with("seed", json!("3")),
+        with("notBefore", json!(1_795_341_600_000_i64)),
+        with("replyTo", json!("{generative-ai}:reply:abc")),
+        with("replyTo", json!("elsewhere")),
+        with("callbackUrl", json!("http://example.org/")),
+        with("callbackUrl", json!("https://example.org/done")),
+        with("traceparent", json!(3)),
+        with("something", json!("else")),
+    ];
+    for package in packages {
+        let by_parser = parse(&package);
+        assert_eq!(schema.is_valid(&package), by_parser.is_ok(), "{package}\n{by_parser:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn parse_never_panics(raw in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = WorkPackage::parse(&raw, &limits());
+    }
+
+    #[test]
+    fn no_value_of_any_kind_in_any_field_makes_parse_panic(
+        name in proptest::sample::select(vec!["type", "jobId", "prompt", "userId", "collectionId", "notBefore", "seed", "replyTo", "callbackUrl", "traceparent", "imageGenerationProfile"]),
+        value in proptest::sample::select(vec![json!(null), json!(true), json!(-1), json!(1e300), json!(u64::MAX), json!("é\u{0}"), json!(["x"]), json!({"a": 1})]),
+    ) {
+        if let Err(rejection) = parse(&with(name, value)) {
+            prop_assert!(!rejection.message.is_empty());
+        }
+    }
+}
