@@ -1,6 +1,8 @@
 //! Takes image work packages from a Redis list, has a provider draw them, stores the pictures and
 //! records the result in Postgres.
 
+pub mod batch;
+pub mod db;
 pub mod failure;
 pub mod provider;
 pub mod work_package;

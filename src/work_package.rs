@@ -153,10 +153,15 @@ impl WorkPackage {
                 ),
             });
         }
-        let object = parse_object(raw).map_err(|message| Rejection { job_id: None, message })?;
+        let object = parse_object(raw).map_err(|message| Rejection {
+            job_id: None,
+            message,
+        })?;
         let mut fields = Fields::new(&object);
-        Self::from_fields(&mut fields, limits)
-            .map_err(|message| Rejection { job_id: fields::job_id_of(&object), message })
+        Self::from_fields(&mut fields, limits).map_err(|message| Rejection {
+            job_id: fields::job_id_of(&object),
+            message,
+        })
     }
 
     fn from_fields(fields: &mut Fields<'_>, limits: &PackageLimits) -> Result<Self, String> {
@@ -207,11 +212,18 @@ impl ImageWork {
 }
 
 fn parse_object(raw: &[u8]) -> Result<Map<String, Value>, String> {
-    let text = std::str::from_utf8(raw)
-        .map_err(|e| format!("The package is not UTF-8 text (first wrong byte at {})", e.valid_up_to()))?;
+    let text = std::str::from_utf8(raw).map_err(|e| {
+        format!(
+            "The package is not UTF-8 text (first wrong byte at {})",
+            e.valid_up_to()
+        )
+    })?;
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => Err(format!("The package is {}; a JSON object is accepted", fields::kind_of(&other))),
+        Ok(other) => Err(format!(
+            "The package is {}; a JSON object is accepted",
+            fields::kind_of(&other)
+        )),
         // serde_json's own text quotes nothing of the package but the position and what was expected there.
         Err(e) => Err(format!("The package is not valid JSON: {e}")),
     }

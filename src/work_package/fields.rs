@@ -46,15 +46,22 @@ impl<'a> Fields<'a> {
             Some(Value::String(text)) => {
                 let chars = text.chars().count();
                 if text.trim().is_empty() {
-                    Err(format!("prompt: only white space was found; {accepted} is accepted"))
+                    Err(format!(
+                        "prompt: only white space was found; {accepted} is accepted"
+                    ))
                 } else if chars > MAX_PROMPT_CHARS {
-                    Err(format!("prompt: {chars} characters were found; {accepted} is accepted"))
+                    Err(format!(
+                        "prompt: {chars} characters were found; {accepted} is accepted"
+                    ))
                 } else {
                     Ok(Prompt::new(text.clone()))
                 }
             }
             // Only the kind: whatever stands here may be what a person wrote.
-            Some(other) => Err(format!("prompt: {} was found; {accepted} is accepted", kind_of(other))),
+            Some(other) => Err(format!(
+                "prompt: {} was found; {accepted} is accepted",
+                kind_of(other)
+            )),
         }
     }
 
@@ -72,7 +79,9 @@ impl<'a> Fields<'a> {
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, String> {
         match self.value(name) {
             None => Ok(None),
-            Some(value) => integer(value).map(Some).ok_or_else(|| wrong(name, value, "an integer")),
+            Some(value) => integer(value)
+                .map(Some)
+                .ok_or_else(|| wrong(name, value, "an integer")),
         }
     }
 
@@ -98,7 +107,9 @@ impl<'a> Fields<'a> {
 
     pub(super) fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>, String> {
         let accepted = "a time such as \"2026-11-22T10:00:00Z\" or Unix milliseconds";
-        let Some(value) = self.value(name) else { return Ok(None) };
+        let Some(value) = self.value(name) else {
+            return Ok(None);
+        };
         let time = match value {
             Value::String(text) => DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()),
             other => integer(other).and_then(DateTime::from_timestamp_millis),
@@ -122,7 +133,9 @@ impl<'a> Fields<'a> {
             Some(text) => match Url::parse(&text) {
                 Ok(url) if url.scheme() == "https" && url.has_host() => Ok(Some(url)),
                 // A URL may carry a secret, so it is not quoted.
-                _ => Err(format!("{name}: something else was found; an https URL is accepted")),
+                _ => Err(format!(
+                    "{name}: something else was found; an https URL is accepted"
+                )),
             },
         }
     }
@@ -134,7 +147,9 @@ impl<'a> Fields<'a> {
         let text = self.object.get("traceparent")?.as_str()?;
         let parts: Vec<&str> = text.split('-').collect();
         let lengths_fit = parts.iter().map(|part| part.len()).eq([2, 32, 16, 2]);
-        let hex = parts.iter().all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+        let hex = parts
+            .iter()
+            .all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
         (lengths_fit && hex && parts[0] != "ff").then(|| text.to_owned())
     }
 }
@@ -162,13 +177,19 @@ fn integer(value: &Value) -> Option<i64> {
         // Up to 2^53 a double holds every integer exactly; beyond it the digits would be a guess.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         let float = value.as_f64()?;
-        #[expect(clippy::cast_possible_truncation, reason = "checked to be integral and within 2^53")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "checked to be integral and within 2^53"
+        )]
         (float.fract() == 0.0 && float.abs() <= EXACT).then_some(float as i64)
     })
 }
 
 fn is_key_part(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 fn missing(name: &str, accepted: &str) -> String {

@@ -50,10 +50,15 @@ pub(super) fn apply(
     if let Some(context) = context
         && !profile.contexts.contains(&context)
     {
-        return Err(format!("Image generation profile {name} is not allowed for {context}"));
+        return Err(format!(
+            "Image generation profile {name} is not allowed for {context}"
+        ));
     }
     if image_type.is_some_and(|image_type| image_type != profile.image_type) {
-        return Err(format!("Image generation profile {name} only supports {} images", profile.image_type));
+        return Err(format!(
+            "Image generation profile {name} only supports {} images",
+            profile.image_type
+        ));
     }
     work.provider = Some(profile.provider.to_owned());
     work.model = Some(profile.model.to_owned());

@@ -4,7 +4,10 @@ use serde_json::json;
 use super::*;
 
 fn limits() -> PackageLimits {
-    PackageLimits { max_bytes: 262_144, reply_prefix: "{generative-ai}:reply:".to_owned() }
+    PackageLimits {
+        max_bytes: 262_144,
+        reply_prefix: "{generative-ai}:reply:".to_owned(),
+    }
 }
 
 fn package() -> Value {
@@ -35,7 +38,10 @@ fn a_minimal_package_is_accepted() {
     assert_eq!(parsed.work.type_name(), "collection-image");
     let work = image(&package());
     assert_eq!(work.image_type, ImageType::Collection);
-    assert_eq!((work.collection_type.as_str(), work.collection_id.as_str()), ("group", "7"));
+    assert_eq!(
+        (work.collection_type.as_str(), work.collection_id.as_str()),
+        ("group", "7")
+    );
     assert_eq!((work.provider, work.model, work.user_id), (None, None, None));
 }
 
@@ -46,13 +52,25 @@ fn ids_are_accepted_as_numbers_and_as_texts_of_digits() {
     }
     assert_eq!(image(&with("userId", json!("3"))).user_id, Some(3));
     assert_eq!(image(&with("collectionId", json!(9))).collection_id, "9");
-    assert_eq!(image(&with("collectionId", json!("a_b-9"))).collection_id, "a_b-9");
+    assert_eq!(
+        image(&with("collectionId", json!("a_b-9"))).collection_id,
+        "a_b-9"
+    );
 }
 
 #[test]
 fn only_the_exact_word_icon_selects_an_icon() {
-    assert_eq!(image(&with("imageType", json!("icon"))).image_type, ImageType::Icon);
-    for other in [json!("logo"), json!("Icon"), json!("other"), json!(null), json!("")] {
+    assert_eq!(
+        image(&with("imageType", json!("icon"))).image_type,
+        ImageType::Icon
+    );
+    for other in [
+        json!("logo"),
+        json!("Icon"),
+        json!("other"),
+        json!(null),
+        json!(""),
+    ] {
         assert_eq!(image(&with("imageType", other)).image_type, ImageType::Collection);
     }
 }
@@ -66,30 +84,70 @@ fn an_unknown_type_is_a_value_and_not_a_parse_error() {
 #[test]
 fn each_rejection_names_the_field_what_was_found_and_what_is_accepted() {
     let cases = [
-        (with("jobId", json!("x1")), "jobId: \"x1\" was found; an integer from 1 to 2147483647, as a number or a text of digits is accepted"),
+        (
+            with("jobId", json!("x1")),
+            "jobId: \"x1\" was found; an integer from 1 to 2147483647, as a number or a text of digits is accepted",
+        ),
         (with("jobId", json!(0)), "jobId: 0 was found"),
-        (with("jobId", json!(2_147_483_648_i64)), "jobId: 2147483648 was found"),
+        (
+            with("jobId", json!(2_147_483_648_i64)),
+            "jobId: 2147483648 was found",
+        ),
         (with("jobId", json!(1.5)), "jobId: 1.5 was found"),
         (with("jobId", json!(null)), "jobId: nothing was found"),
         (with("type", json!(7)), "type: 7 was found; a text is accepted"),
-        (with("prompt", json!(null)), "prompt: nothing was found; a text of 1 to 32000 characters is required"),
+        (
+            with("prompt", json!(null)),
+            "prompt: nothing was found; a text of 1 to 32000 characters is required",
+        ),
         (with("prompt", json!(" \n")), "prompt: only white space was found"),
-        (with("prompt", json!("x".repeat(32_001))), "prompt: 32001 characters were found"),
+        (
+            with("prompt", json!("x".repeat(32_001))),
+            "prompt: 32001 characters were found",
+        ),
         (with("prompt", json!(["secret idea"])), "prompt: a list was found"),
         (with("userId", json!("abc")), "userId: \"abc\" was found"),
-        (with("collectionType", json!("../up")), "collectionType: \"../up\" was found; 1 to 64 of the characters"),
-        (with("collectionType", json!(null)), "collectionType: nothing was found"),
-        (with("collectionId", json!("a/b")), "collectionId: \"a/b\" was found"),
+        (
+            with("collectionType", json!("../up")),
+            "collectionType: \"../up\" was found; 1 to 64 of the characters",
+        ),
+        (
+            with("collectionType", json!(null)),
+            "collectionType: nothing was found",
+        ),
+        (
+            with("collectionId", json!("a/b")),
+            "collectionId: \"a/b\" was found",
+        ),
         (with("collectionId", json!(-1)), "collectionId: -1 was found"),
-        (with("imageModel", json!(5)), "imageModel: 5 was found; a text is accepted"),
-        (with("seed", json!("x")), "seed: \"x\" was found; an integer is accepted"),
-        (with("notBefore", json!("soon")), "notBefore: \"soon\" was found; a time such as"),
-        (with("replyTo", json!("other:list")), "replyTo: \"other:list\" was found; the name of a list that starts with \"{generative-ai}:reply:\""),
-        (with("callbackUrl", json!("http://h/x?token=s3cret")), "callbackUrl: something else was found; an https URL is accepted"),
+        (
+            with("imageModel", json!(5)),
+            "imageModel: 5 was found; a text is accepted",
+        ),
+        (
+            with("seed", json!("x")),
+            "seed: \"x\" was found; an integer is accepted",
+        ),
+        (
+            with("notBefore", json!("soon")),
+            "notBefore: \"soon\" was found; a time such as",
+        ),
+        (
+            with("replyTo", json!("other:list")),
+            "replyTo: \"other:list\" was found; the name of a list that starts with \"{generative-ai}:reply:\"",
+        ),
+        (
+            with("callbackUrl", json!("http://h/x?token=s3cret")),
+            "callbackUrl: something else was found; an https URL is accepted",
+        ),
     ];
     for (package, expected) in cases {
         let rejection = parse(&package).unwrap_err();
-        assert!(rejection.message.starts_with(expected), "{}\nshould start with\n{expected}", rejection.message);
+        assert!(
+            rejection.message.starts_with(expected),
+            "{}\nshould start with\n{expected}",
+            rejection.message
+        );
         assert!(!rejection.message.contains("secret"), "{}", rejection.message);
     }
 }
@@ -104,18 +162,34 @@ fn a_rejection_still_knows_the_job_to_tell() {
 fn what_is_not_a_json_object_is_refused_by_name() {
     let message = |raw: &[u8]| WorkPackage::parse(raw, &limits()).unwrap_err().message;
     assert!(message(b"{\"type\":").starts_with("The package is not valid JSON: EOF"));
-    assert_eq!(message(b"[1]"), "The package is a list; a JSON object is accepted");
-    assert_eq!(message(b"\"x\""), "The package is a text; a JSON object is accepted");
-    assert_eq!(message(b"{\xff}"), "The package is not UTF-8 text (first wrong byte at 1)");
+    assert_eq!(
+        message(b"[1]"),
+        "The package is a list; a JSON object is accepted"
+    );
+    assert_eq!(
+        message(b"\"x\""),
+        "The package is a text; a JSON object is accepted"
+    );
+    assert_eq!(
+        message(b"{\xff}"),
+        "The package is not UTF-8 text (first wrong byte at 1)"
+    );
     assert!(message(&vec![b'['; 100_000]).starts_with("The package is not valid JSON: recursion limit"));
     assert!(message(&vec![b' '; 262_145]).starts_with("The package has 262145 bytes; at most 262144"));
 }
 
 #[test]
 fn times_are_accepted_as_rfc_3339_and_as_unix_milliseconds() {
-    for time in [json!("2026-11-22T10:00:00Z"), json!("2026-11-22T11:00:00+01:00"), json!(1_795_341_600_000_i64)] {
+    for time in [
+        json!("2026-11-22T10:00:00Z"),
+        json!("2026-11-22T11:00:00+01:00"),
+        json!(1_795_341_600_000_i64),
+    ] {
         let parsed = parse(&with("notBefore", time)).unwrap();
-        assert_eq!(parsed.not_before.unwrap().to_rfc3339(), "2026-11-22T10:00:00+00:00");
+        assert_eq!(
+            parsed.not_before.unwrap().to_rfc3339(),
+            "2026-11-22T10:00:00+00:00"
+        );
     }
 }
 
@@ -126,8 +200,21 @@ fn a_profile_fixes_provider_model_size_and_quality() {
     package["generationContext"] = json!("aoiIconPublic");
     package["imageQuality"] = json!("high");
     let work = image(&package);
-    let chosen = (work.provider.as_deref(), work.model.as_deref(), work.size.as_deref(), work.quality.as_deref());
-    assert_eq!(chosen, (Some("openai"), Some("gpt-image-2"), Some("1024x1024"), Some("low")));
+    let chosen = (
+        work.provider.as_deref(),
+        work.model.as_deref(),
+        work.size.as_deref(),
+        work.quality.as_deref(),
+    );
+    assert_eq!(
+        chosen,
+        (
+            Some("openai"),
+            Some("gpt-image-2"),
+            Some("1024x1024"),
+            Some("low")
+        )
+    );
 }
 
 #[test]
@@ -138,7 +225,10 @@ fn a_profile_is_refused_where_it_does_not_belong() {
         package["imageType"] = json!(image_type);
         parse(&package).unwrap_err().message
     };
-    assert_eq!(with_profile("nope", "", ""), "Unsupported image generation profile: nope");
+    assert_eq!(
+        with_profile("nope", "", ""),
+        "Unsupported image generation profile: nope"
+    );
     assert_eq!(
         with_profile("aoiIcon", "regularAiImage", "icon"),
         "Image generation profile aoiIcon is not allowed for regularAiImage"
@@ -152,7 +242,13 @@ fn a_profile_is_refused_where_it_does_not_belong() {
 #[test]
 fn a_trace_context_that_is_none_is_ignored() {
     let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    assert_eq!(parse(&with("traceparent", json!(valid))).unwrap().traceparent.as_deref(), Some(valid));
+    assert_eq!(
+        parse(&with("traceparent", json!(valid)))
+            .unwrap()
+            .traceparent
+            .as_deref(),
+        Some(valid)
+    );
     for other in [json!("00-xyz"), json!(5), json!("")] {
         assert_eq!(parse(&with("traceparent", other)).unwrap().traceparent, None);
     }
@@ -202,7 +298,11 @@ fn schema_and_parser_agree() {
     ];
     for package in packages {
         let by_parser = parse(&package);
-        assert_eq!(schema.is_valid(&package), by_parser.is_ok(), "{package}\n{by_parser:?}");
+        assert_eq!(
+            schema.is_valid(&package),
+            by_parser.is_ok(),
+            "{package}\n{by_parser:?}"
+        );
     }
 }
 

@@ -1,0 +1,90 @@
+//! Postgres: the job rows, the image rows and the worker's own ledger.
+//!
+//! Owns the pool, the migrations and every statement. Each statement serves a whole batch (see
+//! [`crate::batch`]); a batch that a single wrong value has spoiled is run again one by one, so that
+//! nobody else's job fails with it.
+
+mod begin;
+mod connect;
+mod error;
+mod finish;
+mod jobs;
+mod migrate;
+mod reject;
+mod schema;
+mod statement;
+mod tls;
+
+use std::time::Duration;
+
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use secrecy::SecretString;
+
+use crate::batch::Batcher;
+
+pub use begin::{BeginRequest, Begun};
+pub use error::DbError;
+pub use finish::{Buried, BuryRequest, PictureRecord, Recorded, RetryRequest};
+pub use jobs::JobRow;
+pub use migrate::{migrate, pending};
+pub use reject::RejectRequest;
+
+/// How to reach Postgres; made by `config`.
+#[derive(Clone, Debug)]
+pub struct DbSettings {
+    /// `DATABASE_URL`, with `sslmode` and `sslrootcert`.
+    pub url: SecretString,
+    /// Connections at the most.
+    pub pool_size: usize,
+}
+
+/// Requests that share one statement at the most.
+const MAX_BATCH: usize = 200;
+/// After this long without an answer the database counts as unreachable.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The one way to the database. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Db {
+    pool: Pool<AsyncPgConnection>,
+    begin: Batcher<BeginRequest, Result<Begun, DbError>>,
+    record: Batcher<PictureRecord, Result<Recorded, DbError>>,
+    retry: Batcher<RetryRequest, Result<Option<u32>, DbError>>,
+    bury: Batcher<BuryRequest, Result<Option<Buried>, DbError>>,
+    reject: Batcher<RejectRequest, Result<Buried, DbError>>,
+}
+
+impl Db {
+    /// Makes the pool, without connecting yet. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the URL cannot be used; the message names the parameter and never the password.
+    pub fn new(settings: &DbSettings) -> anyhow::Result<Self> {
+        let pool = connect::pool(settings)?;
+        Ok(Self {
+            begin: statement::lane(&pool, begin::run),
+            record: statement::lane(&pool, finish::run_record),
+            retry: statement::lane(&pool, finish::run_retry),
+            bury: statement::lane(&pool, finish::run_bury),
+            reject: statement::lane(&pool, reject::run),
+            pool,
+        })
+    }
+
+    /// Whether Postgres answers, within two seconds.
+    pub async fn is_up(&self) -> bool {
+        let check = async {
+            let mut connection = self.connection().await?;
+            statement::ping(&mut connection).await
+        };
+        matches!(
+            tokio::time::timeout(Duration::from_secs(2), check).await,
+            Ok(Ok(()))
+        )
+    }
+
+    async fn connection(&self) -> Result<Object<AsyncPgConnection>, DbError> {
+        Ok(self.pool.get().await?)
+    }
+}

@@ -1,0 +1,193 @@
+//! Beginning: a job gets an owner, or the caller learns why not.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::statement::{Keyed, batch_statement};
+use super::{Db, DbError};
+
+/// Asks to own a job for one attempt.
+#[derive(Clone, Debug)]
+pub struct BeginRequest {
+    /// Row of `ac_background_jobs`.
+    pub job_id: i32,
+    /// Who asks.
+    pub worker_id: String,
+    /// The package as it was pushed, for the day when Redis has lost it.
+    pub package: String,
+    /// The fence of an owner that is known to be dead and may be replaced; 0 for nobody.
+    pub replaces_fence: i64,
+}
+
+/// What beginning a job came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The caller owns the job under this fence.
+    Owned {
+        /// Needed to end the attempt with anything but a picture.
+        fence: i64,
+        /// How often the package has been delivered, this time included.
+        deliveries: u32,
+        /// Attempts that have failed so far.
+        attempts: u32,
+    },
+    /// There is no such row in `ac_background_jobs`.
+    NoSuchJob,
+    /// The job has its picture already.
+    Done {
+        /// Row of `images`.
+        image_id: i32,
+        /// Its public URL.
+        image_url: String,
+    },
+    /// The job has failed for good.
+    Dead,
+    /// Another delivery of the job is being worked on, or was when its owner died.
+    HeldBy {
+        /// The owner.
+        worker_id: String,
+        /// The owner's fence, to replace it with.
+        fence: i64,
+    },
+    /// The job waits for its next attempt.
+    NotDue(Duration),
+    /// Somebody else changed the row at the same moment: ask again.
+    Raced,
+}
+
+impl Db {
+    /// Takes over a job for one attempt: sets its progress and clears its error.
+    ///
+    /// # Errors
+    /// [`DbError`]; a transient one may have taken effect, and asking again then answers `HeldBy` the caller.
+    pub async fn begin(&self, request: BeginRequest) -> Result<Begun, DbError> {
+        self.begin
+            .submit(request)
+            .await
+            .unwrap_or_else(|| Err(DbError::lane_ended()))
+    }
+}
+
+impl Keyed for BeginRequest {
+    type Key = i32;
+    fn key(&self) -> i32 {
+        self.job_id
+    }
+}
+
+batch_statement! {
+    /// `fence` of a new row is 1. On a conflict `excluded.fence - 1` carries the fence that may be replaced,
+    /// since ON CONFLICT sees no other table; sorted, so that two replicas cannot wait for each other.
+    BeginJobs {
+        job_id: i32 as Integer,
+        worker_id: String as Text,
+        package: String as Text,
+        replaces_fence: i64 as BigInt,
+    } -> (
+        Integer, Bool, Nullable<BigInt>, Nullable<Integer>, Nullable<Integer>,
+        Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Integer>, Nullable<Text>,
+    )
+    "
+    , begun AS (
+        INSERT INTO generative_ai.jobs AS job (job_id, state, fence, worker_id, package)
+        SELECT asked.job_id, 'begun', asked.replaces_fence + 1, asked.worker_id, asked.package
+        FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+        ORDER BY asked.job_id
+        ON CONFLICT (job_id) DO UPDATE SET
+            state = 'begun', fence = job.fence + 1, worker_id = excluded.worker_id, package = excluded.package,
+            deliveries = job.deliveries + 1, crashes = job.crashes + (job.state = 'begun')::integer,
+            begun_at = now(), next_attempt_at = NULL
+        WHERE job.state = 'waiting'
+           OR (job.state = 'retry_wait' AND job.next_attempt_at <= now() + interval '1 second')
+           OR (job.state = 'begun' AND job.fence = excluded.fence - 1)
+        RETURNING job.job_id, job.fence, job.deliveries, job.attempts
+    ), shown AS (
+        UPDATE ac_background_jobs AS shown_row
+        SET progress = greatest(coalesce(shown_row.progress, 0), 10), error = NULL, updated_at = now()
+        FROM begun WHERE shown_row.id = begun.job_id
+    )
+    SELECT asked.job_id, shown_row.id IS NOT NULL, begun.fence, begun.deliveries, begun.attempts,
+        job.state, job.fence, job.worker_id,
+        greatest(0, extract(epoch FROM job.next_attempt_at - now()) * 1000)::bigint, job.image_id, job.image_url
+    FROM asked
+    LEFT JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+    LEFT JOIN begun ON begun.job_id = asked.job_id
+    LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id
+    "
+}
+
+#[derive(diesel::Queryable)]
+struct BegunRow {
+    job_id: i32,
+    has_row: bool,
+    fence: Option<i64>,
+    deliveries: Option<i32>,
+    attempts: Option<i32>,
+    state: Option<String>,
+    held_fence: Option<i64>,
+    held_by: Option<String>,
+    due_in_ms: Option<i64>,
+    image_id: Option<i32>,
+    image_url: Option<String>,
+}
+
+pub(super) fn run(
+    connection: &mut AsyncPgConnection,
+    requests: Vec<BeginRequest>,
+) -> BoxFuture<'_, Result<HashMap<i32, Begun>, DbError>> {
+    async move {
+        let mut statement = BeginJobs::default();
+        for request in requests {
+            statement.job_id.push(request.job_id);
+            statement.worker_id.push(request.worker_id);
+            statement.package.push(request.package);
+            statement.replaces_fence.push(request.replaces_fence);
+        }
+        let rows: Vec<BegunRow> = statement.load(connection).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.job_id, row.into_begun()))
+            .collect())
+    }
+    .boxed()
+}
+
+impl BegunRow {
+    fn into_begun(self) -> Begun {
+        if !self.has_row {
+            return Begun::NoSuchJob;
+        }
+        if let Some(fence) = self.fence {
+            let count = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
+            return Begun::Owned {
+                fence,
+                deliveries: count(self.deliveries),
+                attempts: count(self.attempts),
+            };
+        }
+        match (self.state.as_deref(), self.image_id, self.held_by) {
+            (Some("done"), Some(image_id), _) => Begun::Done {
+                image_id,
+                image_url: self.image_url.unwrap_or_default(),
+            },
+            (Some("dead"), ..) => Begun::Dead,
+            (Some("begun"), _, Some(worker_id)) => Begun::HeldBy {
+                worker_id,
+                fence: self.held_fence.unwrap_or_default(),
+            },
+            (Some("retry_wait"), ..) => {
+                let ms = self
+                    .due_in_ms
+                    .and_then(|ms| u64::try_from(ms).ok())
+                    .unwrap_or_default();
+                Begun::NotDue(Duration::from_millis(ms))
+            }
+            _ => Begun::Raced,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Single statements: making and reading job rows, progress, and giving jobs back.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, Integer, Text};
+use diesel_async::RunQueryDsl;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::schema::{ac_background_jobs, dead_packages, installation};
+use super::statement::within_timeout;
+use super::{Buried, Db, DbError};
+use crate::failure::ErrorClass;
+
+/// What a producer sees of its job.
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = ac_background_jobs, check_for_backend(diesel::pg::Pg))]
+pub struct JobRow {
+    /// 5 (queued) to 100 (done).
+    pub progress: Option<i32>,
+    /// Why it has failed for good.
+    pub error: Option<String>,
+    /// With `imageId` and `imageUrl` once it is done.
+    pub data: Option<Value>,
+}
+
+impl Db {
+    /// Makes a job row, as a producer does before it pushes the package. Returns its id.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn create_job(&self, internal_data: Value) -> Result<i32, DbError> {
+        use ac_background_jobs::dsl;
+        let mut connection = self.connection().await?;
+        let insert = diesel::insert_into(dsl::ac_background_jobs)
+            .values((
+                dsl::progress.eq(5),
+                dsl::data.eq(json!({})),
+                dsl::internal_data.eq(internal_data),
+                dsl::created_at.eq(diesel::dsl::now),
+                dsl::updated_at.eq(diesel::dsl::now),
+            ))
+            .returning(dsl::id);
+        within_timeout(insert.get_result(&mut *connection)).await
+    }
+
+    /// Reads a job row; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn job(&self, job_id: i32) -> Result<Option<JobRow>, DbError> {
+        let mut connection = self.connection().await?;
+        let select = ac_background_jobs::table.find(job_id).select(JobRow::as_select());
+        within_timeout(async { select.first(&mut *connection).await.optional() }).await
+    }
+
+    /// The namespace that this database's object keys derive from.
+    ///
+    /// # Errors
+    /// [`DbError`], also when the database has not been migrated.
+    pub async fn key_namespace(&self) -> Result<Uuid, DbError> {
+        let mut connection = self.connection().await?;
+        let select = installation::table.select(installation::key_namespace);
+        within_timeout(select.first(&mut *connection)).await
+    }
+
+    /// Raises the progress of jobs, `(job id, percent)`; never lowers one.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn raise_progress(&self, steps: Vec<(i32, i32)>) -> Result<(), DbError> {
+        let (job_ids, percents): (Vec<i32>, Vec<i32>) = steps.into_iter().unzip();
+        let mut connection = self.connection().await?;
+        let update = diesel::sql_query(
+            "UPDATE ac_background_jobs AS shown_row SET progress = asked.percent, updated_at = now()
+             FROM unnest($1, $2) AS asked(job_id, percent)
+             WHERE shown_row.id = asked.job_id AND coalesce(shown_row.progress, 0) < asked.percent",
+        )
+        .bind::<Array<Integer>, _>(job_ids)
+        .bind::<Array<Integer>, _>(percents);
+        within_timeout(update.execute(&mut *connection)).await.map(|_| ())
+    }
+
+    /// Gives back every job that this worker still owns, without counting an attempt. Returns how many.
+    ///
+    /// # Errors
+    /// [`DbError`]; jobs that were not given back are taken over when the worker's lease has ended.
+    pub async fn give_back(&self, worker_id: &str) -> Result<usize, DbError> {
+        let mut connection = self.connection().await?;
+        let update = diesel::sql_query(
+            "UPDATE generative_ai.jobs SET state = 'waiting', worker_id = NULL
+             WHERE state = 'begun' AND worker_id = $1",
+        )
+        .bind::<Text, _>(worker_id);
+        within_timeout(update.execute(&mut *connection)).await
+    }
+
+    /// What was kept of a job that has failed for good: its row, class, reason and last worker.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn buried(&self, job_id: i32) -> Result<Option<(Buried, ErrorClass, String, String)>, DbError> {
+        use dead_packages::dsl;
+        let mut connection = self.connection().await?;
+        let select = dsl::dead_packages
+            .filter(dsl::job_id.eq(job_id))
+            .order(dsl::dead_at.desc())
+            .select((
+                dsl::id,
+                dsl::attempts,
+                dsl::dead_at,
+                dsl::error_class,
+                dsl::reason,
+                dsl::worker_id,
+            ));
+        let row: Option<(Uuid, i32, chrono::DateTime<chrono::Utc>, String, String, String)> =
+            within_timeout(async { select.first(&mut *connection).await.optional() }).await?;
+        Ok(row.map(|(id, attempts, dead_at, class, reason, worker_id)| {
+            let class = ErrorClass::ALL.into_iter().find(|known| known.as_str() == class);
+            let buried = Buried {
+                id,
+                attempts: attempts.cast_unsigned(),
+                dead_at,
+            };
+            (buried, class.unwrap_or(ErrorClass::Internal), reason, worker_id)
+        }))
+    }
+}
