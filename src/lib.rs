@@ -5,4 +5,5 @@ pub mod batch;
 pub mod db;
 pub mod failure;
 pub mod provider;
+pub mod queue;
 pub mod work_package;

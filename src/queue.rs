@@ -1,0 +1,120 @@
+//! The Redis side: lists of waiting packages, what each replica has in hand, leases, pings and events.
+//!
+//! Redis says who should work next; it never says whether a job is done. A package is always in exactly one
+//! place: a waiting list, a worker's landing list, its processing hash, or the delayed or dead set, and every
+//! step from one to the next is one script.
+
+mod check;
+mod connection;
+mod dead;
+mod event;
+mod heartbeat;
+mod keys;
+mod lane;
+mod recover;
+mod scripts;
+mod take;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::batch::Batcher;
+
+pub use connection::Redis;
+pub use dead::DeadLetter;
+pub use event::{Event, Status};
+pub use heartbeat::{Heartbeat, Lease, ReplicaStatus};
+pub use keys::{Keys, Priority};
+pub use lane::{Command, Due};
+pub use take::{Delivery, Landing};
+
+/// How to reach the queue and how to behave there; made by `config`.
+#[derive(Clone, Debug)]
+pub struct QueueSettings {
+    /// `redis://` or `rediss://`, with user, password and database.
+    pub url: SecretString,
+    /// `QUEUE_NAME`: the list that producers push to, and the tag of every other key.
+    pub name: String,
+    /// First part of the worker id.
+    pub worker_name: String,
+    /// After this long without a renewal a replica counts as dead.
+    pub lease_ttl: Duration,
+    /// Between two pings.
+    pub ping_interval: Duration,
+    /// Entries that the dead set keeps.
+    pub dead_letter_max: usize,
+}
+
+/// Why something could not be done in Redis. Always worth doing again when Redis is back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Redis: {0}")]
+pub struct QueueError(String);
+
+impl From<redis::RedisError> for QueueError {
+    fn from(error: redis::RedisError) -> Self {
+        // The category says "timed out" or "connection refused" and never holds a password.
+        Self(match error.detail() {
+            Some(detail) => format!("{} ({detail})", error.category()),
+            None => error.to_string(),
+        })
+    }
+}
+
+impl From<deadpool_redis::PoolError> for QueueError {
+    fn from(error: deadpool_redis::PoolError) -> Self {
+        match error {
+            deadpool_redis::PoolError::Backend(error) => error.into(),
+            deadpool_redis::PoolError::Timeout(_) => Self("no connection could be opened in time".to_owned()),
+            other => Self(other.to_string()),
+        }
+    }
+}
+
+/// One replica's view of the queue. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Queue {
+    redis: Redis,
+    scripts: Arc<scripts::Scripts>,
+    worker_id: Arc<str>,
+    lease_ttl: Duration,
+    next_delivery: Arc<AtomicU64>,
+    lane: Batcher<Command, Result<bool, QueueError>>,
+}
+
+impl Queue {
+    /// Checks the server and joins the queue under a worker id that no other process has or had.
+    ///
+    /// # Errors
+    /// One line per fault that an operator has to mend: version, role, eviction policy, types of keys.
+    pub async fn join(settings: &QueueSettings) -> anyhow::Result<Self> {
+        let redis = Redis::new(settings)?;
+        let server = check::server(&redis).await?;
+        let scripts = Arc::new(scripts::Scripts::new(server.has_script_flags()));
+        let worker_id: Arc<str> =
+            format!("{}-{}", settings.worker_name, uuid::Uuid::new_v4().simple()).into();
+        let lane = lane::spawn(&redis, &scripts, &worker_id, settings.dead_letter_max);
+        Ok(Self {
+            redis,
+            scripts,
+            worker_id,
+            lease_ttl: settings.lease_ttl,
+            next_delivery: Arc::new(AtomicU64::new(1)),
+            lane,
+        })
+    }
+
+    /// `<WORKER_NAME>-<random part>`, new at each start.
+    #[must_use]
+    pub fn worker_id(&self) -> &str {
+        &self.worker_id
+    }
+
+    /// What does not depend on being a worker.
+    #[must_use]
+    pub fn redis(&self) -> &Redis {
+        &self.redis
+    }
+}

@@ -1,0 +1,117 @@
+//! What has to be true of a Redis server before a worker relies on it.
+
+use anyhow::{Context, bail};
+use redis::AsyncCommands;
+
+use super::{Priority, QueueError, Redis};
+
+/// The oldest server that has every command that the scripts use (`LMOVE`, `RPOP` with a count, `BLMOVE`).
+const OLDEST: (u64, u64) = (6, 2);
+
+/// What the checks have found out.
+pub(super) struct Server {
+    version: (u64, u64),
+}
+
+impl Server {
+    /// Whether scripts may begin with a line of flags.
+    ///
+    /// Source: Redis documentation, "Scripting with Lua", "Eval flags": since Redis 7.0.
+    pub(super) fn has_script_flags(&self) -> bool {
+        self.version >= (7, 0)
+    }
+}
+
+pub(super) async fn server(redis: &Redis) -> anyhow::Result<Server> {
+    let address = redis.address();
+    let mut connection = redis
+        .connection()
+        .await
+        .with_context(|| format!("REDIS_URL: Redis at {address} cannot be reached"))?;
+    let mut info = String::new();
+    for section in ["server", "replication"] {
+        let part: String = redis::cmd("INFO")
+            .arg(section)
+            .query_async(&mut connection)
+            .await
+            .map_err(QueueError::from)
+            .with_context(|| format!("REDIS_URL: Redis at {address} does not answer INFO"))?;
+        info.push_str(&part);
+    }
+    let version = version(&info).context("Redis does not tell its version")?;
+    if version < OLDEST {
+        bail!(
+            "Redis at {address} is version {}.{}; 6.2 or later is needed",
+            version.0,
+            version.1
+        );
+    }
+    if field(&info, "role") == Some("slave") {
+        bail!(
+            "Redis at {address} is a replica, to which nothing can be written; REDIS_URL must name its master"
+        );
+    }
+    let policy: Vec<String> = redis::cmd("CONFIG")
+        .arg("GET")
+        .arg("maxmemory-policy")
+        .query_async(&mut connection)
+        .await
+        // Managed servers often forbid CONFIG; then their own settings have to be trusted.
+        .unwrap_or_default();
+    if let Some(policy) = policy.get(1).filter(|policy| *policy != "noeviction") {
+        bail!(
+            "Redis at {address} has maxmemory-policy {policy}, under which waiting packages can vanish; set it to noeviction"
+        );
+    }
+    let keys = redis.keys();
+    let mut expected: Vec<(String, &str)> = Priority::ALL
+        .iter()
+        .map(|priority| (keys.waiting(*priority), "list"))
+        .collect();
+    expected.extend([
+        (keys.delayed(), "zset"),
+        (keys.dead(), "zset"),
+        (keys.in_flight(), "zset"),
+        (keys.workers(), "set"),
+        (keys.ping(), "string"),
+    ]);
+    for (key, wanted) in expected {
+        let found: String = redis::cmd("TYPE")
+            .arg(&key)
+            .query_async(&mut connection)
+            .await
+            .map_err(QueueError::from)?;
+        if found != wanted && found != "none" {
+            bail!(
+                "the key {key} in Redis at {address} is a {found}, not a {wanted}; choose another QUEUE_NAME, or remove it"
+            );
+        }
+    }
+    let _: Option<String> = connection.get(keys.ping()).await.map_err(QueueError::from)?;
+    Ok(Server { version })
+}
+
+/// Valkey answers with the version of Redis that it is compatible with, which is the one that counts here.
+fn version(info: &str) -> Option<(u64, u64)> {
+    let mut numbers = field(info, "redis_version")?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_and_role_are_read_from_info() {
+        let info = "# Server\r\nredis_version:7.0.15\r\nredis_git_sha1:0\r\n# Replication\r\nrole:master\r\n";
+        assert_eq!(version(info), Some((7, 0)));
+        assert_eq!(field(info, "role"), Some("master"));
+        assert_eq!(version("redis_version:new"), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! What the event channel, reply lists and callbacks say about a job.
+
+use chrono::Utc;
+use serde::Serialize;
+
+use crate::failure::{ErrorClass, Failure};
+
+/// What happened to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// An attempt has begun.
+    Started,
+    /// The job has come further.
+    Progress,
+    /// The picture is there.
+    Completed,
+    /// The job has failed for good.
+    Failed,
+    /// The attempt has failed and there will be another.
+    Retrying,
+}
+
+/// One change of a job, in the words of the job row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    job_id: Option<i32>,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_id: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_class: Option<ErrorClass>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    at: String,
+}
+
+impl Event {
+    fn new(job_id: Option<i32>, status: Status) -> Self {
+        Self {
+            job_id,
+            status,
+            progress: None,
+            image_id: None,
+            image_url: None,
+            error: None,
+            error_class: None,
+            attempt: None,
+            at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        }
+    }
+
+    /// The attempt with this number, counted from 1, has begun.
+    #[must_use]
+    pub fn started(job_id: i32, attempt: u32) -> Self {
+        Self {
+            progress: Some(10),
+            attempt: Some(attempt),
+            ..Self::new(Some(job_id), Status::Started)
+        }
+    }
+
+    /// The job has come to `percent`.
+    #[must_use]
+    pub fn progress(job_id: i32, percent: u8) -> Self {
+        Self {
+            progress: Some(percent),
+            ..Self::new(Some(job_id), Status::Progress)
+        }
+    }
+
+    /// The picture is there.
+    #[must_use]
+    pub fn completed(job_id: i32, image_id: i32, image_url: String) -> Self {
+        Self {
+            progress: Some(100),
+            image_id: Some(image_id),
+            image_url: Some(image_url),
+            ..Self::new(Some(job_id), Status::Completed)
+        }
+    }
+
+    /// The job, or the package of no readable job, has failed for good.
+    #[must_use]
+    pub fn failed(job_id: Option<i32>, class: ErrorClass, message: String) -> Self {
+        Self {
+            error: Some(message),
+            error_class: Some(class),
+            ..Self::new(job_id, Status::Failed)
+        }
+    }
+
+    /// The attempt with this number has failed and there will be another.
+    #[must_use]
+    pub fn retrying(job_id: i32, attempt: u32, failure: &Failure) -> Self {
+        Self {
+            error: Some(failure.message.clone()),
+            error_class: Some(failure.class),
+            attempt: Some(attempt),
+            ..Self::new(Some(job_id), Status::Retrying)
+        }
+    }
+
+    /// The JSON that subscribers get.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("an event has text keys only")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn without_time(event: &Event) -> Value {
+        let mut value: Value = serde_json::from_str(&event.to_json()).unwrap();
+        assert!(value["at"].as_str().unwrap().ends_with('Z'));
+        value.as_object_mut().unwrap().remove("at");
+        value
+    }
+
+    #[test]
+    fn events_have_the_fields_that_subscribers_read() {
+        assert_eq!(
+            without_time(&Event::completed(42, 7, "https://h/x.png".to_owned())),
+            json!({"jobId": 42, "status": "completed", "progress": 100, "imageId": 7, "imageUrl": "https://h/x.png"})
+        );
+        assert_eq!(
+            without_time(&Event::failed(Some(42), ErrorClass::Moderation, "no".to_owned())),
+            json!({"jobId": 42, "status": "failed", "error": "no", "errorClass": "moderation"})
+        );
+        assert_eq!(
+            without_time(&Event::started(42, 2)),
+            json!({"jobId": 42, "status": "started", "progress": 10, "attempt": 2})
+        );
+    }
+}

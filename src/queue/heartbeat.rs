@@ -1,0 +1,277 @@
+//! The heartbeat: lease and pings, on a thread and a connection of their own, so that neither a full runtime
+//! nor a blocked connection makes a working replica look dead, or a stuck one look alive.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Queue, QueueError};
+
+/// A loop that has not turned for this long is stuck: it turns at least every 2 s when there is nothing to do.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a replica knows of itself and tells in its ping.
+#[derive(Debug)]
+pub struct ReplicaStatus {
+    started_at: DateTime<Utc>,
+    concurrency: usize,
+    turned: Mutex<Instant>,
+    /// Packages in hand.
+    pub in_flight: AtomicUsize,
+    /// Jobs that ended with a picture.
+    pub completed: AtomicU64,
+    /// Packages that failed for good.
+    pub failed: AtomicU64,
+    /// Attempts that are followed by another.
+    pub retried: AtomicU64,
+    /// Whether Postgres answered when it was last asked.
+    pub postgres_is_up: AtomicBool,
+    /// Whether the replica takes nothing more and finishes what it has.
+    pub is_draining: AtomicBool,
+}
+
+impl ReplicaStatus {
+    /// A replica that starts now.
+    #[must_use]
+    pub fn new(concurrency: usize) -> Self {
+        Self {
+            started_at: Utc::now(),
+            concurrency,
+            turned: Mutex::new(Instant::now()),
+            in_flight: AtomicUsize::new(0),
+            completed: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            postgres_is_up: AtomicBool::new(true),
+            is_draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that the loop has turned.
+    pub fn turned(&self) {
+        *self
+            .turned
+            .lock()
+            .expect("nothing panics while it holds this lock") = Instant::now();
+    }
+
+    /// Whether the replica is able to work, as far as it can tell without asking Redis.
+    #[must_use]
+    pub fn is_able(&self) -> bool {
+        let turned = *self
+            .turned
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        self.postgres_is_up.load(Ordering::Relaxed) && turned.elapsed() < STUCK_AFTER
+    }
+
+    fn to_json(&self, worker_id: &str) -> String {
+        let state = if self.is_draining.load(Ordering::Relaxed) {
+            "draining"
+        } else {
+            "running"
+        };
+        json!({
+            "workerId": worker_id,
+            "version": env!("CARGO_PKG_VERSION"),
+            "host": gethostname::gethostname().to_string_lossy(),
+            "pid": std::process::id(),
+            "startedAt": self.started_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            "at": Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            "state": state,
+            "inFlight": self.in_flight.load(Ordering::Relaxed),
+            "concurrency": self.concurrency,
+            "completed": self.completed.load(Ordering::Relaxed),
+            "failed": self.failed.load(Ordering::Relaxed),
+            "retried": self.retried.load(Ordering::Relaxed),
+        })
+        .to_string()
+    }
+}
+
+/// Until when this replica may count itself alive; `None` before the first renewal.
+pub type Lease = watch::Receiver<Option<Instant>>;
+
+/// The running heartbeat. It ends, and gives the pings up, when it is stopped.
+pub struct Heartbeat {
+    stop: watch::Sender<bool>,
+    thread: std::thread::JoinHandle<()>,
+    /// Until when the lease is known to hold.
+    pub lease: Lease,
+}
+
+impl Heartbeat {
+    /// Takes the lease and starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(queue: Queue, status: Arc<ReplicaStatus>, ping_interval: Duration) -> anyhow::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let (held_until, lease) = watch::channel(None);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the heartbeat's runtime cannot be made")?;
+        let beat = Beat {
+            queue,
+            status,
+            ping_interval,
+            held_until,
+            is_lost: false,
+            was_able: true,
+        };
+        let thread = std::thread::Builder::new()
+            .name("heartbeat".to_owned())
+            .spawn(move || runtime.block_on(beat.run(stopped)))
+            .context("the heartbeat's thread cannot be started")?;
+        Ok(Self { stop, thread, lease })
+    }
+
+    /// Ends the pings. The lease is given up by [`Queue::leave`].
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        let thread = self.thread;
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+}
+
+struct Beat {
+    queue: Queue,
+    status: Arc<ReplicaStatus>,
+    ping_interval: Duration,
+    held_until: watch::Sender<Option<Instant>>,
+    is_lost: bool,
+    was_able: bool,
+}
+
+impl Beat {
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        let mut connection = None;
+        let mut next_ping = Instant::now();
+        let mut next_renewal = Instant::now();
+        while !*stopped.borrow() {
+            let now = Instant::now();
+            let result = self
+                .beat(&mut connection, now >= next_renewal, now >= next_ping)
+                .await;
+            let pause = match result {
+                Ok(()) => {
+                    if now >= next_renewal {
+                        next_renewal = now + self.queue.lease_ttl / 3;
+                    }
+                    if now >= next_ping {
+                        next_ping = now + self.ping_interval;
+                    }
+                    next_ping
+                        .min(next_renewal)
+                        .saturating_duration_since(Instant::now())
+                        .min(Duration::from_secs(1))
+                }
+                Err(error) => {
+                    if !self.is_lost {
+                        tracing::warn!(%error, "the heartbeat does not reach Redis; trying on");
+                    }
+                    self.is_lost = true;
+                    connection = None;
+                    Duration::from_millis(300)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stopped.changed() => {}
+            }
+        }
+        if let Some(mut connection) = connection {
+            let _ = self.withdraw_pings(&mut connection).await;
+        }
+    }
+
+    async fn beat(
+        &mut self,
+        open: &mut Option<MultiplexedConnection>,
+        renew: bool,
+        ping: bool,
+    ) -> Result<(), QueueError> {
+        let connection = match open {
+            Some(connection) => connection,
+            None => open.insert(self.queue.redis.dedicated(RESPONSE_TIMEOUT).await?),
+        };
+        let is_able = self.status.is_able();
+        if renew || self.is_lost {
+            self.renew(connection).await?;
+        }
+        if self.is_lost {
+            tracing::info!("the heartbeat reaches Redis again");
+            self.is_lost = false;
+        }
+        if is_able && (ping || !self.was_able) {
+            self.ping(connection).await?;
+        } else if !is_able && self.was_able {
+            self.withdraw_pings(connection).await?;
+        }
+        self.was_able = is_able;
+        Ok(())
+    }
+
+    async fn renew(&self, connection: &mut MultiplexedConnection) -> Result<(), QueueError> {
+        let asked_at = Instant::now();
+        let keys = self.queue.redis.keys();
+        let worker_id = self.queue.worker_id();
+        let ttl_ms = u64::try_from(self.queue.lease_ttl.as_millis()).unwrap_or(u64::MAX);
+        let mut call = self.queue.scripts.renew.key(keys.lease(worker_id));
+        call.key(keys.workers()).arg(worker_id).arg(ttl_ms);
+        let was_held: bool = call.invoke_async(connection).await?;
+        if !was_held && self.held_until.borrow().is_some() {
+            tracing::warn!(
+                worker_id,
+                "the lease had run out; another replica may have taken over what was in hand"
+            );
+        }
+        // Counted from before the call, so that this clock runs out before the server's.
+        let _ = self.held_until.send(Some(asked_at + self.queue.lease_ttl));
+        Ok(())
+    }
+
+    async fn ping(&self, connection: &mut MultiplexedConnection) -> Result<(), QueueError> {
+        let keys = self.queue.redis.keys();
+        let worker_id = self.queue.worker_id();
+        let ttl_ms = u64::try_from(self.ping_interval.as_millis() * 3).unwrap_or(u64::MAX);
+        redis::pipe()
+            .pset_ex(
+                keys.replica_ping(worker_id),
+                self.status.to_json(worker_id),
+                ttl_ms,
+            )
+            .ignore()
+            .pset_ex(keys.ping(), Utc::now().timestamp_millis(), ttl_ms)
+            .ignore()
+            .query_async::<()>(connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes this replica's ping back, and the service's with it when no other replica pings.
+    async fn withdraw_pings(&self, connection: &mut MultiplexedConnection) -> Result<(), QueueError> {
+        let keys = self.queue.redis.keys();
+        let workers: Vec<String> = connection.smembers(keys.workers()).await?;
+        let others: Vec<String> = workers
+            .iter()
+            .filter(|worker_id| *worker_id != self.queue.worker_id())
+            .map(|worker_id| keys.replica_ping(worker_id))
+            .collect();
+        let _: i64 = connection.del(keys.replica_ping(self.queue.worker_id())).await?;
+        if others.is_empty() || connection.exists::<_, i64>(others).await? == 0 {
+            let _: i64 = connection.del(keys.ping()).await?;
+        }
+        Ok(())
+    }
+}

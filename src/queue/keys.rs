@@ -1,0 +1,161 @@
+//! Names of keys. Every derived one carries the hash tag `{Q}`, so that all live in one slot of a cluster.
+
+/// How urgent a package is: which list it was pushed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// `{Q}:critical`
+    Critical,
+    /// `{Q}:high`
+    High,
+    /// `Q` itself
+    Normal,
+    /// `{Q}:low`
+    Low,
+}
+
+impl Priority {
+    /// The most urgent first.
+    pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Normal, Self::Low];
+
+    /// The word in delivery ids, which leads a package back to its list.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+}
+
+/// The keys of one queue.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    name: String,
+}
+
+impl Keys {
+    /// The keys of the queue called `name`, which has no braces in it.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+
+    /// The list that producers push to.
+    #[must_use]
+    pub fn inbox(&self) -> &str {
+        &self.name
+    }
+
+    /// The waiting list of a priority.
+    #[must_use]
+    pub fn waiting(&self, priority: Priority) -> String {
+        match priority {
+            Priority::Normal => self.name.clone(),
+            other => self.derived(other.as_str()),
+        }
+    }
+
+    /// The waiting lists, the most urgent first.
+    #[must_use]
+    pub fn all_waiting(&self) -> [String; 4] {
+        Priority::ALL.map(|priority| self.waiting(priority))
+    }
+
+    /// What BLMOVE has moved towards a worker.
+    #[must_use]
+    pub fn landing(&self, worker_id: &str) -> String {
+        self.derived(&format!("landing:{worker_id}"))
+    }
+
+    /// What a worker has taken and not settled.
+    #[must_use]
+    pub fn processing(&self, worker_id: &str) -> String {
+        self.derived(&format!("processing:{worker_id}"))
+    }
+
+    /// Present while a worker is alive.
+    #[must_use]
+    pub fn lease(&self, worker_id: &str) -> String {
+        self.derived(&format!("lease:{worker_id}"))
+    }
+
+    /// One replica's ping key.
+    #[must_use]
+    pub fn replica_ping(&self, worker_id: &str) -> String {
+        self.derived(&format!("ping:{worker_id}"))
+    }
+
+    /// The service's ping key.
+    #[must_use]
+    pub fn ping(&self) -> String {
+        self.derived("ping")
+    }
+
+    /// Packages that wait for a time.
+    #[must_use]
+    pub fn delayed(&self) -> String {
+        self.derived("delayed")
+    }
+
+    /// Packages that have failed for good.
+    #[must_use]
+    pub fn dead(&self) -> String {
+        self.derived("dead")
+    }
+
+    /// Workers that have started and not left cleanly.
+    #[must_use]
+    pub fn workers(&self) -> String {
+        self.derived("workers")
+    }
+
+    /// Every package being worked on, since when.
+    #[must_use]
+    pub fn in_flight(&self) -> String {
+        self.derived("in-flight")
+    }
+
+    /// The channel of events.
+    #[must_use]
+    pub fn events(&self) -> String {
+        self.derived("events")
+    }
+
+    fn derived(&self, what: &str) -> String {
+        format!("{{{}}}:{what}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_derived_key_carries_the_hash_tag() {
+        let keys = Keys::new("generative-ai");
+        let derived = [
+            keys.waiting(Priority::Critical),
+            keys.waiting(Priority::High),
+            keys.waiting(Priority::Low),
+            keys.landing("w"),
+            keys.processing("w"),
+            keys.lease("w"),
+            keys.replica_ping("w"),
+            keys.ping(),
+            keys.delayed(),
+            keys.dead(),
+            keys.workers(),
+            keys.in_flight(),
+            keys.events(),
+        ];
+        for key in &derived {
+            assert!(key.starts_with("{generative-ai}:"), "{key}");
+        }
+        let distinct: std::collections::HashSet<_> = derived.iter().collect();
+        assert_eq!(distinct.len(), derived.len());
+        assert_eq!(keys.inbox(), "generative-ai");
+        assert_eq!(keys.waiting(Priority::Normal), "generative-ai");
+    }
+}

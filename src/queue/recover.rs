@@ -1,0 +1,86 @@
+//! Bringing packages back: those of replicas that died, and those whose time has come.
+
+use redis::AsyncCommands;
+
+use super::{Queue, QueueError};
+
+/// Packages that one script call moves at the most, so that Redis is never held up for long.
+const CHUNK: i64 = 200;
+
+impl Queue {
+    /// Puts the packages of every worker whose lease has ended back into their lists.
+    /// Returns how many, by worker.
+    ///
+    /// # Errors
+    /// [`QueueError`]; what was moved stays moved, and the next call goes on.
+    pub async fn recover_dead_workers(&self) -> Result<Vec<(String, u64)>, QueueError> {
+        let mut connection = self.redis.connection().await?;
+        let workers: Vec<String> = connection.smembers(self.redis.keys().workers()).await?;
+        let mut recovered = Vec::new();
+        for worker_id in workers {
+            if worker_id == *self.worker_id {
+                continue;
+            }
+            if let Some(moved) = self.recover(&worker_id).await? {
+                recovered.push((worker_id, moved));
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// Puts one worker's packages back; `None` when it is alive.
+    async fn recover(&self, worker_id: &str) -> Result<Option<u64>, QueueError> {
+        let keys = self.redis.keys();
+        let mut call = self.scripts.recover.prepare_invoke();
+        call.key(keys.lease(worker_id))
+            .key(keys.landing(worker_id))
+            .key(keys.processing(worker_id));
+        call.key(keys.in_flight())
+            .key(keys.workers())
+            .key(&keys.all_waiting());
+        call.arg(worker_id).arg(CHUNK);
+        let mut connection = self.redis.connection().await?;
+        let mut total = 0;
+        loop {
+            let moved: i64 = call.invoke_async(&mut connection).await?;
+            let Ok(count) = u64::try_from(moved) else {
+                return Ok(None);
+            };
+            total += count;
+            if moved < CHUNK {
+                return Ok(Some(total));
+            }
+        }
+    }
+
+    /// Leaves the queue: gives up the lease and puts back whatever is still in hand. Returns how much that was.
+    ///
+    /// # Errors
+    /// [`QueueError`]; the other replicas do the rest when the lease has ended.
+    pub async fn leave(&self) -> Result<u64, QueueError> {
+        let mut connection = self.redis.connection().await?;
+        let _: i64 = connection.del(self.redis.keys().lease(&self.worker_id)).await?;
+        Ok(self.recover(&self.worker_id).await?.unwrap_or_default())
+    }
+
+    /// Puts delayed packages whose time has come at the head of their lists. Returns how many.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn promote_due(&self) -> Result<u64, QueueError> {
+        let keys = self.redis.keys();
+        let mut call = self.scripts.promote.prepare_invoke();
+        call.key(keys.delayed()).key(&keys.all_waiting()).arg(CHUNK);
+        let mut connection = self.redis.connection().await?;
+        Ok(call.invoke_async(&mut connection).await?)
+    }
+
+    /// Whether a worker holds its lease.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn is_alive(&self, worker_id: &str) -> Result<bool, QueueError> {
+        let mut connection = self.redis.connection().await?;
+        Ok(connection.exists(self.redis.keys().lease(worker_id)).await?)
+    }
+}

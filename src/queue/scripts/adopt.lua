@@ -1,0 +1,32 @@
+-- Claims up to `free` packages for this worker: first what BLMOVE has put on its landing list, then the waiting
+-- lists in the order given. From here on a package stands in the worker's processing hash until it is settled.
+--
+-- KEYS: landing, processing, in-flight, waiting lists…
+-- ARGV: free, number of the first delivery, worker id, priority of the landing list, priorities of the waiting lists…
+-- Returns delivery id, package, delivery id, package, …
+local free = tonumber(ARGV[1])
+local number = tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local fields, marks = {}, {}
+
+local function claim(list, priority)
+  local missing = free - #fields / 2
+  if missing < 1 then return end
+  for _, package in ipairs(redis.call('RPOP', list, missing) or {}) do
+    local id = string.format('%d.%s', number, priority)
+    number = number + 1
+    fields[#fields + 1] = id
+    fields[#fields + 1] = package
+    marks[#marks + 1] = now_ms
+    marks[#marks + 1] = ARGV[3] .. '/' .. id
+  end
+end
+
+claim(KEYS[1], ARGV[4])
+for i = 4, #KEYS do claim(KEYS[i], ARGV[i + 1]) end
+if #fields > 0 then
+  redis.call('HSET', KEYS[2], unpack(fields))
+  redis.call('ZADD', KEYS[3], unpack(marks))
+end
+return fields

@@ -1,0 +1,15 @@
+-- Ends a delivery whose job has failed for good. Postgres has it already; this set is a mirror with a cap.
+--
+-- KEYS: processing, in-flight, dead [, reply list]
+-- ARGV: delivery id, worker id, events channel, final event, seconds that a reply list lives, member, score, cap
+-- Returns 1, or 0 when the delivery was not this worker's any more.
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[2] .. '/' .. ARGV[1])
+redis.call('ZADD', KEYS[3], ARGV[7], ARGV[6])
+redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[8]))
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+if KEYS[4] then
+  redis.call('RPUSH', KEYS[4], ARGV[4])
+  redis.call('EXPIRE', KEYS[4], ARGV[5])
+end
+return 1

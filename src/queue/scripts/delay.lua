@@ -1,0 +1,18 @@
+-- Lets a delivery wait for a time: a retry, `notBefore`, or a job that another delivery holds. By server time.
+--
+-- KEYS: processing, in-flight, delayed
+-- ARGV: delivery id, worker id, events channel, event (may be empty), "in" or "at", milliseconds
+-- Returns 1, or 0 when the delivery was not this worker's any more.
+local package = redis.call('HGET', KEYS[1], ARGV[1])
+if not package then return 0 end
+local due_ms = tonumber(ARGV[6])
+if ARGV[5] == 'in' then
+  local time = redis.call('TIME')
+  due_ms = due_ms + time[1] * 1000 + math.floor(time[2] / 1000)
+end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[2] .. '/' .. ARGV[1])
+-- The delivery's name makes equal packages different members; `promote` cuts it off again.
+redis.call('ZADD', KEYS[3], due_ms, ARGV[2] .. '/' .. ARGV[1] .. ':' .. package)
+if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
+return 1

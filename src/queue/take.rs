@@ -1,0 +1,140 @@
+//! Taking packages: a blocking move that wakes the worker, and a script that claims.
+//!
+//! The answer to a BLMOVE can be lost on the wire after the element has moved, and then nobody would know
+//! of it. So its answer is ignored: whatever has landed is claimed by the adopt script, whose own answer, if
+//! lost, is found in the processing hash.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+
+use super::{Priority, Queue, QueueError};
+
+/// How long the server holds a BLMOVE, in seconds.
+const BLOCK_SECONDS: f64 = 2.0;
+/// Above the block time, so that the client never gives up on a move that the server still makes.
+const BLOCK_RESPONSE_TIMEOUT: Duration = Duration::from_secs(6);
+/// Every so many claims the lists are read from the least urgent end, so that none waits for ever.
+const FAIR_TURN: u64 = 8;
+
+/// One package in this worker's hands. Equal packages are different deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Field of the processing hash, never used twice by a worker.
+    pub id: String,
+    /// The bytes as they were pushed.
+    pub payload: Vec<u8>,
+}
+
+/// The dedicated connection that waits for the next package.
+pub struct Landing {
+    queue: Queue,
+    connection: Option<(MultiplexedConnection, u64)>,
+}
+
+impl Landing {
+    /// Waits until a package has landed, 2 s at the most. The result says nothing but "look again".
+    ///
+    /// Must not be cancelled: the server would go on moving. [`Queue::wake`] ends it early.
+    ///
+    /// # Errors
+    /// [`QueueError`]; the connection is thrown away and opened anew by the next call.
+    pub async fn wait(&mut self, announce_client: impl FnOnce(u64)) -> Result<(), QueueError> {
+        let (mut connection, client_id) = match self.connection.take() {
+            Some(open) => open,
+            None => {
+                let mut connection = self.queue.redis.dedicated(BLOCK_RESPONSE_TIMEOUT).await?;
+                let client_id: u64 = redis::cmd("CLIENT")
+                    .arg("ID")
+                    .query_async(&mut connection)
+                    .await?;
+                (connection, client_id)
+            }
+        };
+        announce_client(client_id);
+        let keys = self.queue.redis.keys();
+        let _: Option<redis::Value> = redis::cmd("BLMOVE")
+            .arg(keys.inbox())
+            .arg(keys.landing(&self.queue.worker_id))
+            .arg("RIGHT")
+            .arg("LEFT")
+            .arg(BLOCK_SECONDS)
+            .query_async(&mut connection)
+            .await?;
+        self.connection = Some((connection, client_id));
+        Ok(())
+    }
+}
+
+impl Queue {
+    /// The waiting end of this worker; connects when it is first used.
+    #[must_use]
+    pub fn landing(&self) -> Landing {
+        Landing {
+            queue: self.clone(),
+            connection: None,
+        }
+    }
+
+    /// Ends the wait of a [`Landing`] without losing what may be landing at this moment. Does nothing, and
+    /// returns `false`, when the client is not waiting.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn wake(&self, client_id: u64) -> Result<bool, QueueError> {
+        let mut connection = self.redis.connection().await?;
+        Ok(redis::cmd("CLIENT")
+            .arg("UNBLOCK")
+            .arg(client_id)
+            .query_async(&mut connection)
+            .await?)
+    }
+
+    /// Claims up to `free` packages: what has landed, then the waiting lists, the most urgent first.
+    ///
+    /// # Errors
+    /// [`QueueError`]; packages may have been claimed all the same: see [`Self::in_hand`].
+    pub async fn adopt(&self, free: usize) -> Result<Vec<Delivery>, QueueError> {
+        let first = self.next_delivery.fetch_add(free as u64, Ordering::Relaxed);
+        let keys = self.redis.keys();
+        let mut order = Priority::ALL;
+        if first % FAIR_TURN == 0 {
+            order.reverse();
+        }
+        let mut call = self.scripts.adopt.prepare_invoke();
+        call.key(keys.landing(&self.worker_id))
+            .key(keys.processing(&self.worker_id))
+            .key(keys.in_flight());
+        call.arg(free)
+            .arg(first)
+            .arg(&*self.worker_id)
+            .arg(Priority::Normal.as_str());
+        for priority in order {
+            call.key(keys.waiting(priority)).arg(priority.as_str());
+        }
+        let mut connection = self.redis.connection().await?;
+        let pairs: Vec<(String, Vec<u8>)> = call.invoke_async(&mut connection).await?;
+        Ok(pairs
+            .into_iter()
+            .map(|(id, payload)| Delivery { id, payload })
+            .collect())
+    }
+
+    /// Everything that Redis holds to be in this worker's hands. What the worker does not know of was claimed
+    /// by an adopt whose answer was lost.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn in_hand(&self) -> Result<Vec<Delivery>, QueueError> {
+        let mut connection = self.redis.connection().await?;
+        let pairs: Vec<(String, Vec<u8>)> = connection
+            .hgetall(self.redis.keys().processing(&self.worker_id))
+            .await?;
+        Ok(pairs
+            .into_iter()
+            .map(|(id, payload)| Delivery { id, payload })
+            .collect())
+    }
+}
