@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod db;
 pub mod failure;
+pub mod imaging;
 pub mod provider;
 pub mod queue;
 pub mod work_package;

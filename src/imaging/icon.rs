@@ -1,0 +1,282 @@
+//! From a whole picture to the small one that clients show as an icon.
+
+use std::io::Cursor;
+use std::sync::{Mutex, PoisonError};
+
+use fast_image_resize::{FilterType, MulDiv, ResizeAlg, ResizeOptions, Resizer};
+use image::codecs::png::{CompressionType, FilterType as PngFilter, PngEncoder};
+use image::metadata::Orientation;
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, Limits};
+
+use super::{BadPicture, Format, Inspected, MAX_DECODED_BYTES, MAX_SIDE_PX, jpeg};
+
+/// The longest side of an icon, in pixels.
+pub const ICON_SIDE_PX: u32 = 400;
+
+/// From this many decoded bytes on, pictures are decoded one after the other.
+const LARGE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Colour profiles above this are not passed on: an icon should not weigh less than its profile.
+const MAX_PROFILE_BYTES: usize = 16 * 1024;
+
+/// Held while a large picture is in memory, so that many large ones at once need no more than one does.
+static LARGE_PICTURE: Mutex<()> = Mutex::new(());
+
+/// Fits a picture inside 400 × 400 px as a PNG: upright, with its transparency, without its metadata.
+///
+/// Scaled down by its longer side, never enlarged, cropped or padded; a picture that is small enough keeps
+/// its size and is encoded anew. A colour profile other than sRGB's goes along, since the pixels mean
+/// something else without it.
+///
+/// # Errors
+/// [`BadPicture::Corrupt`] where the pixels cannot be decoded and [`BadPicture::TooMuchMemory`] where that
+/// would take more than 256 MiB; both retried.
+pub fn icon(bytes: &[u8], inspected: &Inspected) -> Result<Vec<u8>, BadPicture> {
+    let corrupt = |error: &dyn std::fmt::Display| BadPicture::Corrupt {
+        format: inspected.format,
+        details: error.to_string(),
+    };
+    let needed = decoded_bytes(bytes, inspected);
+    let _turn = (needed > LARGE_BYTES).then(|| LARGE_PICTURE.lock().unwrap_or_else(PoisonError::into_inner));
+
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), inspected.format.for_decoder());
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE_PX);
+    limits.max_image_height = Some(MAX_SIDE_PX);
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|error| corrupt(&error))?;
+    let needed = needed.max(decoder.total_bytes());
+    if needed > MAX_DECODED_BYTES {
+        return Err(BadPicture::TooMuchMemory { needed });
+    }
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let profile = decoder.icc_profile().ok().flatten();
+    let picture = DynamicImage::from_decoder(decoder).map_err(|error| corrupt(&error))?;
+
+    let mut small = fit(picture).map_err(|error| corrupt(&error))?;
+    // Last, because turning a small picture is cheap and the fit is square.
+    small.apply_orientation(orientation);
+    encode(small, profile).map_err(|error| corrupt(&error))
+}
+
+/// A guess from above at what decoding takes: four bytes a pixel, and for a progressive JPEG three channels
+/// of 16-bit coefficients besides.
+fn decoded_bytes(bytes: &[u8], inspected: &Inspected) -> u64 {
+    let pixels = u64::from(inspected.width_px) * u64::from(inspected.height_px);
+    match inspected.format {
+        Format::Jpeg if jpeg::is_progressive(bytes) => pixels * (3 + 3 * 2),
+        Format::Jpeg => pixels * 3,
+        Format::Png | Format::WebP => pixels * 4,
+    }
+}
+
+fn fit(mut picture: DynamicImage) -> Result<DynamicImage, Box<dyn std::error::Error>> {
+    let (width, height) = fitted_size(picture.width(), picture.height());
+    if (width, height) == (picture.width(), picture.height()) {
+        return Ok(picture);
+    }
+    let mut small = DynamicImage::new(width, height, picture.color());
+    let has_alpha = picture.color().has_alpha();
+    let premultiply = MulDiv::new();
+    if has_alpha {
+        // In place: leaving it to the resizer would take a second copy of the whole picture.
+        premultiply.multiply_alpha_inplace(&mut picture)?;
+    }
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
+        .use_alpha(false);
+    Resizer::new().resize(&picture, &mut small, &options)?;
+    drop(picture);
+    if has_alpha {
+        premultiply.divide_alpha_inplace(&mut small)?;
+    }
+    Ok(small)
+}
+
+/// The largest size inside the icon's square with the same aspect ratio, at least one pixel each way.
+fn fitted_size(width: u32, height: u32) -> (u32, u32) {
+    let longer = width.max(height);
+    if longer <= ICON_SIDE_PX {
+        return (width, height);
+    }
+    let scaled = |side: u32| ((side * ICON_SIDE_PX + longer / 2) / longer).max(1);
+    (scaled(width), scaled(height))
+}
+
+fn encode(picture: DynamicImage, profile: Option<Vec<u8>>) -> image::ImageResult<Vec<u8>> {
+    let (width, height) = (picture.width(), picture.height());
+    let see_through = picture
+        .color()
+        .has_alpha()
+        .then(|| picture.to_rgba8())
+        .filter(|rgba| rgba.pixels().any(|pixel| pixel.0[3] != u8::MAX));
+    let (pixels, color) = match see_through {
+        Some(rgba) => (rgba.into_raw(), ExtendedColorType::Rgba8),
+        None => (picture.into_rgb8().into_raw(), ExtendedColorType::Rgb8),
+    };
+    let mut file = Vec::new();
+    let mut encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Fast, PngFilter::Adaptive);
+    // Grey and CMYK pixels are RGB by now, so that their profiles no longer apply.
+    let fitting =
+        |profile: &Vec<u8>| profile.len() <= MAX_PROFILE_BYTES && profile.get(16..20) == Some(b"RGB ");
+    if let Some(profile) = profile.filter(fitting) {
+        encoder
+            .set_icc_profile(profile)
+            .map_err(image::ImageError::Unsupported)?;
+    }
+    encoder.write_image(&pixels, width, height, color)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GenericImageView, ImageBuffer, Luma, Rgba, RgbaImage};
+    use proptest::prelude::*;
+
+    use super::super::samples::*;
+    use super::super::{MAX_PIXELS, inspect};
+    use super::*;
+
+    fn icon_of(bytes: &[u8]) -> DynamicImage {
+        let made = icon(bytes, &inspect(bytes).unwrap()).unwrap();
+        assert_eq!(inspect(&made).unwrap().format, Format::Png);
+        image::load_from_memory(&made).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn an_icon_keeps_the_aspect_ratio_inside_the_square((width, height) in (1u32..1200, 1u32..1200)) {
+            let small = icon_of(&jpeg(&photo(width, height)));
+            let longer = f64::from(width.max(height));
+            let scale = (f64::from(ICON_SIDE_PX) / longer).min(1.0);
+            for (is, was) in [(small.width(), width), (small.height(), height)] {
+                let exact = (f64::from(was) * scale).max(1.0);
+                prop_assert!((f64::from(is) - exact).abs() <= 0.5, "{width}×{height} became {small:?}");
+                prop_assert!(is <= ICON_SIDE_PX);
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_picture_is_not_enlarged_and_loses_its_metadata() {
+        let with_text = insert_png_chunk(&png(&photo(30, 20)), b"tEXt", b"parameters\0secret prompt");
+        let made = icon(&with_text, &inspect(&with_text).unwrap()).unwrap();
+        assert!(!made.windows(13).any(|part| part == b"secret prompt"));
+        assert_eq!(image::load_from_memory(&made).unwrap(), photo(30, 20));
+    }
+
+    #[test]
+    fn transparency_is_kept_without_dark_or_coloured_fringes() {
+        // Opaque white beside transparent green: mixed wrongly, the border turns green or grey.
+        let picture = RgbaImage::from_fn(1000, 500, |x, _| {
+            if x < 503 {
+                Rgba([255, 255, 255, 255])
+            } else {
+                Rgba([0, 200, 0, 0])
+            }
+        });
+        let small = icon_of(&png(&picture.into())).into_rgba8();
+        assert_eq!(small.dimensions(), (400, 200));
+        assert_eq!(
+            (small.get_pixel(10, 10).0[3], small.get_pixel(390, 10).0[3]),
+            (255, 0)
+        );
+        for pixel in small.pixels().filter(|pixel| pixel.0[3] > 8) {
+            assert!(pixel.0[..3].iter().all(|&part| part > 235), "{pixel:?}");
+        }
+    }
+
+    #[test]
+    fn an_opaque_alpha_channel_is_left_out() {
+        let small = icon_of(&png(&photo(900, 300).to_rgba8().into()));
+        assert_eq!(small.color(), image::ColorType::Rgb8);
+    }
+
+    #[test]
+    fn grey_and_sixteen_bit_pictures_become_eight_bit_colour() {
+        let grey = ImageBuffer::from_pixel(800, 10, Luma([0x8080_u16]));
+        let small = icon_of(&png(&DynamicImage::ImageLuma16(grey)));
+        assert_eq!(
+            (small.width(), small.height(), small.color()),
+            (400, 5, image::ColorType::Rgb8)
+        );
+        assert_eq!(small.get_pixel(200, 2).0[..3], [128, 128, 128]);
+    }
+
+    #[test]
+    fn every_exif_orientation_is_applied() {
+        // Where the stored picture's top left corner (dark in red and green) is shown: left or right, top or bottom.
+        let shown = [
+            (1, false, false, false),
+            (2, true, false, false),
+            (3, true, true, false),
+            (4, false, true, false),
+            (5, false, false, true),
+            (6, true, false, true),
+            (7, true, true, true),
+            (8, false, true, true),
+        ];
+        for (orientation, right, bottom, on_its_side) in shown {
+            let segment = [b"Exif\0\0", &exif(orientation)[..]].concat();
+            let in_jpeg = insert_jpeg_segment(&jpeg(&photo(800, 400)), 0xe1, &segment);
+            let in_png = insert_png_chunk(&png(&photo(800, 400)), b"eXIf", &exif(orientation));
+            for bytes in [in_jpeg, in_png] {
+                let small = icon_of(&bytes);
+                let (width, height) = if on_its_side { (200, 400) } else { (400, 200) };
+                assert_eq!(
+                    (small.width(), small.height()),
+                    (width, height),
+                    "orientation {orientation}"
+                );
+                let corner = small.get_pixel(
+                    if right { width - 3 } else { 2 },
+                    if bottom { height - 3 } else { 2 },
+                );
+                assert!(
+                    corner.0[0] < 40 && corner.0[1] < 40,
+                    "orientation {orientation}: {corner:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_colour_profile_goes_along_where_it_fits_the_pixels() {
+        for (space, kept) in [(b"RGB ", true), (b"GRAY", false)] {
+            let mut profile = vec![0; 200];
+            profile[16..20].copy_from_slice(space);
+            let mut file = Vec::new();
+            let mut encoder = PngEncoder::new(&mut file);
+            encoder.set_icc_profile(profile.clone()).unwrap();
+            photo(500, 500).write_with_encoder(encoder).unwrap();
+            let made = icon(&file, &inspect(&file).unwrap()).unwrap();
+            let mut decoder = image::codecs::png::PngDecoder::new(Cursor::new(&made)).unwrap();
+            assert_eq!(decoder.icc_profile().unwrap(), kept.then_some(profile));
+        }
+    }
+
+    #[test]
+    fn pixels_that_do_not_decode_are_refused() {
+        let bomb_within_limits = {
+            // A header for 40 megapixels with sixteen bits in four channels, and pixels that are not there.
+            let mut bytes = png_header(8000, 5000);
+            bytes[24..26].copy_from_slice(&[16, 6]);
+            let checksum = crc32fast::hash(&bytes[12..29]).to_be_bytes();
+            bytes[29..33].copy_from_slice(&checksum);
+            bytes.extend_from_slice(&png(&photo(1, 1))[33..]);
+            bytes
+        };
+        let inspected = inspect(&bomb_within_limits).unwrap();
+        let refused = icon(&bomb_within_limits, &inspected).unwrap_err();
+        assert!(
+            matches!(refused, BadPicture::TooMuchMemory { needed } if needed > MAX_PIXELS * 4),
+            "{refused:?}"
+        );
+
+        let empty_stream = [&png_header(9, 9)[..], &png(&photo(1, 1))[33..]].concat();
+        let refused = icon(&empty_stream, &inspect(&empty_stream).unwrap()).unwrap_err();
+        assert!(matches!(refused, BadPicture::Corrupt { .. }), "{refused:?}");
+    }
+}
