@@ -5,6 +5,8 @@ pub mod batch;
 pub mod db;
 pub mod failure;
 pub mod imaging;
+pub mod private_servers;
 pub mod provider;
 pub mod queue;
+pub mod storage;
 pub mod work_package;

@@ -1,0 +1,4 @@
+//! The integration tests: one binary, a file per promise.
+
+mod harness;
+mod private_servers;
