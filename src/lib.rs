@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod db;
 pub mod failure;
+pub mod http_client;
 pub mod imaging;
 pub mod private_servers;
 pub mod provider;

@@ -1,0 +1,169 @@
+//! The one outgoing HTTP client for image services: limits on time and bytes, no redirects, redaction.
+//!
+//! Owns how a request leaves this process and what may come back. What an answer means is its
+//! provider's business. Pictures behind URLs that somebody else wrote are not fetched with this client:
+//! it carries credentials and trusts the address that an operator configured.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+use url::{Host, Url};
+
+mod answer;
+mod redact;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use answer::{Answer, BodyEnd, HttpFault, MAX_BODY_BYTES};
+pub use redact::{QUOTE_CHARS, mask, quote, redact};
+
+/// A service that does not accept a connection in this time is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Below the usual idle timeouts of load balancers, so that a kept connection is rarely a dead one.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const POOL_IDLE_PER_HOST: usize = 8;
+/// An image service is silent for minutes: these probes keep NAT tables and find dead peers meanwhile.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
+
+/// Makes ring the process's TLS provider. Call it first in `main` and in every test that builds a client.
+///
+/// May be called any number of times: a provider that is there already stays.
+pub fn install_tls() {
+    // Err means that some provider has been installed before, which is what was asked for.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// An HTTP client bound to one service's base URL, so that its credentials can go nowhere else.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    inner: reqwest::Client,
+    base: Url,
+    body_cap: usize,
+}
+
+impl HttpClient {
+    /// A client for the service at `base_url`, with or without a slash at its end.
+    ///
+    /// A proxy from the environment is used, except for a service on this machine.
+    ///
+    /// # Errors
+    /// When the URL is not plain `http` or `https`, or when the system's certificates cannot be read.
+    pub fn new(base_url: &Url) -> anyhow::Result<Self> {
+        let base = checked_base(base_url)?;
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("generative-ai-worker/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(POOL_IDLE_PER_HOST)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .tcp_keepalive(KEEPALIVE)
+            .tcp_keepalive_interval(KEEPALIVE_ANSWER)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .http2_keep_alive_timeout(KEEPALIVE_ANSWER);
+        if is_loopback(&base) {
+            builder = builder.no_proxy();
+        }
+        Ok(Self {
+            inner: builder.build().context("making the HTTP client")?,
+            base,
+            body_cap: MAX_BODY_BYTES,
+        })
+    }
+
+    /// The same client with another limit on the bytes of a successful answer.
+    #[must_use]
+    pub fn with_body_cap(mut self, bytes: usize) -> Self {
+        self.body_cap = bytes;
+        self
+    }
+
+    /// The address of `path` (without a slash at its beginning) below the base URL.
+    #[must_use]
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        // The base ends with a slash, see `checked_base`.
+        url.set_path(&format!("{}{path}", self.base.path()));
+        url
+    }
+
+    /// Posts `body` as JSON to `path` and reads the whole answer, at most until `deadline`.
+    ///
+    /// An answer of any status but a redirect is `Ok`, also one whose body broke off: see [`Answer::end`].
+    ///
+    /// # Errors
+    /// [`HttpFault`], which says whether the request can have reached the service.
+    pub async fn post_json<B: Serialize + ?Sized>(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: &B,
+        deadline: Instant,
+    ) -> Result<Answer, HttpFault> {
+        let body = serde_json::to_vec(body)
+            .map_err(|_| HttpFault::NotSent("the request cannot be written as JSON".into()))?;
+        let mut request = reqwest::Request::new(Method::POST, self.url(path));
+        *request.headers_mut() = headers;
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(body.into());
+        self.exchange(request, deadline).await
+    }
+
+    /// Sends `request` and reads the whole answer, at most until `deadline`.
+    ///
+    /// # Errors
+    /// As [`HttpClient::post_json`]. A request to another origin than the base URL's is not sent.
+    pub async fn exchange(&self, request: reqwest::Request, deadline: Instant) -> Result<Answer, HttpFault> {
+        if request.url().origin() != self.base.origin() {
+            return Err(HttpFault::NotSent(
+                "the address does not belong to the configured service".into(),
+            ));
+        }
+        if deadline <= Instant::now() {
+            return Err(HttpFault::TooLate);
+        }
+        let response = match timeout_at(deadline, self.inner.execute(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(HttpFault::from_reqwest(error)),
+            Err(_) => return Err(HttpFault::NoAnswer("no answer before the deadline".into())),
+        };
+        answer::read(response, self.body_cap, deadline).await
+    }
+}
+
+/// Brings a base URL into the form that [`HttpClient::url`] relies on: a slash at the end, nothing after it.
+fn checked_base(base_url: &Url) -> anyhow::Result<Url> {
+    if !matches!(base_url.scheme(), "http" | "https") {
+        bail!(
+            "the scheme {:?} of the base URL is not supported; use https, or http for a service nearby",
+            base_url.scheme()
+        );
+    }
+    if !base_url.username().is_empty() || base_url.password().is_some() {
+        bail!("the base URL must not hold a user name or password; give the key in its own variable");
+    }
+    if base_url.query().is_some() || base_url.fragment().is_some() {
+        bail!("the base URL must end with its path, without ? or #");
+    }
+    let mut base = base_url.clone();
+    if !base.path().ends_with('/') {
+        base.set_path(&format!("{}/", base_url.path()));
+    }
+    Ok(base)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}

@@ -1,0 +1,180 @@
+//! What came back: status, headers and a bounded body, or why nothing did.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, LOCATION};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use crate::failure::ErrorClass;
+
+/// Most bytes of a successful answer: a 3840 × 2160 PNG as base64 in JSON has about 35 MB.
+pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes of an error answer. More than this explains nothing.
+const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;
+/// The status of an error is enough; its explanation may not hold a slot until the deadline.
+const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
+
+/// A status that arrived, and as much of the body as did.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Never a redirect: those are [`HttpFault::Redirected`].
+    pub status: StatusCode,
+    /// As they came.
+    pub headers: HeaderMap,
+    /// The body up to where [`Answer::end`] says.
+    pub body: Bytes,
+    /// How the body ended.
+    pub end: BodyEnd,
+}
+
+/// How a body ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// Read to its end.
+    Whole,
+    /// Larger than the limit, which is given here in bytes; the rest was not read.
+    TooLarge(usize),
+    /// The connection broke, for the reason given here, or the deadline passed.
+    Cut(String),
+}
+
+/// Why there is no status to look at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpFault {
+    /// Name, connection or TLS failed: the service has not seen the request.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// Sent, and then silence or a broken connection: the service may have done the work.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// A redirect, which is never followed: the request carries a key. Holds where it pointed, without query.
+    #[error(
+        "answered {status} with a redirect to {target}, which is not followed; check the configured base URL"
+    )]
+    Redirected {
+        /// The status, 300 to 399.
+        status: u16,
+        /// Scheme, host and path of the target.
+        target: String,
+    },
+    /// The deadline had passed before anything was sent.
+    #[error("not sent: the deadline has passed")]
+    TooLate,
+}
+
+impl HttpFault {
+    /// The class of this fault. Only [`ErrorClass::Ambiguous`] can have cost money.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotSent(_) | Self::Redirected { .. } => ErrorClass::Network,
+            Self::NoAnswer(_) => ErrorClass::Ambiguous,
+            Self::TooLate => ErrorClass::TimedOut,
+        }
+    }
+
+    pub(super) fn from_reqwest(error: reqwest::Error) -> Self {
+        // Only these two kinds are certain not to have put the request on the wire.
+        let not_sent = error.is_connect() || error.is_builder();
+        let chain = chain(error);
+        if not_sent {
+            Self::NotSent(chain)
+        } else {
+            Self::NoAnswer(format!("sent, and then no answer: {chain}"))
+        }
+    }
+}
+
+/// The error and its causes in one line, without the URL, whose query could hold a key.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some wrappers print their cause themselves.
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
+/// Reads the body of `response` with a running limit; `cap` is for successful answers.
+pub(super) async fn read(
+    mut response: reqwest::Response,
+    cap: usize,
+    deadline: Instant,
+) -> Result<Answer, HttpFault> {
+    let status = response.status();
+    if status.is_redirection() {
+        return Err(HttpFault::Redirected {
+            status: status.as_u16(),
+            target: redirect_target(&response),
+        });
+    }
+    let headers = response.headers().clone();
+    let (cap, deadline) = if status.is_success() {
+        (cap, deadline)
+    } else {
+        (
+            cap.min(MAX_ERROR_BODY_BYTES),
+            deadline.min(Instant::now() + ERROR_BODY_TIME),
+        )
+    };
+    // Grows with what has really come: a Content-Length is a promise of the other side and reserves nothing.
+    let mut body = Vec::new();
+    let end = loop {
+        match timeout_at(deadline, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => {
+                let room = cap - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    break BodyEnd::TooLarge(cap);
+                }
+            }
+            Ok(Ok(None)) => break BodyEnd::Whole,
+            Ok(Err(error)) => break BodyEnd::Cut(chain(error)),
+            Err(_) => break BodyEnd::Cut("not complete before the deadline".into()),
+        }
+    };
+    if status.is_success() && end != BodyEnd::Whole {
+        // A picture that is not whole is of no use: free its memory before the caller gets here.
+        body = Vec::new();
+    }
+    Ok(Answer {
+        status,
+        headers,
+        body: body.into(),
+        end,
+    })
+}
+
+fn redirect_target(response: &reqwest::Response) -> String {
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let Some(location) = location else {
+        return "an unnamed address".into();
+    };
+    match response.url().join(location) {
+        Ok(url) => without_query(url),
+        Err(_) => "an address that is not a URL".into(),
+    }
+}
+
+fn without_query(mut url: Url) -> String {
+    url.set_query(None);
+    url.set_fragment(None);
+    // Both fail only for URLs that cannot have a user name, such as `data:`.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    super::quote(url.as_str())
+}
