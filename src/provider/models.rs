@@ -1,0 +1,238 @@
+//! The table of models: what each offers, what it costs, and until when it answers.
+//!
+//! Model ids die quickly, so they are data (`models.json`) rather than code. Owns looking a request up in
+//! that table and pricing an answer's token counts; what goes on the wire is each provider's business.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use chrono::NaiveDate;
+use serde::Deserialize;
+
+mod check;
+mod price;
+
+pub use check::check;
+pub use price::{TokenPrices, cost_usd};
+
+static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("models.json"))
+        .expect("models.json is part of this program and a test reads it")
+});
+
+/// One model of one provider.
+///
+/// Source: OpenAI API reference, "Create image", and the pages "Deprecations" and "Pricing", as of 2026-11.
+/// Of the 2.6 models only third parties had published parameters by then; they are taken to be those of 2.5.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Name of the provider, as packages write it.
+    pub provider: String,
+    /// Id as it goes on the wire.
+    pub id: String,
+    /// Other ids of the same model: dated snapshots, mostly.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Whether requests that name no model get this one. One per provider.
+    #[serde(default)]
+    pub is_default: bool,
+    /// First day (UTC) on which the model does not answer any more; `None` = no end announced.
+    pub ends_on: Option<NaiveDate>,
+    /// Which model to use instead of one that ends.
+    pub successor: Option<String>,
+    /// Sizes that the model draws.
+    pub sizes: Sizes,
+    /// Sizes to ask for where the request names none.
+    pub default_size: DefaultSize,
+    /// Words that the model takes as quality.
+    pub qualities: Vec<String>,
+    /// Quality to ask for where the request names none.
+    pub default_quality: String,
+    /// Longest prompt, in characters.
+    pub prompt_max_chars: usize,
+    /// File formats that can be asked for.
+    pub formats: Vec<String>,
+    /// `None` where no price per token has been published.
+    pub usd_per_million_tokens: Option<TokenPrices>,
+}
+
+impl Model {
+    /// Whether the model has stopped answering by `today` (UTC).
+    #[must_use]
+    pub fn has_ended(&self, today: NaiveDate) -> bool {
+        self.ends_on.is_some_and(|ends_on| ends_on <= today)
+    }
+}
+
+/// Sizes to ask for where the request names none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefaultSize {
+    /// For icons.
+    pub icon: String,
+    /// For everything else.
+    pub otherwise: String,
+}
+
+/// The sizes that a model draws: those listed, and those within the free rule.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sizes {
+    /// `WIDTHxHEIGHT`, or words such as `auto`.
+    pub listed: Vec<String>,
+    /// Absent where only listed sizes are drawn.
+    pub free: Option<FreeSizes>,
+}
+
+/// Any `WIDTHxHEIGHT` within these bounds, which all count as inside.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreeSizes {
+    /// Divides both edges.
+    pub multiple_of: u32,
+    /// Longest edge in pixels.
+    pub max_edge_px: u32,
+    /// Longer edge divided by the shorter one.
+    pub max_ratio: u32,
+    /// Fewest pixels.
+    pub min_pixels: u64,
+    /// Most pixels.
+    pub max_pixels: u64,
+}
+
+impl Sizes {
+    /// The size as it goes on the wire, or `None` where the model does not draw it.
+    #[must_use]
+    pub fn accept(&self, size: &str) -> Option<String> {
+        if self.listed.iter().any(|listed| listed == size) {
+            return Some(size.to_owned());
+        }
+        let (width_px, height_px) = parse_size(size)?;
+        // Written anew: "01024x1024" is a size, but a service may not think so.
+        self.free?
+            .allows(width_px, height_px)
+            .then(|| format!("{width_px}x{height_px}"))
+    }
+}
+
+impl FreeSizes {
+    fn allows(&self, width_px: u32, height_px: u32) -> bool {
+        let longer = width_px.max(height_px);
+        let shorter = width_px.min(height_px);
+        let pixels = u64::from(width_px) * u64::from(height_px);
+        shorter > 0
+            && width_px.is_multiple_of(self.multiple_of)
+            && height_px.is_multiple_of(self.multiple_of)
+            && longer <= self.max_edge_px
+            && u64::from(longer) <= u64::from(shorter) * u64::from(self.max_ratio)
+            && (self.min_pixels..=self.max_pixels).contains(&pixels)
+    }
+}
+
+impl fmt::Display for Sizes {
+    /// What would be right, for the sentence about what was wrong.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&check::any_of(&self.listed))?;
+        if let Some(free) = self.free {
+            write!(
+                f,
+                " or WIDTHxHEIGHT with both edges multiples of {}, at most {} pixels long and at most {}:1 \
+                 apart, and {} to {} pixels in all",
+                free.multiple_of, free.max_edge_px, free.max_ratio, free.min_pixels, free.max_pixels
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// `WIDTHxHEIGHT` in decimal digits and a small x, nothing else.
+fn parse_size(size: &str) -> Option<(u32, u32)> {
+    let (width, height) = size.split_once('x')?;
+    // `parse` alone would take a plus sign.
+    let edge = |digits: &str| {
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| digits.parse().ok())
+            .flatten()
+    };
+    Some((edge(width)?, edge(height)?))
+}
+
+/// The model of `provider` that `id` names, ended or not.
+#[must_use]
+pub fn find(provider: &str, id: &str) -> Option<&'static Model> {
+    all(provider).find(|model| model.id == id || model.aliases.iter().any(|alias| alias == id))
+}
+
+/// All models of `provider`, the recommended ones first.
+pub fn all(provider: &str) -> impl Iterator<Item = &'static Model> {
+    TABLE.iter().filter(move |model| model.provider == provider)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_consistent() {
+        let mut ids = HashSet::new();
+        for model in TABLE.iter() {
+            let name = &model.id;
+            for id in model.aliases.iter().chain([name]) {
+                assert!(ids.insert((&model.provider, id)), "{id} is there twice");
+                assert_eq!(find(&model.provider, id).unwrap().id, *name);
+            }
+            assert_eq!(model.ends_on.is_some(), model.successor.is_some(), "{name}");
+            if let Some(successor) = &model.successor {
+                let successor = find(&model.provider, successor).unwrap();
+                assert!(
+                    successor.ends_on.is_none(),
+                    "{name} is followed by a model that ends"
+                );
+            }
+            for size in [&model.default_size.icon, &model.default_size.otherwise] {
+                assert_eq!(model.sizes.accept(size).as_ref(), Some(size), "{name}");
+            }
+            assert!(model.qualities.contains(&model.default_quality), "{name}");
+            assert!(model.formats.contains(&"png".to_owned()), "{name}");
+            assert!(model.prompt_max_chars > 0, "{name}");
+        }
+        let providers: HashSet<&str> = TABLE.iter().map(|model| model.provider.as_str()).collect();
+        for provider in providers {
+            assert_eq!(all(provider).filter(|model| model.is_default).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_model_ends_at_the_beginning_of_its_day() {
+        let model = find("openai", "gpt-image-1.5-2025-12-16").unwrap();
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        assert!(!model.has_ended(day("2026-11-30")));
+        assert!(model.has_ended(day("2026-12-01")));
+        assert!(
+            !find("openai", "gpt-image-2")
+                .unwrap()
+                .has_ended(day("2099-01-01"))
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_free_size_is_within_all_bounds_or_refused(width in 0_u32..5000, height in 0_u32..5000) {
+            let sizes = &find("openai", "gpt-image-2").unwrap().sizes;
+            let (longer, shorter) = (f64::from(width.max(height)), f64::from(width.min(height)));
+            let right = shorter > 0.0
+                && width % 16 == 0
+                && height % 16 == 0
+                && longer <= 3840.0
+                && longer / shorter <= 3.0
+                && (655_360.0..=8_294_400.0).contains(&(longer * shorter));
+            let size = format!("{width}x{height}");
+            proptest::prop_assert_eq!(sizes.accept(&size), right.then_some(size));
+        }
+    }
+}
