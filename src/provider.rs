@@ -4,7 +4,10 @@
 //! service's wire format alone. What happens to the bytes afterwards (checking, marking, resizing,
 //! storing) is the generators' business, what happens after an error is the worker's.
 
+pub mod error_body;
 pub mod models;
+pub mod policy;
+pub mod waits;
 
 use std::fmt;
 use std::time::Duration;
