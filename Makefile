@@ -1,0 +1,37 @@
+# `make demo` and `make test` are the two to know: on a machine with Rust and a C compiler each
+# installs the servers it needs, builds, and runs. `make` alone lists all targets.
+
+# For example: make demo DEMO_ARGS=--keep, make test TEST_ARGS=recovery
+DEMO_ARGS ?=
+TEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt build image clean servers
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: servers ## see pictures come out of a queue, with a private Redis and Postgres (DEMO_ARGS=--keep leaves them up)
+	cargo run --release --locked -- demo $(DEMO_ARGS)
+
+test: servers ## run all tests against a private Redis and Postgres (TEST_ARGS=word: only those)
+	@scripts/test $(TEST_ARGS)
+
+lint: ## check formatting, clippy, documentation, dependencies and scripts, as CI does
+	@scripts/lint
+
+fmt: ## format the code
+	cargo fmt
+
+build: ## build the release binary, target/release/generative-ai-worker
+	cargo build --release --locked
+
+image: ## build the container image, generative-ai-worker (needs a container engine)
+	docker build -t generative-ai-worker .
+
+clean: ## remove what was built and the pictures of the demo
+	cargo clean
+	rm -rf images
+
+servers:
+	@scripts/install-servers
