@@ -114,6 +114,18 @@ impl ErrorClass {
             | Self::Internal => true,
         }
     }
+
+    /// How many attempts a job may have, of which this class ended one. `configured` is `MAX_ATTEMPTS`.
+    ///
+    /// Where the failed attempt has probably been billed, there is one more and not four.
+    #[must_use]
+    pub fn max_attempts(self, configured: u32) -> u32 {
+        match self {
+            Self::Ambiguous | Self::BadOutput | Self::BadImage | Self::TimedOut => configured.min(2),
+            class if class.is_retried() => configured,
+            _ => 1,
+        }
+    }
 }
 
 impl fmt::Display for ErrorClass {
@@ -134,6 +146,8 @@ pub struct Failure {
     pub details: Option<String>,
     /// How long the other side asked us to wait before the next attempt.
     pub retry_after: Option<Duration>,
+    /// No further attempt, whatever the class says: it would buy again what has been bought already.
+    pub is_final: bool,
 }
 
 impl Failure {
@@ -152,6 +166,19 @@ impl Failure {
     pub fn with_details(mut self, details: impl Into<String>) -> Self {
         self.details = Some(details.into());
         self
+    }
+
+    /// Rules out another attempt.
+    #[must_use]
+    pub fn finally(mut self) -> Self {
+        self.is_final = true;
+        self
+    }
+
+    /// Whether there is to be another attempt, as far as this failure can tell.
+    #[must_use]
+    pub fn is_retried(&self) -> bool {
+        self.class.is_retried() && !self.is_final
     }
 
     /// Adds the wait that the other side asked for.

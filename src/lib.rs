@@ -4,10 +4,13 @@
 pub mod batch;
 pub mod db;
 pub mod failure;
+pub mod generator;
 pub mod http_client;
 pub mod imaging;
 pub mod private_servers;
 pub mod provider;
 pub mod queue;
+pub mod router;
 pub mod storage;
 pub mod work_package;
+pub mod worker;

@@ -10,6 +10,7 @@ pub mod policy;
 pub mod waits;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::failure::{ErrorClass, Failure};
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::{ImageType, MAX_PROMPT_CHARS, Prompt};
 
 /// What a package asks of a provider. `None` = the provider's own default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -160,6 +161,17 @@ pub trait ImageProvider: Send + Sync {
     /// [`Unsupported`], never retried: the sentence says what was found and what would be right.
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported>;
 
+    /// Whether drawing costs nothing, so that drawing again after a fault harms nobody.
+    fn is_free(&self) -> bool {
+        false
+    }
+
+    /// What is sent for a person's prompt: the prompt, followed by what this service wants of every picture.
+    /// Providers that do not read instructions send the prompt as it is.
+    fn prompt_for(&self, prompt: &Prompt, image_type: ImageType) -> Prompt {
+        instructed(prompt, image_type)
+    }
+
     /// Asks for one image and waits for its bytes, at most until `deadline`.
     ///
     /// # Errors
@@ -170,6 +182,51 @@ pub trait ImageProvider: Send + Sync {
         spec: &CheckedSpec,
         deadline: Instant,
     ) -> Result<DrawnImage, ProviderError>;
+}
+
+/// Adds the instruction that keeps pictures free of made-up text, unless the prompt is so long already that
+/// both together would be refused.
+fn instructed(prompt: &Prompt, image_type: ImageType) -> Prompt {
+    let kind = match image_type {
+        ImageType::Icon => "icon that is clear at a small size",
+        ImageType::Collection => "image",
+    };
+    let text = format!(
+        "{}\n\nInstruction: Create a high quality {kind} for the user's project and follow their style \
+         instructions. Do not add text to the image unless asked in the style instructions.",
+        prompt.expose()
+    );
+    if text.chars().count() > MAX_PROMPT_CHARS { prompt.clone() } else { Prompt::new(text) }
+}
+
+/// The providers of a replica, by name.
+pub struct Providers {
+    all: Vec<Arc<dyn ImageProvider>>,
+    default: String,
+}
+
+impl Providers {
+    /// `default` is used by packages that name none (`IMAGE_PROVIDER`).
+    #[must_use]
+    pub fn new(all: Vec<Arc<dyn ImageProvider>>, default: impl Into<String>) -> Self {
+        Self { all, default: default.into() }
+    }
+
+    /// The provider that a package names, or the default one.
+    ///
+    /// # Errors
+    /// [`Unsupported`] for a name that this version does not know.
+    pub fn select(&self, name: Option<&str>) -> Result<Arc<dyn ImageProvider>, Unsupported> {
+        let name = name.unwrap_or(&self.default);
+        self.all.iter().find(|provider| provider.name() == name).cloned().ok_or_else(|| {
+            let known: Vec<_> = self.all.iter().map(|provider| provider.name()).collect();
+            let found: String = name.chars().take(80).collect();
+            Unsupported {
+                class: ErrorClass::InvalidRequest,
+                message: format!("Unsupported image provider: {found}; this version has {}", known.join(", ")),
+            }
+        })
+    }
 }
 
 impl fmt::Debug for DrawnImage {

@@ -100,7 +100,7 @@ batch_statement! {
         ORDER BY asked.job_id
         ON CONFLICT (job_id) DO UPDATE SET
             state = 'begun', fence = job.fence + 1, worker_id = excluded.worker_id, package = excluded.package,
-            deliveries = job.deliveries + 1, crashes = job.crashes + (job.state = 'begun')::integer,
+            deliveries = job.deliveries + 1, crashes = job.crashes + (job.state = 'begun' AND job.worker_id <> excluded.worker_id)::integer,
             begun_at = now(), next_attempt_at = NULL
         WHERE job.state = 'waiting'
            OR (job.state = 'retry_wait' AND job.next_attempt_at <= now() + interval '1 second')

@@ -27,8 +27,8 @@ pub struct PictureRecord {
     pub object_keys: Vec<String>,
     /// Bucket, where the store has one.
     pub bucket: Option<String>,
-    /// Which mark says that the picture is machine-made.
-    pub provenance_mark: &'static str,
+    /// Which mark says that the picture is machine-made, where that is known.
+    pub provenance_mark: Option<&'static str>,
     /// Who drew it.
     pub provider: String,
     /// With which model.
@@ -163,7 +163,7 @@ batch_statement! {
         image_url: String as Text,
         object_keys: String as Text,
         bucket: Option<String> as Nullable<Text>,
-        provenance_mark: String as Text,
+        provenance_mark: Option<String> as Nullable<Text>,
         provider: String as Text,
         model: String as Text,
         provider_request_id: Option<String> as Nullable<Text>,
@@ -220,7 +220,7 @@ pub(super) fn run_record(
                 .push(picture.urls.into_iter().next().unwrap_or_default());
             statement.object_keys.push(picture.object_keys.join("\n"));
             statement.bucket.push(picture.bucket);
-            statement.provenance_mark.push(picture.provenance_mark.to_owned());
+            statement.provenance_mark.push(picture.provenance_mark.map(str::to_owned));
             statement.provider.push(picture.provider);
             statement.model.push(picture.model);
             statement.provider_request_id.push(picture.provider_request_id);

@@ -63,6 +63,21 @@ impl Queue {
         Ok(self.recover(&self.worker_id).await?.unwrap_or_default())
     }
 
+    /// Puts what has landed here and was not claimed back at the head of its list.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn put_back_landed(&self) -> Result<(), QueueError> {
+        let keys = self.redis.keys();
+        let mut connection = self.redis.connection().await?;
+        while connection
+            .lmove::<_, _, Option<Vec<u8>>>(keys.landing(&self.worker_id), keys.inbox(), redis::Direction::Left, redis::Direction::Right)
+            .await?
+            .is_some()
+        {}
+        Ok(())
+    }
+
     /// Puts delayed packages whose time has come at the head of their lists. Returns how many.
     ///
     /// # Errors

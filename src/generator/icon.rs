@@ -1,0 +1,35 @@
+//! The icon of a collection: what was drawn, made to fit 400 × 400 px from the bytes in hand.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::studio::Piece;
+use super::{ImageGenerator, ImageRequest, Progress, Studio, StoredImage};
+use crate::failure::Failure;
+use crate::storage::Role;
+
+/// Draws a picture, shrinks it, marks and stores the result; keeps the original where settings say so.
+pub struct Icon(pub Arc<Studio>);
+
+#[async_trait]
+impl ImageGenerator for Icon {
+    async fn generate(&self, request: &ImageRequest<'_>, progress: &dyn Progress) -> Result<StoredImage, Failure> {
+        let studio = &self.0;
+        let order = studio.order(request)?;
+        if let Some(stored) = studio.find_stored(request, &order, Role::Icon).await? {
+            return Ok(stored);
+        }
+        let drawing = studio.draw(request, &order, progress).await?;
+        let icon = studio.shrink(&drawing).await?;
+        let (icon, mark) = studio.mark(request, &order, &drawing, icon).await?;
+        progress.reached(80);
+        let mut pieces = Vec::with_capacity(2);
+        if studio.keeps_originals() {
+            pieces.push(Piece::new(Role::Original, drawing.bytes.clone(), drawing.inspected));
+        }
+        // Last, so that a stored icon means that all is stored.
+        pieces.push(icon);
+        studio.store(request, &order, &drawing, pieces, mark, progress).await
+    }
+}

@@ -1,0 +1,42 @@
+//! Which generator makes what a package asks for: one `match` on the work type and the image type.
+
+use std::sync::Arc;
+
+use crate::failure::{ErrorClass, Failure};
+use crate::generator::{CollectionImage, Icon, ImageGenerator, Studio};
+use crate::work_package::{ImageType, ImageWork, Work};
+
+/// The generators of a replica.
+pub struct Router {
+    icon: Icon,
+    collection_image: CollectionImage,
+}
+
+impl Router {
+    /// Generators that share one studio.
+    #[must_use]
+    pub fn new(studio: Studio) -> Self {
+        let studio = Arc::new(studio);
+        Self { icon: Icon(studio.clone()), collection_image: CollectionImage(studio) }
+    }
+
+    /// The generator for this work, and the work as that generator takes it.
+    ///
+    /// # Errors
+    /// `ErrorClass::InvalidPackage` (not retried) for a type that this version does not know.
+    pub fn route<'a>(&self, work: &'a Work) -> Result<(&dyn ImageGenerator, &'a ImageWork), Failure> {
+        match work {
+            Work::CollectionImage(work) => match work.image_type {
+                ImageType::Icon => Ok((&self.icon, work)),
+                ImageType::Collection => Ok((&self.collection_image, work)),
+            },
+            Work::Unknown(name) => {
+                let name: String = name.chars().take(80).collect();
+                Err(Failure::new(
+                    ErrorClass::InvalidPackage,
+                    format!("Unknown type for workPackage: {name}; this version knows collection-image"),
+                ))
+            }
+        }
+    }
+}

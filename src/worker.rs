@@ -1,0 +1,223 @@
+//! The worker: takes packages as slots become free and sees each one through to its end.
+//!
+//! [`Worker::run`] is the loop. What happens to one package is in [`attempt`], what keeps a replica and the
+//! queue in order beside it in [`upkeep`], how it ends in [`lifecycle`].
+
+mod attempt;
+mod backoff;
+mod fail;
+mod hand;
+mod health;
+mod lifecycle;
+mod progress;
+mod upkeep;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::db::Db;
+use crate::queue::{Delivery, Landing, Queue, QueueError, ReplicaStatus};
+use crate::router::Router;
+use crate::work_package::PackageLimits;
+
+pub use backoff::Backoff;
+use hand::Hand;
+use health::Health;
+pub use lifecycle::Ended;
+use progress::Reporter;
+
+/// How a replica works; made by `config`.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// Packages in hand at the most (`WORKER_CONCURRENCY`).
+    pub concurrency: usize,
+    /// How long an attempt's provider may take (`JOB_TIMEOUT`).
+    pub job_timeout: Duration,
+    /// How long a stopping replica finishes what it has (`SHUTDOWN_TIMEOUT`).
+    pub shutdown_timeout: Duration,
+    /// Attempts at a job (`MAX_ATTEMPTS`).
+    pub max_attempts: u32,
+    /// Waits between attempts.
+    pub backoff: Backoff,
+    /// Between two pings; Postgres is asked as often.
+    pub ping_interval: Duration,
+    /// After this long without a renewal a replica counts as dead.
+    pub lease_ttl: Duration,
+    /// What packages may be.
+    pub limits: PackageLimits,
+}
+
+/// How long the loop waits before it tries again what has just failed.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How often the loop turns, at least, while every slot is taken.
+const TURN: Duration = Duration::from_secs(1);
+
+/// One replica.
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+/// What the loop, the attempts and the upkeep have in common.
+struct Shared {
+    settings: WorkerSettings,
+    queue: Queue,
+    db: Db,
+    router: Router,
+    status: Arc<ReplicaStatus>,
+    health: Health,
+    hand: Hand,
+    reporter: Reporter,
+    /// Attempts end at once, without an ending in Postgres or Redis: what they had is given back.
+    abandon: CancellationToken,
+}
+
+impl Worker {
+    /// A replica that has not begun to take. Must be made within a tokio runtime.
+    #[must_use]
+    pub fn new(settings: WorkerSettings, queue: Queue, db: Db, router: Router) -> Self {
+        let status = Arc::new(ReplicaStatus::new(settings.concurrency));
+        let shared = Shared {
+            health: Health::new(status.clone(), settings.lease_ttl),
+            reporter: Reporter::new(queue.clone(), db.clone()),
+            hand: Hand::new(status.clone()),
+            abandon: CancellationToken::new(),
+            settings,
+            queue,
+            db,
+            router,
+            status,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes packages until `stop`, then finishes what is in hand, until `hurry` or for as long as the settings
+    /// say, and gives the rest back uncounted.
+    ///
+    /// # Errors
+    /// When the replica cannot begin; once it has, it rides out every outage.
+    pub async fn run(self, stop: CancellationToken, hurry: CancellationToken) -> anyhow::Result<Ended> {
+        let shared = self.shared;
+        let heartbeat = shared.begin().await?;
+        let upkeep = TaskTracker::new();
+        shared.keep_up(&upkeep, &stop);
+        let attempts = TaskTracker::new();
+        shared.take_until(&stop, &attempts).await;
+        Ok(shared.end(heartbeat, upkeep, attempts, &hurry).await)
+    }
+}
+
+impl Shared {
+    /// The loop. A slot comes first, then a package, so that nothing is taken that nobody can work on.
+    async fn take_until(self: &Arc<Self>, stop: &CancellationToken, attempts: &TaskTracker) {
+        let slots = Arc::new(Semaphore::new(self.settings.concurrency));
+        let mut landing = self.queue.landing();
+        let mut must_look_again = false;
+        while !stop.is_cancelled() {
+            self.status.turned();
+            let Some(permits) = free_slots(&slots).await else { continue };
+            if !self.health.may_take() {
+                self.put_back_landed().await;
+                pause(stop, PAUSE).await;
+                continue;
+            }
+            let free = permits.len();
+            match self.take(free, &mut must_look_again).await {
+                Ok(deliveries) => {
+                    let is_drained = deliveries.len() < free;
+                    for (delivery, permit) in deliveries.into_iter().zip(permits) {
+                        let shared = self.clone();
+                        attempts.spawn(async move {
+                            shared.see_through(delivery).await;
+                            drop(permit);
+                        });
+                    }
+                    if is_drained && !stop.is_cancelled() {
+                        self.wait_for_package(&mut landing, stop).await;
+                    }
+                }
+                Err(error) => {
+                    self.health.redis_failed(&error);
+                    must_look_again = true;
+                    pause(stop, PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Claims up to `free` packages; after a claim whose answer may have been lost, first what it claimed.
+    async fn take(&self, free: usize, must_look_again: &mut bool) -> Result<Vec<Delivery>, QueueError> {
+        if *must_look_again {
+            let mut unknown = self.queue.in_hand().await?;
+            unknown.retain(|delivery| !self.hand.holds(&delivery.id));
+            *must_look_again = unknown.len() > free;
+            unknown.truncate(free);
+            if !unknown.is_empty() {
+                tracing::info!(count = unknown.len(), "found packages that were taken by a call whose answer was lost");
+                return Ok(self.hand.take(unknown));
+            }
+        }
+        let deliveries = self.queue.adopt(free).await?;
+        self.health.redis_answered();
+        Ok(self.hand.take(deliveries))
+    }
+
+    /// Sleeps until a package lands, 2 s at the most. A stop ends the wait from outside, as dropping it could
+    /// strand a package.
+    async fn wait_for_package(&self, landing: &mut Landing, stop: &CancellationToken) {
+        let client = AtomicU64::new(0);
+        let mut wait = std::pin::pin!(landing.wait(|id| client.store(id, Ordering::Relaxed)));
+        let result = tokio::select! {
+            result = &mut wait => result,
+            () = stop.cancelled() => loop {
+                let _ = self.queue.wake(client.load(Ordering::Relaxed)).await;
+                // It may not have begun to wait yet, so it is woken until it has ended.
+                if let Ok(result) = tokio::time::timeout(Duration::from_millis(50), &mut wait).await {
+                    break result;
+                }
+            },
+        };
+        if let Err(error) = result {
+            self.health.redis_failed(&error);
+            pause(stop, PAUSE).await;
+        }
+    }
+
+    /// While this replica takes nothing, what was on its way here goes to others.
+    async fn put_back_landed(&self) {
+        if let Err(error) = self.queue.put_back_landed().await {
+            self.health.redis_failed(&error);
+        }
+    }
+
+    /// One package from taken to settled, whatever happens to it.
+    async fn see_through(self: &Arc<Self>, delivery: Delivery) {
+        let held = self.hand.guard(&delivery.id);
+        tokio::select! {
+            () = self.attempt(&delivery) => {}
+            () = self.abandon.cancelled() => {}
+        }
+        drop(held);
+    }
+}
+
+/// Waits for a slot and takes all that are free with it. `None` after [`TURN`], so that the loop turns.
+async fn free_slots(slots: &Arc<Semaphore>) -> Option<Vec<OwnedSemaphorePermit>> {
+    let first = tokio::time::timeout(TURN, slots.clone().acquire_owned()).await.ok()?;
+    let mut permits = vec![first.expect("the semaphore is never closed")];
+    while let Ok(permit) = slots.clone().try_acquire_owned() {
+        permits.push(permit);
+    }
+    Some(permits)
+}
+
+async fn pause(stop: &CancellationToken, pause: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = stop.cancelled() => {}
+    }
+}

@@ -1,0 +1,249 @@
+//! One package, from taken to settled. Of every step this says what a crash right after it leaves behind.
+//!
+//! take → parse → route → begin (job row) → generate (draw, prepare, store) → record (one transaction) →
+//! announce and settle
+//!
+//! Postgres comes before Redis at every end: a package leaves Redis only after the commit that ends it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use chrono::Utc;
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::Shared;
+use super::hand::JobGuard;
+use crate::db::{BeginRequest, Begun, DbError, PictureRecord, Recorded};
+use crate::failure::{ErrorClass, Failure};
+use crate::generator::{ImageGenerator, ImageRequest, StoredImage};
+use crate::queue::{Command, Delivery, Due, Event};
+use crate::work_package::{ImageWork, WorkPackage};
+
+/// How soon a package whose job is in other hands is looked at again.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// A job that this replica owns for one attempt.
+pub(super) struct Owned<'a> {
+    pub(super) delivery: &'a Delivery,
+    pub(super) package: &'a WorkPackage,
+    pub(super) fence: i64,
+    /// Attempts that have failed so far.
+    pub(super) failed: u32,
+    deliveries: u32,
+    /// Lets other deliveries of the job see that it is being worked on, until the attempt ends.
+    _mine: JobGuard<'a>,
+}
+
+impl Shared {
+    pub(super) async fn attempt(&self, delivery: &Delivery) {
+        let span = tracing::info_span!(
+            "process",
+            otel.name = format!("process {}", self.queue.redis().keys().inbox()),
+            otel.kind = "consumer",
+            messaging.operation.r#type = "process",
+            messaging.message.id = delivery.id,
+            messaging.message.body.size = delivery.payload.len(),
+            messaging.client.id = self.queue.worker_id(),
+            job.id = tracing::field::Empty,
+            job.attempt = tracing::field::Empty,
+            work.r#type = tracing::field::Empty,
+        );
+        self.attempt_in_span(delivery).instrument(span).await;
+    }
+
+    // A crash from here to `begin` leaves the package in the processing hash; it is recovered when the lease ends.
+    async fn attempt_in_span(&self, delivery: &Delivery) {
+        let package = match WorkPackage::parse(&delivery.payload, &self.settings.limits) {
+            Ok(package) => package,
+            Err(rejection) => {
+                let failure = Failure::new(ErrorClass::InvalidPackage, rejection.message);
+                return self.reject(delivery, rejection.job_id, failure, None).await;
+            }
+        };
+        let span = tracing::Span::current();
+        span.record("job.id", package.job_id);
+        span.record("work.type", package.work.type_name());
+        let (generator, work) = match self.router.route(&package.work) {
+            Ok(route) => route,
+            Err(failure) => {
+                return self.reject(delivery, Some(package.job_id), failure, package.reply_to).await;
+            }
+        };
+        if let Some(not_before) = package.not_before.filter(|time| *time > Utc::now()) {
+            return self.say(delivery.delay(Due::At(not_before), None)).await;
+        }
+        if let Some(owned) = self.begin_job(delivery, &package).await {
+            span.record("job.attempt", owned.failed + 1);
+            self.work_on(&owned, generator, work).await;
+        }
+    }
+
+    /// Makes this replica the job's owner; otherwise ends the delivery as the job's state asks and returns `None`.
+    ///
+    /// A crash after this leaves the job held by a worker without a lease: whoever gets the package next sees
+    /// that and takes over under a new fence.
+    async fn begin_job<'a>(&'a self, delivery: &'a Delivery, package: &'a WorkPackage) -> Option<Owned<'a>> {
+        let job_id = package.job_id;
+        let mut replaces_fence = 0;
+        loop {
+            let request = BeginRequest {
+                job_id,
+                worker_id: self.queue.worker_id().to_owned(),
+                package: String::from_utf8_lossy(&delivery.payload).into_owned(),
+                replaces_fence,
+            };
+            let begun = match self.insist(|| self.db.begin(request.clone())).await {
+                Ok(begun) => begun,
+                Err(failure) => {
+                    self.reject(delivery, Some(job_id), failure, package.reply_to.clone()).await;
+                    return None;
+                }
+            };
+            match begun {
+                Begun::Owned { fence, deliveries, attempts: failed } => {
+                    return Some(Owned { delivery, package, fence, failed, deliveries, _mine: self.hand.own(job_id) });
+                }
+                Begun::Raced => tokio::task::yield_now().await,
+                Begun::HeldBy { worker_id, fence } if self.is_gone(&worker_id, job_id).await => {
+                    tracing::info!(previous_worker_id = worker_id, "taking over a job whose worker is gone");
+                    replaces_fence = fence;
+                }
+                // The package stays, as it may be the only copy if that worker dies.
+                Begun::HeldBy { .. } => {
+                    self.say(delivery.delay(Due::In(LOOK_AGAIN), None)).await;
+                    return None;
+                }
+                Begun::NotDue(delay) => {
+                    self.say(delivery.delay(Due::In(delay), None)).await;
+                    return None;
+                }
+                Begun::Done { image_id, image_url } => {
+                    let event = Event::completed(job_id, image_id, image_url);
+                    self.say(delivery.settle(Some(event), package.reply_to.clone())).await;
+                    return None;
+                }
+                Begun::Dead => {
+                    self.bury_again(delivery, package).await;
+                    return None;
+                }
+                Begun::NoSuchJob => {
+                    let message = format!("jobId: there is no row {job_id} in ac_background_jobs");
+                    let failure = Failure::new(ErrorClass::InvalidPackage, message);
+                    self.reject(delivery, Some(job_id), failure, package.reply_to.clone()).await;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Whether the owner of a job will never end it.
+    async fn is_gone(&self, worker_id: &str, job_id: i32) -> bool {
+        if worker_id == self.queue.worker_id() {
+            // A begin whose answer was lost, or an attempt that panicked.
+            return !self.hand.owns(job_id);
+        }
+        self.health.trusts_leases() && matches!(self.queue.is_alive(worker_id).await, Ok(false))
+    }
+
+    async fn work_on(&self, owned: &Owned<'_>, generator: &dyn ImageGenerator, work: &ImageWork) {
+        let job_id = owned.package.job_id;
+        if owned.package.deadline.is_some_and(|deadline| deadline < Utc::now()) {
+            let message = "The deadline of this job passed before its picture could be begun. Start the job again.";
+            return self.fail(owned, Failure::new(ErrorClass::Expired, message)).await;
+        }
+        self.queue.publish(Event::started(job_id, owned.failed + 1));
+        let request = ImageRequest {
+            job_id,
+            work,
+            may_be_stored: owned.deliveries > 1,
+            deadline: Instant::now() + self.settings.job_timeout,
+        };
+        let progress = self.reporter.of(job_id);
+        // A crash before the picture is stored costs the picture; after it, the next owner finds it under its key.
+        let generated = AssertUnwindSafe(generator.generate(&request, &progress)).catch_unwind().await;
+        // From here on nothing more is told of progress: the next event is the end.
+        drop(progress);
+        match generated {
+            Ok(Ok(image)) => self.complete(owned, work, image).await,
+            Ok(Err(failure)) => self.fail(owned, failure).await,
+            Err(_) => {
+                let message = "This service stumbled over the job. Start the job again; an operator finds the reason in the log.";
+                self.fail(owned, Failure::new(ErrorClass::Internal, message)).await;
+            }
+        }
+    }
+
+    /// Records the picture, then settles. A crash between the two brings the package back, whose job is done by
+    /// then: it is announced and settled again.
+    async fn complete(&self, owned: &Owned<'_>, work: &ImageWork, image: StoredImage) {
+        let job_id = owned.package.job_id;
+        let record = PictureRecord {
+            job_id,
+            user_id: work.user_id,
+            urls: image.urls,
+            object_keys: image.object_keys,
+            bucket: image.bucket,
+            provenance_mark: image.mark.map(|mark| mark.as_str()),
+            provider: image.provider,
+            model: image.model,
+            provider_request_id: image.request_id,
+            usage: image.usage,
+            cost_usd: image.cost_usd,
+        };
+        let Recorded { image_id, image_url } = match self.insist(|| self.db.record(record.clone())).await {
+            Ok(recorded) => recorded,
+            Err(failure) => return self.fail(owned, failure).await,
+        };
+        self.status.completed.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(
+            image_id,
+            gen_ai.provider.name = record.provider,
+            gen_ai.request.model = record.model,
+            cost_usd = record.cost_usd,
+            "job {job_id} is done: image {image_id}"
+        );
+        let event = Event::completed(job_id, image_id, image_url);
+        self.say(owned.delivery.settle(Some(event), owned.package.reply_to.clone())).await;
+    }
+
+    /// Runs a statement until Postgres has answered it. An outage is waited out with the package in hand; a stop
+    /// ends the wait from outside.
+    ///
+    /// # Errors
+    /// When Postgres refuses the values, as a failure of this service that another attempt would not mend.
+    pub(super) async fn insist<T, F>(&self, statement: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, DbError>>,
+    {
+        let mut pause = PAUSE;
+        loop {
+            match statement().await {
+                Ok(value) => return Ok(value),
+                Err(error) if error.is_transient() => {
+                    self.health.postgres_failed(&error.to_string());
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(error) => {
+                    let message = "This service could not record the job. An operator finds the reason in the log.";
+                    return Err(Failure::new(ErrorClass::Internal, message).with_details(error.to_string()).finally());
+                }
+            }
+        }
+    }
+
+    /// Tells Redis until it has heard. A crash before that is repaired by the package's next delivery.
+    pub(super) async fn say(&self, command: Command) {
+        let mut pause = PAUSE;
+        while let Err(error) = self.queue.run(command.clone()).await {
+            self.health.redis_failed(&error);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}

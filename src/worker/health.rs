@@ -1,0 +1,66 @@
+//! Whether Redis and Postgres answer: said once when it changes, not once per failed call.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::queue::{QueueError, ReplicaStatus};
+
+pub(super) struct Health {
+    status: Arc<ReplicaStatus>,
+    redis_is_up: AtomicBool,
+    lease_ttl: Duration,
+    /// Nobody is taken for dead before this time.
+    trusts_leases_from: Mutex<Instant>,
+}
+
+impl Health {
+    /// A replica that has just started may have been started by the end of an outage in which all leases ran out,
+    /// so it gives the others time to renew theirs.
+    pub(super) fn new(status: Arc<ReplicaStatus>, lease_ttl: Duration) -> Self {
+        let trusts_leases_from = Mutex::new(Instant::now() + lease_ttl);
+        Self { status, redis_is_up: AtomicBool::new(true), lease_ttl, trusts_leases_from }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Instant> {
+        self.trusts_leases_from.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// Whether work may be taken: without Postgres nothing may be begun.
+    pub(super) fn may_take(&self) -> bool {
+        self.status.postgres_is_up.load(Ordering::Relaxed)
+    }
+
+    /// Whether a missing lease means a dead replica.
+    pub(super) fn trusts_leases(&self) -> bool {
+        Instant::now() >= *self.lock()
+    }
+
+    pub(super) fn redis_failed(&self, error: &QueueError) {
+        if self.redis_is_up.swap(false, Ordering::Relaxed) {
+            tracing::error!(%error, "Redis does not answer; nothing is taken until it does");
+        }
+    }
+
+    /// After an outage all leases may have run out together, so for a while their absence means nothing.
+    pub(super) fn redis_answered(&self) {
+        if !self.redis_is_up.swap(true, Ordering::Relaxed) {
+            *self.lock() = Instant::now() + 2 * self.lease_ttl;
+            tracing::info!("Redis answers again; going on");
+        }
+    }
+
+    pub(super) fn postgres_failed(&self, cause: &str) {
+        if self.status.postgres_is_up.swap(false, Ordering::Relaxed) {
+            tracing::error!(cause, "Postgres does not answer; nothing is taken until it does");
+        }
+    }
+
+    pub(super) fn postgres_answered(&self) {
+        if !self.status.postgres_is_up.swap(true, Ordering::Relaxed) {
+            tracing::info!("Postgres answers again; going on");
+        }
+    }
+}
