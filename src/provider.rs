@@ -6,6 +6,7 @@
 
 pub mod error_body;
 pub mod models;
+pub mod openai;
 pub mod policy;
 pub mod waits;
 

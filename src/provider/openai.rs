@@ -1,0 +1,243 @@
+//! OpenAI's Images API: one call, one picture, as base64 in JSON.
+//!
+//! Owns what goes on the wire and what an answer means. An answer that is lost cannot be asked for again,
+//! so every doubt whether a picture was made ends as `Ambiguous`.
+//!
+//! Source: OpenAI API reference, "Create image"; OpenAI guides "Error codes" and "Rate limits".
+
+use anyhow::{Context, anyhow};
+use async_trait::async_trait;
+use chrono::Utc;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+use url::Url;
+
+use super::models;
+use super::{CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported};
+use crate::failure::ErrorClass;
+use crate::http_client::{Answer, BodyEnd, HttpClient};
+use crate::work_package::Prompt;
+
+mod errors;
+mod response;
+#[cfg(test)]
+mod tests;
+
+use errors::Report;
+pub use errors::{Signs, judge};
+
+/// The name that packages write.
+const NAME: &str = "openai";
+const PATH: &str = "images/generations";
+
+/// What an operator configures.
+#[derive(Clone, Debug)]
+pub struct OpenAiSettings {
+    /// `None` or empty = not configured: every request is refused before it is sent.
+    pub api_key: Option<SecretString>,
+    /// `https://api.openai.com/v1`, with or without a slash at the end.
+    pub base_url: Url,
+    /// Sent as `OpenAI-Organization`.
+    pub organization: Option<String>,
+    /// Sent as `OpenAI-Project`.
+    pub project: Option<String>,
+}
+
+/// OpenAI's Images API.
+#[derive(Debug)]
+pub struct OpenAi {
+    client: HttpClient,
+    credentials: Option<Credentials>,
+}
+
+#[derive(Debug)]
+struct Credentials {
+    key: SecretString,
+    headers: HeaderMap,
+}
+
+impl OpenAi {
+    /// Prepares the client; sends nothing. [`crate::http_client::install_tls`] must have been called.
+    ///
+    /// # Errors
+    /// When the base URL or one of the values for headers cannot be used. No secret is repeated.
+    pub fn new(settings: OpenAiSettings) -> anyhow::Result<Self> {
+        let client = HttpClient::new(&settings.base_url).context("OPENAI_BASE_URL")?;
+        let key = settings
+            .api_key
+            .filter(|key| !key.expose_secret().trim().is_empty());
+        let credentials = match key {
+            Some(key) => Some(Credentials {
+                headers: headers(&key, settings.organization, settings.project)?,
+                key,
+            }),
+            None => None,
+        };
+        Ok(Self { client, credentials })
+    }
+
+    /// Starts the description of a call that failed.
+    fn report<'a>(&'a self, path: &'a str, prompt: &'a Prompt) -> Report<'a> {
+        Report {
+            path,
+            prompt: prompt.expose(),
+            secret: self
+                .credentials
+                .as_ref()
+                .map(|credentials| credentials.key.expose_secret()),
+        }
+    }
+}
+
+fn headers(
+    key: &SecretString,
+    organization: Option<String>,
+    project: Option<String>,
+) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    let bearer = format!("Bearer {}", key.expose_secret().trim());
+    let named = [
+        ("OPENAI_API_KEY", AUTHORIZATION, Some(bearer)),
+        (
+            "OPENAI_ORG_ID",
+            HeaderName::from_static("openai-organization"),
+            organization,
+        ),
+        (
+            "OPENAI_PROJECT_ID",
+            HeaderName::from_static("openai-project"),
+            project,
+        ),
+    ];
+    for (variable, name, value) in named {
+        let Some(value) = value.filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        let mut value = HeaderValue::from_str(&value).map_err(|_| {
+            anyhow!("{variable}: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII")
+        })?;
+        value.set_sensitive(name == AUTHORIZATION);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// Exactly the fields that GPT image models take: one more, and the request is refused.
+/// Source: OpenAI API reference, "Create image", as of 2026-11.
+#[derive(serde::Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    prompt: &'a str,
+    n: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<&'a str>,
+    output_format: &'static str,
+    moderation: &'static str,
+}
+
+#[async_trait]
+impl ImageProvider for OpenAi {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let checked = models::check(NAME, spec, Utc::now().date_naive())?;
+        if self.credentials.is_none() {
+            return Err(Unsupported {
+                class: ErrorClass::Auth,
+                message: format!(
+                    "{NAME} is not configured on this service: OPENAI_API_KEY is not set. Choose another image \
+                     provider, or have an operator set it."
+                ),
+            });
+        }
+        Ok(checked)
+    }
+
+    async fn draw(
+        &self,
+        prompt: &Prompt,
+        spec: &CheckedSpec,
+        deadline: Instant,
+    ) -> Result<DrawnImage, ProviderError> {
+        let url = self.client.url(PATH);
+        let report = self.report(url.path(), prompt);
+        let Some(credentials) = &self.credentials else {
+            return Err(report.error(ErrorClass::Auth, "not sent: OPENAI_API_KEY is not set"));
+        };
+        let model = models::find(NAME, &spec.model);
+        if let Some(model) = model {
+            let length = prompt.expose().chars().count();
+            if length > model.prompt_max_chars {
+                let why = format!(
+                    "not sent: the prompt has {length} characters, {} takes at most {}",
+                    spec.model, model.prompt_max_chars
+                );
+                return Err(report.error(ErrorClass::InvalidRequest, &why));
+            }
+        }
+        let request = Request {
+            model: &spec.model,
+            prompt: prompt.expose(),
+            n: 1,
+            size: spec.size.as_deref(),
+            quality: spec.quality.as_deref(),
+            output_format: "png",
+            moderation: "auto",
+        };
+        let answer = self
+            .client
+            .post_json(PATH, credentials.headers.clone(), &request, deadline)
+            .await
+            .map_err(|fault| report.error(fault.class(), &fault.to_string()))?;
+        // Does nothing where the caller's span has no such field.
+        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
+
+        let picture = picture_of(&answer, &report).await?;
+        let cost_usd = model
+            .zip(picture.usage.as_ref())
+            .and_then(|(model, usage)| models::cost_usd(model, usage));
+        Ok(DrawnImage {
+            bytes: picture.bytes,
+            source: DigitalSource::TrainedModel,
+            request_id: errors::request_id(&answer.headers),
+            usage: picture.usage,
+            cost_usd,
+        })
+    }
+}
+
+async fn picture_of(answer: &Answer, report: &Report<'_>) -> Result<response::Picture, ProviderError> {
+    if !answer.status.is_success() {
+        return Err(report.answer(answer));
+    }
+    match &answer.end {
+        BodyEnd::Whole => {}
+        BodyEnd::Cut(why) => {
+            let why = format!("the answer broke off: {why}");
+            return Err(report.unusable(answer, ErrorClass::Ambiguous, &why));
+        }
+        BodyEnd::TooLarge(bytes) => {
+            let why = format!("the answer has more than {bytes} bytes and was not read to its end");
+            return Err(report.unusable(answer, ErrorClass::BadOutput, &why));
+        }
+    }
+    let body = answer.body.clone();
+    // Tens of megabytes at worst: too long for a thread that other jobs share.
+    let read = tokio::task::spawn_blocking(move || response::read(&body))
+        .await
+        .map_err(|_| report.unusable(answer, ErrorClass::BadOutput, "reading the answer failed"))?;
+    read.map_err(|fault| match fault {
+        response::Fault::IsError => report.answer(answer),
+        response::Fault::Cut => report.unusable(
+            answer,
+            ErrorClass::Ambiguous,
+            "the answer broke off in the middle of its JSON",
+        ),
+        response::Fault::NoPicture(why) => report.unusable(answer, ErrorClass::BadOutput, &why),
+    })
+}
