@@ -1,6 +1,6 @@
 //! Providers that wrap providers: sending the same call again within one attempt.
 //!
-//! Only where nothing can have been bought, and only for moments: a wait of more than [`LONGEST_WAIT`] is
+//! Only where nothing can have been bought, and only for moments: a wait of more than 3 seconds is
 //! left to the queue, which does not hold a slot meanwhile.
 
 use std::time::Duration;
