@@ -1,1 +1,268 @@
-//! x
+//! Where finished pictures lie: object keys, content headers and public URLs over an object store.
+//!
+//! Owns what an object is called, inside and outside. Leaves to its callers what the bytes are, and to the
+//! queue when to try again.
+
+mod client;
+mod error;
+mod key;
+mod location;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutOptions};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+pub use self::error::{StorageError, StorageErrorKind};
+pub use self::key::{InvalidKeyPart, ObjectKey, Role};
+use self::location::{Location, Place};
+
+/// No single call takes longer, its resends included.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// An object's bytes never change: another picture has another key.
+const CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
+
+/// Where to store and how to be reached; `config` makes it.
+#[derive(Clone, Debug, Default)]
+pub struct StorageSettings {
+    /// `STORAGE_URL`. Without it `S3_BUCKET` decides, and without that it is `./images`.
+    pub url: Option<String>,
+    /// The settings of S3 and services like it.
+    pub s3: S3Settings,
+    /// Variables of the clouds' own tools as they are set, `AWS_*`, `GOOGLE_*` and `AZURE_*`: roles of
+    /// containers, files of credentials, `AZURE_STORAGE_ACCOUNT_NAME`. Those that say where things are stored,
+    /// and unknown ones, are passed over. Without any, a machine's own identity is asked for.
+    pub cloud_variables: Vec<(String, SecretString)>,
+    /// `PUBLIC_URL_BASE`: stands in front of prefix and key.
+    pub public_url_base: Option<Url>,
+    /// `CLOUDFLARE_IMAGE_PROXY_DOMAIN`: the same, as a host's name.
+    pub cloudflare_image_proxy_domain: Option<String>,
+}
+
+/// The `S3_*` variables and the credentials.
+#[derive(Clone, Debug, Default)]
+pub struct S3Settings {
+    /// `S3_BUCKET`; `STORAGE_URL` wins.
+    pub bucket: Option<String>,
+    /// `S3_ENDPOINT`, with or without `https://`; `http://` is taken at its word.
+    pub endpoint: Option<String>,
+    /// `S3_REGION`. Without it Amazon is asked; at another endpoint it is `us-east-1`.
+    pub region: Option<String>,
+    /// `S3_FORCE_PATH_STYLE`. Without it: yes at an endpoint of one's own, no at Amazon.
+    pub force_path_style: Option<bool>,
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: Option<String>,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: Option<SecretString>,
+    /// `AWS_SESSION_TOKEN`.
+    pub session_token: Option<SecretString>,
+    /// `S3_ACL`, such as `public-read`. Buckets without ACLs, Amazon's default, refuse any.
+    pub acl: Option<String>,
+}
+
+impl StorageSettings {
+    /// Looks whether the settings make sense, without any I/O.
+    ///
+    /// # Errors
+    /// One sentence that names the variable, what was found (never a secret) and what is accepted.
+    pub fn check(&self) -> anyhow::Result<()> {
+        Location::from_settings(self).map(drop)
+    }
+
+    fn cloud_variable(&self, name: &str) -> Option<&str> {
+        let found = self.cloud_variables.iter().find(|(found, _)| found == name);
+        found.map(|(_, value)| value.expose_secret())
+    }
+}
+
+/// An object store and its names. Cheap to clone.
+#[derive(Clone)]
+pub struct Storage {
+    store: Arc<dyn ObjectStore>,
+    location: Arc<Location>,
+    settings: Arc<StorageSettings>,
+}
+
+/// An object that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name in the store, without the prefix of `STORAGE_URL`.
+    pub key: ObjectKey,
+    /// Its address for everybody.
+    pub url: String,
+}
+
+/// What [`Storage::find`] knows of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The object.
+    pub stored: Stored,
+    /// Its length.
+    pub size_bytes: u64,
+    /// Its `Content-Type`; a disk keeps none.
+    pub content_type: Option<String>,
+}
+
+impl Storage {
+    /// Makes the client and, for a disk, the directory. Reaches the network only to learn the region of a
+    /// bucket at Amazon when no setting says it; whether objects can be stored, [`Self::check_writable`] sees.
+    ///
+    /// # Errors
+    /// The settings make no sense, a file of credentials cannot be read, or the directory cannot be made.
+    pub async fn open(settings: StorageSettings) -> anyhow::Result<Self> {
+        let mut location = Location::from_settings(&settings)?;
+        if let Place::Disk { root } = &mut location.place {
+            // Public URLs need the whole path, and the current directory may change.
+            *root = std::path::absolute(&*root)?;
+        }
+        let store = client::open(&location, &settings)
+            .await
+            .with_context(|| format!("STORAGE_URL: cannot open {}", location.name()))?;
+        Ok(Self {
+            store,
+            location: Arc::new(location),
+            settings: Arc::new(settings),
+        })
+    }
+
+    /// Stores an object, over one that is there under the same key.
+    ///
+    /// It is there whole or not at all: a disk gets a temporary file, flushed, then renamed, its directory
+    /// flushed too. Takes at most 30 s. A disk keeps neither `content_type` nor the other headers.
+    ///
+    /// # Errors
+    /// [`StorageError`], retried.
+    pub async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        content_type: &str,
+    ) -> Result<Stored, StorageError> {
+        let mut attributes = Attributes::new();
+        if !matches!(self.location.place, Place::Disk { .. }) {
+            attributes.insert(Attribute::ContentType, content_type.to_owned().into());
+            attributes.insert(Attribute::ContentDisposition, "inline".into());
+            attributes.insert(Attribute::CacheControl, CACHE_CONTROL.into());
+        }
+        let path = self.path("store", key)?;
+        let put = self
+            .store
+            .put_opts(&path, bytes.into(), PutOptions::from(attributes));
+        self.limited("store", key, put).await?;
+        Ok(self.stored(key))
+    }
+
+    /// Looks whether an object is there, without fetching it. Takes at most 30 s.
+    ///
+    /// # Errors
+    /// [`StorageError`], retried. An object that is not there is no error.
+    pub async fn find(&self, key: &ObjectKey) -> Result<Option<Found>, StorageError> {
+        let path = self.path("look up", key)?;
+        let options = GetOptions {
+            head: true,
+            ..GetOptions::default()
+        };
+        let call = async {
+            match self.store.get_opts(&path, options).await {
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                other => other.map(Some),
+            }
+        };
+        let found = self.limited("look up", key, call).await?;
+        Ok(found.map(|found| Found {
+            stored: self.stored(key),
+            size_bytes: found.meta.size,
+            content_type: found
+                .attributes
+                .get(&Attribute::ContentType)
+                .map(|value| value.as_ref().to_owned()),
+        }))
+    }
+
+    /// Removes an object. Takes at most 30 s.
+    ///
+    /// # Errors
+    /// [`StorageError`], retried. An object that is not there is no error.
+    pub async fn remove(&self, key: &ObjectKey) -> Result<(), StorageError> {
+        let path = self.path("remove", key)?;
+        let call = async {
+            match self.store.delete(&path).await {
+                Err(object_store::Error::NotFound { .. }) => Ok(()),
+                other => other,
+            }
+        };
+        self.limited("remove", key, call).await
+    }
+
+    /// Stores a few bytes and removes them again, so that a wrong bucket shows at the start and not with the
+    /// first paid picture. Being allowed to store but not to remove is enough: that is only warned of.
+    ///
+    /// # Errors
+    /// One line that names the store and the cause.
+    pub async fn check_writable(&self) -> anyhow::Result<()> {
+        let key = ObjectKey::probe();
+        self.put(&key, Bytes::from_static(b"probe"), "text/plain")
+            .await
+            .context("STORAGE_URL: pictures cannot be stored")?;
+        if let Err(error) = self.remove(&key).await {
+            tracing::warn!(error = %error, "the store takes objects but does not let them be removed; {key} stays");
+        }
+        Ok(())
+    }
+
+    /// The address for everybody: `PUBLIC_URL_BASE`, else the Cloudflare domain, else the store's own.
+    #[must_use]
+    pub fn public_url(&self, key: &ObjectKey) -> String {
+        self.location.public_url(&self.settings, key)
+    }
+
+    /// The bucket or container, for `images.s3_bucket_name`; a disk has none.
+    #[must_use]
+    pub fn bucket_name(&self) -> Option<&str> {
+        self.location.bucket()
+    }
+
+    fn stored(&self, key: &ObjectKey) -> Stored {
+        Stored {
+            key: key.clone(),
+            url: self.public_url(key),
+        }
+    }
+
+    fn path(&self, operation: &str, key: &ObjectKey) -> Result<object_store::path::Path, StorageError> {
+        self.location
+            .path(key)
+            .map_err(|source| StorageError::new(operation, &self.location.name(), key, &source.into()))
+    }
+
+    async fn limited<T>(
+        &self,
+        operation: &str,
+        key: &ObjectKey,
+        call: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, StorageError> {
+        match tokio::time::timeout(CALL_LIMIT, call).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(StorageError::new(operation, &self.location.name(), key, &error)),
+            Err(_) => Err(StorageError::timed_out(
+                operation,
+                &self.location.name(),
+                key,
+                CALL_LIMIT,
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Storage {
+    /// The client holds credentials, and not all of its parts keep them to themselves.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Storage({})", self.location.name())
+    }
+}

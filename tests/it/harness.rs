@@ -1,5 +1,8 @@
 //! What the tests stand on: servers of our own and ways to look at them.
 
+pub(crate) mod s3;
+
+use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,30 @@ pub(crate) fn postgres_options() -> PostgresOptions {
         template_cache: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("postgres-templates")),
         ..PostgresOptions::default()
     }
+}
+
+/// Chooses the one TLS implementation, as `main` does. HTTP clients are made with it even for plain HTTP.
+pub(crate) fn use_ring() {
+    // Fails when another test was first, which is as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Path below `directory`, with slashes, and bytes of every file.
+pub(crate) fn files_below(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(next) = waiting.pop() {
+        for entry in next.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else {
+                let name = path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
 }
 
 /// Looks until `file` has content and returns it. Bounded at 30 s.

@@ -1,4 +1,9 @@
 //! The integration tests: one binary, a file per promise.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's helpers fail the test where they stand, as its own lines do"
+)]
 
 mod harness;
 mod private_servers;
+mod storage;
