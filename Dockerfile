@@ -30,8 +30,10 @@ LABEL org.opencontainers.image.title="generative-ai-worker" \
 # The certificates are for the image services, databases and stores that are reached by TLS.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --shell /usr/sbin/nologin --create-home --home-dir /var/lib/generative-ai-worker worker
+    && useradd --uid 10001 --no-create-home --home-dir /var/lib/generative-ai-worker --shell /usr/sbin/nologin worker \
+    && install --directory --owner=worker --group=worker /var/lib/generative-ai-worker
 
 COPY --from=build /build/target/release/generative-ai-worker /usr/local/bin/
 
