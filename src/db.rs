@@ -39,6 +39,14 @@ pub struct DbSettings {
     pub pool_size: usize,
 }
 
+/// Whether a `DATABASE_URL` can be used, without connecting.
+///
+/// # Errors
+/// Names the parameter and never the password.
+pub fn check_url(url: &str) -> anyhow::Result<()> {
+    tls::target(url).map(|_| ())
+}
+
 /// Requests that share one statement at the most.
 const MAX_BATCH: usize = 200;
 /// After this long without an answer the database counts as unreachable.

@@ -6,12 +6,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The kind of a failure. One vocabulary for the job row, the dead letters, events, logs and metrics.
 ///
 /// `docs/operations.md` has a row for each: cause, retried or not, what an operator does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// The package itself is wrong: not JSON, an unknown type, a bad field, no job row.
@@ -158,6 +158,7 @@ impl Failure {
             message: message.into(),
             details: None,
             retry_after: None,
+            is_final: false,
         }
     }
 

@@ -67,5 +67,9 @@ pub struct StoredImage {
 pub trait ImageGenerator: Send + Sync {
     /// # Errors
     /// [`Failure`], whose class says whether there is another attempt.
-    async fn generate(&self, request: &ImageRequest<'_>, progress: &dyn Progress) -> Result<StoredImage, Failure>;
+    async fn generate(
+        &self,
+        request: &ImageRequest<'_>,
+        progress: &dyn Progress,
+    ) -> Result<StoredImage, Failure>;
 }

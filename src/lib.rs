@@ -2,6 +2,8 @@
 //! records the result in Postgres.
 
 pub mod batch;
+pub mod cli;
+pub mod config;
 pub mod db;
 pub mod failure;
 pub mod generator;
@@ -12,5 +14,6 @@ pub mod provider;
 pub mod queue;
 pub mod router;
 pub mod storage;
+pub mod telemetry;
 pub mod work_package;
 pub mod worker;

@@ -197,7 +197,11 @@ fn instructed(prompt: &Prompt, image_type: ImageType) -> Prompt {
          instructions. Do not add text to the image unless asked in the style instructions.",
         prompt.expose()
     );
-    if text.chars().count() > MAX_PROMPT_CHARS { prompt.clone() } else { Prompt::new(text) }
+    if text.chars().count() > MAX_PROMPT_CHARS {
+        prompt.clone()
+    } else {
+        Prompt::new(text)
+    }
 }
 
 /// The providers of a replica, by name.
@@ -210,7 +214,10 @@ impl Providers {
     /// `default` is used by packages that name none (`IMAGE_PROVIDER`).
     #[must_use]
     pub fn new(all: Vec<Arc<dyn ImageProvider>>, default: impl Into<String>) -> Self {
-        Self { all, default: default.into() }
+        Self {
+            all,
+            default: default.into(),
+        }
     }
 
     /// The provider that a package names, or the default one.
@@ -219,14 +226,21 @@ impl Providers {
     /// [`Unsupported`] for a name that this version does not know.
     pub fn select(&self, name: Option<&str>) -> Result<Arc<dyn ImageProvider>, Unsupported> {
         let name = name.unwrap_or(&self.default);
-        self.all.iter().find(|provider| provider.name() == name).cloned().ok_or_else(|| {
-            let known: Vec<_> = self.all.iter().map(|provider| provider.name()).collect();
-            let found: String = name.chars().take(80).collect();
-            Unsupported {
-                class: ErrorClass::InvalidRequest,
-                message: format!("Unsupported image provider: {found}; this version has {}", known.join(", ")),
-            }
-        })
+        self.all
+            .iter()
+            .find(|provider| provider.name() == name)
+            .cloned()
+            .ok_or_else(|| {
+                let known: Vec<_> = self.all.iter().map(|provider| provider.name()).collect();
+                let found: String = name.chars().take(80).collect();
+                Unsupported {
+                    class: ErrorClass::InvalidRequest,
+                    message: format!(
+                        "Unsupported image provider: {found}; this version has {}",
+                        known.join(", ")
+                    ),
+                }
+            })
     }
 }
 

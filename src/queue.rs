@@ -23,6 +23,7 @@ use secrecy::SecretString;
 
 use crate::batch::Batcher;
 
+pub use check::UnfitServer;
 pub use connection::Redis;
 pub use dead::DeadLetter;
 pub use event::{Event, Status};

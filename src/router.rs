@@ -17,7 +17,10 @@ impl Router {
     #[must_use]
     pub fn new(studio: Studio) -> Self {
         let studio = Arc::new(studio);
-        Self { icon: Icon(studio.clone()), collection_image: CollectionImage(studio) }
+        Self {
+            icon: Icon(studio.clone()),
+            collection_image: CollectionImage(studio),
+        }
     }
 
     /// The generator for this work, and the work as that generator takes it.

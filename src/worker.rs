@@ -92,7 +92,9 @@ impl Worker {
             router,
             status,
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Takes packages until `stop`, then finishes what is in hand, until `hurry` or for as long as the settings
@@ -119,7 +121,9 @@ impl Shared {
         let mut must_look_again = false;
         while !stop.is_cancelled() {
             self.status.turned();
-            let Some(permits) = free_slots(&slots).await else { continue };
+            let Some(permits) = free_slots(&slots).await else {
+                continue;
+            };
             if !self.health.may_take() {
                 self.put_back_landed().await;
                 pause(stop, PAUSE).await;
@@ -157,7 +161,10 @@ impl Shared {
             *must_look_again = unknown.len() > free;
             unknown.truncate(free);
             if !unknown.is_empty() {
-                tracing::info!(count = unknown.len(), "found packages that were taken by a call whose answer was lost");
+                tracing::info!(
+                    count = unknown.len(),
+                    "found packages that were taken by a call whose answer was lost"
+                );
                 return Ok(self.hand.take(unknown));
             }
         }
@@ -207,7 +214,9 @@ impl Shared {
 
 /// Waits for a slot and takes all that are free with it. `None` after [`TURN`], so that the loop turns.
 async fn free_slots(slots: &Arc<Semaphore>) -> Option<Vec<OwnedSemaphorePermit>> {
-    let first = tokio::time::timeout(TURN, slots.clone().acquire_owned()).await.ok()?;
+    let first = tokio::time::timeout(TURN, slots.clone().acquire_owned())
+        .await
+        .ok()?;
     let mut permits = vec![first.expect("the semaphore is never closed")];
     while let Ok(permit) = slots.clone().try_acquire_owned() {
         permits.push(permit);

@@ -220,7 +220,9 @@ pub(super) fn run_record(
                 .push(picture.urls.into_iter().next().unwrap_or_default());
             statement.object_keys.push(picture.object_keys.join("\n"));
             statement.bucket.push(picture.bucket);
-            statement.provenance_mark.push(picture.provenance_mark.map(str::to_owned));
+            statement
+                .provenance_mark
+                .push(picture.provenance_mark.map(str::to_owned));
             statement.provider.push(picture.provider);
             statement.model.push(picture.model);
             statement.provider_request_id.push(picture.provider_request_id);

@@ -6,7 +6,7 @@ use diesel_async::RunQueryDsl;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::schema::{ac_background_jobs, dead_packages, installation};
+use super::schema::{ac_background_jobs, dead_packages, images, installation};
 use super::statement::within_timeout;
 use super::{Buried, Db, DbError};
 use crate::failure::ErrorClass;
@@ -51,6 +51,15 @@ impl Db {
         let mut connection = self.connection().await?;
         let select = ac_background_jobs::table.find(job_id).select(JobRow::as_select());
         within_timeout(async { select.first(&mut *connection).await.optional() }).await
+    }
+
+    /// How many rows there are in `images`.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn count_images(&self) -> Result<i64, DbError> {
+        let mut connection = self.connection().await?;
+        within_timeout(images::table.count().get_result(&mut *connection)).await
     }
 
     /// The namespace that this database's object keys derive from.

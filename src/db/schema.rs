@@ -32,3 +32,11 @@ diesel::table! {
         dead_at -> Timestamptz,
     }
 }
+
+diesel::table! {
+    images (id) {
+        id -> Integer,
+        formats -> Nullable<Text>,
+        user_id -> Nullable<Integer>,
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::studio::Piece;
-use super::{ImageGenerator, ImageRequest, Progress, Studio, StoredImage};
+use super::{ImageGenerator, ImageRequest, Progress, StoredImage, Studio};
 use crate::failure::Failure;
 use crate::storage::Role;
 
@@ -14,7 +14,11 @@ pub struct CollectionImage(pub Arc<Studio>);
 
 #[async_trait]
 impl ImageGenerator for CollectionImage {
-    async fn generate(&self, request: &ImageRequest<'_>, progress: &dyn Progress) -> Result<StoredImage, Failure> {
+    async fn generate(
+        &self,
+        request: &ImageRequest<'_>,
+        progress: &dyn Progress,
+    ) -> Result<StoredImage, Failure> {
         let studio = &self.0;
         let order = studio.order(request)?;
         if let Some(stored) = studio.find_stored(request, &order, Role::Picture).await? {
@@ -24,6 +28,8 @@ impl ImageGenerator for CollectionImage {
         let picture = Piece::new(Role::Picture, drawing.bytes.clone(), drawing.inspected);
         let (picture, mark) = studio.mark(request, &order, &drawing, picture).await?;
         progress.reached(80);
-        studio.store(request, &order, &drawing, vec![picture], mark, progress).await
+        studio
+            .store(request, &order, &drawing, vec![picture], mark, progress)
+            .await
     }
 }

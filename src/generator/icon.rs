@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::studio::Piece;
-use super::{ImageGenerator, ImageRequest, Progress, Studio, StoredImage};
+use super::{ImageGenerator, ImageRequest, Progress, StoredImage, Studio};
 use crate::failure::Failure;
 use crate::storage::Role;
 
@@ -14,7 +14,11 @@ pub struct Icon(pub Arc<Studio>);
 
 #[async_trait]
 impl ImageGenerator for Icon {
-    async fn generate(&self, request: &ImageRequest<'_>, progress: &dyn Progress) -> Result<StoredImage, Failure> {
+    async fn generate(
+        &self,
+        request: &ImageRequest<'_>,
+        progress: &dyn Progress,
+    ) -> Result<StoredImage, Failure> {
         let studio = &self.0;
         let order = studio.order(request)?;
         if let Some(stored) = studio.find_stored(request, &order, Role::Icon).await? {
@@ -26,10 +30,16 @@ impl ImageGenerator for Icon {
         progress.reached(80);
         let mut pieces = Vec::with_capacity(2);
         if studio.keeps_originals() {
-            pieces.push(Piece::new(Role::Original, drawing.bytes.clone(), drawing.inspected));
+            pieces.push(Piece::new(
+                Role::Original,
+                drawing.bytes.clone(),
+                drawing.inspected,
+            ));
         }
         // Last, so that a stored icon means that all is stored.
         pieces.push(icon);
-        studio.store(request, &order, &drawing, pieces, mark, progress).await
+        studio
+            .store(request, &order, &drawing, pieces, mark, progress)
+            .await
     }
 }

@@ -61,7 +61,11 @@ pub(super) struct Piece {
 
 impl Piece {
     pub(super) fn new(role: Role, bytes: Bytes, inspected: Inspected) -> Self {
-        Self { role, bytes, inspected }
+        Self {
+            role,
+            bytes,
+            inspected,
+        }
     }
 }
 
@@ -70,7 +74,10 @@ impl Studio {
     #[must_use]
     pub fn new(settings: StudioSettings) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { settings, pixel_slots: Semaphore::new(cores) }
+        Self {
+            settings,
+            pixel_slots: Semaphore::new(cores),
+        }
     }
 
     pub(super) fn keeps_originals(&self) -> bool {
@@ -129,12 +136,21 @@ impl Studio {
         progress: &dyn Progress,
     ) -> Result<Drawing, Failure> {
         progress.reached(20);
-        let prompt = order.provider.prompt_for(&request.work.prompt, request.work.image_type);
-        let drawn = order.provider.draw(&prompt, &order.spec, request.deadline).await?;
+        let prompt = order
+            .provider
+            .prompt_for(&request.work.prompt, request.work.image_type);
+        let drawn = order
+            .provider
+            .draw(&prompt, &order.spec, request.deadline)
+            .await?;
         progress.reached(70);
         let bytes = drawn.bytes.clone();
         let inspected = self.on_pixels(move || imaging::inspect(&bytes)).await?;
-        Ok(Drawing { bytes: drawn.bytes.clone(), inspected, drawn })
+        Ok(Drawing {
+            bytes: drawn.bytes.clone(),
+            inspected,
+            drawn,
+        })
     }
 
     pub(super) async fn shrink(&self, drawing: &Drawing) -> Result<Piece, Failure> {
@@ -156,16 +172,33 @@ impl Studio {
         drawing: &Drawing,
         piece: Piece,
     ) -> Result<(Piece, Mark), Failure> {
-        let Piece { role, bytes, inspected } = piece;
+        let Piece {
+            role,
+            bytes,
+            inspected,
+        } = piece;
         let source = drawing.drawn.source;
         let (provider, model, job_id) = (order.provider.name(), order.spec.model.clone(), request.job_id);
         let (bytes, mark) = self
             .on_pixels(move || {
-                let provenance = Provenance { source, provider, model: &model, created_at: Utc::now(), job_id };
+                let provenance = Provenance {
+                    source,
+                    provider,
+                    model: &model,
+                    created_at: Utc::now(),
+                    job_id,
+                };
                 imaging::mark(bytes, &inspected, &provenance)
             })
             .await?;
-        Ok((Piece { role, bytes, inspected }, mark))
+        Ok((
+            Piece {
+                role,
+                bytes,
+                inspected,
+            },
+            mark,
+        ))
     }
 
     /// Stores the pieces in their order; the last one is shown.
@@ -208,7 +241,12 @@ impl Studio {
         let mut pause = STORE_PAUSE;
         loop {
             let content_type = piece.inspected.format.content_type();
-            let error: StorageError = match self.settings.storage.put(key, piece.bytes.clone(), content_type).await {
+            let error: StorageError = match self
+                .settings
+                .storage
+                .put(key, piece.bytes.clone(), content_type)
+                .await
+            {
                 Ok(stored) => return Ok(stored.url),
                 Err(error) => error,
             };
@@ -242,7 +280,11 @@ impl Studio {
         &self,
         work: impl FnOnce() -> Result<T, BadPicture> + Send + 'static,
     ) -> Result<T, Failure> {
-        let _slot = self.pixel_slots.acquire().await.expect("the semaphore is never closed");
+        let _slot = self
+            .pixel_slots
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(Failure::new(

@@ -1,9 +1,18 @@
 //! What has to be true of a Redis server before a worker relies on it.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use redis::AsyncCommands;
 
 use super::{Priority, QueueError, Redis};
+
+/// A server that can be reached and is not as it has to be.
+#[derive(Debug, thiserror::Error)]
+#[error("REDIS_URL: {0}")]
+pub struct UnfitServer(String);
+
+macro_rules! bail {
+    ($($text:tt)*) => { return Err(UnfitServer(format!($($text)*)).into()) };
+}
 
 /// The oldest server that has every command that the scripts use (`LMOVE`, `RPOP` with a count, `BLMOVE`).
 const OLDEST: (u64, u64) = (6, 2);

@@ -89,6 +89,25 @@ impl Redis {
         Ok(false)
     }
 
+    /// Whether nothing waits, nothing is delayed and nothing is in hand anywhere.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn is_idle(&self) -> Result<bool, QueueError> {
+        let mut connection = self.connection().await?;
+        let workers: Vec<String> = connection.smembers(self.keys.workers()).await?;
+        let mut pipeline = redis::pipe();
+        // A transaction, so that a package on its way from one to the next is not missed.
+        pipeline.atomic();
+        let landing = workers.iter().map(|worker_id| self.keys.landing(worker_id));
+        for list in self.keys.all_waiting().into_iter().chain(landing) {
+            pipeline.llen(list);
+        }
+        pipeline.zcard(self.keys.delayed()).zcard(self.keys.in_flight());
+        let counts: Vec<u64> = pipeline.query_async(&mut connection).await?;
+        Ok(counts.iter().all(|count| *count == 0))
+    }
+
     pub(super) async fn connection(&self) -> Result<deadpool_redis::Connection, QueueError> {
         Ok(self.pool.get().await?)
     }

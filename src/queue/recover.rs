@@ -71,7 +71,12 @@ impl Queue {
         let keys = self.redis.keys();
         let mut connection = self.redis.connection().await?;
         while connection
-            .lmove::<_, _, Option<Vec<u8>>>(keys.landing(&self.worker_id), keys.inbox(), redis::Direction::Left, redis::Direction::Right)
+            .lmove::<_, _, Option<Vec<u8>>>(
+                keys.landing(&self.worker_id),
+                keys.inbox(),
+                redis::Direction::Left,
+                redis::Direction::Right,
+            )
             .await?
             .is_some()
         {}

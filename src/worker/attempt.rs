@@ -23,7 +23,7 @@ use crate::queue::{Command, Delivery, Due, Event};
 use crate::work_package::{ImageWork, WorkPackage};
 
 /// How soon a package whose job is in other hands is looked at again.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -71,7 +71,9 @@ impl Shared {
         let (generator, work) = match self.router.route(&package.work) {
             Ok(route) => route,
             Err(failure) => {
-                return self.reject(delivery, Some(package.job_id), failure, package.reply_to).await;
+                return self
+                    .reject(delivery, Some(package.job_id), failure, package.reply_to)
+                    .await;
             }
         };
         if let Some(not_before) = package.not_before.filter(|time| *time > Utc::now()) {
@@ -100,17 +102,32 @@ impl Shared {
             let begun = match self.insist(|| self.db.begin(request.clone())).await {
                 Ok(begun) => begun,
                 Err(failure) => {
-                    self.reject(delivery, Some(job_id), failure, package.reply_to.clone()).await;
+                    self.reject(delivery, Some(job_id), failure, package.reply_to.clone())
+                        .await;
                     return None;
                 }
             };
             match begun {
-                Begun::Owned { fence, deliveries, attempts: failed } => {
-                    return Some(Owned { delivery, package, fence, failed, deliveries, _mine: self.hand.own(job_id) });
+                Begun::Owned {
+                    fence,
+                    deliveries,
+                    attempts: failed,
+                } => {
+                    return Some(Owned {
+                        delivery,
+                        package,
+                        fence,
+                        failed,
+                        deliveries,
+                        _mine: self.hand.own(job_id),
+                    });
                 }
                 Begun::Raced => tokio::task::yield_now().await,
                 Begun::HeldBy { worker_id, fence } if self.is_gone(&worker_id, job_id).await => {
-                    tracing::info!(previous_worker_id = worker_id, "taking over a job whose worker is gone");
+                    tracing::info!(
+                        previous_worker_id = worker_id,
+                        "taking over a job whose worker is gone"
+                    );
                     replaces_fence = fence;
                 }
                 // The package stays, as it may be the only copy if that worker dies.
@@ -124,7 +141,8 @@ impl Shared {
                 }
                 Begun::Done { image_id, image_url } => {
                     let event = Event::completed(job_id, image_id, image_url);
-                    self.say(delivery.settle(Some(event), package.reply_to.clone())).await;
+                    self.say(delivery.settle(Some(event), package.reply_to.clone()))
+                        .await;
                     return None;
                 }
                 Begun::Dead => {
@@ -134,7 +152,8 @@ impl Shared {
                 Begun::NoSuchJob => {
                     let message = format!("jobId: there is no row {job_id} in ac_background_jobs");
                     let failure = Failure::new(ErrorClass::InvalidPackage, message);
-                    self.reject(delivery, Some(job_id), failure, package.reply_to.clone()).await;
+                    self.reject(delivery, Some(job_id), failure, package.reply_to.clone())
+                        .await;
                     return None;
                 }
             }
@@ -152,8 +171,13 @@ impl Shared {
 
     async fn work_on(&self, owned: &Owned<'_>, generator: &dyn ImageGenerator, work: &ImageWork) {
         let job_id = owned.package.job_id;
-        if owned.package.deadline.is_some_and(|deadline| deadline < Utc::now()) {
-            let message = "The deadline of this job passed before its picture could be begun. Start the job again.";
+        if owned
+            .package
+            .deadline
+            .is_some_and(|deadline| deadline < Utc::now())
+        {
+            let message =
+                "The deadline of this job passed before its picture could be begun. Start the job again.";
             return self.fail(owned, Failure::new(ErrorClass::Expired, message)).await;
         }
         self.queue.publish(Event::started(job_id, owned.failed + 1));
@@ -165,7 +189,9 @@ impl Shared {
         };
         let progress = self.reporter.of(job_id);
         // A crash before the picture is stored costs the picture; after it, the next owner finds it under its key.
-        let generated = AssertUnwindSafe(generator.generate(&request, &progress)).catch_unwind().await;
+        let generated = AssertUnwindSafe(generator.generate(&request, &progress))
+            .catch_unwind()
+            .await;
         // From here on nothing more is told of progress: the next event is the end.
         drop(progress);
         match generated {
@@ -173,7 +199,8 @@ impl Shared {
             Ok(Err(failure)) => self.fail(owned, failure).await,
             Err(_) => {
                 let message = "This service stumbled over the job. Start the job again; an operator finds the reason in the log.";
-                self.fail(owned, Failure::new(ErrorClass::Internal, message)).await;
+                self.fail(owned, Failure::new(ErrorClass::Internal, message))
+                    .await;
             }
         }
     }
@@ -208,7 +235,8 @@ impl Shared {
             "job {job_id} is done: image {image_id}"
         );
         let event = Event::completed(job_id, image_id, image_url);
-        self.say(owned.delivery.settle(Some(event), owned.package.reply_to.clone())).await;
+        self.say(owned.delivery.settle(Some(event), owned.package.reply_to.clone()))
+            .await;
     }
 
     /// Runs a statement until Postgres has answered it. An outage is waited out with the package in hand; a stop
@@ -230,8 +258,11 @@ impl Shared {
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
                 Err(error) => {
-                    let message = "This service could not record the job. An operator finds the reason in the log.";
-                    return Err(Failure::new(ErrorClass::Internal, message).with_details(error.to_string()).finally());
+                    let message =
+                        "This service could not record the job. An operator finds the reason in the log.";
+                    return Err(Failure::new(ErrorClass::Internal, message)
+                        .with_details(error.to_string())
+                        .finally());
                 }
             }
         }

@@ -25,7 +25,11 @@ impl Backoff {
             return asked_for + random.random_range(Duration::ZERO..=(asked_for / 10).min(self.base));
         }
         let doublings = failed.saturating_sub(1).min(31);
-        let bound = self.base.saturating_mul(1 << doublings).min(self.max).max(SHORTEST);
+        let bound = self
+            .base
+            .saturating_mul(1 << doublings)
+            .min(self.max)
+            .max(SHORTEST);
         random.random_range(SHORTEST..=bound)
     }
 }
@@ -60,10 +64,16 @@ mod tests {
 
     #[test]
     fn the_bound_doubles_with_each_failed_attempt() {
-        let backoff = Backoff { base: Duration::from_secs(5), max: Duration::from_secs(600) };
+        let backoff = Backoff {
+            base: Duration::from_secs(5),
+            max: Duration::from_secs(600),
+        };
         let longest = |failed| {
             let mut random = StdRng::seed_from_u64(7);
-            (0..2000).map(|_| backoff.delay(failed, None, &mut random)).max().unwrap()
+            (0..2000)
+                .map(|_| backoff.delay(failed, None, &mut random))
+                .max()
+                .unwrap()
         };
         assert!(longest(1) <= Duration::from_secs(5));
         assert!(longest(3) > Duration::from_secs(15) && longest(3) <= Duration::from_secs(20));

@@ -23,8 +23,16 @@ impl Shared {
         if !failure.is_retried() || attempt >= max_attempts {
             return self.bury(owned, failure).await;
         }
-        let delay = self.settings.backoff.delay(attempt, failure.retry_after, &mut rand::rng());
-        let request = RetryRequest { job_id, fence: owned.fence, delay, failure: failure.clone() };
+        let delay = self
+            .settings
+            .backoff
+            .delay(attempt, failure.retry_after, &mut rand::rng());
+        let request = RetryRequest {
+            job_id,
+            fence: owned.fence,
+            delay,
+            failure: failure.clone(),
+        };
         match self.insist(|| self.db.retry(request.clone())).await {
             Ok(Some(_)) => {}
             Ok(None) => return self.look_again(owned.delivery).await,
@@ -60,11 +68,15 @@ impl Shared {
                     buried.attempts
                 );
                 let reply_to = owned.package.reply_to.clone();
-                self.put_among_the_dead(owned.delivery, Some(job_id), failure, &buried, reply_to).await;
+                self.put_among_the_dead(owned.delivery, Some(job_id), failure, &buried, reply_to)
+                    .await;
             }
             Ok(None) => self.look_again(owned.delivery).await,
             Err(refused) => {
-                tracing::error!(details = refused.details, "the end of job {job_id} cannot be recorded; looking again later");
+                tracing::error!(
+                    details = refused.details,
+                    "the end of job {job_id} cannot be recorded; looking again later"
+                );
                 self.look_again(owned.delivery).await;
             }
         }
@@ -83,12 +95,16 @@ impl Shared {
             Ok(Some((buried, class, reason, worker_id))) => {
                 let event = Event::failed(Some(job_id), class, reason.clone());
                 let letter = self.letter(delivery, Some(job_id), class, reason, &buried, worker_id);
-                self.say(delivery.bury(letter, event, package.reply_to.clone())).await;
+                self.say(delivery.bury(letter, event, package.reply_to.clone()))
+                    .await;
             }
             // What was kept of it has been purged; the job row still tells the person.
             Ok(None) => self.say(delivery.settle(None, None)).await,
             Err(refused) => {
-                tracing::error!(details = refused.details, "the dead package of job {job_id} cannot be read; looking again later");
+                tracing::error!(
+                    details = refused.details,
+                    "the dead package of job {job_id} cannot be read; looking again later"
+                );
                 self.look_again(delivery).await;
             }
         }
@@ -111,11 +127,19 @@ impl Shared {
         };
         match self.insist(|| self.db.reject(request.clone())).await {
             Ok(buried) => {
-                tracing::warn!(job_id, details = failure.details, "a package was refused: {failure}");
-                self.put_among_the_dead(delivery, job_id, failure, &buried, reply_to).await;
+                tracing::warn!(
+                    job_id,
+                    details = failure.details,
+                    "a package was refused: {failure}"
+                );
+                self.put_among_the_dead(delivery, job_id, failure, &buried, reply_to)
+                    .await;
             }
             Err(refused) => {
-                tracing::error!(details = refused.details, "a refused package cannot be recorded; looking again later");
+                tracing::error!(
+                    details = refused.details,
+                    "a refused package cannot be recorded; looking again later"
+                );
                 self.look_again(delivery).await;
             }
         }
@@ -132,7 +156,14 @@ impl Shared {
         self.status.failed.fetch_add(1, Ordering::Relaxed);
         let worker_id = self.queue.worker_id().to_owned();
         let event = Event::failed(job_id, failure.class, failure.message.clone());
-        let letter = self.letter(delivery, job_id, failure.class, failure.message, buried, worker_id);
+        let letter = self.letter(
+            delivery,
+            job_id,
+            failure.class,
+            failure.message,
+            buried,
+            worker_id,
+        );
         self.say(delivery.bury(letter, event, reply_to)).await;
     }
 

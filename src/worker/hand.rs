@@ -20,7 +20,10 @@ struct Held {
 
 impl Hand {
     pub(super) fn new(status: Arc<ReplicaStatus>) -> Self {
-        Self { held: Mutex::default(), status }
+        Self {
+            held: Mutex::default(),
+            status,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -34,14 +37,20 @@ impl Hand {
     /// Notes deliveries before anybody works on them.
     pub(super) fn take(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
         let mut held = self.lock();
-        held.deliveries.extend(deliveries.iter().map(|delivery| delivery.id.clone()));
-        self.status.in_flight.store(held.deliveries.len(), Ordering::Relaxed);
+        held.deliveries
+            .extend(deliveries.iter().map(|delivery| delivery.id.clone()));
+        self.status
+            .in_flight
+            .store(held.deliveries.len(), Ordering::Relaxed);
         deliveries
     }
 
     /// Forgets the delivery when the result is dropped, also by a panic.
     pub(super) fn guard(&self, delivery_id: &str) -> DeliveryGuard<'_> {
-        DeliveryGuard { hand: self, delivery_id: delivery_id.to_owned() }
+        DeliveryGuard {
+            hand: self,
+            delivery_id: delivery_id.to_owned(),
+        }
     }
 
     /// Notes that this process owns a job, until the result is dropped.
@@ -64,7 +73,10 @@ impl Drop for DeliveryGuard<'_> {
     fn drop(&mut self) {
         let mut held = self.hand.lock();
         held.deliveries.remove(&self.delivery_id);
-        self.hand.status.in_flight.store(held.deliveries.len(), Ordering::Relaxed);
+        self.hand
+            .status
+            .in_flight
+            .store(held.deliveries.len(), Ordering::Relaxed);
     }
 }
 

@@ -21,11 +21,18 @@ impl Health {
     /// so it gives the others time to renew theirs.
     pub(super) fn new(status: Arc<ReplicaStatus>, lease_ttl: Duration) -> Self {
         let trusts_leases_from = Mutex::new(Instant::now() + lease_ttl);
-        Self { status, redis_is_up: AtomicBool::new(true), lease_ttl, trusts_leases_from }
+        Self {
+            status,
+            redis_is_up: AtomicBool::new(true),
+            lease_ttl,
+            trusts_leases_from,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Instant> {
-        self.trusts_leases_from.lock().expect("nothing panics while it holds this lock")
+        self.trusts_leases_from
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     /// Whether work may be taken: without Postgres nothing may be begun.

@@ -26,14 +26,22 @@ pub struct Ended {
 impl Shared {
     /// Takes the lease before the first package, so that nobody can find this replica's packages without one.
     pub(super) async fn begin(&self) -> anyhow::Result<Heartbeat> {
-        let heartbeat = Heartbeat::start(self.queue.clone(), self.status.clone(), self.settings.ping_interval)?;
+        let heartbeat = Heartbeat::start(
+            self.queue.clone(),
+            self.status.clone(),
+            self.settings.ping_interval,
+        )?;
         let mut lease = heartbeat.lease.clone();
         tokio::time::timeout(Duration::from_secs(10), lease.wait_for(Option::is_some))
             .await
             .context("the lease in Redis could not be taken within 10 s")?
             .context("the heartbeat has ended")?;
         let worker_id = self.queue.worker_id();
-        tracing::info!(worker_id, concurrency = self.settings.concurrency, "waiting for packages");
+        tracing::info!(
+            worker_id,
+            concurrency = self.settings.concurrency,
+            "waiting for packages"
+        );
         Ok(heartbeat)
     }
 

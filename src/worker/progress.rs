@@ -24,16 +24,26 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn new(queue: Queue, db: Db) -> Self {
-        Self { queue, db, steps: Arc::default(), has_steps: Arc::default() }
+        Self {
+            queue,
+            db,
+            steps: Arc::default(),
+            has_steps: Arc::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i32, u8>> {
-        self.steps.lock().expect("nothing panics while it holds this lock")
+        self.steps
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     /// The reporter of one job. When it is dropped nothing more is told of the job's progress.
     pub(super) fn of(&self, job_id: i32) -> JobProgress<'_> {
-        JobProgress { reporter: self, job_id }
+        JobProgress {
+            reporter: self,
+            job_id,
+        }
     }
 
     /// Writes steps as they come, for ever.
@@ -41,16 +51,25 @@ impl Reporter {
         loop {
             self.has_steps.notified().await;
             tokio::time::sleep(INTERVAL).await;
-            let steps: Vec<(i32, u8)> = self.lock().iter().map(|(job_id, percent)| (*job_id, *percent)).collect();
+            let steps: Vec<(i32, u8)> = self
+                .lock()
+                .iter()
+                .map(|(job_id, percent)| (*job_id, *percent))
+                .collect();
             if steps.is_empty() {
                 continue;
             }
-            let rows = steps.iter().map(|(job_id, percent)| (*job_id, i32::from(*percent))).collect();
+            let rows = steps
+                .iter()
+                .map(|(job_id, percent)| (*job_id, i32::from(*percent)))
+                .collect();
             // A step that cannot be written is made up for by the next one.
             let _ = self.db.raise_progress(rows).await;
             let mut waiting = self.lock();
             for (job_id, percent) in steps {
-                let Some(latest) = waiting.get(&job_id).copied() else { continue };
+                let Some(latest) = waiting.get(&job_id).copied() else {
+                    continue;
+                };
                 // Under the lock, so that no step is announced after its job's end.
                 self.queue.publish(Event::progress(job_id, percent));
                 if latest == percent {

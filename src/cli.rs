@@ -1,0 +1,104 @@
+//! The command line: a file per command.
+
+mod check_config;
+mod demo;
+mod enqueue;
+mod exit;
+mod healthcheck;
+mod migrate;
+mod replica;
+mod run;
+mod schema;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Environment, LogSettings};
+use crate::{http_client, telemetry};
+
+use exit::ExitStatus;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "generative-ai-worker",
+    version,
+    about = "Takes image work packages from a Redis list, has them drawn, stores the pictures and records the result in Postgres.",
+    after_help = "Everything is configured by environment variables: see .env.example and README.md.\n\
+                  Exit status: 0 done, 1 failed, 64 wrong usage, 69 a service cannot be reached, 78 bad configuration."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take packages and see them through, until SIGTERM or SIGINT (the default)
+    Run,
+    /// Show the whole service at work: private Redis and Postgres, five packages, no key needed
+    Demo(demo::DemoArguments),
+    /// Make a job row and push a package for it
+    Enqueue(enqueue::EnqueueArguments),
+    /// Bring the database up to date
+    Migrate(migrate::MigrateArguments),
+    /// Exit 0 when the service's ping key is there, 1 when it is not
+    Healthcheck(healthcheck::HealthcheckArguments),
+    /// Report every fault of the configuration, and whether every service can be reached
+    CheckConfig(check_config::CheckConfigArguments),
+    /// Print the JSON Schema of work packages
+    Schema,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitStatus::Usage.into()
+            } else {
+                ExitStatus::Done.into()
+            };
+        }
+    };
+    let environment = Environment::of_process();
+    let log = match LogSettings::from_environment(&environment) {
+        Ok(log) => log,
+        Err(faults) => return exit::report(&faults.into()).into(),
+    };
+    let command = arguments.command.unwrap_or(Command::Run);
+    // Commands that people run answer on standard output; only the worker's own log is worth reading.
+    let filter = if matches!(command, Command::Run) {
+        "info"
+    } else {
+        "error"
+    };
+    telemetry::start(log.format, log.filter.as_deref().unwrap_or(filter));
+    http_client::install_tls();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&error.into()).into(),
+    };
+    let result = runtime.block_on(dispatch(command, &environment));
+    // What still runs is a blocking read that nobody waits for any more.
+    runtime.shutdown_background();
+    match result {
+        Ok(status) => status.into(),
+        Err(error) => exit::report(&error).into(),
+    }
+}
+
+async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result<ExitStatus> {
+    match command {
+        Command::Run => run::run(environment).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Enqueue(arguments) => enqueue::run(arguments, environment).await,
+        Command::Migrate(arguments) => migrate::run(&arguments, environment).await,
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,
+        Command::CheckConfig(arguments) => check_config::run(&arguments, environment).await,
+        Command::Schema => schema::run(environment),
+    }
+}

@@ -1,0 +1,28 @@
+//! `check-config`: every fault at once, before a worker meets the first one.
+
+use clap::Args;
+
+use super::exit::ExitStatus;
+use super::replica::reach;
+use crate::config::{Config, Environment};
+
+#[derive(Debug, Args)]
+pub(super) struct CheckConfigArguments {
+    /// Look at the values only, without connecting to anything
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) async fn run(
+    arguments: &CheckConfigArguments,
+    environment: &Environment,
+) -> anyhow::Result<ExitStatus> {
+    let config = Config::from_environment(environment)?;
+    if arguments.offline {
+        println!("the configuration is well-formed; no service was asked");
+        return Ok(ExitStatus::Done);
+    }
+    reach(&config).await?;
+    println!("the configuration is well-formed; Redis, Postgres and the store can be used");
+    Ok(ExitStatus::Done)
+}

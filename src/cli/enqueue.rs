@@ -1,0 +1,143 @@
+//! `enqueue`: what a producer does, from the command line.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::exit::ExitStatus;
+use crate::config::Environment;
+use crate::db::{Db, DbSettings, JobRow};
+use crate::queue::{QueueSettings, Redis};
+use crate::work_package::{COLLECTION_IMAGE, PackageLimits, WorkPackage};
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+pub(super) struct EnqueueArguments {
+    /// What to draw
+    #[arg(long)]
+    prompt: String,
+    /// What it is for
+    #[arg(long, value_enum, default_value = "logo")]
+    image_type: ImageTypeArgument,
+    /// Who draws; default: IMAGE_PROVIDER of the worker
+    #[arg(long)]
+    provider: Option<String>,
+    /// The provider's model
+    #[arg(long)]
+    model: Option<String>,
+    /// The provider's size, such as 1024x1024
+    #[arg(long)]
+    size: Option<String>,
+    /// The provider's quality, such as low
+    #[arg(long)]
+    quality: Option<String>,
+    /// Kind of the collection that the picture is for
+    #[arg(long, default_value = "group")]
+    collection_type: String,
+    /// Id of the collection that the picture is for
+    #[arg(long, default_value = "1")]
+    collection_id: String,
+    /// Owner of the image row
+    #[arg(long)]
+    user_id: Option<i32>,
+    /// Follow the job to its end; exit 1 when it fails
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ImageTypeArgument {
+    Icon,
+    Logo,
+}
+
+pub(super) async fn run(
+    arguments: EnqueueArguments,
+    environment: &Environment,
+) -> anyhow::Result<ExitStatus> {
+    let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
+    let db = Db::new(&DbSettings::from_environment(environment)?)?;
+    let limits = PackageLimits::from_environment(environment)?;
+
+    // Looked at before the row is made, so that a wrong argument leaves no job behind that never ends.
+    let as_package = |job_id: i32| arguments.package(job_id).to_string();
+    if let Err(rejection) = WorkPackage::parse(as_package(1).as_bytes(), &limits) {
+        bail!("{rejection}");
+    }
+    let internal_data =
+        json!({"collectionType": arguments.collection_type, "collectionId": arguments.collection_id});
+    let job_id = db
+        .create_job(internal_data)
+        .await
+        .context("the job row cannot be made")?;
+    redis
+        .push(&as_package(job_id))
+        .await
+        .with_context(|| format!("job {job_id} was made but cannot be queued"))?;
+    println!("job {job_id} is queued on {}", redis.keys().inbox());
+    if arguments.wait {
+        follow(&db, job_id).await
+    } else {
+        Ok(ExitStatus::Done)
+    }
+}
+
+impl EnqueueArguments {
+    fn package(&self, job_id: i32) -> Value {
+        let image_type = match self.image_type {
+            ImageTypeArgument::Icon => "icon",
+            ImageTypeArgument::Logo => "logo",
+        };
+        json!({
+            "type": COLLECTION_IMAGE,
+            "jobId": job_id,
+            "prompt": self.prompt,
+            "imageType": image_type,
+            "imageProvider": self.provider,
+            "imageModel": self.model,
+            "imageSize": self.size,
+            "imageQuality": self.quality,
+            "collectionType": self.collection_type,
+            "collectionId": self.collection_id,
+            "userId": self.user_id,
+        })
+    }
+}
+
+/// Tells a job's progress until its end, as a browser that polls the row would see it.
+async fn follow(db: &Db, job_id: i32) -> anyhow::Result<ExitStatus> {
+    let mut shown = None;
+    loop {
+        let row = db
+            .job(job_id)
+            .await?
+            .with_context(|| format!("the row of job {job_id} is gone"))?;
+        if row.progress != shown {
+            println!("job {job_id}: {} %", row.progress.unwrap_or_default());
+            shown = row.progress;
+        }
+        match end_of(&row) {
+            Some(Ok(url)) => {
+                println!("job {job_id} is done: {url}");
+                return Ok(ExitStatus::Done);
+            }
+            Some(Err(error)) => {
+                println!("job {job_id} failed: {error}");
+                return Ok(ExitStatus::Failed);
+            }
+            None => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+/// The image's URL or the reason why there is none; `None` while the job goes on.
+pub(super) fn end_of(row: &JobRow) -> Option<Result<String, String>> {
+    let data = row.data.as_ref();
+    if let Some(url) = data.and_then(|data| data["imageUrl"].as_str()) {
+        return Some(Ok(url.to_owned()));
+    }
+    row.error.clone().map(Err)
+}

@@ -1,0 +1,71 @@
+//! Exit statuses, with the meanings of `sysexits.h`.
+
+use std::process::ExitCode;
+
+use crate::config::Faults;
+use crate::db::DbError;
+use crate::queue::{QueueError, UnfitServer};
+use crate::storage::{StorageError, StorageErrorKind};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ExitStatus {
+    Done = 0,
+    Failed = 1,
+    Usage = 64,
+    Unreachable = 69,
+    Configuration = 78,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// Several things are wrong at once; each is said on a line of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n"))]
+pub(super) struct Several(pub(super) Vec<anyhow::Error>);
+
+/// Says on standard error what went wrong and returns the status for it.
+pub(super) fn report(error: &anyhow::Error) -> ExitStatus {
+    for line in format!("{error:#}").lines() {
+        eprintln!("generative-ai-worker: {line}");
+    }
+    status(error)
+}
+
+fn status(error: &anyhow::Error) -> ExitStatus {
+    if let Some(Several(errors)) = error.downcast_ref() {
+        // A service that is away hides what else may be wrong with it, so it is what to look at first.
+        let statuses: Vec<_> = errors.iter().map(status).collect();
+        let first = |wanted| statuses.contains(&wanted).then_some(wanted);
+        return first(ExitStatus::Unreachable)
+            .or(first(ExitStatus::Configuration))
+            .unwrap_or(ExitStatus::Failed);
+    }
+    for cause in error.chain() {
+        let storage = cause.downcast_ref::<StorageError>();
+        if cause.is::<QueueError>()
+            || cause.is::<diesel::ConnectionError>()
+            || matches!(cause.downcast_ref(), Some(DbError::Unavailable(_)))
+            || storage.is_some_and(|error| error.kind == StorageErrorKind::Unreachable)
+        {
+            return ExitStatus::Unreachable;
+        }
+        if storage.is_some()
+            || cause.is::<Faults>()
+            || cause.is::<UnfitServer>()
+            || cause.is::<Misconfigured>()
+        {
+            return ExitStatus::Configuration;
+        }
+    }
+    ExitStatus::Failed
+}
+
+/// A service that can be reached and is not as it has to be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Misconfigured(pub(super) String);

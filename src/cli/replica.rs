@@ -1,0 +1,94 @@
+//! Where everything is built and joined: from a configuration to a worker that is ready to run.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::exit::{Misconfigured, Several};
+use crate::config::Config;
+use crate::db::{self, Db};
+use crate::generator::{Studio, StudioSettings};
+use crate::provider::blank::Blank;
+use crate::provider::builtin::Builtin;
+use crate::provider::openai::OpenAi;
+use crate::provider::policy::Resending;
+use crate::provider::{ImageProvider, Providers};
+use crate::queue::Queue;
+use crate::router::Router;
+use crate::storage::Storage;
+use crate::worker::Worker;
+
+/// The services that a worker relies on, each of them reached and found in order.
+pub(super) struct Services {
+    pub(super) queue: Queue,
+    pub(super) db: Db,
+    pub(super) storage: Storage,
+}
+
+/// Reaches all services at once.
+///
+/// # Errors
+/// One line for each that cannot be reached or is not as it has to be.
+pub(super) async fn reach(config: &Config) -> anyhow::Result<Services> {
+    let (queue, db, storage) =
+        tokio::join!(reach_redis(config), reach_postgres(config), reach_storage(config));
+    match (queue, db, storage) {
+        (Ok(queue), Ok(db), Ok(storage)) => Ok(Services { queue, db, storage }),
+        (queue, db, storage) => {
+            let errors = [queue.err(), db.err(), storage.err()]
+                .into_iter()
+                .flatten()
+                .collect();
+            Err(Several(errors).into())
+        }
+    }
+}
+
+async fn reach_redis(config: &Config) -> anyhow::Result<Queue> {
+    Queue::join(&config.queue).await
+}
+
+async fn reach_postgres(config: &Config) -> anyhow::Result<Db> {
+    let pending = db::pending(&config.db).await?;
+    if let Some(first) = pending.first() {
+        let count = pending.len();
+        return Err(Misconfigured(format!(
+            "DATABASE_URL: the database lacks {count} migration(s), from {first} on; run generative-ai-worker migrate"
+        ))
+        .into());
+    }
+    Db::new(&config.db)
+}
+
+async fn reach_storage(config: &Config) -> anyhow::Result<Storage> {
+    let opened = Storage::open(config.storage.clone()).await;
+    let storage = opened.map_err(|error| Misconfigured(format!("{error:#}")))?;
+    storage.check_writable().await?;
+    Ok(storage)
+}
+
+/// Joins the services to a worker.
+///
+/// # Errors
+/// When a provider's settings cannot be used, or the database cannot be read.
+pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Result<Worker> {
+    let Services { queue, db, storage } = services;
+    let openai = OpenAi::new(config.openai.clone()).context("openai")?;
+    let all: Vec<Arc<dyn ImageProvider>> = vec![
+        Arc::new(Resending::new(openai)),
+        Arc::new(Builtin),
+        Arc::new(Blank),
+    ];
+    if config.default_provider == "openai" && config.openai.api_key.is_none() {
+        tracing::warn!(
+            "OPENAI_API_KEY is not set: packages that name no imageProvider will fail, since IMAGE_PROVIDER is openai"
+        );
+    }
+    let studio = Studio::new(StudioSettings {
+        providers: Providers::new(all, &config.default_provider),
+        storage,
+        key_namespace: db.key_namespace().await.context("DATABASE_URL")?,
+        keeps_originals: config.keeps_originals,
+    });
+    Ok(Worker::new(config.worker.clone(), queue, db, Router::new(studio)))
+}

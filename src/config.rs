@@ -1,0 +1,224 @@
+//! Configuration: the only reader of the environment. Each concern gets a small settings struct of its own.
+//!
+//! Every fault is found before the first one is reported, so that an operator mends them in one go.
+
+mod environment;
+mod reader;
+mod values;
+mod variables;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::db::DbSettings;
+use crate::provider::openai::OpenAiSettings;
+use crate::queue::QueueSettings;
+use crate::storage::{S3Settings, StorageSettings};
+use crate::telemetry::LogFormat;
+use crate::work_package::PackageLimits;
+use crate::worker::{Backoff, WorkerSettings};
+
+pub use environment::Environment;
+use reader::Reader;
+pub use variables::{VARIABLES, Variable, env_example};
+
+/// Everything that is wrong with a configuration, one line each. Never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Faults(pub Vec<String>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// What the `run` command works with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Redis.
+    pub queue: QueueSettings,
+    /// Postgres.
+    pub db: DbSettings,
+    /// Where pictures go.
+    pub storage: StorageSettings,
+    /// The provider of packages that name none.
+    pub default_provider: String,
+    /// OpenAI.
+    pub openai: OpenAiSettings,
+    /// Whether the pictures that icons are made from are kept.
+    pub keeps_originals: bool,
+    /// The loop.
+    pub worker: WorkerSettings,
+}
+
+/// How to log.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// `LOG_FORMAT`; `None` = by where standard error goes.
+    pub format: Option<LogFormat>,
+    /// `RUST_LOG`; `None` = as much as the command thinks fit.
+    pub filter: Option<String>,
+}
+
+impl Config {
+    /// Reads and checks all that the worker needs.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let queue = queue_settings(&mut reader);
+        let db = db_settings(&mut reader);
+        let storage = storage_settings(&mut reader);
+        let worker = worker_settings(&mut reader, &queue);
+        let default_provider = reader.or_default("IMAGE_PROVIDER", values::provider_name);
+        let openai = OpenAiSettings {
+            api_key: reader.secret("OPENAI_API_KEY"),
+            base_url: reader.or_default("OPENAI_BASE_URL", values::http_url),
+            organization: reader.text("OPENAI_ORG_ID"),
+            project: reader.text("OPENAI_PROJECT_ID"),
+        };
+        let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
+        reader.finish(Self {
+            queue,
+            db,
+            storage,
+            default_provider,
+            openai,
+            keeps_originals,
+            worker,
+        })
+    }
+}
+
+impl QueueSettings {
+    /// Reads what a command needs that only talks to Redis.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let settings = queue_settings(&mut reader);
+        reader.finish(settings)
+    }
+}
+
+impl DbSettings {
+    /// Reads what a command needs that only talks to Postgres.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let settings = db_settings(&mut reader);
+        reader.finish(settings)
+    }
+}
+
+impl PackageLimits {
+    /// Reads what a producer has to keep to.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let queue_name = reader.or_default("QUEUE_NAME", values::queue_name);
+        let limits = package_limits(&mut reader, &queue_name);
+        reader.finish(limits)
+    }
+}
+
+impl LogSettings {
+    /// Reads how to log, which every command wants to know first.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let format = reader.optional("LOG_FORMAT", values::log_format);
+        let filter = reader.optional("RUST_LOG", values::log_filter);
+        reader.finish(Self { format, filter })
+    }
+}
+
+fn queue_settings(reader: &mut Reader<'_>) -> QueueSettings {
+    let url = reader.first_secret(&["REDIS_WORKER_URL", "REDIS_URL"], values::redis_url);
+    QueueSettings {
+        url,
+        name: reader.or_default("QUEUE_NAME", values::queue_name),
+        worker_name: reader
+            .optional("WORKER_NAME", values::worker_name)
+            .unwrap_or_else(values::host_name),
+        lease_ttl: reader.or_default("LEASE_TTL", values::lease_ttl),
+        ping_interval: reader.or_default("PING_INTERVAL", values::ping_interval),
+        dead_letter_max: reader.or_default("DEAD_LETTER_MAX", values::count),
+    }
+}
+
+fn db_settings(reader: &mut Reader<'_>) -> DbSettings {
+    DbSettings {
+        url: reader.required_secret("DATABASE_URL", values::database_url),
+        pool_size: POOL_SIZE,
+    }
+}
+
+/// One connection for each kind of batch, and some for what goes beside them.
+const POOL_SIZE: usize = 10;
+
+fn storage_settings(reader: &mut Reader<'_>) -> StorageSettings {
+    let settings = StorageSettings {
+        url: reader.text("STORAGE_URL"),
+        s3: S3Settings {
+            bucket: reader.text("S3_BUCKET"),
+            endpoint: reader.text("S3_ENDPOINT"),
+            region: reader.text("S3_REGION"),
+            force_path_style: reader.optional("S3_FORCE_PATH_STYLE", values::boolean),
+            access_key_id: reader.text("AWS_ACCESS_KEY_ID"),
+            secret_access_key: reader.secret("AWS_SECRET_ACCESS_KEY"),
+            session_token: reader.secret("AWS_SESSION_TOKEN"),
+            acl: reader.text("S3_ACL"),
+        },
+        cloud_variables: reader.with_prefixes(&["AWS_", "GOOGLE_", "AZURE_STORAGE_"]),
+        public_url_base: reader.optional("PUBLIC_URL_BASE", values::http_url),
+        cloudflare_image_proxy_domain: reader.text("CLOUDFLARE_IMAGE_PROXY_DOMAIN"),
+    };
+    if let Err(error) = settings.check() {
+        reader.fault(format!("{error:#}"));
+    }
+    settings
+}
+
+fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSettings {
+    WorkerSettings {
+        concurrency: reader.or_default("WORKER_CONCURRENCY", values::concurrency),
+        job_timeout: reader.or_default("JOB_TIMEOUT", values::duration),
+        shutdown_timeout: reader.or_default("SHUTDOWN_TIMEOUT", values::duration),
+        max_attempts: reader.or_default("MAX_ATTEMPTS", values::attempts),
+        backoff: Backoff {
+            base: reader.or_default("RETRY_BASE_DELAY", values::duration),
+            max: reader.or_default("RETRY_MAX_DELAY", values::duration),
+        },
+        ping_interval: queue.ping_interval,
+        lease_ttl: queue.lease_ttl,
+        limits: package_limits(reader, &queue.name),
+    }
+}
+
+fn package_limits(reader: &mut Reader<'_>, queue_name: &str) -> PackageLimits {
+    let reply_prefix = reader
+        .text("QUEUE_REPLY_PREFIX")
+        .unwrap_or_else(|| format!("{{{queue_name}}}:reply:"));
+    PackageLimits {
+        max_bytes: reader.or_default("MAX_PACKAGE_BYTES", values::bytes),
+        reply_prefix,
+    }
+}
+
+/// Where the demo leaves its pictures when no other place is named.
+#[must_use]
+pub fn demo_directory() -> PathBuf {
+    PathBuf::from("demo-pictures")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Reading variables one by one while collecting what is wrong with them.
+
+use secrecy::SecretString;
+
+use super::variables::{VARIABLES, Variable};
+use super::{Environment, Faults};
+
+/// Turns a value into what it means; the error says what is wrong with it, to stand after the variable's name.
+pub(super) type Parse<T> = fn(&str) -> Result<T, String>;
+
+pub(super) struct Reader<'a> {
+    environment: &'a Environment,
+    faults: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(environment: &'a Environment) -> Self {
+        Self {
+            environment,
+            faults: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish<T>(self, settings: T) -> Result<T, Faults> {
+        if self.faults.is_empty() {
+            Ok(settings)
+        } else {
+            Err(Faults(self.faults))
+        }
+    }
+
+    pub(super) fn fault(&mut self, fault: String) {
+        // A variable that two concerns read is reported once.
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
+    /// The value of a variable, or the content of the file that its `_FILE` twin names. Empty counts as unset.
+    fn raw(&mut self, name: &str) -> Option<String> {
+        debug_assert!(known(name).is_some(), "{name} is not in the list of variables");
+        let set = |name: &str| {
+            self.environment
+                .get(name)
+                .map(str::trim)
+                .filter(|value| !value.is_empty())
+        };
+        let file_name = format!("{name}_FILE");
+        match (set(name), set(&file_name)) {
+            (Some(_), Some(_)) => {
+                self.fault(format!(
+                    "{name}: both {name} and {file_name} are set; set one of them"
+                ));
+                None
+            }
+            (Some(value), None) => Some(value.to_owned()),
+            (None, Some(path)) => match std::fs::read_to_string(path) {
+                Ok(content) if content.trim().is_empty() => {
+                    let fault = format!("{file_name}: the file {path} is empty");
+                    self.fault(fault);
+                    None
+                }
+                Ok(content) => Some(content.trim().to_owned()),
+                Err(error) => {
+                    let fault = format!("{file_name}: the file {path} cannot be read: {error}");
+                    self.fault(fault);
+                    None
+                }
+            },
+            (None, None) => None,
+        }
+    }
+
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        self.raw(name)
+    }
+
+    pub(super) fn secret(&mut self, name: &str) -> Option<SecretString> {
+        self.raw(name).map(SecretString::from)
+    }
+
+    pub(super) fn optional<T>(&mut self, name: &str, parse: Parse<T>) -> Option<T> {
+        let value = self.raw(name)?;
+        match parse(&value) {
+            Ok(parsed) => Some(parsed),
+            Err(wrong) => {
+                self.fault(format!("{name}: {wrong}"));
+                None
+            }
+        }
+    }
+
+    /// The value or the default that the list of variables gives.
+    pub(super) fn or_default<T>(&mut self, name: &str, parse: Parse<T>) -> T {
+        self.optional(name, parse).unwrap_or_else(|| {
+            let default = known(name)
+                .and_then(|variable| variable.default)
+                .expect("it has a default in the list");
+            parse(default).unwrap_or_else(|wrong| unreachable!("the default of {name}: {wrong}"))
+        })
+    }
+
+    /// A secret that has to be there. `parse` checks it and never quotes it.
+    pub(super) fn required_secret(&mut self, name: &str, parse: Parse<()>) -> SecretString {
+        let faults = self.faults.len();
+        let value = self.raw(name);
+        if value.is_none() && self.faults.len() == faults {
+            let example = known(name).map(|variable| variable.example).unwrap_or_default();
+            self.fault(format!("{name}: is not set; write for example {example}"));
+        }
+        if let Some(Err(wrong)) = value.as_deref().map(parse) {
+            self.fault(format!("{name}: {wrong}"));
+        }
+        SecretString::from(value.unwrap_or_default())
+    }
+
+    /// The first of several variables that is set, or the default of the last.
+    pub(super) fn first_secret(&mut self, names: &[&str], parse: Parse<()>) -> SecretString {
+        for name in names {
+            if let Some(value) = self.raw(name) {
+                if let Err(wrong) = parse(&value) {
+                    self.fault(format!("{name}: {wrong}"));
+                }
+                return SecretString::from(value);
+            }
+        }
+        let default = names
+            .last()
+            .and_then(|name| known(name))
+            .and_then(|variable| variable.default);
+        SecretString::from(default.unwrap_or_default())
+    }
+
+    /// Variables of other tools, as they are set.
+    pub(super) fn with_prefixes(&mut self, prefixes: &[&str]) -> Vec<(String, SecretString)> {
+        self.environment
+            .iter()
+            .filter(|(name, value)| {
+                prefixes.iter().any(|prefix| name.starts_with(prefix)) && !value.is_empty()
+            })
+            .map(|(name, value)| (name.to_owned(), SecretString::from(value)))
+            .collect()
+    }
+}
+
+fn known(name: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|variable| variable.name == name)
+}

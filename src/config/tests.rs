@@ -1,0 +1,155 @@
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://worker:hunter2@db/app");
+
+fn config(variables: &[(&str, &str)]) -> Result<Config, Faults> {
+    let all = variables.iter().copied().chain([DATABASE]);
+    Config::from_environment(&all.collect())
+}
+
+fn faults(variables: &[(&str, &str)]) -> Vec<String> {
+    config(variables).map(|_| ()).unwrap_err().0
+}
+
+#[test]
+fn one_variable_is_enough_to_start() {
+    let config = config(&[]).unwrap();
+    assert_eq!(config.queue.name, "generative-ai");
+    assert_eq!(config.queue.url.expose_secret(), "redis://127.0.0.1:6379");
+    assert_eq!(config.queue.lease_ttl, Duration::from_secs(15));
+    assert_eq!(config.worker.concurrency, 10);
+    assert_eq!(config.worker.max_attempts, 5);
+    assert_eq!(config.worker.limits.max_bytes, 256 * 1024);
+    assert_eq!(config.worker.limits.reply_prefix, "{generative-ai}:reply:");
+    assert_eq!(config.default_provider, "openai");
+}
+
+#[test]
+fn every_fault_is_reported_at_once_and_names_its_variable() {
+    let environment = [
+        ("JOB_TIMEOUT", "5 minutes"),
+        ("WORKER_CONCURRENCY", "0"),
+        ("QUEUE_NAME", "a{b}"),
+        ("REDIS_URL", "http://h"),
+        ("IMAGE_PROVIDER", "OpenAI"),
+        ("S3_FORCE_PATH_STYLE", "maybe"),
+        ("MAX_PACKAGE_BYTES", "lots"),
+        ("STORAGE_URL", "ftp://x"),
+    ];
+    let faults = Config::from_environment(&environment.into_iter().collect())
+        .unwrap_err()
+        .0;
+    for expected in [
+        "DATABASE_URL: is not set; write for example postgres://",
+        "JOB_TIMEOUT: \"5 minutes\" is not a duration; write for example 500ms, 30s or 5m",
+        "WORKER_CONCURRENCY: \"0\" was found; a number from 1 to 1024 is accepted",
+        "QUEUE_NAME: \"a{b}\" was found; a name of up to 128 characters without spaces and braces is accepted",
+        "REDIS_URL: a URL with the scheme http was found; redis://",
+        "IMAGE_PROVIDER: \"OpenAI\" was found; openai, builtin, blank are accepted",
+        "S3_FORCE_PATH_STYLE: \"maybe\" was found; true and false are accepted",
+        "MAX_PACKAGE_BYTES: \"lots\" is not a size",
+        "STORAGE_URL",
+    ] {
+        assert!(
+            faults.iter().any(|fault| fault.starts_with(expected)),
+            "{expected}\nis not in\n{}",
+            faults.join("\n")
+        );
+    }
+    assert_eq!(faults.len(), 9, "{}", faults.join("\n"));
+}
+
+#[test]
+fn no_fault_and_no_debug_output_shows_a_secret() {
+    let wrong = [
+        ("DATABASE_URL", "mysql://worker:hunter2@db/app"),
+        ("REDIS_URL", "tcp://:hunter2@cache"),
+        ("OPENAI_BASE_URL", "https://user:hunter2@host/"),
+    ];
+    let faults = Config::from_environment(&wrong.into_iter().collect()).unwrap_err();
+    assert_eq!(faults.0.len(), 3, "{faults}");
+    assert!(!faults.to_string().contains("hunter2"), "{faults}");
+    let config = config(&[
+        ("REDIS_URL", "redis://:hunter2@cache"),
+        ("OPENAI_API_KEY", "sk-hunter2"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+    ])
+    .unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_first_redis_url_that_is_set_wins() {
+    let url = |variables: &[(&str, &str)]| config(variables).unwrap().queue.url.expose_secret().to_owned();
+    assert_eq!(
+        url(&[("REDIS_WORKER_URL", "redis://a"), ("REDIS_URL", "redis://b")]),
+        "redis://a"
+    );
+    assert_eq!(
+        url(&[("REDIS_WORKER_URL", ""), ("REDIS_URL", "rediss://b/2")]),
+        "rediss://b/2"
+    );
+}
+
+#[test]
+fn a_value_can_come_from_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "sk-from-file\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let key = config(&[("OPENAI_API_KEY_FILE", path)])
+        .unwrap()
+        .openai
+        .api_key
+        .unwrap();
+    assert_eq!(key.expose_secret(), "sk-from-file");
+    assert_eq!(
+        faults(&[("OPENAI_API_KEY_FILE", path), ("OPENAI_API_KEY", "sk-2")]),
+        ["OPENAI_API_KEY: both OPENAI_API_KEY and OPENAI_API_KEY_FILE are set; set one of them"]
+    );
+    let missing = faults(&[("OPENAI_API_KEY_FILE", "/nonexistent/key")]);
+    assert!(
+        missing[0].starts_with("OPENAI_API_KEY_FILE: the file /nonexistent/key cannot be read: "),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn a_false_path_style_is_false() {
+    let path_style = |value| {
+        config(&[("S3_FORCE_PATH_STYLE", value)])
+            .unwrap()
+            .storage
+            .s3
+            .force_path_style
+    };
+    assert_eq!(path_style("false"), Some(false));
+    assert_eq!(path_style("1"), Some(true));
+    assert_eq!(config(&[]).unwrap().storage.s3.force_path_style, None);
+}
+
+#[test]
+fn the_example_file_is_made_from_the_list() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/.env.example");
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    if written != env_example() {
+        std::fs::write(path, env_example()).unwrap();
+        panic!(
+            ".env.example differed from the list of variables; it has been written anew, look at it and commit it"
+        );
+    }
+}
+
+#[test]
+fn the_readme_lists_every_variable() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let missing: Vec<_> = VARIABLES
+        .iter()
+        .filter(|v| !readme.contains(&format!("`{}`", v.name)))
+        .map(|v| v.name)
+        .collect();
+    assert!(missing.is_empty(), "README.md does not mention {missing:?}");
+}

@@ -1,0 +1,203 @@
+//! What values mean. Each error says what was found and what is accepted; of a secret it says only the latter.
+
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use crate::telemetry::LogFormat;
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("\"{text}\" is not a duration; write for example 500ms, 30s or 5m");
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(unit_ms)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
+}
+
+fn duration_between(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if (least..=most).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err(format!(
+            "\"{text}\" is out of range; {least:?} to {most:?} is accepted"
+        ))
+    }
+}
+
+/// Below a second network jitter would look like death; above ten minutes a dead replica's jobs wait too long.
+pub(super) fn lease_ttl(text: &str) -> Result<Duration, String> {
+    duration_between(text, Duration::from_secs(1), Duration::from_secs(600))
+}
+
+pub(super) fn ping_interval(text: &str) -> Result<Duration, String> {
+    duration_between(text, Duration::from_millis(100), Duration::from_secs(600))
+}
+
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
+    let wrong = || format!("\"{text}\" is not a size; write for example 262144, 256KiB or 1MiB");
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit: usize = match unit.trim_start() {
+        "" | "B" => 1,
+        "KiB" => 1024,
+        "MiB" => 1024 * 1024,
+        _ => return Err(wrong()),
+    };
+    let number: usize = number.parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(unit)
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(wrong)
+}
+
+fn number_between(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    let wrong = || format!("\"{text}\" was found; a number from {least} to {most} is accepted");
+    text.parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(wrong)
+}
+
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    number_between(text, 1, 10_000_000)
+}
+
+pub(super) fn concurrency(text: &str) -> Result<usize, String> {
+    number_between(text, 1, 1024)
+}
+
+pub(super) fn attempts(text: &str) -> Result<u32, String> {
+    number_between(text, 1, 100).map(|number| u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("\"{text}\" was found; true and false are accepted")),
+    }
+}
+
+pub(super) fn http_url(text: &str) -> Result<Url, String> {
+    let accepted = "an http or https URL is accepted, such as https://example.org/v1";
+    match Url::parse(text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => Err(format!(
+            "a URL with a user or password in it was found; {accepted}"
+        )),
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        _ => Err(format!("\"{text}\" was found; {accepted}")),
+    }
+}
+
+/// Names are part of keys, in which braces would move the hash tag.
+pub(super) fn queue_name(text: &str) -> Result<String, String> {
+    let is_fine = text.len() <= 128
+        && text
+            .chars()
+            .all(|c| !c.is_whitespace() && !c.is_control() && !"{}".contains(c));
+    if is_fine {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "\"{text}\" was found; a name of up to 128 characters without spaces and braces is accepted"
+        ))
+    }
+}
+
+pub(super) fn worker_name(text: &str) -> Result<String, String> {
+    if text.len() <= 100 && text.chars().all(is_name_char) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "\"{text}\" was found; up to 100 of the characters A-Z, a-z, 0-9, '.', '_' and '-' are accepted"
+        ))
+    }
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
+}
+
+/// The host's name, with whatever a key cannot hold replaced.
+pub(super) fn host_name() -> String {
+    let name = gethostname::gethostname().to_string_lossy().into_owned();
+    let name: String = name
+        .chars()
+        .take(100)
+        .map(|c| if is_name_char(c) { c } else { '-' })
+        .collect();
+    if name.is_empty() {
+        "worker".to_owned()
+    } else {
+        name
+    }
+}
+
+/// Providers that this version has, as `IMAGE_PROVIDER` and packages name them.
+const PROVIDERS: [&str; 3] = ["openai", "builtin", "blank"];
+
+pub(super) fn provider_name(text: &str) -> Result<String, String> {
+    if PROVIDERS.contains(&text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "\"{text}\" was found; {} are accepted",
+            PROVIDERS.join(", ")
+        ))
+    }
+}
+
+pub(super) fn redis_url(text: &str) -> Result<(), String> {
+    let accepted = "redis://[user:password@]host[:port][/database], or rediss:// for TLS, is accepted";
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "redis" | "rediss") && url.has_host() => Ok(()),
+        Ok(url) => Err(format!(
+            "a URL with the scheme {} was found; {accepted}",
+            url.scheme()
+        )),
+        Err(error) => Err(format!("no URL was found ({error}); {accepted}")),
+    }
+}
+
+pub(super) fn database_url(text: &str) -> Result<(), String> {
+    let accepted = "postgres://user:password@host[:port]/database[?sslmode=require] is accepted";
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => {
+            crate::db::check_url(text).map_err(|error| format!("{error:#}"))
+        }
+        Ok(url) => Err(format!(
+            "a URL with the scheme {} was found; {accepted}",
+            url.scheme()
+        )),
+        Err(error) => Err(format!("no URL was found ({error}); {accepted}")),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("\"{text}\" was found; pretty and json are accepted")),
+    }
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "\"{text}\" was found, which does not parse ({error}); write for example info"
+        )),
+    }
+}

@@ -1,0 +1,233 @@
+//! The list of variables: `.env.example` and the table of the README are made from it.
+
+use std::fmt::Write;
+
+/// One variable. Each may also be given as `<name>_FILE`, a path whose content is the value.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What is used when it is not set.
+    pub default: Option<&'static str>,
+    /// A value to copy.
+    pub example: &'static str,
+    /// What it is for.
+    pub help: &'static str,
+}
+
+const fn variable(
+    name: &'static str,
+    default: Option<&'static str>,
+    example: &'static str,
+    help: &'static str,
+) -> Variable {
+    Variable {
+        name,
+        default,
+        example,
+        help,
+    }
+}
+
+/// Every variable that this version reads, in the order in which a person meets them.
+pub const VARIABLES: &[Variable] = &[
+    variable(
+        "DATABASE_URL",
+        None,
+        "postgres://worker:password@127.0.0.1:5432/app",
+        "Postgres. Required. sslmode (disable, prefer, require, verify-ca, verify-full) and sslrootcert are honoured",
+    ),
+    variable(
+        "REDIS_WORKER_URL",
+        None,
+        "redis://127.0.0.1:6379",
+        "Redis 6.2 or later, or Valkey; wins over REDIS_URL",
+    ),
+    variable(
+        "REDIS_URL",
+        Some("redis://127.0.0.1:6379"),
+        "redis://127.0.0.1:6379",
+        "Redis; rediss:// for TLS",
+    ),
+    variable(
+        "QUEUE_NAME",
+        Some("generative-ai"),
+        "generative-ai",
+        "The list that producers push to, and the tag of every other key",
+    ),
+    variable(
+        "QUEUE_REPLY_PREFIX",
+        None,
+        "{generative-ai}:reply:",
+        "What replyTo of a package has to start with. Default: {QUEUE_NAME}:reply:",
+    ),
+    variable(
+        "WORKER_NAME",
+        None,
+        "worker-1",
+        "First part of the worker id. Default: the host's name",
+    ),
+    variable(
+        "WORKER_CONCURRENCY",
+        Some("10"),
+        "10",
+        "Packages that a replica works on at once, 1 to 1024",
+    ),
+    variable(
+        "IMAGE_PROVIDER",
+        Some("openai"),
+        "builtin",
+        "Who draws for packages that name no imageProvider: openai, builtin, blank",
+    ),
+    variable("OPENAI_API_KEY", None, "sk-...", "Key of OpenAI"),
+    variable(
+        "OPENAI_BASE_URL",
+        Some("https://api.openai.com/v1"),
+        "https://api.openai.com/v1",
+        "Where OpenAI's API is",
+    ),
+    variable("OPENAI_ORG_ID", None, "org-...", "Organization that OpenAI bills"),
+    variable("OPENAI_PROJECT_ID", None, "proj_...", "Project that OpenAI bills"),
+    variable(
+        "STORAGE_URL",
+        None,
+        "s3://bucket/prefix",
+        "Where pictures go: a path, file:///..., s3://bucket/prefix, gs://..., az://..., memory://. Default: s3://S3_BUCKET where that is set, else ./images",
+    ),
+    variable(
+        "S3_BUCKET",
+        None,
+        "pictures",
+        "Bucket, where STORAGE_URL names none",
+    ),
+    variable(
+        "S3_ENDPOINT",
+        None,
+        "http://127.0.0.1:9000",
+        "A store that is not Amazon's",
+    ),
+    variable(
+        "S3_REGION",
+        None,
+        "eu-west-1",
+        "Region. Default: asked of Amazon; us-east-1 elsewhere",
+    ),
+    variable(
+        "S3_FORCE_PATH_STYLE",
+        None,
+        "true",
+        "Bucket in the path instead of the host's name. Default: true with S3_ENDPOINT",
+    ),
+    variable(
+        "S3_ACL",
+        None,
+        "public-read",
+        "ACL of new objects. Many stores refuse any",
+    ),
+    variable(
+        "AWS_ACCESS_KEY_ID",
+        None,
+        "AKIA...",
+        "Credentials of the store. Without them the machine's own identity is used",
+    ),
+    variable("AWS_SECRET_ACCESS_KEY", None, "...", "The same"),
+    variable(
+        "AWS_SESSION_TOKEN",
+        None,
+        "...",
+        "The same, where they are temporary",
+    ),
+    variable(
+        "PUBLIC_URL_BASE",
+        None,
+        "https://images.example.org",
+        "What stands before the key in public URLs",
+    ),
+    variable(
+        "CLOUDFLARE_IMAGE_PROXY_DOMAIN",
+        None,
+        "images.example.org",
+        "The same, as a domain",
+    ),
+    variable(
+        "KEEP_ORIGINALS",
+        Some("false"),
+        "true",
+        "Keep the full-size picture that an icon was made from",
+    ),
+    variable(
+        "JOB_TIMEOUT",
+        Some("5m"),
+        "5m",
+        "How long a provider may take for one attempt",
+    ),
+    variable(
+        "MAX_ATTEMPTS",
+        Some("5"),
+        "5",
+        "Attempts at a job before it has failed for good",
+    ),
+    variable(
+        "RETRY_BASE_DELAY",
+        Some("5s"),
+        "5s",
+        "Longest wait before the second attempt; doubles with each further one",
+    ),
+    variable("RETRY_MAX_DELAY", Some("10m"), "10m", "Longest wait of all"),
+    variable(
+        "SHUTDOWN_TIMEOUT",
+        Some("30s"),
+        "30s",
+        "How long a stopping replica finishes what it has in hand",
+    ),
+    variable(
+        "PING_INTERVAL",
+        Some("5s"),
+        "5s",
+        "Between two pings; a ping key lives three times as long",
+    ),
+    variable(
+        "LEASE_TTL",
+        Some("15s"),
+        "15s",
+        "A replica that has not renewed its lease for this long counts as dead",
+    ),
+    variable(
+        "DEAD_LETTER_MAX",
+        Some("10000"),
+        "10000",
+        "Entries that the dead set in Redis keeps; Postgres keeps all",
+    ),
+    variable("MAX_PACKAGE_BYTES", Some("256KiB"), "256KiB", "Largest package"),
+    variable(
+        "LOG_FORMAT",
+        None,
+        "json",
+        "pretty or json. Default: pretty on a terminal, else json",
+    ),
+    variable(
+        "RUST_LOG",
+        None,
+        "info",
+        "Log filter. Default: info for run, error for the other commands",
+    ),
+];
+
+/// The content of `.env.example`.
+#[must_use]
+pub fn env_example() -> String {
+    let mut text = String::from(
+        "# Every variable of generative-ai-worker. Lines that are commented out show the default, or an example where\n\
+         # there is none. Each X may also be given as X_FILE, a path whose content is the value.\n",
+    );
+    for variable in VARIABLES {
+        let value = variable.default.unwrap_or(variable.example);
+        let comment = if variable.name == "DATABASE_URL" { "" } else { "# " };
+        let _ = write!(
+            text,
+            "\n# {}\n{comment}{}={value}\n",
+            variable.help, variable.name
+        );
+    }
+    text
+}

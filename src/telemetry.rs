@@ -1,0 +1,58 @@
+//! Logs: one line per event, readable by people or machines, without prompts and secrets at any level.
+
+use std::io::IsTerminal;
+
+use tracing::Level;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging to standard error and takes over the reporting of panics. To be called once.
+///
+/// `format` `None` = for people on a terminal, else JSON. `filter` is in the syntax of `RUST_LOG`.
+pub fn start(format: Option<LogFormat>, filter: &str) {
+    let is_terminal = std::io::stderr().is_terminal();
+    let format = format.unwrap_or(if is_terminal {
+        LogFormat::Pretty
+    } else {
+        LogFormat::Json
+    });
+    // Below `info` the database driver logs the values of statements and HTTP clients whole headers: prompts and
+    // keys. Only our own lines may be more talkative.
+    let cap = filter_fn(|metadata| {
+        metadata.target().starts_with("generative_ai_worker") || *metadata.level() <= Level::INFO
+    });
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter).with(cap);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // A second start, in a test of this process, changes nothing.
+    let _ = match format {
+        LogFormat::Pretty => registry
+            .with(lines.with_ansi(is_terminal).with_target(false))
+            .try_init(),
+        LogFormat::Json => registry
+            .with(
+                lines
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(true)
+                    .with_span_list(false),
+            )
+            .try_init(),
+    };
+    // A panic's own words may hold what was being worked on, so only its place is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a fault in this program stopped what it was doing");
+    }));
+}
