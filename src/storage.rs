@@ -7,6 +7,7 @@ mod client;
 mod error;
 mod key;
 mod location;
+mod settings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,71 +16,17 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutOptions};
-use secrecy::{ExposeSecret, SecretString};
-use url::Url;
 
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::key::{InvalidKeyPart, ObjectKey, Role};
 use self::location::{Location, Place};
+pub use self::settings::{S3Settings, StorageSettings};
 
 /// No single call takes longer, its resends included.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// An object's bytes never change: another picture has another key.
 const CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
-
-/// Where to store and how to be reached; `config` makes it.
-#[derive(Clone, Debug, Default)]
-pub struct StorageSettings {
-    /// `STORAGE_URL`. Without it `S3_BUCKET` decides, and without that it is `./images`.
-    pub url: Option<String>,
-    /// The settings of S3 and services like it.
-    pub s3: S3Settings,
-    /// Variables of the clouds' own tools as they are set, `AWS_*`, `GOOGLE_*` and `AZURE_*`: roles of
-    /// containers, files of credentials, `AZURE_STORAGE_ACCOUNT_NAME`. Those that say where things are stored,
-    /// and unknown ones, are passed over. Without any, a machine's own identity is asked for.
-    pub cloud_variables: Vec<(String, SecretString)>,
-    /// `PUBLIC_URL_BASE`: stands in front of prefix and key.
-    pub public_url_base: Option<Url>,
-    /// `CLOUDFLARE_IMAGE_PROXY_DOMAIN`: the same, as a host's name.
-    pub cloudflare_image_proxy_domain: Option<String>,
-}
-
-/// The `S3_*` variables and the credentials.
-#[derive(Clone, Debug, Default)]
-pub struct S3Settings {
-    /// `S3_BUCKET`; `STORAGE_URL` wins.
-    pub bucket: Option<String>,
-    /// `S3_ENDPOINT`, with or without `https://`; `http://` is taken at its word.
-    pub endpoint: Option<String>,
-    /// `S3_REGION`. Without it Amazon is asked; at another endpoint it is `us-east-1`.
-    pub region: Option<String>,
-    /// `S3_FORCE_PATH_STYLE`. Without it: yes at an endpoint of one's own, no at Amazon.
-    pub force_path_style: Option<bool>,
-    /// `AWS_ACCESS_KEY_ID`.
-    pub access_key_id: Option<String>,
-    /// `AWS_SECRET_ACCESS_KEY`.
-    pub secret_access_key: Option<SecretString>,
-    /// `AWS_SESSION_TOKEN`.
-    pub session_token: Option<SecretString>,
-    /// `S3_ACL`, such as `public-read`. Buckets without ACLs, Amazon's default, refuse any.
-    pub acl: Option<String>,
-}
-
-impl StorageSettings {
-    /// Looks whether the settings make sense, without any I/O.
-    ///
-    /// # Errors
-    /// One sentence that names the variable, what was found (never a secret) and what is accepted.
-    pub fn check(&self) -> anyhow::Result<()> {
-        Location::from_settings(self).map(drop)
-    }
-
-    fn cloud_variable(&self, name: &str) -> Option<&str> {
-        let found = self.cloud_variables.iter().find(|(found, _)| found == name);
-        found.map(|(_, value)| value.expose_secret())
-    }
-}
 
 /// An object store and its names. Cheap to clone.
 #[derive(Clone)]
@@ -116,7 +63,7 @@ impl Storage {
     /// # Errors
     /// The settings make no sense, a file of credentials cannot be read, or the directory cannot be made.
     pub async fn open(settings: StorageSettings) -> anyhow::Result<Self> {
-        let mut location = Location::from_settings(&settings)?;
+        let mut location = settings.location()?;
         if let Place::Disk { root } = &mut location.place {
             // Public URLs need the whole path, and the current directory may change.
             *root = std::path::absolute(&*root)?;

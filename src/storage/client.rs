@@ -99,8 +99,7 @@ async fn amazon(location: &Location, settings: &StorageSettings) -> anyhow::Resu
     let mut options = options();
     if let Some(acl) = &s3.acl {
         let mut headers = HeaderMap::new();
-        let acl = HeaderValue::from_str(acl)
-            .context("S3_ACL is not the name of an ACL; write for example public-read")?;
+        let acl = HeaderValue::from_str(acl).context("S3_ACL cannot be sent as a header")?;
         headers.insert("x-amz-acl", acl);
         options = options.with_default_headers(headers);
     }

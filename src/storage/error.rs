@@ -120,9 +120,10 @@ fn kind(error: &object_store::Error) -> StorageErrorKind {
 }
 
 /// The chain of causes in one line.
-pub(super) fn cause(error: &object_store::Error) -> String {
-    let mut text = error.to_string();
+fn cause(error: &object_store::Error) -> String {
+    // The outermost text names the client's own types and repeats the key; what happened is below it.
     let mut source = error.source();
+    let mut text = source.map_or_else(|| error.to_string(), ToString::to_string);
     while let Some(cause) = source {
         // Most of these errors repeat their cause in their own text.
         let cause_text = cause.to_string();

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::StorageSettings;
 use super::key::ObjectKey;
+use super::settings::host_of;
 
 /// What `STORAGE_URL` may look like, for error messages.
 const FORMS: &str =
@@ -166,8 +167,7 @@ impl Location {
             return format!("{}/{key}", base.as_str().trim_end_matches('/'));
         }
         if let Some(domain) = &settings.cloudflare_image_proxy_domain {
-            let domain = domain.trim_start_matches("https://").trim_end_matches('/');
-            return format!("https://{domain}/{key}");
+            return format!("https://{}/{key}", host_of(domain));
         }
         match &self.place {
             Place::Disk { root } => Url::from_file_path(root.join(&key))

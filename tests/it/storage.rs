@@ -18,6 +18,19 @@ fn key(job_id: i32) -> ObjectKey {
     ObjectKey::for_job(Uuid::nil(), job_id, "domain", "7", Role::Picture, "png").unwrap()
 }
 
+fn settings_at(port: u16) -> StorageSettings {
+    StorageSettings {
+        s3: S3Settings {
+            bucket: Some("pictures".into()),
+            endpoint: Some(format!("http://127.0.0.1:{port}")),
+            access_key_id: Some("id".into()),
+            secret_access_key: Some("secret".to_owned().into()),
+            ..S3Settings::default()
+        },
+        ..StorageSettings::default()
+    }
+}
+
 fn disk(directory: &std::path::Path) -> StorageSettings {
     StorageSettings {
         url: Some(directory.to_str().unwrap().into()),
@@ -167,20 +180,24 @@ async fn a_store_that_cannot_be_reached_is_a_storage_failure() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.local_addr().unwrap().port()
     };
-    let settings = StorageSettings {
-        s3: S3Settings {
-            bucket: Some("pictures".into()),
-            endpoint: Some(format!("http://127.0.0.1:{port}")),
-            access_key_id: Some("id".into()),
-            secret_access_key: Some("secret".to_owned().into()),
-            ..S3Settings::default()
-        },
-        ..StorageSettings::default()
-    };
-    let storage = Storage::open(settings).await.unwrap();
+    let storage = Storage::open(settings_at(port)).await.unwrap();
     let error = storage.find(&key(1)).await.unwrap_err();
     assert_eq!(error.kind, StorageErrorKind::Unreachable, "{error}");
     assert_eq!(Failure::from(error).class, ErrorClass::Storage);
+}
+
+#[tokio::test(start_paused = true)] // the clock jumps to the next limit whenever nothing else happens
+async fn a_store_that_takes_connections_and_never_answers_is_given_up() {
+    use_ring();
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let storage = Storage::open(settings_at(silent.local_addr().unwrap().port()))
+        .await
+        .unwrap();
+    let error = storage
+        .put(&key(1), Bytes::from_static(b"x"), "image/png")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, StorageErrorKind::Unreachable, "{error}");
 }
 
 #[tokio::test]
