@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn a_directory_behind_a_closed_one_is_refused_with_the_closed_ones_name() {
-        let closed = tempfile::tempdir().unwrap(); // mode 0700
+        let closed = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let inner = closed.path().join("postgres");
         let stranger = Owner {
             name: "stranger".into(),
