@@ -30,8 +30,8 @@ pub const MAX_SIDE_PX: u32 = 8192;
 /// The most pixels that are accepted. More are refused from the header alone, before any of them is decoded.
 pub const MAX_PIXELS: u64 = 40_000_000;
 
-/// The most memory that decoding one picture may take, in bytes.
-const MAX_DECODED_BYTES: u64 = 256 * 1024 * 1024;
+/// The most memory that decoding one picture may take, in bytes: enough for [`MAX_PIXELS`] in four 8-bit channels.
+const MAX_DECODED_BYTES: u64 = 192 * 1024 * 1024;
 
 /// A file format that is accepted and delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

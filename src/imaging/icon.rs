@@ -16,7 +16,7 @@ pub const ICON_SIDE_PX: u32 = 400;
 /// From this many decoded bytes on, pictures are decoded one after the other.
 const LARGE_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Colour profiles above this are not passed on: an icon should not weigh less than its profile.
+/// Colour profiles above this are not passed on: an icon should weigh more than its profile.
 const MAX_PROFILE_BYTES: usize = 16 * 1024;
 
 /// Held while a large picture is in memory, so that many large ones at once need no more than one does.
@@ -30,7 +30,7 @@ static LARGE_PICTURE: Mutex<()> = Mutex::new(());
 ///
 /// # Errors
 /// [`BadPicture::Corrupt`] where the pixels cannot be decoded and [`BadPicture::TooMuchMemory`] where that
-/// would take more than 256 MiB; both retried.
+/// would take more than 192 MiB; both retried.
 pub fn icon(bytes: &[u8], inspected: &Inspected) -> Result<Vec<u8>, BadPicture> {
     let corrupt = |error: &dyn std::fmt::Display| BadPicture::Corrupt {
         format: inspected.format,
@@ -60,14 +60,15 @@ pub fn icon(bytes: &[u8], inspected: &Inspected) -> Result<Vec<u8>, BadPicture> 
     encode(small, profile).map_err(|error| corrupt(&error))
 }
 
-/// A guess from above at what decoding takes: four bytes a pixel, and for a progressive JPEG three channels
-/// of 16-bit coefficients besides.
+/// A guess from above at what decoding takes: four bytes a pixel, and besides them the 16-bit coefficients of
+/// three channels for a progressive JPEG, and a copy without alpha for a WebP.
 fn decoded_bytes(bytes: &[u8], inspected: &Inspected) -> u64 {
     let pixels = u64::from(inspected.width_px) * u64::from(inspected.height_px);
     match inspected.format {
         Format::Jpeg if jpeg::is_progressive(bytes) => pixels * (3 + 3 * 2),
         Format::Jpeg => pixels * 3,
-        Format::Png | Format::WebP => pixels * 4,
+        Format::WebP => pixels * (4 + 3),
+        Format::Png => pixels * 4,
     }
 }
 
