@@ -4,6 +4,8 @@
 //! service's wire format alone. What happens to the bytes afterwards (checking, marking, resizing,
 //! storing) is the generators' business, what happens after an error is the worker's.
 
+pub mod blank;
+pub mod builtin;
 pub mod error_body;
 pub mod models;
 pub mod openai;

@@ -1,0 +1,89 @@
+//! `blank`: always the same transparent pixel, for load tests of everything but the drawing.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported};
+use crate::work_package::{ImageType, Prompt};
+
+const NAME: &str = "blank";
+
+/// A PNG of 1 × 1 pixel, transparent.
+const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\
+    \0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\
+    \0\0\0\x0bIDATx\xdac\x60\0\x02\0\0\x05\0\x01\xe9\xfa\xdc\xd8\
+    \0\0\0\0IEND\xae\x42\x60\x82";
+
+/// Answers at once with one transparent pixel, whatever is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Blank;
+
+#[async_trait]
+impl ImageProvider for Blank {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn is_free(&self) -> bool {
+        true
+    }
+
+    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+        prompt.clone()
+    }
+
+    fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let ImageSpec {
+            model,
+            size,
+            quality,
+            seed,
+            ..
+        } = spec.clone();
+        Ok(CheckedSpec {
+            model: model.unwrap_or_else(|| NAME.to_owned()),
+            size,
+            quality,
+            seed,
+        })
+    }
+
+    async fn draw(&self, _: &Prompt, _: &CheckedSpec, _: Instant) -> Result<DrawnImage, ProviderError> {
+        Ok(DrawnImage {
+            bytes: Bytes::from_static(PIXEL),
+            source: DigitalSource::Algorithm,
+            request_id: None,
+            usage: None,
+            cost_usd: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::inspect;
+
+    #[tokio::test]
+    async fn whatever_is_asked_for_is_one_transparent_pixel() {
+        let word = |word: &str| Some(word.to_owned());
+        let asked = ImageSpec {
+            model: word("any"),
+            size: word("9x9"),
+            quality: word("low"),
+            ..ImageSpec::default()
+        };
+        let checked = Blank.check(&asked).unwrap();
+        let drawn = Blank
+            .draw(&Prompt::new(String::new()), &checked, Instant::now())
+            .await
+            .unwrap();
+        assert!(inspect(&drawn.bytes).is_ok());
+        let pixels = image::load_from_memory(&drawn.bytes).unwrap().into_rgba8();
+        assert_eq!(
+            (pixels.dimensions(), pixels.get_pixel(0, 0).0),
+            ((1, 1), [0, 0, 0, 0])
+        );
+    }
+}
