@@ -41,10 +41,19 @@ pub(super) fn paint(canvas: &mut Canvas, theme: &Theme, random: &mut Random) {
         .pixmap
         .draw_pixmap(0, 0, canvas.pixmap.as_ref(), &paint, place, None);
     whole.stroke(shrunk(0.93), palette.disc(), unit * 0.017);
+    let middle = (x, y - unit * 0.115);
+    if theme.initials.is_empty() {
+        // A sun, or by night a moon, for scripts that the font does not have.
+        whole.fill(
+            circle(middle.0, middle.1, unit * 0.19),
+            faded(palette.disc(), 0.25),
+        );
+        whole.fill(circle(middle.0, middle.1, unit * 0.14), palette.disc());
+    }
     lettering::write(
         &mut whole,
         &theme.initials,
-        (x, y - unit * 0.115),
+        middle,
         (unit * 0.58, unit * 0.30),
         palette.disc(),
     );
@@ -155,8 +164,10 @@ fn motif(canvas: &mut Canvas, theme: &Theme, random: &mut Random) {
     let phase = random.between(0.0, TAU);
     match theme.motif {
         Motif::Hills => {
-            let (x, y) = at(0.5, 0.76);
-            canvas.fill(circle(x, y, unit * 0.15), palette.disc());
+            if !theme.initials.is_empty() {
+                let (x, y) = at(0.5, 0.76);
+                canvas.fill(circle(x, y, unit * 0.15), palette.disc());
+            }
             for (layer, level) in [(2, 0.70), (1, 0.77), (0, 0.85)] {
                 let hill = wave(canvas, level, 0.035, 0.8, phase + level * 17.0);
                 canvas.fill(hill, palette.layer(layer));
@@ -277,7 +288,6 @@ fn motif(canvas: &mut Canvas, theme: &Theme, random: &mut Random) {
             }
         }
         Motif::Blocks => {
-            let bottom = at(0.0, 1.1).1;
             for (across, down, rise, tone) in [
                 (0.38, 0.80, 0.05, palette.layer(1)),
                 (0.62, 0.80, 0.0, palette.layer(2)),
@@ -285,7 +295,7 @@ fn motif(canvas: &mut Canvas, theme: &Theme, random: &mut Random) {
                 (0.5, 0.86, 0.06, palette.accent()),
                 (0.74, 0.86, 0.03, palette.layer(1)),
             ] {
-                cube(canvas, at(across, down), unit * 0.12, unit * rise, tone, bottom);
+                cube(canvas, theme, at(across, down), unit * 0.12, unit * rise, tone);
             }
         }
         Motif::Tiles => {

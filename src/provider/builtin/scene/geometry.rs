@@ -54,12 +54,15 @@ pub(super) fn arcs(canvas: &mut Canvas, theme: &Theme, random: &mut Random) {
 pub(super) fn discs(canvas: &mut Canvas, theme: &Theme, random: &mut Random) {
     let (width, height, unit) = (canvas.width(), canvas.height(), canvas.unit());
     let palette = &theme.palette;
-    let [paper, warm] = palette.sky.map(color);
-    // Little of the lower sky: it may be of another hue than the discs.
-    canvas.cover(Fill::Down(
-        mix(paper, Color::WHITE, if palette.is_dark() { 0.0 } else { 0.35 }),
-        mix(paper, warm, 0.2),
-    ));
+    // Paper with a breath of the discs' own colour: on any other they would look dirty.
+    let [top, bottom] = if palette.is_dark() {
+        palette
+            .sky
+            .map(|sky| mix(color(palette.sky[0]), color(sky), 0.35))
+    } else {
+        [0.95, 0.84].map(|white| mix(palette.layer(0), Color::WHITE, white))
+    };
+    canvas.cover(Fill::Down(top, bottom));
     // Neighbours on the colour wheel: where opposite colours overlap they turn to mud.
     let (mode, strength) = if palette.is_dark() {
         (BlendMode::Screen, 0.5)

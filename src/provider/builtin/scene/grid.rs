@@ -39,28 +39,32 @@ pub(super) fn blocks(canvas: &mut Canvas, theme: &Theme, random: &mut Random) {
                     .palette
                     .depth((0.80 - back * 0.55 - stories * 0.11 + random.between(-0.05, 0.05)).max(0.0))
             };
-            cube(canvas, (x, y), half, half * 0.9 * stories, tone, height);
+            // A story as high as half a top is wide: tops and edges then lie on one grid, without slivers.
+            cube(canvas, theme, (x, y), half, half * stories, tone);
         }
     }
 }
 
-/// A column seen from above at an angle; `x`, `y` is the middle of its top when it has no height.
+/// A column seen from above at an angle, down to the lower edge; `x`, `y` is the middle of its top when it has
+/// no height.
 pub(in super::super) fn cube(
     canvas: &mut Canvas,
+    theme: &Theme,
     (x, y): (f32, f32),
     half: f32,
     rise: f32,
     tone: Color,
-    bottom: f32,
 ) {
     let flat = half * 0.5;
     let y = y - rise;
     let (left, right) = (x - half, x + half);
-    let down = bottom - y;
+    let down = canvas.height() - y;
     let side =
         |from: (f32, f32), to: (f32, f32)| polygon(&[from, to, (to.0, to.1 + down), (from.0, from.1 + down)]);
-    canvas.fill(side((left, y), (x, y + flat)), mix(tone, Color::BLACK, 0.16));
-    canvas.fill(side((x, y + flat), (right, y)), mix(tone, Color::BLACK, 0.34));
+    // Shaded with the palette's own dark: black would turn colours grey.
+    let dark = theme.palette.layer(4);
+    canvas.fill(side((left, y), (x, y + flat)), mix(tone, dark, 0.24));
+    canvas.fill(side((x, y + flat), (right, y)), mix(tone, dark, 0.55));
     canvas.fill(
         polygon(&[(x, y - flat), (right, y), (x, y + flat), (left, y)]),
         mix(tone, Color::WHITE, 0.16),
