@@ -82,6 +82,7 @@ pub struct Queue {
     worker_id: Arc<str>,
     lease_ttl: Duration,
     next_delivery: Arc<AtomicU64>,
+    next_turn: Arc<AtomicU64>,
     lane: Batcher<Command, Result<bool, QueueError>>,
 }
 
@@ -103,6 +104,7 @@ impl Queue {
             worker_id,
             lease_ttl: settings.lease_ttl,
             next_delivery: Arc::new(AtomicU64::new(1)),
+            next_turn: Arc::default(),
             lane,
         })
     }

@@ -76,6 +76,7 @@ fn no_fault_and_no_debug_output_shows_a_secret() {
     let config = config(&[
         ("REDIS_URL", "redis://:hunter2@cache"),
         ("OPENAI_API_KEY", "sk-hunter2"),
+        ("AWS_ACCESS_KEY_ID", "AKIATEST"),
         ("AWS_SECRET_ACCESS_KEY", "hunter2"),
     ])
     .unwrap();

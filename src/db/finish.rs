@@ -332,6 +332,8 @@ batch_statement! {
     "
 }
 
+type BuriedRow = (i32, Option<Uuid>, Option<i32>, Option<DateTime<Utc>>);
+
 pub(super) fn run_bury(
     connection: &mut AsyncPgConnection,
     requests: Vec<BuryRequest>,
@@ -350,8 +352,7 @@ pub(super) fn run_bury(
                 .push(request.failure.details.map(storable));
             statement.worker_id.push(request.worker_id);
         }
-        let rows: Vec<(i32, Option<Uuid>, Option<i32>, Option<DateTime<Utc>>)> =
-            statement.load(connection).await?;
+        let rows: Vec<BuriedRow> = statement.load(connection).await?;
         Ok(rows
             .into_iter()
             .map(|(job_id, id, attempts, dead_at)| {

@@ -14,8 +14,8 @@ use super::{DbSettings, connect};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
-/// Any number that no other application is likely to lock.
-const LOCK: i64 = 0x67656e_61695f_77; // "gen" "ai_" "w"
+/// Any number that no other application is likely to lock: "gen_ai_w" in ASCII.
+const LOCK: i64 = i64::from_be_bytes(*b"gen_ai_w");
 
 #[derive(QueryableByName)]
 struct Version {

@@ -100,7 +100,8 @@ impl Queue {
         let first = self.next_delivery.fetch_add(free as u64, Ordering::Relaxed);
         let keys = self.redis.keys();
         let mut order = Priority::ALL;
-        if first % FAIR_TURN == 0 {
+        let turn = self.next_turn.fetch_add(1, Ordering::Relaxed);
+        if turn % FAIR_TURN == FAIR_TURN - 1 {
             order.reverse();
         }
         let mut call = self.scripts.adopt.prepare_invoke();

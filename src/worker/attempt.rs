@@ -35,7 +35,7 @@ pub(super) struct Owned<'a> {
     /// Attempts that have failed so far.
     pub(super) failed: u32,
     deliveries: u32,
-    /// Lets other deliveries of the job see that it is being worked on, until the attempt ends.
+    /// Keeps other deliveries of the job waiting until the attempt ends.
     _mine: JobGuard<'a>,
 }
 
@@ -91,6 +91,10 @@ impl Shared {
     /// that and takes over under a new fence.
     async fn begin_job<'a>(&'a self, delivery: &'a Delivery, package: &'a WorkPackage) -> Option<Owned<'a>> {
         let job_id = package.job_id;
+        let Some(mine) = self.hand.reserve(job_id).await else {
+            self.say(delivery.delay(Due::In(LOOK_AGAIN), None)).await;
+            return None;
+        };
         let mut replaces_fence = 0;
         loop {
             let request = BeginRequest {
@@ -119,11 +123,11 @@ impl Shared {
                         fence,
                         failed,
                         deliveries,
-                        _mine: self.hand.own(job_id),
+                        _mine: mine,
                     });
                 }
                 Begun::Raced => tokio::task::yield_now().await,
-                Begun::HeldBy { worker_id, fence } if self.is_gone(&worker_id, job_id).await => {
+                Begun::HeldBy { worker_id, fence } if self.is_gone(&worker_id).await => {
                     tracing::info!(
                         previous_worker_id = worker_id,
                         "taking over a job whose worker is gone"
@@ -161,12 +165,11 @@ impl Shared {
     }
 
     /// Whether the owner of a job will never end it.
-    async fn is_gone(&self, worker_id: &str, job_id: i32) -> bool {
-        if worker_id == self.queue.worker_id() {
-            // A begin whose answer was lost, or an attempt that panicked.
-            return !self.hand.owns(job_id);
-        }
-        self.health.trusts_leases() && matches!(self.queue.is_alive(worker_id).await, Ok(false))
+    async fn is_gone(&self, worker_id: &str) -> bool {
+        // This worker itself, with the job reserved for this attempt: a begin whose answer was lost, or an
+        // attempt that panicked.
+        worker_id == self.queue.worker_id()
+            || (self.health.trusts_leases() && matches!(self.queue.is_alive(worker_id).await, Ok(false)))
     }
 
     async fn work_on(&self, owned: &Owned<'_>, generator: &dyn ImageGenerator, work: &ImageWork) {

@@ -1,16 +1,23 @@
-//! What this replica has in hand: deliveries, and the jobs that it owns.
+//! What this replica has in hand: deliveries, and the jobs that they are for.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::queue::{Delivery, ReplicaStatus};
 
-/// Deliveries that an attempt of this process works on, and the jobs among them that it has begun.
+/// Deliveries that an attempt of this process works on, and the jobs that they are for.
 pub(super) struct Hand {
     held: Mutex<Held>,
     status: Arc<ReplicaStatus>,
+    released: Notify,
 }
+
+/// Enough for an attempt that finds its job done; an attempt that draws takes longer.
+const A_MOMENT: Duration = Duration::from_millis(300);
 
 #[derive(Default)]
 struct Held {
@@ -23,6 +30,7 @@ impl Hand {
         Self {
             held: Mutex::default(),
             status,
+            released: Notify::new(),
         }
     }
 
@@ -53,14 +61,23 @@ impl Hand {
         }
     }
 
-    /// Notes that this process owns a job, until the result is dropped.
-    pub(super) fn own(&self, job_id: i32) -> JobGuard<'_> {
-        self.lock().jobs.insert(job_id);
-        JobGuard { hand: self, job_id }
-    }
-
-    pub(super) fn owns(&self, job_id: i32) -> bool {
-        self.lock().jobs.contains(&job_id)
+    /// Reserves a job for one attempt of this process, until the result is dropped; `None` when another attempt
+    /// of this process keeps it for longer than [`A_MOMENT`].
+    ///
+    /// Comes before the job is begun: of two deliveries of a job that are begun at the same time, the later one
+    /// would find it owned by this very worker and could not tell why.
+    pub(super) async fn reserve(&self, job_id: i32) -> Option<JobGuard<'_>> {
+        let reserving = async {
+            loop {
+                let released = self.released.notified();
+                let is_free = self.lock().jobs.insert(job_id);
+                if is_free {
+                    return JobGuard { hand: self, job_id };
+                }
+                released.await;
+            }
+        };
+        tokio::time::timeout(A_MOMENT, reserving).await.ok()
     }
 }
 
@@ -88,5 +105,6 @@ pub(super) struct JobGuard<'a> {
 impl Drop for JobGuard<'_> {
     fn drop(&mut self) {
         self.hand.lock().jobs.remove(&self.job_id);
+        self.hand.released.notify_waiters();
     }
 }

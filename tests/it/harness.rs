@@ -1,6 +1,9 @@
 //! What the tests stand on: servers of our own and ways to look at them.
 
+pub(crate) mod openai;
+pub(crate) mod replica;
 pub(crate) mod s3;
+pub(crate) mod stack;
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;

@@ -1,0 +1,322 @@
+//! What production has around a worker, for one test alone: Redis, Postgres with the tables, a place for pictures.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use generative_ai_worker::db::{self, DbSettings};
+use generative_ai_worker::private_servers::{PostgresServer, RedisOptions, RedisServer};
+use redis::AsyncCommands;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_postgres::types::ToSql;
+
+use super::replica::Replica;
+
+/// The queue of every test, each on a server of its own.
+pub(crate) const QUEUE: &str = "generative-ai";
+
+/// Longer than anything here takes; a test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Private servers of one test. Everything ends when it is dropped.
+pub(crate) struct Stack {
+    pub(crate) redis: RedisServer,
+    pub(crate) postgres: PostgresServer,
+    /// Where replicas store pictures, unless a test says otherwise.
+    pub(crate) pictures: TempDir,
+    /// Logs and data of the servers and replicas.
+    directory: TempDir,
+    replicas: AtomicUsize,
+}
+
+/// What a producer that polls its job row sees.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Job {
+    pub(crate) progress: Option<i32>,
+    pub(crate) error: Option<String>,
+    pub(crate) data: Value,
+}
+
+impl Stack {
+    /// Starts the servers and migrates the database.
+    pub(crate) async fn start() -> Self {
+        let stack = Self::start_without_tables().await;
+        db::migrate(&stack.db_settings()).await.unwrap();
+        stack
+    }
+
+    /// Starts the servers; the database is empty.
+    pub(crate) async fn start_without_tables() -> Self {
+        tokio::task::spawn_blocking(|| {
+            let directory = super::temporary_directory();
+            let options = RedisOptions {
+                append_only: true,
+                ..RedisOptions::default()
+            };
+            Self {
+                redis: RedisServer::start(&directory.path().join("redis"), options).unwrap(),
+                postgres: PostgresServer::start(
+                    &directory.path().join("postgres"),
+                    super::postgres_options(),
+                )
+                .unwrap(),
+                pictures: super::temporary_directory(),
+                directory,
+                replicas: AtomicUsize::new(0),
+            }
+        })
+        .await
+        .unwrap()
+    }
+
+    pub(crate) fn db_settings(&self) -> DbSettings {
+        DbSettings {
+            url: SecretString::from(self.postgres.url("postgres")),
+            pool_size: 2,
+        }
+    }
+
+    /// The variables of a worker on these servers; waits are short, so that tests are.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        [
+            ("REDIS_URL", self.redis.url()),
+            ("DATABASE_URL", self.postgres.url("postgres")),
+            ("STORAGE_URL", self.pictures.path().to_str().unwrap().to_owned()),
+            ("IMAGE_PROVIDER", "builtin".to_owned()),
+            ("QUEUE_NAME", QUEUE.to_owned()),
+            ("LOG_FORMAT", "json".to_owned()),
+            ("PING_INTERVAL", "500ms".to_owned()),
+            ("LEASE_TTL", "2s".to_owned()),
+            ("RETRY_BASE_DELAY", "300ms".to_owned()),
+            ("RETRY_MAX_DELAY", "1s".to_owned()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+    }
+
+    /// Starts a worker process with some variables of its own and waits until it takes packages.
+    pub(crate) async fn replica(&self, variables: &[(&str, &str)]) -> Replica {
+        let replica = self.starting_replica(variables);
+        replica.said("waiting for packages").await;
+        replica
+    }
+
+    /// Starts a worker process and does not wait for it.
+    pub(crate) fn starting_replica(&self, variables: &[(&str, &str)]) -> Replica {
+        let number = self.replicas.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut environment = self.environment();
+        environment.insert("WORKER_NAME".to_owned(), format!("replica-{number}"));
+        environment.extend(
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        Replica::start(
+            &["run"],
+            &environment,
+            self.directory.path().join(format!("replica-{number}.log")),
+        )
+    }
+
+    /// Runs a command of the worker to its end.
+    pub(crate) async fn command(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> std::process::Output {
+        let mut environment = self.environment();
+        environment.extend(
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        tokio::process::Command::new(super::replica::PROGRAM)
+            .args(arguments)
+            .env_clear()
+            .envs(environment)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap()
+    }
+
+    /// A place for files of the test.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) async fn sql_client(&self) -> tokio_postgres::Client {
+        let (client, connection) =
+            tokio_postgres::connect(&self.postgres.url("postgres"), tokio_postgres::NoTls)
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    pub(crate) async fn sql(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> Vec<tokio_postgres::Row> {
+        self.sql_client().await.query(query, values).await.unwrap()
+    }
+
+    /// The one number that a query answers with.
+    pub(crate) async fn count(&self, query: &str) -> i64 {
+        self.sql(query, &[]).await[0].get(0)
+    }
+
+    pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.redis.url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// Makes a job row as the producer does: progress 5, data `{}`.
+    pub(crate) async fn job(&self) -> i32 {
+        self.jobs(1).await[0]
+    }
+
+    pub(crate) async fn jobs(&self, count: i32) -> Vec<i32> {
+        let rows = self
+            .sql(
+                "INSERT INTO ac_background_jobs (progress, data, created_at, updated_at)
+                 SELECT 5, '{}', now(), now() FROM generate_series(1, $1) RETURNING id",
+                &[&count],
+            )
+            .await;
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    pub(crate) async fn job_row(&self, job_id: i32) -> Job {
+        let rows = self
+            .sql(
+                "SELECT progress, error, data FROM ac_background_jobs WHERE id = $1",
+                &[&job_id],
+            )
+            .await;
+        let data: Option<Value> = rows[0].get::<_, Option<JsonText>>(2).map(|JsonText(value)| value);
+        Job {
+            progress: rows[0].get(0),
+            error: rows[0].get(1),
+            data: data.unwrap_or_default(),
+        }
+    }
+
+    pub(crate) async fn push(&self, package: &Value) {
+        self.push_raw(package.to_string().as_bytes()).await;
+    }
+
+    pub(crate) async fn push_raw(&self, package: &[u8]) {
+        let _: i64 = self.redis().await.lpush(QUEUE, package).await.unwrap();
+    }
+
+    /// Waits until the job has a picture or a reason.
+    pub(crate) async fn ended(&self, job_id: i32) -> Job {
+        self.until(&format!("job {job_id} has ended"), async || {
+            let job = self.job_row(job_id).await;
+            (job.data.get("imageId").is_some() || job.error.is_some()).then_some(job)
+        })
+        .await
+    }
+
+    /// Waits until no package is anywhere but among the dead.
+    pub(crate) async fn idle(&self) {
+        self.until("the queue is idle", async || self.is_idle().await.then_some(()))
+            .await;
+    }
+
+    async fn is_idle(&self) -> bool {
+        let mut redis = self.redis().await;
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        for list in [
+            "generative-ai",
+            "{generative-ai}:critical",
+            "{generative-ai}:high",
+            "{generative-ai}:low",
+        ] {
+            pipeline.llen(list);
+        }
+        pipeline
+            .zcard("{generative-ai}:delayed")
+            .zcard("{generative-ai}:in-flight");
+        for kind in ["landing", "processing"] {
+            let keys: Vec<String> = redis.keys(format!("{{{QUEUE}}}:{kind}:*")).await.unwrap();
+            if !keys.is_empty() {
+                return false;
+            }
+        }
+        let counts: Vec<u64> = pipeline.query_async(&mut redis).await.unwrap();
+        counts.iter().all(|count| *count == 0)
+    }
+
+    /// Members of the dead set, newest first.
+    pub(crate) async fn dead_letters(&self) -> Vec<Value> {
+        let members: Vec<String> = self
+            .redis()
+            .await
+            .zrevrange(format!("{{{QUEUE}}}:dead"), 0, -1)
+            .await
+            .unwrap();
+        members
+            .iter()
+            .map(|member| serde_json::from_str(member).unwrap())
+            .collect()
+    }
+
+    /// Looks again and again until `look` finds something; `what` is what the failure says was waited for.
+    pub(crate) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                if let Some(found) = look().await {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(found) => found,
+            Err(_) => panic!("waited {PATIENCE:?} in vain until {what}"),
+        }
+    }
+}
+
+/// `jsonb` as it comes over the wire: one version byte, then text.
+struct JsonText(Value);
+
+impl<'a> tokio_postgres::types::FromSql<'a> for JsonText {
+    fn from_sql(
+        _: &tokio_postgres::types::Type,
+        raw: &'a [u8],
+    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(serde_json::from_slice(&raw[1..])?))
+    }
+
+    fn accepts(kind: &tokio_postgres::types::Type) -> bool {
+        *kind == tokio_postgres::types::Type::JSONB
+    }
+}
+
+/// A valid package for a collection's picture.
+pub(crate) fn logo(job_id: i32) -> Value {
+    json!({
+        "type": "collection-image",
+        "jobId": job_id,
+        "prompt": format!("a paper boat number {job_id}"),
+        "imageType": "logo",
+        "collectionType": "group",
+        "collectionId": "7",
+    })
+}
+
+/// A valid package for an icon.
+pub(crate) fn icon(job_id: i32) -> Value {
+    with(logo(job_id), "imageType", "icon")
+}
+
+/// The package with one field changed.
+pub(crate) fn with(mut package: Value, name: &str, value: impl Into<Value>) -> Value {
+    package[name] = value.into();
+    package
+}
