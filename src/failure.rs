@@ -195,6 +195,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn operators_find_every_class_in_their_manual() {
+        let manual = include_str!("../docs/operations.md");
+        for class in ErrorClass::ALL {
+            assert!(manual.contains(&format!("| `{class}` |")), "docs/operations.md has no row for {class}");
+        }
+    }
+
+    #[test]
     fn a_class_is_serialized_under_its_name() {
         for class in ErrorClass::ALL {
             assert_eq!(serde_json::to_value(class).unwrap(), class.as_str());
