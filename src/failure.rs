@@ -198,7 +198,10 @@ mod tests {
     fn operators_find_every_class_in_their_manual() {
         let manual = include_str!("../docs/operations.md");
         for class in ErrorClass::ALL {
-            assert!(manual.contains(&format!("| `{class}` |")), "docs/operations.md has no row for {class}");
+            assert!(
+                manual.contains(&format!("| `{class}` |")),
+                "docs/operations.md has no row for {class}"
+            );
         }
     }
 

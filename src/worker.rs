@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,6 +57,9 @@ pub struct WorkerSettings {
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often the loop turns, at least, while every slot is taken.
 const TURN: Duration = Duration::from_secs(1);
+
+/// How often a replica compares what it has in hand with what Redis thinks it has.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// One replica.
 pub struct Worker {
@@ -119,8 +123,14 @@ impl Shared {
         let slots = Arc::new(Semaphore::new(self.settings.concurrency));
         let mut landing = self.queue.landing();
         let mut must_look_again = false;
+        let mut looked_at = Instant::now();
         while !stop.is_cancelled() {
             self.status.turned();
+            if looked_at.elapsed() > LOOK_EVERY {
+                // What an attempt left behind that broke down is found by nothing else while this replica lives.
+                must_look_again = true;
+                looked_at = Instant::now();
+            }
             let Some(permits) = free_slots(&slots).await else {
                 continue;
             };
@@ -156,8 +166,10 @@ impl Shared {
     /// Claims up to `free` packages; after a claim whose answer may have been lost, first what it claimed.
     async fn take(&self, free: usize, must_look_again: &mut bool) -> Result<Vec<Delivery>, QueueError> {
         if *must_look_again {
+            // Before Redis is asked: what ends meanwhile is in the answer and no longer in the hand.
+            let held = self.hand.deliveries();
             let mut unknown = self.queue.in_hand().await?;
-            unknown.retain(|delivery| !self.hand.holds(&delivery.id));
+            unknown.retain(|delivery| !held.contains(&delivery.id));
             *must_look_again = unknown.len() > free;
             unknown.truncate(free);
             if !unknown.is_empty() {

@@ -38,8 +38,9 @@ impl Hand {
         self.held.lock().expect("nothing panics while it holds this lock")
     }
 
-    pub(super) fn holds(&self, delivery_id: &str) -> bool {
-        self.lock().deliveries.contains(delivery_id)
+    /// Ids of all deliveries in hand.
+    pub(super) fn deliveries(&self) -> HashSet<String> {
+        self.lock().deliveries.clone()
     }
 
     /// Notes deliveries before anybody works on them.
