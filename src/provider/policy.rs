@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported};
 use crate::failure::ErrorClass;
-use crate::work_package::Prompt;
+use crate::work_package::{ImageType, Prompt};
 
 /// After the first call there are at most this many more.
 const MAX_RESENDS: u32 = 2;
@@ -40,6 +40,14 @@ impl<P: ImageProvider> ImageProvider for Resending<P> {
 
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
         self.inner.check(spec)
+    }
+
+    fn is_free(&self) -> bool {
+        self.inner.is_free()
+    }
+
+    fn prompt_for(&self, prompt: &Prompt, image_type: ImageType) -> Prompt {
+        self.inner.prompt_for(prompt, image_type)
     }
 
     /// As the wrapped provider's, with at most 2 resends. The last error is returned, with their number.
