@@ -5,11 +5,13 @@
 //! nobody else's job fails with it.
 
 mod begin;
+mod calls;
 mod connect;
 mod error;
-mod finish;
+mod fail;
 mod jobs;
 mod migrate;
+mod record;
 mod reject;
 mod schema;
 mod statement;
@@ -23,11 +25,13 @@ use secrecy::SecretString;
 
 use crate::batch::Batcher;
 
-pub use begin::{BeginRequest, Begun};
+pub use begin::{BeginRequest, Begun, OpenCall};
+pub use calls::{CallError, CallNews, CallTurn, IntendRequest};
 pub use error::DbError;
-pub use finish::{Buried, BuryRequest, PictureRecord, Recorded, RetryRequest};
+pub use fail::{Buried, BuryRequest, RetryRequest, Sequel};
 pub use jobs::JobRow;
 pub use migrate::{migrate, pending};
+pub use record::{PictureRecord, Recorded};
 pub use reject::RejectRequest;
 
 /// How to reach Postgres; made by `config`.
@@ -57,6 +61,8 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Db {
     pool: Pool<AsyncPgConnection>,
     begin: Batcher<BeginRequest, Result<Begun, DbError>>,
+    intend: Batcher<IntendRequest, Result<Option<i32>, DbError>>,
+    note_call: Batcher<CallNews, Result<i64, DbError>>,
     record: Batcher<PictureRecord, Result<Recorded, DbError>>,
     retry: Batcher<RetryRequest, Result<Option<u32>, DbError>>,
     bury: Batcher<BuryRequest, Result<Option<Buried>, DbError>>,
@@ -72,9 +78,11 @@ impl Db {
         let pool = connect::pool(settings)?;
         Ok(Self {
             begin: statement::lane(&pool, begin::run),
-            record: statement::lane(&pool, finish::run_record),
-            retry: statement::lane(&pool, finish::run_retry),
-            bury: statement::lane(&pool, finish::run_bury),
+            intend: statement::lane(&pool, calls::run_intend),
+            note_call: statement::lane(&pool, calls::run_note),
+            record: statement::lane(&pool, record::run_record),
+            retry: statement::lane(&pool, fail::run_retry),
+            bury: statement::lane(&pool, fail::run_bury),
             reject: statement::lane(&pool, reject::run),
             pool,
         })

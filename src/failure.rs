@@ -44,13 +44,17 @@ pub enum ErrorClass {
     Storage,
     /// The attempt took longer than `JOB_TIMEOUT`.
     TimedOut,
+    /// A picture was asked for, nobody knows whether it was made, and it may not be bought again.
+    UnknownOutcome,
+    /// Worker after worker was lost with this job in its hands.
+    Poison,
     /// A fault of this service itself, a panic for example.
     Internal,
 }
 
 impl ErrorClass {
     /// Every class, for the tests that hold documents and code together.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidPackage,
         Self::Expired,
         Self::Moderation,
@@ -66,6 +70,8 @@ impl ErrorClass {
         Self::BadImage,
         Self::Storage,
         Self::TimedOut,
+        Self::UnknownOutcome,
+        Self::Poison,
         Self::Internal,
     ];
 
@@ -88,6 +94,8 @@ impl ErrorClass {
             Self::BadImage => "bad_image",
             Self::Storage => "storage",
             Self::TimedOut => "timed_out",
+            Self::UnknownOutcome => "unknown_outcome",
+            Self::Poison => "poison",
             Self::Internal => "internal",
         }
     }
@@ -102,7 +110,9 @@ impl ErrorClass {
             | Self::InvalidRequest
             | Self::Auth
             | Self::Quota
-            | Self::ModelGone => false,
+            | Self::ModelGone
+            | Self::UnknownOutcome
+            | Self::Poison => false,
             Self::RateLimited
             | Self::Overloaded
             | Self::Network
@@ -117,11 +127,12 @@ impl ErrorClass {
 
     /// How many attempts a job may have, of which this class ended one. `configured` is `MAX_ATTEMPTS`.
     ///
-    /// Where the failed attempt has probably been billed, there is one more and not four.
+    /// Where the failed attempt has probably been billed, there is one more and not four. What may have been
+    /// billed (`Ambiguous`, `TimedOut`) is counted call by call in the ledger instead.
     #[must_use]
     pub fn max_attempts(self, configured: u32) -> u32 {
         match self {
-            Self::Ambiguous | Self::BadOutput | Self::BadImage | Self::TimedOut => configured.min(2),
+            Self::BadOutput | Self::BadImage => configured.min(2),
             class if class.is_retried() => configured,
             _ => 1,
         }

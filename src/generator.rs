@@ -5,22 +5,25 @@
 
 mod collection_image;
 mod icon;
+mod ledger;
+mod purchase;
 mod studio;
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::failure::Failure;
 use crate::imaging::Mark;
+use crate::provider::Cost;
 use crate::work_package::ImageWork;
 
 pub use collection_image::CollectionImage;
 pub use icon::Icon;
+pub use ledger::{Intent, Ledger, OpenCall, Unfinished};
 pub use studio::{Studio, StudioSettings};
 
 /// One attempt's request for an image.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ImageRequest<'a> {
     /// The job; object keys derive from it.
     pub job_id: i32,
@@ -28,6 +31,10 @@ pub struct ImageRequest<'a> {
     pub work: &'a ImageWork,
     /// Whether an earlier attempt may have stored the image already.
     pub may_be_stored: bool,
+    /// A call of an earlier attempt whose picture may still come.
+    pub open_call: Option<OpenCall>,
+    /// Where calls that cost money are written down.
+    pub ledger: &'a dyn Ledger,
     /// Until when the provider may take.
     pub deadline: Instant,
 }
@@ -57,8 +64,10 @@ pub struct StoredImage {
     pub request_id: Option<String>,
     /// As the provider reported it.
     pub usage: Option<Value>,
-    /// US dollars.
-    pub cost_usd: Option<f64>,
+    /// `None` where nothing is known of it.
+    pub cost: Option<Cost>,
+    /// The call that brought it, where it cost money.
+    pub call_no: Option<i32>,
 }
 
 /// Makes the finished, stored image of one request. After a crash at any point the same request
@@ -66,10 +75,10 @@ pub struct StoredImage {
 #[async_trait]
 pub trait ImageGenerator: Send + Sync {
     /// # Errors
-    /// [`Failure`], whose class says whether there is another attempt.
+    /// [`Unfinished`], which says what comes next.
     async fn generate(
         &self,
         request: &ImageRequest<'_>,
         progress: &dyn Progress,
-    ) -> Result<StoredImage, Failure>;
+    ) -> Result<StoredImage, Unfinished>;
 }

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod db;
 pub mod failure;
+pub mod fault;
 pub mod generator;
 pub mod http_client;
 pub mod imaging;

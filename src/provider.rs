@@ -6,23 +6,23 @@
 
 pub mod blank;
 pub mod builtin;
+mod call;
 pub mod error_body;
 pub mod models;
 pub mod openai;
 pub mod policy;
 pub mod waits;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use serde_json::Value;
-use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::failure::{ErrorClass, Failure};
 use crate::work_package::{ImageType, MAX_PROMPT_CHARS, Prompt};
+
+pub use call::{Call, Cost, CostBasis, DigitalSource, DrawnImage, Unwatched, Watch};
 
 /// What a package asks of a provider. `None` = the provider's own default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,30 +66,6 @@ impl From<Unsupported> for Failure {
     fn from(unsupported: Unsupported) -> Self {
         Failure::new(unsupported.class, unsupported.message)
     }
-}
-
-/// How the pixels came to be; becomes the picture's IPTC digital source type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DigitalSource {
-    /// Drawn by a model trained on pictures (`trainedAlgorithmicMedia`).
-    TrainedModel,
-    /// Drawn by plain code (`algorithmicMedia`).
-    Algorithm,
-}
-
-/// One picture as a provider delivered it: nothing in it has been checked yet.
-#[derive(Clone)]
-pub struct DrawnImage {
-    /// The bytes, as they came.
-    pub bytes: Bytes,
-    /// How the pixels came to be.
-    pub source: DigitalSource,
-    /// The provider's own id of the call, for its support.
-    pub request_id: Option<String>,
-    /// Token counts or the like, as the provider reported them.
-    pub usage: Option<Value>,
-    /// US dollars, computed from `usage` and the price list; `None` where the provider reports nothing.
-    pub cost_usd: Option<f64>,
 }
 
 /// Why a provider delivered no picture.
@@ -175,16 +151,38 @@ pub trait ImageProvider: Send + Sync {
         instructed(prompt, image_type)
     }
 
-    /// Asks for one image and waits for its bytes, at most until `deadline`.
+    /// Asks for one image and waits for its bytes, at most until the call's deadline.
+    ///
+    /// A service that works on it for a while and gives an id first: [`Watch::accepted`] comes before the first
+    /// poll, and faults while polling are ridden out, since asking again costs nothing.
     ///
     /// # Errors
     /// [`ProviderError`] with the class that decides about another attempt.
-    async fn draw(
-        &self,
-        prompt: &Prompt,
-        spec: &CheckedSpec,
-        deadline: Instant,
-    ) -> Result<DrawnImage, ProviderError>;
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError>;
+
+    /// The handle that the service would know a call by even if its answer were lost: for services that take an
+    /// id from their caller.
+    fn handle_of(&self, _call_id: Uuid) -> Option<String> {
+        None
+    }
+
+    /// Asks again for the picture of a call that was accepted under `handle`. Never buys anything.
+    ///
+    /// # Errors
+    /// `Network`, `Overloaded` and `RateLimited`: to be asked again later. `Ambiguous`: nobody will ever know,
+    /// the service has forgotten the handle. Any other: the call has failed for that reason.
+    async fn resume(&self, _handle: &str, _call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+        Err(ProviderError {
+            provider: self.name(),
+            class: ErrorClass::Ambiguous,
+            details: "it cannot be asked again for a picture".to_owned(),
+            request_id: None,
+            retry_after: None,
+        })
+    }
+
+    /// Tells the service that nobody wants the picture any more, where it can be told. Best effort.
+    async fn cancel(&self, _handle: &str) {}
 }
 
 /// Adds the instruction that keeps pictures free of made-up text, unless the prompt is so long already that
@@ -243,15 +241,5 @@ impl Providers {
                     ),
                 }
             })
-    }
-}
-
-impl fmt::Debug for DrawnImage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DrawnImage")
-            .field("bytes", &self.bytes.len())
-            .field("source", &self.source)
-            .field("request_id", &self.request_id)
-            .finish_non_exhaustive()
     }
 }

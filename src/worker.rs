@@ -8,12 +8,13 @@ mod backoff;
 mod fail;
 mod hand;
 mod health;
+mod ledger;
 mod lifecycle;
 mod progress;
 mod upkeep;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,13 +23,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::db::Db;
-use crate::queue::{Delivery, Landing, Queue, QueueError, ReplicaStatus};
+use crate::fault;
+use crate::queue::{Delivery, Landing, Lease, Queue, QueueError, ReplicaStatus};
 use crate::router::Router;
 use crate::work_package::PackageLimits;
 
 pub use backoff::Backoff;
 use hand::Hand;
 use health::Health;
+pub use ledger::UnknownOutcome;
 pub use lifecycle::Ended;
 use progress::Reporter;
 
@@ -45,6 +48,8 @@ pub struct WorkerSettings {
     pub max_attempts: u32,
     /// Waits between attempts.
     pub backoff: Backoff,
+    /// What happens to a paid call whose outcome nobody knows (`UNKNOWN_OUTCOME`).
+    pub unknown_outcome: UnknownOutcome,
     /// Between two pings; Postgres is asked as often.
     pub ping_interval: Duration,
     /// After this long without a renewal a replica counts as dead.
@@ -76,6 +81,8 @@ struct Shared {
     health: Health,
     hand: Hand,
     reporter: Reporter,
+    /// Until when this replica holds its lease; set when it begins.
+    lease: OnceLock<Lease>,
     /// Attempts end at once, without an ending in Postgres or Redis: what they had is given back.
     abandon: CancellationToken,
 }
@@ -89,6 +96,7 @@ impl Worker {
             health: Health::new(status.clone(), settings.lease_ttl),
             reporter: Reporter::new(queue.clone(), db.clone()),
             hand: Hand::new(status.clone()),
+            lease: OnceLock::new(),
             abandon: CancellationToken::new(),
             settings,
             queue,
@@ -181,6 +189,9 @@ impl Shared {
             }
         }
         let deliveries = self.queue.adopt(free).await?;
+        if !deliveries.is_empty() {
+            fault::point("adopted");
+        }
         self.health.redis_answered();
         Ok(self.hand.take(deliveries))
     }
@@ -200,9 +211,13 @@ impl Shared {
                 }
             },
         };
-        if let Err(error) = result {
-            self.health.redis_failed(&error);
-            pause(stop, PAUSE).await;
+        match result {
+            Ok(true) => fault::point("landed"),
+            Ok(false) => {}
+            Err(error) => {
+                self.health.redis_failed(&error);
+                pause(stop, PAUSE).await;
+            }
         }
     }
 

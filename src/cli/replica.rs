@@ -11,7 +11,6 @@ use crate::generator::{Studio, StudioSettings};
 use crate::provider::blank::Blank;
 use crate::provider::builtin::Builtin;
 use crate::provider::openai::OpenAi;
-use crate::provider::policy::Resending;
 use crate::provider::{ImageProvider, Providers};
 use crate::queue::Queue;
 use crate::router::Router;
@@ -74,11 +73,7 @@ async fn reach_storage(config: &Config) -> anyhow::Result<Storage> {
 pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Result<Worker> {
     let Services { queue, db, storage } = services;
     let openai = OpenAi::new(config.openai.clone()).context("openai")?;
-    let all: Vec<Arc<dyn ImageProvider>> = vec![
-        Arc::new(Resending::new(openai)),
-        Arc::new(Builtin),
-        Arc::new(Blank),
-    ];
+    let all: Vec<Arc<dyn ImageProvider>> = vec![Arc::new(openai), Arc::new(Builtin), Arc::new(Blank)];
     if config.default_provider == "openai" && config.openai.api_key.is_none() {
         tracing::warn!(
             "OPENAI_API_KEY is not set: packages that name no imageProvider will fail, since IMAGE_PROVIDER is openai"

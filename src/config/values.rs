@@ -6,6 +6,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::telemetry::LogFormat;
+use crate::worker::UnknownOutcome;
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("\"{text}\" is not a duration; write for example 500ms, 30s or 5m");
@@ -190,6 +191,15 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
         "pretty" => Ok(LogFormat::Pretty),
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("\"{text}\" was found; pretty and json are accepted")),
+    }
+}
+
+pub(super) fn unknown_outcome(text: &str) -> Result<UnknownOutcome, String> {
+    match text {
+        "retry" => Ok(UnknownOutcome::Retry),
+        "hold" => Ok(UnknownOutcome::Hold),
+        "fail" => Ok(UnknownOutcome::Fail),
+        _ => Err(format!("\"{text}\" was found; retry, hold and fail are accepted")),
     }
 }
 

@@ -175,6 +175,12 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("RETRY_MAX_DELAY", Some("10m"), "10m", "Longest wait of all"),
     variable(
+        "UNKNOWN_OUTCOME",
+        Some("retry"),
+        "hold",
+        "What happens to a paid call whose outcome nobody knows: retry (once per job), hold (an operator decides), fail",
+    ),
+    variable(
         "SHUTDOWN_TIMEOUT",
         Some("30s"),
         "30s",

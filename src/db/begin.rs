@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -35,6 +35,10 @@ pub enum Begun {
         deliveries: u32,
         /// Attempts that have failed so far.
         attempts: u32,
+        /// Owners that were lost with the job in their hands.
+        crashes: u32,
+        /// A call of an earlier attempt that has not ended.
+        open_call: Option<OpenCall>,
     },
     /// There is no such row in `ac_background_jobs`.
     NoSuchJob,
@@ -56,8 +60,25 @@ pub enum Begun {
     },
     /// The job waits for its next attempt.
     NotDue(Duration),
+    /// The job waits for an operator.
+    Held,
     /// Somebody else changed the row at the same moment: ask again.
     Raced,
+}
+
+/// A call that has not ended: the picture may be on its way.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct OpenCall {
+    /// Counts the calls of the job from 1.
+    pub call_no: i32,
+    /// Who was asked.
+    pub provider: String,
+    /// For which model.
+    pub model: String,
+    /// What the provider can be asked for the picture by.
+    pub handle: Option<String>,
+    /// How long whoever made the call may still wait for it, in milliseconds.
+    pub patience_ms: u64,
 }
 
 impl Db {
@@ -90,7 +111,8 @@ batch_statement! {
         replaces_fence: i64 as BigInt,
     } -> (
         Integer, Bool, Nullable<BigInt>, Nullable<Integer>, Nullable<Integer>,
-        Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Integer>, Nullable<Text>,
+        Nullable<Integer>, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Integer>,
+        Nullable<Text>, Nullable<Jsonb>,
     )
     "
     , begun AS (
@@ -105,19 +127,23 @@ batch_statement! {
         WHERE job.state = 'waiting'
            OR (job.state = 'retry_wait' AND job.next_attempt_at <= now() + interval '1 second')
            OR (job.state = 'begun' AND job.fence = excluded.fence - 1)
-        RETURNING job.job_id, job.fence, job.deliveries, job.attempts
+        RETURNING job.job_id, job.fence, job.deliveries, job.attempts, job.crashes
     ), shown AS (
         UPDATE ac_background_jobs AS shown_row
         SET progress = greatest(coalesce(shown_row.progress, 0), 10), error = NULL, updated_at = now()
         FROM begun WHERE shown_row.id = begun.job_id
     )
-    SELECT asked.job_id, shown_row.id IS NOT NULL, begun.fence, begun.deliveries, begun.attempts,
+    SELECT asked.job_id, shown_row.id IS NOT NULL, begun.fence, begun.deliveries, begun.attempts, begun.crashes,
         job.state, job.fence, job.worker_id,
-        greatest(0, extract(epoch FROM job.next_attempt_at - now()) * 1000)::bigint, job.image_id, job.image_url
+        greatest(0, extract(epoch FROM job.next_attempt_at - now()) * 1000)::bigint, job.image_id, job.image_url,
+        CASE WHEN call.job_id IS NOT NULL THEN jsonb_build_object(
+            'call_no', call.call_no, 'provider', call.provider, 'model', call.model, 'handle', call.handle,
+            'patience_ms', greatest(0, extract(epoch FROM call.deadline_at - now()) * 1000)::bigint) END
     FROM asked
     LEFT JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
     LEFT JOIN begun ON begun.job_id = asked.job_id
     LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id
+    LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = asked.job_id AND call.state IN ('intended', 'accepted')
     "
 }
 
@@ -128,12 +154,14 @@ struct BegunRow {
     fence: Option<i64>,
     deliveries: Option<i32>,
     attempts: Option<i32>,
+    crashes: Option<i32>,
     state: Option<String>,
     held_fence: Option<i64>,
     held_by: Option<String>,
     due_in_ms: Option<i64>,
     image_id: Option<i32>,
     image_url: Option<String>,
+    open_call: Option<serde_json::Value>,
 }
 
 pub(super) fn run(
@@ -168,6 +196,8 @@ impl BegunRow {
                 fence,
                 deliveries: count(self.deliveries),
                 attempts: count(self.attempts),
+                crashes: count(self.crashes),
+                open_call: self.open_call.and_then(|call| serde_json::from_value(call).ok()),
             };
         }
         match (self.state.as_deref(), self.image_id, self.held_by) {
@@ -180,14 +210,13 @@ impl BegunRow {
                 worker_id,
                 fence: self.held_fence.unwrap_or_default(),
             },
-            (Some("retry_wait"), ..) => {
-                let ms = self
-                    .due_in_ms
-                    .and_then(|ms| u64::try_from(ms).ok())
-                    .unwrap_or_default();
-                Begun::NotDue(Duration::from_millis(ms))
-            }
+            (Some("retry_wait"), ..) => Begun::NotDue(milliseconds(self.due_in_ms)),
+            (Some("held"), ..) => Begun::Held,
             _ => Begun::Raced,
         }
     }
+}
+
+fn milliseconds(ms: Option<i64>) -> Duration {
+    Duration::from_millis(ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default())
 }

@@ -89,15 +89,23 @@ impl Db {
         within_timeout(update.execute(&mut *connection)).await.map(|_| ())
     }
 
-    /// Gives back every job that this worker still owns, without counting an attempt. Returns how many.
+    /// Gives back every job that this worker still owns, without counting an attempt. Nobody waits for its open
+    /// calls any more, so the next owner need not wait either. Returns how many.
     ///
     /// # Errors
     /// [`DbError`]; jobs that were not given back are taken over when the worker's lease has ended.
     pub async fn give_back(&self, worker_id: &str) -> Result<usize, DbError> {
         let mut connection = self.connection().await?;
         let update = diesel::sql_query(
-            "UPDATE generative_ai.jobs SET state = 'waiting', worker_id = NULL
-             WHERE state = 'begun' AND worker_id = $1",
+            "WITH given_back AS (
+                UPDATE generative_ai.jobs SET state = 'waiting', worker_id = NULL
+                WHERE state = 'begun' AND worker_id = $1
+                RETURNING job_id
+             ), overdue AS (
+                UPDATE generative_ai.provider_calls AS call SET deadline_at = now()
+                FROM given_back WHERE call.job_id = given_back.job_id AND call.state IN ('intended', 'accepted')
+             )
+             SELECT FROM given_back",
         )
         .bind::<Text, _>(worker_id);
         within_timeout(update.execute(&mut *connection)).await

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::finish::storable;
+use super::fail::storable;
 use super::statement::{Keyed, batch_statement};
 use super::{Buried, Db, DbError};
 use crate::failure::Failure;
@@ -71,7 +71,7 @@ batch_statement! {
         FROM asked
         WHERE shown_row.id = asked.job_id AND NOT EXISTS (
             SELECT FROM generative_ai.jobs AS job
-            WHERE job.job_id = shown_row.id AND job.state IN ('begun', 'retry_wait', 'done'))
+            WHERE job.job_id = shown_row.id AND job.state IN ('begun', 'retry_wait', 'held', 'done'))
     )
     SELECT asked.id, now() FROM asked
     "

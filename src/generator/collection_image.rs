@@ -5,8 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::studio::Piece;
-use super::{ImageGenerator, ImageRequest, Progress, StoredImage, Studio};
-use crate::failure::Failure;
+use super::{ImageGenerator, ImageRequest, Progress, StoredImage, Studio, Unfinished};
 use crate::storage::Role;
 
 /// Draws, marks and stores one picture.
@@ -18,7 +17,7 @@ impl ImageGenerator for CollectionImage {
         &self,
         request: &ImageRequest<'_>,
         progress: &dyn Progress,
-    ) -> Result<StoredImage, Failure> {
+    ) -> Result<StoredImage, Unfinished> {
         let studio = &self.0;
         let order = studio.order(request)?;
         if let Some(stored) = studio.find_stored(request, &order, Role::Picture).await? {
@@ -28,8 +27,7 @@ impl ImageGenerator for CollectionImage {
         let picture = Piece::new(Role::Picture, drawing.bytes.clone(), drawing.inspected);
         let (picture, mark) = studio.mark(request, &order, &drawing, picture).await?;
         progress.reached(80);
-        studio
-            .store(request, &order, &drawing, vec![picture], mark, progress)
-            .await
+        let stored = studio.store(request, &order, &drawing, vec![picture], mark, progress);
+        Ok(stored.await?)
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::studio::Piece;
-use super::{ImageGenerator, ImageRequest, Progress, StoredImage, Studio};
-use crate::failure::Failure;
+use super::{ImageGenerator, ImageRequest, Progress, StoredImage, Studio, Unfinished};
 use crate::storage::Role;
 
 /// Draws a picture, shrinks it, marks and stores the result; keeps the original where settings say so.
@@ -18,7 +17,7 @@ impl ImageGenerator for Icon {
         &self,
         request: &ImageRequest<'_>,
         progress: &dyn Progress,
-    ) -> Result<StoredImage, Failure> {
+    ) -> Result<StoredImage, Unfinished> {
         let studio = &self.0;
         let order = studio.order(request)?;
         if let Some(stored) = studio.find_stored(request, &order, Role::Icon).await? {
@@ -38,8 +37,7 @@ impl ImageGenerator for Icon {
         }
         // Last, so that a stored icon means that all is stored.
         pieces.push(icon);
-        studio
-            .store(request, &order, &drawing, pieces, mark, progress)
-            .await
+        let stored = studio.store(request, &order, &drawing, pieces, mark, progress);
+        Ok(stored.await?)
     }
 }

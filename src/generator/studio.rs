@@ -9,8 +9,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{ImageRequest, Progress, StoredImage};
+use super::purchase::{Purchase, purchase};
+use super::{ImageRequest, Progress, StoredImage, Unfinished};
 use crate::failure::{ErrorClass, Failure};
+use crate::fault;
 use crate::imaging::{self, BadPicture, Format, Inspected, Mark, Provenance};
 use crate::provider::{CheckedSpec, DrawnImage, ImageProvider, ImageSpec, Providers};
 use crate::storage::{ObjectKey, Role, Storage, StorageError};
@@ -41,8 +43,8 @@ pub struct Studio {
 
 /// Who is to draw, and what exactly.
 pub(super) struct Order {
-    provider: Arc<dyn ImageProvider>,
-    spec: CheckedSpec,
+    pub(super) provider: Arc<dyn ImageProvider>,
+    pub(super) spec: CheckedSpec,
 }
 
 /// A picture as the provider sent it, found to be one.
@@ -50,6 +52,7 @@ pub(super) struct Drawing {
     pub(super) bytes: Bytes,
     pub(super) inspected: Inspected,
     drawn: DrawnImage,
+    call_no: Option<i32>,
 }
 
 /// One object to be stored.
@@ -121,7 +124,8 @@ impl Studio {
                     model: order.spec.model.clone(),
                     request_id: None,
                     usage: None,
-                    cost_usd: None,
+                    cost: None,
+                    call_no: request.open_call.as_ref().map(|call| call.call_no),
                 }));
             }
         }
@@ -134,15 +138,12 @@ impl Studio {
         request: &ImageRequest<'_>,
         order: &Order,
         progress: &dyn Progress,
-    ) -> Result<Drawing, Failure> {
+    ) -> Result<Drawing, Unfinished> {
         progress.reached(20);
-        let prompt = order
-            .provider
-            .prompt_for(&request.work.prompt, request.work.image_type);
-        let drawn = order
-            .provider
-            .draw(&prompt, &order.spec, request.deadline)
-            .await?;
+        let Purchase {
+            image: drawn,
+            call_no,
+        } = purchase(request, order, self.settings.key_namespace, progress).await?;
         progress.reached(70);
         let bytes = drawn.bytes.clone();
         let inspected = self.on_pixels(move || imaging::inspect(&bytes)).await?;
@@ -150,6 +151,7 @@ impl Studio {
             bytes: drawn.bytes.clone(),
             inspected,
             drawn,
+            call_no,
         })
     }
 
@@ -218,6 +220,7 @@ impl Studio {
             shown = self.put(&key, &piece, order).await?;
             object_keys.push(key.to_string());
         }
+        fault::point("stored");
         progress.reached(90);
         // The object that is shown comes first in every list.
         object_keys.reverse();
@@ -230,7 +233,8 @@ impl Studio {
             model: order.spec.model.clone(),
             request_id: drawing.drawn.request_id.clone(),
             usage: drawing.drawn.usage.clone(),
-            cost_usd: drawing.drawn.cost_usd,
+            cost: drawing.drawn.cost,
+            call_no: drawing.call_no,
         })
     }
 

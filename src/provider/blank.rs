@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use super::{CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported};
+use super::{
+    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported,
+};
 use crate::work_package::{ImageType, Prompt};
 
 const NAME: &str = "blank";
@@ -49,13 +50,13 @@ impl ImageProvider for Blank {
         })
     }
 
-    async fn draw(&self, _: &Prompt, _: &CheckedSpec, _: Instant) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, ProviderError> {
         Ok(DrawnImage {
             bytes: Bytes::from_static(PIXEL),
             source: DigitalSource::Algorithm,
             request_id: None,
             usage: None,
-            cost_usd: None,
+            cost: None,
         })
     }
 }
@@ -75,10 +76,9 @@ mod tests {
             ..ImageSpec::default()
         };
         let checked = Blank.check(&asked).unwrap();
-        let drawn = Blank
-            .draw(&Prompt::new(String::new()), &checked, Instant::now())
-            .await
-            .unwrap();
+        let prompt = Prompt::new(String::new());
+        let call = Call::unwatched(&prompt, &checked, tokio::time::Instant::now());
+        let drawn = Blank.draw(&call).await.unwrap();
         assert!(inspect(&drawn.bytes).is_ok());
         let pixels = image::load_from_memory(&drawn.bytes).unwrap().into_rgba8();
         assert_eq!(

@@ -15,11 +15,12 @@ mod theme;
 use async_trait::async_trait;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageResult};
-use tokio::time::Instant;
 
 use self::canvas::Canvas;
 use self::random::Random;
-use super::{CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported};
+use super::{
+    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported,
+};
 use crate::failure::ErrorClass;
 use crate::work_package::{ImageType, Prompt};
 
@@ -83,18 +84,14 @@ impl ImageProvider for Builtin {
         })
     }
 
-    async fn draw(
-        &self,
-        prompt: &Prompt,
-        spec: &CheckedSpec,
-        _deadline: Instant,
-    ) -> Result<DrawnImage, ProviderError> {
-        let (width, height) = spec
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+        let (width, height) = call
+            .spec
             .size
             .as_deref()
             .and_then(sides)
             .ok_or_else(|| broken("the size has not been checked".to_owned()))?;
-        let (prompt, seed) = (prompt.clone(), spec.seed);
+        let (prompt, seed) = (call.prompt.clone(), call.spec.seed);
         let drawn = tokio::task::spawn_blocking(move || picture(prompt.expose(), seed, width, height)).await;
         let png = drawn
             .map_err(|_| broken("drawing stopped with a panic".to_owned()))?
@@ -104,7 +101,7 @@ impl ImageProvider for Builtin {
             source: DigitalSource::Algorithm,
             request_id: None,
             usage: None,
-            cost_usd: None,
+            cost: None,
         })
     }
 }

@@ -10,11 +10,13 @@ use async_trait::async_trait;
 use chrono::Utc;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::Instant;
 use url::Url;
 
 use super::models;
-use super::{CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported};
+use super::{
+    Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError,
+    Unsupported,
+};
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, BodyEnd, HttpClient};
 use crate::work_package::Prompt;
@@ -158,12 +160,13 @@ impl ImageProvider for OpenAi {
         Ok(checked)
     }
 
-    async fn draw(
-        &self,
-        prompt: &Prompt,
-        spec: &CheckedSpec,
-        deadline: Instant,
-    ) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+        let Call {
+            prompt,
+            spec,
+            deadline,
+            ..
+        } = *call;
         let url = self.client.url(PATH);
         let report = self.report(url.path(), prompt);
         let Some(credentials) = &self.credentials else {
@@ -198,7 +201,7 @@ impl ImageProvider for OpenAi {
         tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
 
         let picture = picture_of(&answer, &report).await?;
-        let cost_usd = model
+        let usd = model
             .zip(picture.usage.as_ref())
             .and_then(|(model, usage)| models::cost_usd(model, usage));
         Ok(DrawnImage {
@@ -206,7 +209,10 @@ impl ImageProvider for OpenAi {
             source: DigitalSource::TrainedModel,
             request_id: errors::request_id(&answer.headers),
             usage: picture.usage,
-            cost_usd,
+            cost: usd.map(|usd| Cost {
+                usd,
+                basis: CostBasis::Computed,
+            }),
         })
     }
 }

@@ -3,6 +3,7 @@
 use redis::AsyncCommands;
 
 use super::{Queue, QueueError};
+use crate::fault;
 
 /// Packages that one script call moves at the most, so that Redis is never held up for long.
 const CHUNK: i64 = 200;
@@ -47,6 +48,9 @@ impl Queue {
                 return Ok(None);
             };
             total += count;
+            if count > 0 {
+                fault::point("recovering");
+            }
             if moved < CHUNK {
                 return Ok(Some(total));
             }

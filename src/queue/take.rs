@@ -35,13 +35,14 @@ pub struct Landing {
 }
 
 impl Landing {
-    /// Waits until a package has landed, 2 s at the most. The result says nothing but "look again".
+    /// Waits until a package has landed, 2 s at the most. Whether one has is no more than a hint: its answer can be
+    /// lost on the wire, so whatever it says, look again.
     ///
     /// Must not be cancelled: the server would go on moving. [`Queue::wake`] ends it early.
     ///
     /// # Errors
     /// [`QueueError`]; the connection is thrown away and opened anew by the next call.
-    pub async fn wait(&mut self, announce_client: impl FnOnce(u64)) -> Result<(), QueueError> {
+    pub async fn wait(&mut self, announce_client: impl FnOnce(u64)) -> Result<bool, QueueError> {
         let (mut connection, client_id) = match self.connection.take() {
             Some(open) => open,
             None => {
@@ -55,7 +56,7 @@ impl Landing {
         };
         announce_client(client_id);
         let keys = self.queue.redis.keys();
-        let _: Option<redis::Value> = redis::cmd("BLMOVE")
+        let landed: Option<redis::Value> = redis::cmd("BLMOVE")
             .arg(keys.inbox())
             .arg(keys.landing(&self.queue.worker_id))
             .arg("RIGHT")
@@ -64,7 +65,7 @@ impl Landing {
             .query_async(&mut connection)
             .await?;
         self.connection = Some((connection, client_id));
-        Ok(())
+        Ok(landed.is_some())
     }
 }
 

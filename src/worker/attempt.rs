@@ -16,14 +16,18 @@ use tracing::Instrument;
 
 use super::Shared;
 use super::hand::JobGuard;
-use crate::db::{BeginRequest, Begun, DbError, PictureRecord, Recorded};
+use super::ledger::JobLedger;
+use crate::db::{BeginRequest, Begun, DbError, OpenCall, PictureRecord, Recorded};
 use crate::failure::{ErrorClass, Failure};
-use crate::generator::{ImageGenerator, ImageRequest, StoredImage};
+use crate::fault;
+use crate::generator::{self, ImageGenerator, ImageRequest, StoredImage};
 use crate::queue::{Command, Delivery, Due, Event};
 use crate::work_package::{ImageWork, WorkPackage};
 
 /// How soon a package whose job is in other hands is looked at again.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// So many owners lost with one job in their hands are no accident.
+const MAX_CRASHES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -35,6 +39,7 @@ pub(super) struct Owned<'a> {
     /// Attempts that have failed so far.
     pub(super) failed: u32,
     deliveries: u32,
+    open_call: Option<OpenCall>,
     /// Keeps other deliveries of the job waiting until the attempt ends.
     _mine: JobGuard<'a>,
 }
@@ -116,15 +121,24 @@ impl Shared {
                     fence,
                     deliveries,
                     attempts: failed,
+                    crashes,
+                    open_call,
                 } => {
-                    return Some(Owned {
+                    fault::point("begun");
+                    let owned = Owned {
                         delivery,
                         package,
                         fence,
                         failed,
                         deliveries,
+                        open_call,
                         _mine: mine,
-                    });
+                    };
+                    if crashes < MAX_CRASHES {
+                        return Some(owned);
+                    }
+                    self.fail(&owned, poison(crashes)).await;
+                    return None;
                 }
                 Begun::Raced => tokio::task::yield_now().await,
                 Begun::HeldBy { worker_id, fence } if self.is_gone(&worker_id).await => {
@@ -147,6 +161,11 @@ impl Shared {
                     let event = Event::completed(job_id, image_id, image_url);
                     self.say(delivery.settle(Some(event), package.reply_to.clone()))
                         .await;
+                    return None;
+                }
+                // It is whole in Postgres, and comes back when an operator has decided.
+                Begun::Held => {
+                    self.say(delivery.settle(None, None)).await;
                     return None;
                 }
                 Begun::Dead => {
@@ -184,10 +203,23 @@ impl Shared {
             return self.fail(owned, Failure::new(ErrorClass::Expired, message)).await;
         }
         self.queue.publish(Event::started(job_id, owned.failed + 1));
+        let ledger = JobLedger {
+            shared: self,
+            job_id,
+            fence: owned.fence,
+        };
         let request = ImageRequest {
             job_id,
             work,
             may_be_stored: owned.deliveries > 1,
+            open_call: owned.open_call.clone().map(|call| generator::OpenCall {
+                call_no: call.call_no,
+                provider: call.provider,
+                model: call.model,
+                handle: call.handle,
+                patience: Duration::from_millis(call.patience_ms),
+            }),
+            ledger: &ledger,
             deadline: Instant::now() + self.settings.job_timeout,
         };
         let progress = self.reporter.of(job_id);
@@ -199,7 +231,7 @@ impl Shared {
         drop(progress);
         match generated {
             Ok(Ok(image)) => self.complete(owned, work, image).await,
-            Ok(Err(failure)) => self.fail(owned, failure).await,
+            Ok(Err(unfinished)) => self.leave_off(owned, unfinished).await,
             Err(_) => {
                 let message = "This service stumbled over the job. Start the job again; an operator finds the reason in the log.";
                 self.fail(owned, Failure::new(ErrorClass::Internal, message))
@@ -223,23 +255,26 @@ impl Shared {
             model: image.model,
             provider_request_id: image.request_id,
             usage: image.usage,
-            cost_usd: image.cost_usd,
+            cost: image.cost.map(|cost| (cost.usd, cost.basis.as_str())),
+            call_no: image.call_no,
         };
         let Recorded { image_id, image_url } = match self.insist(|| self.db.record(record.clone())).await {
             Ok(recorded) => recorded,
             Err(failure) => return self.fail(owned, failure).await,
         };
+        fault::point("recorded");
         self.status.completed.fetch_add(1, Ordering::Relaxed);
         tracing::info!(
             image_id,
             gen_ai.provider.name = record.provider,
             gen_ai.request.model = record.model,
-            cost_usd = record.cost_usd,
+            cost_usd = record.cost.map(|(usd, _)| usd),
             "job {job_id} is done: image {image_id}"
         );
         let event = Event::completed(job_id, image_id, image_url);
         self.say(owned.delivery.settle(Some(event), owned.package.reply_to.clone()))
             .await;
+        fault::point("settled");
     }
 
     /// Runs a statement until Postgres has answered it. An outage is waited out with the package in hand; a stop
@@ -280,4 +315,10 @@ impl Shared {
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
+}
+
+fn poison(crashes: u32) -> Failure {
+    let message = "The workers that tried this job were lost, one after the other. Change the prompt, or tell an operator.";
+    Failure::new(ErrorClass::Poison, message)
+        .with_details(format!("{crashes} workers were lost with this job in hand"))
 }

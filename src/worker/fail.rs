@@ -1,22 +1,46 @@
 //! The side exits of an attempt: another one later, or the end, with the reason where people look for it.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::Shared;
 use super::attempt::{LOOK_AGAIN, Owned};
-use crate::db::{Buried, BuryRequest, RejectRequest, RetryRequest};
+use crate::db::{Buried, BuryRequest, RejectRequest, RetryRequest, Sequel};
 use crate::failure::{ErrorClass, Failure};
+use crate::fault;
+use crate::generator::Unfinished;
 use crate::queue::{DeadLetter, Delivery, Due, Event};
 use crate::work_package::WorkPackage;
 
 impl Shared {
+    /// Ends an attempt that brought no picture.
+    pub(super) async fn leave_off(&self, owned: &Owned<'_>, unfinished: Unfinished) {
+        match unfinished {
+            Unfinished::Failed(failure) => self.fail(owned, failure).await,
+            Unfinished::CallGoesOn(failure) => self.fail_with(owned, failure, Sequel::Resume).await,
+            Unfinished::Wait(delay) => {
+                let message = "An earlier call for this picture may still bring it.";
+                let failure = Failure::new(ErrorClass::Ambiguous, message);
+                // Looked at a little later than whoever made the call gives up.
+                self.come_back(owned, &failure, Sequel::LookAgain, delay + LOOK_AGAIN, None)
+                    .await;
+            }
+            Unfinished::Held(failure) => self.hold(owned, failure).await,
+            Unfinished::Lost => self.look_again(owned.delivery).await,
+        }
+    }
+
     /// Decides between another attempt and the end, commits it, and moves the package accordingly.
     ///
     /// A crash between the commit and the move brings the package back, whose job says by then what is to
     /// become of it.
     pub(super) async fn fail(&self, owned: &Owned<'_>, failure: Failure) {
+        self.fail_with(owned, failure, Sequel::Retry).await;
+    }
+
+    async fn fail_with(&self, owned: &Owned<'_>, failure: Failure, sequel: Sequel) {
         let job_id = owned.package.job_id;
         let attempt = owned.failed + 1;
         let max_attempts = failure.class.max_attempts(self.settings.max_attempts);
@@ -27,26 +51,73 @@ impl Shared {
             .settings
             .backoff
             .delay(attempt, failure.retry_after, &mut rand::rng());
+        let event = Event::retrying(job_id, attempt, &failure);
+        if self.come_back(owned, &failure, sequel, delay, Some(event)).await {
+            self.status.retried.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                error.r#type = %failure.class,
+                delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                details = failure.details,
+                "attempt {attempt} of {max_attempts} of job {job_id} failed, next in {delay:.1?}: {failure}"
+            );
+        }
+    }
+
+    /// Commits what comes next and lets the package wait for it. `false`: this replica has no say any more.
+    async fn come_back(
+        &self,
+        owned: &Owned<'_>,
+        failure: &Failure,
+        sequel: Sequel,
+        delay: Duration,
+        event: Option<Event>,
+    ) -> bool {
         let request = RetryRequest {
-            job_id,
+            job_id: owned.package.job_id,
             fence: owned.fence,
+            sequel,
             delay,
             failure: failure.clone(),
         };
         match self.insist(|| self.db.retry(request.clone())).await {
-            Ok(Some(_)) => {}
-            Ok(None) => return self.look_again(owned.delivery).await,
-            Err(refused) => return self.bury(owned, refused).await,
+            Ok(Some(_)) => {
+                fault::point("retry-committed");
+                self.say(owned.delivery.delay(Due::In(delay), event)).await;
+                true
+            }
+            Ok(None) => {
+                self.look_again(owned.delivery).await;
+                false
+            }
+            Err(refused) => {
+                self.bury(owned, refused).await;
+                false
+            }
         }
-        self.status.retried.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(
-            error.r#type = %failure.class,
-            delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-            details = failure.details,
-            "attempt {attempt} of {max_attempts} of job {job_id} failed, next in {delay:.1?}: {failure}"
-        );
-        let event = Event::retrying(job_id, attempt, &failure);
-        self.say(owned.delivery.delay(Due::In(delay), Some(event))).await;
+    }
+
+    /// Leaves the job to an operator: it is whole in Postgres, and nothing of it waits in Redis.
+    async fn hold(&self, owned: &Owned<'_>, failure: Failure) {
+        let job_id = owned.package.job_id;
+        let request = RetryRequest {
+            job_id,
+            fence: owned.fence,
+            sequel: Sequel::Hold,
+            delay: Duration::ZERO,
+            failure: failure.clone(),
+        };
+        match self.insist(|| self.db.retry(request.clone())).await {
+            Ok(Some(_)) => {
+                tracing::error!(
+                    error.r#type = %failure.class,
+                    details = failure.details,
+                    "job {job_id} is held: decide whether another picture may be bought, then run generative-ai-worker reseed --held"
+                );
+                self.say(owned.delivery.settle(None, None)).await;
+            }
+            Ok(None) => self.look_again(owned.delivery).await,
+            Err(refused) => self.bury(owned, refused).await,
+        }
     }
 
     /// Ends the job for good. When the package comes back after that, it is buried again under the same name.
@@ -61,6 +132,7 @@ impl Shared {
         };
         match self.insist(|| self.db.bury(request.clone())).await {
             Ok(Some(buried)) => {
+                fault::point("dead-committed");
                 tracing::warn!(
                     error.r#type = %failure.class,
                     details = failure.details,

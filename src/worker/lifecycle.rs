@@ -36,6 +36,7 @@ impl Shared {
             .await
             .context("the lease in Redis could not be taken within 10 s")?
             .context("the heartbeat has ended")?;
+        let _ = self.lease.set(heartbeat.lease.clone());
         let worker_id = self.queue.worker_id();
         tracing::info!(
             worker_id,

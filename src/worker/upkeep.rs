@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Shared, pause};
+use crate::fault;
 use crate::queue::QueueError;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -53,7 +54,9 @@ impl Shared {
     }
 
     async fn bring_back_once(&self, recovers: bool) -> Result<(), QueueError> {
-        while self.queue.promote_due().await? > 0 {}
+        while self.queue.promote_due().await? > 0 {
+            fault::point("promoted");
+        }
         if recovers && self.health.trusts_leases() {
             for (worker_id, count) in self.queue.recover_dead_workers().await? {
                 tracing::warn!(

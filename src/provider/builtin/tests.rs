@@ -12,10 +12,9 @@ fn spec(image_type: ImageType, size: Option<&str>) -> ImageSpec {
 
 async fn drawn(prompt: &str, spec: &ImageSpec) -> DrawnImage {
     let checked = Builtin.check(spec).unwrap();
-    Builtin
-        .draw(&Prompt::new(prompt.to_owned()), &checked, Instant::now())
-        .await
-        .unwrap()
+    let prompt = Prompt::new(prompt.to_owned());
+    let call = Call::unwatched(&prompt, &checked, tokio::time::Instant::now());
+    Builtin.draw(&call).await.unwrap()
 }
 
 #[tokio::test]

@@ -63,7 +63,9 @@ async fn outcome_of(answer: ResponseTemplate) -> Result<DrawnImage, ProviderErro
         .mount(&server)
         .await;
     let base = Url::parse(&format!("{}/v1", server.uri())).unwrap();
-    let outcome = provider(base).draw(&prompt(), &spec(), in_minutes(5)).await;
+    let outcome = provider(base)
+        .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
+        .await;
     server.verify().await;
     outcome
 }
@@ -109,12 +111,17 @@ async fn a_picture_comes_back_with_its_cost_and_request_id() {
         .await;
     for base in [format!("{}/v1", server.uri()), format!("{}/v1/", server.uri())] {
         let provider = provider(Url::parse(&base).unwrap());
-        let drawn = provider.draw(&prompt(), &spec(), in_minutes(5)).await.unwrap();
+        let drawn = provider
+            .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
+            .await
+            .unwrap();
         assert_eq!(&drawn.bytes[..], PNG);
         assert_eq!(drawn.source, DigitalSource::TrainedModel);
         assert_eq!(drawn.request_id.as_deref(), Some("req_4Hq"));
         assert_eq!(drawn.usage, Some(picture()["usage"].clone()));
-        assert!((drawn.cost_usd.unwrap() - 0.047_635).abs() < 1e-9);
+        let cost = drawn.cost.unwrap();
+        assert!((cost.usd - 0.047_635).abs() < 1e-9);
+        assert_eq!(cost.basis, CostBasis::Computed);
     }
     let requests = server.received_requests().await.unwrap();
     assert_eq!(
@@ -131,10 +138,7 @@ async fn a_picture_without_usage_has_no_cost() {
     let drawn = outcome_of(ResponseTemplate::new(200).set_body_json(body))
         .await
         .unwrap();
-    assert_eq!(
-        (drawn.cost_usd, drawn.usage, drawn.request_id),
-        (None, None, None)
-    );
+    assert_eq!((drawn.cost, drawn.usage, drawn.request_id), (None, None, None));
 }
 
 #[tokio::test]
@@ -148,11 +152,11 @@ async fn a_prompt_that_is_too_long_is_not_sent() {
     let provider = provider(Url::parse(&server.uri()).unwrap());
     let prompt = |length| Prompt::new("é".repeat(length));
     provider
-        .draw(&prompt(32_000), &spec(), in_minutes(5))
+        .draw(&Call::unwatched(&prompt(32_000), &spec(), in_minutes(5)))
         .await
         .unwrap();
     let error = provider
-        .draw(&prompt(32_001), &spec(), in_minutes(5))
+        .draw(&Call::unwatched(&prompt(32_001), &spec(), in_minutes(5)))
         .await
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::InvalidRequest);
@@ -185,7 +189,7 @@ async fn without_a_key_every_request_is_refused_and_nothing_is_sent() {
             "{unsupported}"
         );
         let error = provider
-            .draw(&prompt(), &spec(), in_minutes(5))
+            .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
             .await
             .unwrap_err();
         assert_eq!(error.class, ErrorClass::Auth);

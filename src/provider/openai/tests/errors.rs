@@ -299,6 +299,9 @@ async fn a_prompt_that_quotes_phrases_does_not_change_the_class() {
         .await;
     let provider = provider(Url::parse(&server.uri()).unwrap());
     let prompt = Prompt::new(prompt_text.into());
-    let error = provider.draw(&prompt, &spec(), in_minutes(5)).await.unwrap_err();
+    let error = provider
+        .draw(&Call::unwatched(&prompt, &spec(), in_minutes(5)))
+        .await
+        .unwrap_err();
     assert_eq!(error.class, ErrorClass::InvalidRequest, "{error}");
 }

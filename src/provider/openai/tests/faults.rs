@@ -57,7 +57,7 @@ async fn silence_until_the_deadline_is_ambiguous() {
     })
     .await;
     let error = provider(base)
-        .draw(&prompt(), &spec(), in_minutes(5))
+        .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
         .await
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Ambiguous);
@@ -83,7 +83,7 @@ async fn a_picture_that_breaks_off_is_ambiguous() {
         })
         .await;
         let error = provider(base)
-            .draw(&prompt(), &spec(), in_minutes(5))
+            .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
             .await
             .unwrap_err();
         assert_eq!(error.class, ErrorClass::Ambiguous, "{error}");
@@ -108,7 +108,7 @@ async fn an_endless_answer_is_cut_off_at_the_cap() {
     })
     .await;
     let error = provider(base)
-        .draw(&prompt(), &spec(), in_minutes(5))
+        .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
         .await
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::BadOutput, "{error}");

@@ -1,10 +1,10 @@
-//! Ending an attempt: with a picture, with another attempt to come, or for good.
+//! Ending an attempt without a picture: with another attempt to come, until somebody decides, or for good.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Bytea, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Bytea, Integer, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -14,50 +14,29 @@ use super::statement::{Keyed, batch_statement};
 use super::{Db, DbError};
 use crate::failure::Failure;
 
-/// A stored picture and where it came from.
-#[derive(Clone, Debug)]
-pub struct PictureRecord {
-    /// Row of `ac_background_jobs`.
-    pub job_id: i32,
-    /// Owner of the image row.
-    pub user_id: Option<i32>,
-    /// Public URLs, the one to show first. Never empty.
-    pub urls: Vec<String>,
-    /// Keys of all objects that belong to the image, also those that are not shown.
-    pub object_keys: Vec<String>,
-    /// Bucket, where the store has one.
-    pub bucket: Option<String>,
-    /// Which mark says that the picture is machine-made, where that is known.
-    pub provenance_mark: Option<&'static str>,
-    /// Who drew it.
-    pub provider: String,
-    /// With which model.
-    pub model: String,
-    /// The provider's own id of the call.
-    pub provider_request_id: Option<String>,
-    /// As the provider reported it.
-    pub usage: Option<serde_json::Value>,
-    /// US dollars.
-    pub cost_usd: Option<f64>,
+/// What comes after an attempt that brought no picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequel {
+    /// Another attempt. Whatever was asked of a provider has failed.
+    Retry,
+    /// Another attempt, which asks again for the picture that a provider is making.
+    Resume,
+    /// A look at what has become of an open call. No attempt has failed.
+    LookAgain,
+    /// Nothing, until an operator decides.
+    Hold,
 }
 
-/// The image row of a finished job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
-    /// Row of `images`.
-    pub image_id: i32,
-    /// Its public URL.
-    pub image_url: String,
-}
-
-/// An attempt that failed and is to be followed by another.
+/// An attempt that brought no picture, and is not the end of its job.
 #[derive(Clone, Debug)]
 pub struct RetryRequest {
     /// Row of `ac_background_jobs`.
     pub job_id: i32,
     /// The caller's fence.
     pub fence: i64,
-    /// Until the next attempt.
+    /// What comes next.
+    pub sequel: Sequel,
+    /// Until then.
     pub delay: Duration,
     /// Why.
     pub failure: Failure,
@@ -89,34 +68,17 @@ pub struct Buried {
     pub dead_at: DateTime<Utc>,
 }
 
-impl Db {
-    /// Records a picture: image row, job row and ledger in one commit. Accepted from any attempt, also from one
-    /// that has lost its fence, as long as the job has no picture; after that the first picture is returned.
-    ///
-    /// # Errors
-    /// [`DbError`]; the same call can be made again and never makes a second image row.
-    pub async fn record(&self, picture: PictureRecord) -> Result<Recorded, DbError> {
-        match self.submit_record(picture.clone()).await {
-            // What deleting the person would have done to an image made before.
-            Err(DbError::UnknownUser(_)) => {
-                self.submit_record(PictureRecord {
-                    user_id: None,
-                    ..picture
-                })
-                .await
-            }
-            result => result,
+impl Sequel {
+    fn state(self) -> &'static str {
+        match self {
+            Self::Retry | Self::Resume | Self::LookAgain => "retry_wait",
+            Self::Hold => "held",
         }
     }
+}
 
-    async fn submit_record(&self, picture: PictureRecord) -> Result<Recorded, DbError> {
-        self.record
-            .submit(picture)
-            .await
-            .unwrap_or_else(|| Err(DbError::lane_ended()))
-    }
-
-    /// Ends an attempt with another to come; `None` when somebody else owns the job now.
+impl Db {
+    /// Ends an attempt that is not the last; `None` when somebody else owns the job now.
     /// Returns how many attempts have failed.
     ///
     /// # Errors
@@ -150,107 +112,16 @@ macro_rules! keyed_by_job {
         }
     )+ };
 }
-keyed_by_job!(PictureRecord, RetryRequest, BuryRequest);
-
-batch_statement! {
-    /// The lock on the job row comes first, so that of two attempts that finish at once one makes the image
-    /// row and the other finds it. `formats` is unique, as its URLs derive from the job: it leads from the
-    /// new image row back to its job.
-    RecordPictures {
-        job_id: i32 as Integer,
-        user_id: Option<i32> as Nullable<Integer>,
-        formats: String as Text,
-        image_url: String as Text,
-        object_keys: String as Text,
-        bucket: Option<String> as Nullable<Text>,
-        provenance_mark: Option<String> as Nullable<Text>,
-        provider: String as Text,
-        model: String as Text,
-        provider_request_id: Option<String> as Nullable<Text>,
-        usage: Option<serde_json::Value> as Nullable<Jsonb>,
-        cost_usd: Option<f64> as Nullable<Double>,
-    } -> (Integer, Nullable<Integer>, Nullable<Text>)
-    "
-    , open AS (
-        SELECT job.job_id FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id
-        WHERE job.state <> 'done' ORDER BY job.job_id FOR UPDATE OF job
-    ), image AS (
-        INSERT INTO images (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
-        SELECT asked.user_id, asked.bucket, 'n/a', asked.formats, 'AI worker', '127.0.0.1', false, now(), now()
-        FROM asked JOIN open ON open.job_id = asked.job_id
-        RETURNING id, formats
-    ), done AS (
-        UPDATE generative_ai.jobs AS job SET
-            state = 'done', finished_at = now(), next_attempt_at = NULL,
-            error_class = NULL, error_message = NULL, error_details = NULL,
-            image_id = image.id, image_url = asked.image_url, object_keys = string_to_array(asked.object_keys, E'\\n'),
-            provenance_mark = asked.provenance_mark, provider = asked.provider, model = asked.model,
-            provider_request_id = asked.provider_request_id, usage = asked.usage, cost_usd = asked.cost_usd
-        FROM asked JOIN image ON image.formats = asked.formats
-        WHERE job.job_id = asked.job_id
-        RETURNING job.job_id, job.image_id, job.image_url
-    ), shown AS (
-        UPDATE ac_background_jobs AS shown_row SET
-            data = (CASE WHEN jsonb_typeof(shown_row.data) = 'object' THEN shown_row.data ELSE '{}'::jsonb END)
-                || jsonb_build_object('imageId', done.image_id, 'imageUrl', done.image_url),
-            progress = 100, error = NULL, updated_at = now()
-        FROM done WHERE shown_row.id = done.job_id
-    )
-    SELECT asked.job_id, coalesce(done.image_id, job.image_id), coalesce(done.image_url, job.image_url)
-    FROM asked
-    LEFT JOIN done ON done.job_id = asked.job_id
-    LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id
-    "
-}
-
-pub(super) fn run_record(
-    connection: &mut AsyncPgConnection,
-    pictures: Vec<PictureRecord>,
-) -> BoxFuture<'_, Result<HashMap<i32, Recorded>, DbError>> {
-    async move {
-        let mut statement = RecordPictures::default();
-        for picture in pictures {
-            statement.job_id.push(picture.job_id);
-            statement.user_id.push(picture.user_id);
-            statement
-                .formats
-                .push(serde_json::json!(picture.urls).to_string());
-            statement
-                .image_url
-                .push(picture.urls.into_iter().next().unwrap_or_default());
-            statement.object_keys.push(picture.object_keys.join("\n"));
-            statement.bucket.push(picture.bucket);
-            statement
-                .provenance_mark
-                .push(picture.provenance_mark.map(str::to_owned));
-            statement.provider.push(picture.provider);
-            statement.model.push(picture.model);
-            statement.provider_request_id.push(picture.provider_request_id);
-            statement.usage.push(picture.usage);
-            statement.cost_usd.push(picture.cost_usd);
-        }
-        let rows: Vec<(i32, Option<i32>, Option<String>)> = statement.load(connection).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(job_id, image_id, image_url)| {
-                Some((
-                    job_id,
-                    Recorded {
-                        image_id: image_id?,
-                        image_url: image_url?,
-                    },
-                ))
-            })
-            .collect())
-    }
-    .boxed()
-}
+keyed_by_job!(RetryRequest, BuryRequest);
 
 batch_statement! {
     /// Fenced: an owner that was replaced changes nothing.
     RetryJobs {
         job_id: i32 as Integer,
         fence: i64 as BigInt,
+        state: String as Text,
+        failed_attempts: i32 as Integer,
+        ends_call: bool as Bool,
         delay_ms: i64 as BigInt,
         error_class: String as Text,
         error_message: String as Text,
@@ -259,12 +130,17 @@ batch_statement! {
     "
     , failed AS (
         UPDATE generative_ai.jobs AS job SET
-            state = 'retry_wait', attempts = job.attempts + 1,
+            state = asked.state, attempts = job.attempts + asked.failed_attempts,
             next_attempt_at = now() + asked.delay_ms * interval '1 millisecond',
             error_class = asked.error_class, error_message = asked.error_message, error_details = asked.error_details
         FROM asked
         WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
         RETURNING job.job_id, job.attempts
+    ), ended AS (
+        UPDATE generative_ai.provider_calls AS call SET
+            state = 'failed', ended_at = now(), error_class = asked.error_class, error_details = asked.error_details
+        FROM asked JOIN failed ON failed.job_id = asked.job_id
+        WHERE call.job_id = asked.job_id AND call.state IN ('intended', 'accepted') AND asked.ends_call
     )
     SELECT asked.job_id, failed.attempts FROM asked LEFT JOIN failed ON failed.job_id = asked.job_id
     "
@@ -279,6 +155,13 @@ pub(super) fn run_retry(
         for request in requests {
             statement.job_id.push(request.job_id);
             statement.fence.push(request.fence);
+            statement.state.push(request.sequel.state().to_owned());
+            statement
+                .failed_attempts
+                .push(i32::from(request.sequel != Sequel::LookAgain));
+            statement
+                .ends_call
+                .push(matches!(request.sequel, Sequel::Retry | Sequel::Hold));
             statement
                 .delay_ms
                 .push(i64::try_from(request.delay.as_millis()).unwrap_or(i64::MAX));
@@ -323,6 +206,11 @@ batch_statement! {
             asked.error_class, dead.attempts, asked.worker_id
         FROM asked JOIN dead ON dead.job_id = asked.job_id
         RETURNING id, job_id, attempts, dead_at
+    ), ended AS (
+        UPDATE generative_ai.provider_calls AS call SET
+            state = 'failed', ended_at = now(), error_class = asked.error_class, error_details = asked.error_details
+        FROM asked JOIN dead ON dead.job_id = asked.job_id
+        WHERE call.job_id = asked.job_id AND call.state IN ('intended', 'accepted')
     ), shown AS (
         UPDATE ac_background_jobs AS shown_row SET error = asked.error_message, updated_at = now()
         FROM asked JOIN dead ON dead.job_id = asked.job_id WHERE shown_row.id = asked.job_id

@@ -1,0 +1,227 @@
+//! The ledger of calls that cost money: written before a call is made, and as it goes on.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::fail::storable;
+use super::statement::{Keyed, batch_statement};
+use super::{Db, DbError};
+
+/// Asks to make a call.
+#[derive(Clone, Debug)]
+pub struct IntendRequest {
+    /// Row of `ac_background_jobs`.
+    pub job_id: i32,
+    /// The caller's fence.
+    pub fence: i64,
+    /// Who asks.
+    pub worker_id: String,
+    /// Who is to draw.
+    pub provider: String,
+    /// With which model.
+    pub model: String,
+    /// How long the caller waits for an answer.
+    pub patience: Duration,
+}
+
+/// News of a call.
+#[derive(Clone, Debug)]
+pub struct CallNews {
+    /// Row of `ac_background_jobs`.
+    pub job_id: i32,
+    /// Counts the calls of the job from 1.
+    pub call_no: i32,
+    /// What has become of it.
+    pub turn: CallTurn,
+}
+
+/// What has become of a call.
+#[derive(Clone, Debug)]
+pub enum CallTurn {
+    /// The provider has it, and can be asked for the picture by this handle.
+    Accepted(String),
+    /// It brought no picture.
+    Failed(CallError),
+    /// Nobody will ever know what it brought.
+    Unknown(CallError),
+}
+
+/// Why a call brought no picture.
+#[derive(Clone, Debug)]
+pub struct CallError {
+    /// Name of the error class.
+    pub class: &'static str,
+    /// For the operator.
+    pub details: String,
+    /// The provider's own id of the call.
+    pub provider_request_id: Option<String>,
+}
+
+impl Keyed for IntendRequest {
+    type Key = i32;
+    fn key(&self) -> i32 {
+        self.job_id
+    }
+}
+
+/// Job and number of a call.
+type CallKey = (i32, i32);
+
+impl Keyed for CallNews {
+    type Key = CallKey;
+    fn key(&self) -> CallKey {
+        (self.job_id, self.call_no)
+    }
+}
+
+impl Db {
+    /// Commits that a call is about to be made, and returns its number. `None`: it must not be made, as somebody
+    /// else owns the job now or an earlier call of the job is still open.
+    ///
+    /// # Errors
+    /// [`DbError`]; a transient one may have taken effect, and the call is then open although it is never made.
+    pub async fn intend(&self, request: IntendRequest) -> Result<Option<i32>, DbError> {
+        self.intend
+            .submit(request)
+            .await
+            .unwrap_or_else(|| Err(DbError::lane_ended()))
+    }
+
+    /// Writes down what has become of a call that is open; one that has ended stays as it is. Returns how many
+    /// calls of the job ended with nobody knowing how.
+    ///
+    /// # Errors
+    /// [`DbError`]; the same call can be made again.
+    pub async fn note_call(&self, news: CallNews) -> Result<i64, DbError> {
+        self.note_call
+            .submit(news)
+            .await
+            .unwrap_or_else(|| Err(DbError::lane_ended()))
+    }
+}
+
+batch_statement! {
+    /// The update of the job row is the fence: it waits for a new owner's begin and then sees the new fence. The
+    /// partial unique index is the second lock: at most one call of a job is open.
+    IntendCalls {
+        job_id: i32 as Integer,
+        fence: i64 as BigInt,
+        worker_id: String as Text,
+        provider: String as Text,
+        model: String as Text,
+        patience_ms: i64 as BigInt,
+    } -> (Integer, Nullable<Integer>)
+    "
+    , owned AS (
+        UPDATE generative_ai.jobs AS job SET calls = job.calls + 1
+        FROM asked
+        WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
+        RETURNING job.job_id, job.calls
+    ), intended AS (
+        INSERT INTO generative_ai.provider_calls (job_id, call_no, state, provider, model, worker_id, fence, deadline_at)
+        SELECT asked.job_id, owned.calls, 'intended', asked.provider, asked.model, asked.worker_id, asked.fence,
+            now() + asked.patience_ms * interval '1 millisecond'
+        FROM asked JOIN owned ON owned.job_id = asked.job_id
+        ON CONFLICT (job_id) WHERE state IN ('intended', 'accepted') DO NOTHING
+        RETURNING job_id, call_no
+    )
+    SELECT asked.job_id, intended.call_no FROM asked LEFT JOIN intended ON intended.job_id = asked.job_id
+    "
+}
+
+pub(super) fn run_intend(
+    connection: &mut AsyncPgConnection,
+    requests: Vec<IntendRequest>,
+) -> BoxFuture<'_, Result<HashMap<i32, Option<i32>>, DbError>> {
+    async move {
+        let mut statement = IntendCalls::default();
+        for request in requests {
+            statement.job_id.push(request.job_id);
+            statement.fence.push(request.fence);
+            statement.worker_id.push(request.worker_id);
+            statement.provider.push(request.provider);
+            statement.model.push(request.model);
+            statement
+                .patience_ms
+                .push(i64::try_from(request.patience.as_millis()).unwrap_or(i64::MAX));
+        }
+        let rows: Vec<(i32, Option<i32>)> = statement.load(connection).await?;
+        Ok(rows.into_iter().collect())
+    }
+    .boxed()
+}
+
+batch_statement! {
+    /// Not fenced: what has become of a call is true whoever owns its job by now.
+    NoteCalls {
+        job_id: i32 as Integer,
+        call_no: i32 as Integer,
+        state: String as Text,
+        handle: Option<String> as Nullable<Text>,
+        error_class: Option<String> as Nullable<Text>,
+        error_details: Option<String> as Nullable<Text>,
+        provider_request_id: Option<String> as Nullable<Text>,
+    } -> (Integer, Integer, BigInt)
+    "
+    , noted AS (
+        UPDATE generative_ai.provider_calls AS call SET
+            state = asked.state, handle = coalesce(asked.handle, call.handle),
+            ended_at = CASE WHEN asked.state <> 'accepted' THEN now() END,
+            error_class = asked.error_class, error_details = asked.error_details,
+            provider_request_id = coalesce(asked.provider_request_id, call.provider_request_id)
+        FROM asked
+        WHERE call.job_id = asked.job_id AND call.call_no = asked.call_no AND call.state IN ('intended', 'accepted')
+    )
+    SELECT asked.job_id, asked.call_no,
+        (SELECT count(*) FROM generative_ai.provider_calls AS call WHERE call.job_id = asked.job_id
+            AND (call.state = 'unknown' OR (call.call_no = asked.call_no AND asked.state = 'unknown')))
+    FROM asked
+    "
+}
+
+pub(super) fn run_note(
+    connection: &mut AsyncPgConnection,
+    news: Vec<CallNews>,
+) -> BoxFuture<'_, Result<HashMap<CallKey, i64>, DbError>> {
+    async move {
+        let mut statement = NoteCalls::default();
+        for CallNews {
+            job_id,
+            call_no,
+            turn,
+        } in news
+        {
+            let (state, handle, error) = match turn {
+                CallTurn::Accepted(handle) => ("accepted", Some(handle), None),
+                CallTurn::Failed(error) => ("failed", None, Some(error)),
+                CallTurn::Unknown(error) => ("unknown", None, Some(error)),
+            };
+            statement.job_id.push(job_id);
+            statement.call_no.push(call_no);
+            statement.state.push(state.to_owned());
+            statement.handle.push(handle.map(storable));
+            let (class, details, request_id) = match error {
+                Some(error) => (
+                    Some(error.class.to_owned()),
+                    Some(storable(error.details)),
+                    error.provider_request_id.map(storable),
+                ),
+                None => (None, None, None),
+            };
+            statement.error_class.push(class);
+            statement.error_details.push(details);
+            statement.provider_request_id.push(request_id);
+        }
+        let rows: Vec<(i32, i32, i64)> = statement.load(connection).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(job_id, call_no, unknown)| ((job_id, call_no), unknown))
+            .collect())
+    }
+    .boxed()
+}

@@ -1,0 +1,191 @@
+//! Ending a job with its picture.
+
+use std::collections::HashMap;
+
+use diesel::sql_types::{Double, Integer, Jsonb, Nullable, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::statement::{Keyed, batch_statement};
+use super::{Db, DbError};
+
+/// A stored picture and where it came from.
+#[derive(Clone, Debug)]
+pub struct PictureRecord {
+    /// Row of `ac_background_jobs`.
+    pub job_id: i32,
+    /// Owner of the image row.
+    pub user_id: Option<i32>,
+    /// Public URLs, the one to show first. Never empty.
+    pub urls: Vec<String>,
+    /// Keys of all objects that belong to the image, also those that are not shown.
+    pub object_keys: Vec<String>,
+    /// Bucket, where the store has one.
+    pub bucket: Option<String>,
+    /// Which mark says that the picture is machine-made, where that is known.
+    pub provenance_mark: Option<&'static str>,
+    /// Who drew it.
+    pub provider: String,
+    /// With which model.
+    pub model: String,
+    /// The provider's own id of the call.
+    pub provider_request_id: Option<String>,
+    /// As the provider reported it.
+    pub usage: Option<serde_json::Value>,
+    /// US dollars, and how that figure came to be.
+    pub cost: Option<(f64, &'static str)>,
+    /// The call that brought it, where it cost money.
+    pub call_no: Option<i32>,
+}
+
+/// The image row of a finished job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Row of `images`.
+    pub image_id: i32,
+    /// Its public URL.
+    pub image_url: String,
+}
+
+impl Db {
+    /// Records a picture: image row, job row and ledger in one commit. Accepted from any attempt, also from one
+    /// that has lost its fence, as long as the job has no picture; after that the first picture is returned.
+    ///
+    /// # Errors
+    /// [`DbError`]; the same call can be made again and never makes a second image row.
+    pub async fn record(&self, picture: PictureRecord) -> Result<Recorded, DbError> {
+        match self.submit_record(picture.clone()).await {
+            // What deleting the person would have done to an image made before.
+            Err(DbError::UnknownUser(_)) => {
+                self.submit_record(PictureRecord {
+                    user_id: None,
+                    ..picture
+                })
+                .await
+            }
+            result => result,
+        }
+    }
+
+    async fn submit_record(&self, picture: PictureRecord) -> Result<Recorded, DbError> {
+        self.record
+            .submit(picture)
+            .await
+            .unwrap_or_else(|| Err(DbError::lane_ended()))
+    }
+}
+
+impl Keyed for PictureRecord {
+    type Key = i32;
+    fn key(&self) -> i32 {
+        self.job_id
+    }
+}
+
+batch_statement! {
+    /// The lock on the job row comes first, so that of two attempts that finish at once one makes the image
+    /// row and the other finds it. `formats` is unique, as its URLs derive from the job: it leads from the
+    /// new image row back to its job. The call is paid, also when its picture came too late to be the job's.
+    RecordPictures {
+        job_id: i32 as Integer,
+        user_id: Option<i32> as Nullable<Integer>,
+        formats: String as Text,
+        image_url: String as Text,
+        object_keys: String as Text,
+        bucket: Option<String> as Nullable<Text>,
+        provenance_mark: Option<String> as Nullable<Text>,
+        provider: String as Text,
+        model: String as Text,
+        provider_request_id: Option<String> as Nullable<Text>,
+        usage: Option<serde_json::Value> as Nullable<Jsonb>,
+        cost_usd: Option<f64> as Nullable<Double>,
+        cost_basis: Option<String> as Nullable<Text>,
+        call_no: Option<i32> as Nullable<Integer>,
+    } -> (Integer, Nullable<Integer>, Nullable<Text>)
+    "
+    , open AS (
+        SELECT job.job_id FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id
+        WHERE job.state <> 'done' ORDER BY job.job_id FOR UPDATE OF job
+    ), image AS (
+        INSERT INTO images (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
+        SELECT asked.user_id, asked.bucket, 'n/a', asked.formats, 'AI worker', '127.0.0.1', false, now(), now()
+        FROM asked JOIN open ON open.job_id = asked.job_id
+        RETURNING id, formats
+    ), done AS (
+        UPDATE generative_ai.jobs AS job SET
+            state = 'done', finished_at = now(), next_attempt_at = NULL,
+            error_class = NULL, error_message = NULL, error_details = NULL,
+            image_id = image.id, image_url = asked.image_url, object_keys = string_to_array(asked.object_keys, E'\\n'),
+            provenance_mark = asked.provenance_mark, provider = asked.provider, model = asked.model,
+            provider_request_id = asked.provider_request_id, usage = asked.usage, cost_usd = asked.cost_usd, cost_basis = asked.cost_basis
+        FROM asked JOIN image ON image.formats = asked.formats
+        WHERE job.job_id = asked.job_id
+        RETURNING job.job_id, job.image_id, job.image_url
+    ), paid AS (
+        UPDATE generative_ai.provider_calls AS call SET
+            state = 'succeeded', ended_at = now(), error_class = NULL, error_details = NULL,
+            provider_request_id = coalesce(asked.provider_request_id, call.provider_request_id),
+            usage = asked.usage, cost_usd = asked.cost_usd, cost_basis = asked.cost_basis
+        FROM asked
+        WHERE call.job_id = asked.job_id AND call.call_no = asked.call_no AND call.state <> 'succeeded'
+    ), shown AS (
+        UPDATE ac_background_jobs AS shown_row SET
+            data = (CASE WHEN jsonb_typeof(shown_row.data) = 'object' THEN shown_row.data ELSE '{}'::jsonb END)
+                || jsonb_build_object('imageId', done.image_id, 'imageUrl', done.image_url),
+            progress = 100, error = NULL, updated_at = now()
+        FROM done WHERE shown_row.id = done.job_id
+    )
+    SELECT asked.job_id, coalesce(done.image_id, job.image_id), coalesce(done.image_url, job.image_url)
+    FROM asked
+    LEFT JOIN done ON done.job_id = asked.job_id
+    LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id
+    "
+}
+
+pub(super) fn run_record(
+    connection: &mut AsyncPgConnection,
+    pictures: Vec<PictureRecord>,
+) -> BoxFuture<'_, Result<HashMap<i32, Recorded>, DbError>> {
+    async move {
+        let mut statement = RecordPictures::default();
+        for picture in pictures {
+            statement.job_id.push(picture.job_id);
+            statement.user_id.push(picture.user_id);
+            statement
+                .formats
+                .push(serde_json::json!(picture.urls).to_string());
+            statement
+                .image_url
+                .push(picture.urls.into_iter().next().unwrap_or_default());
+            statement.object_keys.push(picture.object_keys.join("\n"));
+            statement.bucket.push(picture.bucket);
+            statement
+                .provenance_mark
+                .push(picture.provenance_mark.map(str::to_owned));
+            statement.provider.push(picture.provider);
+            statement.model.push(picture.model);
+            statement.provider_request_id.push(picture.provider_request_id);
+            statement.usage.push(picture.usage);
+            statement.cost_usd.push(picture.cost.map(|(usd, _)| usd));
+            statement
+                .cost_basis
+                .push(picture.cost.map(|(_, basis)| basis.to_owned()));
+            statement.call_no.push(picture.call_no);
+        }
+        let rows: Vec<(i32, Option<i32>, Option<String>)> = statement.load(connection).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(job_id, image_id, image_url)| {
+                Some((
+                    job_id,
+                    Recorded {
+                        image_id: image_id?,
+                        image_url: image_url?,
+                    },
+                ))
+            })
+            .collect())
+    }
+    .boxed()
+}

@@ -1,0 +1,78 @@
+//! What a generator needs of the ledger of paid calls. The worker keeps it, in Postgres.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::provider::ProviderError;
+
+/// A call of an earlier attempt that has not ended: its picture may be on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCall {
+    /// Counts the calls of the job from 1.
+    pub call_no: i32,
+    /// Who was asked.
+    pub provider: String,
+    /// For which model.
+    pub model: String,
+    /// What the provider can be asked for the picture by.
+    pub handle: Option<String>,
+    /// How long whoever made the call may still wait for it.
+    pub patience: Duration,
+}
+
+/// A call that is about to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Intent<'a> {
+    /// Who is to draw.
+    pub provider: &'a str,
+    /// With which model.
+    pub model: &'a str,
+    /// Nobody waits for the picture any longer than this.
+    pub deadline: Instant,
+}
+
+/// Why an attempt ends without an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// It has failed, and what was asked of a provider with it.
+    Failed(Failure),
+    /// It has failed, while a provider is still making the picture: the next attempt asks for it again.
+    CallGoesOn(Failure),
+    /// Whoever made an earlier call may still be waiting for its picture, for this long at most.
+    Wait(Duration),
+    /// An operator has to decide whether another picture may be bought.
+    Held(Failure),
+    /// The job is another replica's, or has an open call that this attempt did not know of.
+    Lost,
+}
+
+impl<E: Into<Failure>> From<E> for Unfinished {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Where calls that cost money are written down. One for each attempt.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Commits that a call is about to be made, and returns its number. Nothing may be spent before.
+    ///
+    /// # Errors
+    /// [`Unfinished::Lost`] when this replica may not spend money on the job.
+    async fn intend(&self, intent: Intent<'_>) -> Result<i32, Unfinished>;
+
+    /// Commits the handle of a call that a provider has accepted.
+    async fn accepted(&self, call_no: i32, handle: &str);
+
+    /// Writes down that a call brought no picture, so that the attempt may make another.
+    async fn failed(&self, call_no: i32, error: &ProviderError);
+
+    /// Writes down that nobody will ever know what a call has brought. `Ok`: another may be bought.
+    ///
+    /// # Errors
+    /// [`Unfinished::Failed`] or [`Unfinished::Held`], as `UNKNOWN_OUTCOME` says.
+    async fn outcome_unknown(&self, call_no: i32, error: &ProviderError) -> Result<(), Unfinished>;
+}
