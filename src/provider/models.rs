@@ -45,16 +45,22 @@ pub struct Model {
     pub sizes: Sizes,
     /// Sizes to ask for where the request names none.
     pub default_size: DefaultSize,
-    /// Words that the model takes as quality.
+    /// Words that the model takes as quality; none where it has no such choice.
+    #[serde(default)]
     pub qualities: Vec<String>,
     /// Quality to ask for where the request names none.
-    pub default_quality: String,
+    pub default_quality: Option<String>,
+    /// Whether the same seed and prompt give the same picture.
+    #[serde(default)]
+    pub has_seeds: bool,
     /// Longest prompt, in characters.
     pub prompt_max_chars: usize,
     /// File formats that can be asked for.
     pub formats: Vec<String>,
     /// `None` where no price per token has been published.
     pub usd_per_million_tokens: Option<TokenPrices>,
+    /// Price of a picture at the default size, for an estimate where the service reports nothing.
+    pub usd_per_image: Option<f64>,
 }
 
 impl Model {
@@ -80,7 +86,12 @@ pub struct DefaultSize {
 #[serde(deny_unknown_fields)]
 pub struct Sizes {
     /// `WIDTHxHEIGHT`, or words such as `auto`.
+    #[serde(default)]
     pub listed: Vec<String>,
+    /// Ratios such as `16:9`, for models that are asked for a shape instead of pixels. A size in pixels becomes
+    /// the nearest of them.
+    #[serde(default)]
+    pub ratios: Vec<String>,
     /// Absent where only listed sizes are drawn.
     pub free: Option<FreeSizes>,
 }
@@ -105,10 +116,13 @@ impl Sizes {
     /// The size as it goes on the wire, or `None` where the model does not draw it.
     #[must_use]
     pub fn accept(&self, size: &str) -> Option<String> {
-        if self.listed.iter().any(|listed| listed == size) {
+        if self.listed.iter().chain(&self.ratios).any(|known| known == size) {
             return Some(size.to_owned());
         }
         let (width_px, height_px) = parse_size(size)?;
+        if !self.ratios.is_empty() {
+            return nearest_ratio(&self.ratios, width_px, height_px);
+        }
         // Written anew: "01024x1024" is a size, but a service may not think so.
         self.free?
             .allows(width_px, height_px)
@@ -133,7 +147,11 @@ impl FreeSizes {
 impl fmt::Display for Sizes {
     /// What would be right, for the sentence about what was wrong.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&check::any_of(&self.listed))?;
+        let words: Vec<&String> = self.listed.iter().chain(&self.ratios).collect();
+        f.write_str(&check::any_of(&words))?;
+        if !self.ratios.is_empty() {
+            f.write_str(", or WIDTHxHEIGHT in pixels, which becomes the nearest of these")?;
+        }
         if let Some(free) = self.free {
             write!(
                 f,
@@ -158,6 +176,24 @@ fn parse_size(size: &str) -> Option<(u32, u32)> {
             .flatten()
     };
     Some((edge(width)?, edge(height)?))
+}
+
+/// The ratio whose shape is closest to these edges, neither of which is 0. Narrow and wide count alike.
+fn nearest_ratio(ratios: &[String], width_px: u32, height_px: u32) -> Option<String> {
+    if width_px == 0 || height_px == 0 {
+        return None;
+    }
+    let wanted = (f64::from(width_px) / f64::from(height_px)).ln();
+    let distance = |ratio: &str| {
+        let (width, height) = ratio.split_once(':')?;
+        let (width, height): (f64, f64) = (width.parse().ok()?, height.parse().ok()?);
+        Some(((width / height).ln() - wanted).abs())
+    };
+    ratios
+        .iter()
+        .filter_map(|ratio| Some((distance(ratio)?, ratio)))
+        .min_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, ratio)| ratio.clone())
 }
 
 /// The model of `provider` that `id` names, ended or not.
@@ -197,7 +233,18 @@ mod tests {
             for size in [&model.default_size.icon, &model.default_size.otherwise] {
                 assert_eq!(model.sizes.accept(size).as_ref(), Some(size), "{name}");
             }
-            assert!(model.qualities.contains(&model.default_quality), "{name}");
+            assert_eq!(
+                model.qualities.is_empty(),
+                model.default_quality.is_none(),
+                "{name}"
+            );
+            assert!(
+                model
+                    .default_quality
+                    .iter()
+                    .all(|quality| model.qualities.contains(quality)),
+                "{name}"
+            );
             assert!(model.formats.contains(&"png".to_owned()), "{name}");
             assert!(model.prompt_max_chars > 0, "{name}");
         }
@@ -218,6 +265,17 @@ mod tests {
                 .unwrap()
                 .has_ended(day("2099-01-01"))
         );
+    }
+
+    #[test]
+    fn pixels_become_the_nearest_shape() {
+        let ratios = ["1:1", "16:9", "9:16", "3:2"].map(str::to_owned);
+        let nearest = |width, height| nearest_ratio(&ratios, width, height);
+        assert_eq!(nearest(1024, 1024).as_deref(), Some("1:1"));
+        assert_eq!(nearest(1792, 1024).as_deref(), Some("16:9"));
+        assert_eq!(nearest(1024, 1792).as_deref(), Some("9:16"));
+        assert_eq!(nearest(1536, 1024).as_deref(), Some("3:2"));
+        assert_eq!(nearest(0, 0), None);
     }
 
     proptest::proptest! {

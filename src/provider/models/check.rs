@@ -53,7 +53,13 @@ pub fn check(provider: &str, spec: &ImageSpec, today: NaiveDate) -> Result<Check
         },
     };
     let quality = match given(&spec.quality) {
-        Some(quality) if model.qualities.iter().any(|known| known == quality) => quality.to_owned(),
+        Some(quality) if model.qualities.iter().any(|known| known == quality) => Some(quality.to_owned()),
+        Some(_) if model.qualities.is_empty() => {
+            return Err(Unsupported {
+                class: ErrorClass::InvalidRequest,
+                message: format!("Image quality is not supported for {provider}; leave it out"),
+            });
+        }
         Some(quality) => return Err(fault("quality", quality, any_of(&model.qualities))),
         None => model.default_quality.clone(),
     };
@@ -66,8 +72,8 @@ pub fn check(provider: &str, spec: &ImageSpec, today: NaiveDate) -> Result<Check
     Ok(CheckedSpec {
         model: id.to_owned(),
         size: Some(size),
-        quality: Some(quality),
-        seed: None,
+        quality,
+        seed: spec.seed.filter(|_| model.has_seeds),
     })
 }
 
