@@ -1,5 +1,6 @@
 //! What the tests stand on: servers of our own and ways to look at them.
 
+pub(crate) mod aftermath;
 pub(crate) mod openai;
 pub(crate) mod replica;
 pub(crate) mod s3;
@@ -35,7 +36,7 @@ pub(crate) fn use_ring() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Path below `directory`, with slashes, and bytes of every file.
+/// Path below `directory`, with slashes, and bytes of every file; not of those that go away meanwhile.
 pub(crate) fn files_below(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut waiting = vec![directory.to_owned()];
@@ -46,7 +47,10 @@ pub(crate) fn files_below(directory: &Path) -> BTreeMap<String, Vec<u8>> {
                 waiting.push(path);
             } else {
                 let name = path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
-                files.insert(name, std::fs::read(&path).unwrap());
+                match std::fs::read(&path) {
+                    Ok(bytes) => _ = files.insert(name, bytes),
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{name}"),
+                }
             }
         }
     }

@@ -7,4 +7,5 @@
 mod consume;
 mod harness;
 mod private_servers;
+mod recovery;
 mod storage;

@@ -21,7 +21,18 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::stack::PATIENCE;
+
 pub(crate) const KEY: &str = "sk-test-4f1c9a7e2b";
+
+/// A picture that costs next to nothing to work on.
+pub(crate) fn small_picture() -> Reply {
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(32, 32, image::Rgb([200, 80, 40]))
+        .write_to(&mut png, image::ImageFormat::Png)
+        .unwrap();
+    Reply::Picture(png.into_inner().into())
+}
 
 /// One answer.
 #[derive(Clone)]
@@ -121,6 +132,21 @@ impl OpenAi {
 
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.state.lock().unwrap().calls.clone()
+    }
+
+    /// Waits until it has been called this often.
+    pub(crate) async fn called(&self, times: usize) {
+        let waiting = async {
+            while self.calls().len() < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!(
+                "waited in vain for {times} calls; there were {}",
+                self.calls().len()
+            );
+        }
     }
 }
 

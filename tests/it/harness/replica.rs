@@ -50,6 +50,11 @@ impl Replica {
         }
     }
 
+    /// How many lines of its log contain `text`.
+    pub(crate) fn times_said(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
     /// `<WORKER_NAME>-<random part>`, from the log.
     pub(crate) fn worker_id(&self) -> String {
         let log = self.log();

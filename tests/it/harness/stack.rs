@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_postgres::types::ToSql;
 
+use super::openai::OpenAi;
 use super::replica::Replica;
 
 /// The queue of every test, each on a server of its own.
@@ -103,6 +104,17 @@ impl Stack {
         let replica = self.starting_replica(variables);
         replica.said("waiting for packages").await;
         replica
+    }
+
+    /// Starts a worker process that has its pictures drawn by `openai`.
+    pub(crate) async fn replica_of(&self, openai: &OpenAi, variables: &[(&str, &str)]) -> Replica {
+        let own = openai.variables();
+        let mut all: Vec<(&str, &str)> = own
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        all.extend(variables);
+        self.replica(&all).await
     }
 
     /// Starts a worker process and does not wait for it.
