@@ -8,4 +8,5 @@ mod consume;
 mod harness;
 mod private_servers;
 mod recovery;
+mod shutdown;
 mod storage;
