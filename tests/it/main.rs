@@ -6,6 +6,7 @@
 
 mod consume;
 mod harness;
+mod outage;
 mod private_servers;
 mod recovery;
 mod shutdown;

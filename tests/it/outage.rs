@@ -1,0 +1,224 @@
+//! Redis and Postgres may stop, restart, freeze or cut connections: the replicas go on by themselves.
+
+use std::time::Duration;
+
+use redis::AsyncCommands;
+
+use crate::harness::aftermath::key;
+use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::replica::Replica;
+use crate::harness::stack::{QUEUE, Stack, logo};
+
+/// How long an outage lasts here: longer than the replicas' leases.
+const OUTAGE: Duration = Duration::from_millis(2_500);
+
+const REDIS_GONE: &str = "Redis does not answer";
+const REDIS_BACK: &str = "Redis answers again";
+const POSTGRES_GONE: &str = "Postgres does not answer";
+const POSTGRES_BACK: &str = "Postgres answers again";
+
+/// Two replicas, and an image service that takes its time, so that an outage meets packages in every state.
+struct Load {
+    openai: OpenAi,
+    replicas: [Replica; 2],
+}
+
+impl Load {
+    async fn start(stack: &Stack) -> Self {
+        let openai = OpenAi::start(small_picture()).await;
+        openai.delay(Duration::from_millis(150));
+        let variables = [("WORKER_CONCURRENCY", "3")];
+        let replicas = [
+            stack.replica_of(&openai, &variables).await,
+            stack.replica_of(&openai, &variables).await,
+        ];
+        Self { openai, replicas }
+    }
+
+    async fn all_say(&self, text: &str) {
+        for replica in &self.replicas {
+            replica.said(text).await;
+        }
+    }
+
+    fn each_said_once(&self, texts: &[&str]) {
+        for replica in &self.replicas {
+            for text in texts {
+                assert_eq!(replica.times_said(text), 1, "{text}\n{}", replica.log());
+            }
+        }
+    }
+
+    /// No job was taken away from a replica that lives.
+    async fn counted_nothing(&self, stack: &Stack, jobs: usize) {
+        let sums = "SELECT sum(attempts + crashes) FROM generative_ai.jobs";
+        assert_eq!(stack.count(sums).await, 0);
+        assert_eq!(self.openai.calls().len(), jobs, "every job was drawn once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_redis_that_goes_on_loses_nothing() {
+    let stack = Stack::start().await;
+    let load = Load::start(&stack).await;
+    let jobs = stack.push_logos(30).await;
+    stack.done(6).await;
+    stack.redis.pause().unwrap();
+    load.all_say(REDIS_GONE).await;
+    stack.redis.resume().unwrap();
+    stack.all_done_once(&jobs).await;
+    load.each_said_once(&[REDIS_GONE, REDIS_BACK]);
+    load.counted_nothing(&stack, jobs.len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_stops_and_comes_back_loses_nothing() {
+    let mut stack = Stack::start().await;
+    let load = Load::start(&stack).await;
+    let jobs = stack.push_logos(30).await;
+    stack.done(6).await;
+    stack.postgres.stop();
+    load.all_say(POSTGRES_GONE).await;
+    tokio::time::sleep(OUTAGE).await;
+    stack.postgres.restart().unwrap();
+    stack.all_done_once(&jobs).await;
+    load.each_said_once(&[POSTGRES_GONE, POSTGRES_BACK]);
+    load.counted_nothing(&stack, jobs.len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_is_killed_and_comes_back_loses_nothing() {
+    let mut stack = Stack::start().await;
+    let load = Load::start(&stack).await;
+    let jobs = stack.push_logos(30).await;
+    stack.done(6).await;
+    stack.postgres.kill();
+    load.all_say(POSTGRES_GONE).await;
+    stack.postgres.restart().unwrap();
+    stack.all_done_once(&jobs).await;
+    load.each_said_once(&[POSTGRES_GONE, POSTGRES_BACK]);
+    load.counted_nothing(&stack, jobs.len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_taken_while_postgres_is_away_and_what_has_landed_goes_back() {
+    let mut stack = Stack::start().await;
+    let replica = stack.replica(&[]).await;
+    let jobs = stack.jobs(2).await;
+    stack.postgres.stop();
+    replica.said(POSTGRES_GONE).await;
+    stack.push(&logo(jobs[1])).await;
+    // As a BLMOVE that was under way leaves it.
+    let landing = key(&format!("landing:{}", replica.worker_id()));
+    let landed = logo(jobs[0]).to_string();
+    let _: i64 = stack.redis().await.lpush(&landing, landed).await.unwrap();
+    let both = [i64::from(jobs[0]), i64::from(jobs[1])];
+    stack
+        .until("both packages wait, the landed one first", async || {
+            (stack.waiting(QUEUE).await == both).then_some(())
+        })
+        .await;
+    stack.postgres.restart().unwrap();
+    stack.all_done_once(&jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ping_is_withdrawn_while_postgres_is_away() {
+    let mut stack = Stack::start().await;
+    // A ping that was left to expire would outlive this test.
+    let replica = stack.replica(&[("PING_INTERVAL", "60s")]).await;
+    let own = format!("ping:{}", replica.worker_id());
+    for ping in ["ping", &own] {
+        stack.until_key(ping, true).await;
+    }
+    stack.postgres.stop();
+    for ping in ["ping", &own] {
+        stack.until_key(ping, false).await;
+    }
+    let healthcheck = stack.command(&["healthcheck"], &[]).await;
+    assert_eq!(healthcheck.status.code(), Some(1));
+    assert!(stack.has_key(&format!("lease:{}", replica.worker_id())).await);
+    stack.postgres.restart().unwrap();
+    for ping in ["ping", &own] {
+        stack.until_key(ping, true).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_connections_lose_nothing() {
+    let stack = Stack::start().await;
+    let load = Load::start(&stack).await;
+    let jobs = stack.push_logos(60).await;
+    let mut redis = stack.redis().await;
+    for cut in 1..=10 {
+        stack.done(cut * 5).await;
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL")
+            .arg("TYPE")
+            .arg("normal")
+            .arg("SKIPME")
+            .arg("yes");
+        let killed: i64 = kill.query_async(&mut redis).await.unwrap();
+        assert!(killed > 0, "there were connections to be cut");
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE application_name = 'generative-ai-worker'";
+        stack.sql(cut, &[]).await;
+    }
+    stack.all_done_once(&jobs).await;
+    load.counted_nothing(&stack, jobs.len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_that_redis_forgets_are_loaded_again() {
+    let stack = Stack::start().await;
+    let load = Load::start(&stack).await;
+    let jobs = stack.push_logos(40).await;
+    let mut redis = stack.redis().await;
+    for flush in 1..=10 {
+        stack.done(flush * 3).await;
+        let _: String = redis::cmd("SCRIPT")
+            .arg("FLUSH")
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+    }
+    stack.all_done_once(&jobs).await;
+    load.counted_nothing(&stack, jobs.len()).await;
+    for replica in &load.replicas {
+        assert_eq!(replica.times_said(REDIS_GONE), 0, "{}", replica.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_postgres_that_goes_on_loses_nothing() {
+    let stack = Stack::start().await;
+    let load = Load::start(&stack).await;
+    let jobs = stack.push_logos(30).await;
+    stack.done(6).await;
+    stack.postgres.pause().unwrap();
+    load.all_say(POSTGRES_GONE).await;
+    stack.until_key("ping", false).await;
+    stack.postgres.resume().unwrap();
+    stack.all_done_once(&jobs).await;
+    load.each_said_once(&[POSTGRES_GONE, POSTGRES_BACK]);
+    load.counted_nothing(&stack, jobs.len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_with_a_frozen_postgres_can_be_stopped() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let mut replica = stack.replica_of(&openai, &[("SHUTDOWN_TIMEOUT", "300ms")]).await;
+    let jobs = stack.push_logos(3).await;
+    openai.called(3).await;
+    stack.postgres.pause().unwrap();
+    openai.open();
+    replica.said(POSTGRES_GONE).await;
+    replica.terminate();
+    assert_eq!(replica.exit().await.code(), Some(1));
+    assert_eq!(stack.waiting(QUEUE).await.len(), 3);
+    stack.postgres.resume().unwrap();
+    let _next = stack.replica_of(&openai, &[]).await;
+    stack.all_done_once(&jobs).await;
+}
