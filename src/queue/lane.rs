@@ -131,11 +131,16 @@ pub(super) fn spawn(
         let (encoder, connection) = (encoder.clone(), connection.clone());
         async move {
             let mut held = connection.lock().await;
-            let results = match held.take() {
-                Some(open) => Ok(open),
-                None => encoder.redis.connection().await,
-            };
-            let outcome = match results {
+            if let Some(mut kept) = held.take() {
+                if let Ok(results) = encoder.run(&mut kept, &commands).await {
+                    *held = Some(kept);
+                    return results;
+                }
+                // It may have died long ago, which says nothing of the server now: a new one will tell. What
+                // was heard all the same is heard twice, which changes nothing.
+                drop(deadpool_redis::Connection::take(kept));
+            }
+            let outcome = match encoder.redis.connection().await {
                 Ok(mut open) => {
                     let outcome = encoder.run(&mut open, &commands).await;
                     match &outcome {

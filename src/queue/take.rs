@@ -43,7 +43,9 @@ impl Landing {
     /// # Errors
     /// [`QueueError`]; the connection is thrown away and opened anew by the next call.
     pub async fn wait(&mut self, announce_client: impl FnOnce(u64)) -> Result<bool, QueueError> {
-        let (mut connection, client_id) = match self.connection.take() {
+        let kept = self.connection.take();
+        let was_kept = kept.is_some();
+        let (mut connection, client_id) = match kept {
             Some(open) => open,
             None => {
                 let mut connection = self.queue.redis.dedicated(BLOCK_RESPONSE_TIMEOUT).await?;
@@ -56,16 +58,23 @@ impl Landing {
         };
         announce_client(client_id);
         let keys = self.queue.redis.keys();
-        let landed: Option<redis::Value> = redis::cmd("BLMOVE")
+        let moved: redis::RedisResult<Option<redis::Value>> = redis::cmd("BLMOVE")
             .arg(keys.inbox())
             .arg(keys.landing(&self.queue.worker_id))
             .arg("RIGHT")
             .arg("LEFT")
             .arg(BLOCK_SECONDS)
             .query_async(&mut connection)
-            .await?;
-        self.connection = Some((connection, client_id));
-        Ok(landed.is_some())
+            .await;
+        match moved {
+            Ok(landed) => {
+                self.connection = Some((connection, client_id));
+                Ok(landed.is_some())
+            }
+            // It may have died long ago, while every slot was taken: that says nothing of the server now.
+            Err(_) if was_kept => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

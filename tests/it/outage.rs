@@ -58,6 +58,42 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_stops_and_comes_back_loses_nothing() {
+    let mut stack = Stack::start().await;
+    let load = Load::start(&stack).await;
+    let mut jobs = stack.push_logos(30).await;
+    stack.done(6).await;
+    stack.redis.stop();
+    load.all_say(REDIS_GONE).await;
+    let healthcheck = stack.command(&["healthcheck"], &[]).await;
+    assert!(!healthcheck.status.success());
+    tokio::time::sleep(OUTAGE).await;
+    stack.redis.restart().unwrap();
+    load.all_say(REDIS_BACK).await;
+    jobs.extend(stack.push_logos(6).await);
+    stack.all_done_once(&jobs).await;
+    load.each_said_once(&[REDIS_GONE, REDIS_BACK]);
+    load.counted_nothing(&stack, jobs.len()).await;
+    stack.until_key("ping", true).await;
+    let healthcheck = stack.command(&["healthcheck"], &[]).await;
+    assert!(healthcheck.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_killed_and_comes_back_loses_nothing() {
+    let mut stack = Stack::start().await;
+    let load = Load::start(&stack).await;
+    let jobs = stack.push_logos(30).await;
+    stack.done(6).await;
+    stack.redis.kill();
+    load.all_say(REDIS_GONE).await;
+    stack.redis.restart().unwrap();
+    stack.all_done_once(&jobs).await;
+    load.each_said_once(&[REDIS_GONE, REDIS_BACK]);
+    load.counted_nothing(&stack, jobs.len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_redis_that_goes_on_loses_nothing() {
     let stack = Stack::start().await;
     let load = Load::start(&stack).await;
@@ -142,6 +178,24 @@ async fn the_ping_is_withdrawn_while_postgres_is_away() {
     for ping in ["ping", &own] {
         stack.until_key(ping, true).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_both_loses_nothing() {
+    let mut stack = Stack::start().await;
+    let load = Load::start(&stack).await;
+    let jobs = stack.push_logos(30).await;
+    stack.done(6).await;
+    stack.postgres.kill();
+    stack.redis.kill();
+    load.all_say(REDIS_GONE).await;
+    load.all_say(POSTGRES_GONE).await;
+    stack.redis.restart().unwrap();
+    load.all_say(REDIS_BACK).await;
+    stack.postgres.restart().unwrap();
+    stack.all_done_once(&jobs).await;
+    load.each_said_once(&[REDIS_GONE, REDIS_BACK, POSTGRES_GONE, POSTGRES_BACK]);
+    load.counted_nothing(&stack, jobs.len()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
