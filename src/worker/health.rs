@@ -40,9 +40,10 @@ impl Health {
         self.status.postgres_is_up.load(Ordering::Relaxed)
     }
 
-    /// Whether a missing lease means a dead replica.
+    /// Whether a missing lease means a dead replica. Not before [`Self::redis_answered`] has set the time for it:
+    /// the first call that gets through after an outage may be the very one that asks for leases.
     pub(super) fn trusts_leases(&self) -> bool {
-        Instant::now() >= *self.lock()
+        self.redis_is_up.load(Ordering::Acquire) && Instant::now() >= *self.lock()
     }
 
     pub(super) fn redis_failed(&self, error: &QueueError) {
@@ -53,8 +54,11 @@ impl Health {
 
     /// After an outage all leases may have run out together, so for a while their absence means nothing.
     pub(super) fn redis_answered(&self) {
-        if !self.redis_is_up.swap(true, Ordering::Relaxed) {
-            *self.lock() = Instant::now() + 2 * self.lease_ttl;
+        if self.redis_is_up.load(Ordering::Relaxed) {
+            return;
+        }
+        *self.lock() = Instant::now() + 2 * self.lease_ttl;
+        if !self.redis_is_up.swap(true, Ordering::Release) {
             tracing::info!("Redis answers again; going on");
         }
     }

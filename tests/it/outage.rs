@@ -94,6 +94,37 @@ async fn a_redis_that_is_killed_and_comes_back_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_of_redis_nobody_is_taken_for_dead() {
+    let mut stack = Stack::start().await;
+    let load = Load::start(&stack).await;
+    load.openai.close();
+    let jobs = stack.push_logos(6).await;
+    load.openai.called(6).await;
+    stack.redis.stop();
+    load.all_say(REDIS_GONE).await;
+    // All leases have run out when Redis is back, and one of the replicas is slow to renew its own.
+    tokio::time::sleep(OUTAGE).await;
+    let [quick, slow] = &load.replicas;
+    slow.freeze();
+    stack.redis.restart().unwrap();
+    quick.said(REDIS_BACK).await;
+    // Time for the quick one to look for dead ones, and less than the patience that it has to have.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    slow.thaw();
+    load.all_say(REDIS_BACK).await;
+    load.openai.open();
+    stack.all_done_once(&jobs).await;
+    load.each_said_once(&[REDIS_GONE, REDIS_BACK]);
+    load.counted_nothing(&stack, jobs.len()).await;
+    for replica in &load.replicas {
+        assert_eq!(replica.times_said("gone without a word"), 0);
+    }
+    // What is taken for dead and lives would have lost its name.
+    let workers: usize = stack.redis().await.scard(key("workers")).await.unwrap();
+    assert_eq!(workers, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_redis_that_goes_on_loses_nothing() {
     let stack = Stack::start().await;
     let load = Load::start(&stack).await;
