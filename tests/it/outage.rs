@@ -174,11 +174,11 @@ async fn nothing_is_taken_while_postgres_is_away_and_what_has_landed_goes_back()
     let jobs = stack.jobs(2).await;
     stack.postgres.stop();
     replica.said(POSTGRES_GONE).await;
-    stack.push(&logo(jobs[1])).await;
     // As a BLMOVE that was under way leaves it.
     let landing = key(&format!("landing:{}", replica.worker_id()));
     let landed = logo(jobs[0]).to_string();
     let _: i64 = stack.redis().await.lpush(&landing, landed).await.unwrap();
+    stack.push(&logo(jobs[1])).await;
     let both = [i64::from(jobs[0]), i64::from(jobs[1])];
     stack
         .until("both packages wait, the landed one first", async || {
