@@ -117,7 +117,8 @@ impl Queue {
         let mut call = self.scripts.adopt.prepare_invoke();
         call.key(keys.landing(&self.worker_id))
             .key(keys.processing(&self.worker_id))
-            .key(keys.in_flight());
+            .key(keys.in_flight())
+            .key(keys.workers());
         call.arg(free)
             .arg(first)
             .arg(&*self.worker_id)

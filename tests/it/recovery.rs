@@ -196,6 +196,27 @@ async fn packages_of_a_dead_replica_are_found_wherever_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_taken_for_dead_and_then_dies_is_found() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    // It renews its lease so seldom that it takes a package before it does.
+    let mut victim = stack.replica_of(&openai, &[("LEASE_TTL", "10m")]).await;
+    let worker_id = victim.worker_id();
+    // What recovering it does, as after a freeze.
+    let mut redis = stack.redis().await;
+    let _: i64 = redis.del(key(&format!("lease:{worker_id}"))).await.unwrap();
+    let _: i64 = redis.srem(key("workers"), &worker_id).await.unwrap();
+    let jobs = stack.push_logos(1).await;
+    openai.called(1).await;
+    victim.kill();
+    openai.open();
+    let _other = stack.replica_of(&openai, &[]).await;
+    stack.all_done_once(&jobs).await;
+    assert_eq!(stack.traces_of(&worker_id).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_package_whose_adoption_was_not_heard_of_is_found_again() {
     let mut stack = Stack::start().await;
     let replica = stack.replica(&[]).await;
