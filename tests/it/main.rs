@@ -10,4 +10,5 @@ mod outage;
 mod private_servers;
 mod recovery;
 mod shutdown;
+mod queue;
 mod storage;

@@ -1,0 +1,333 @@
+//! Packages keep their order, their list and their bytes on every way that they can take through Redis.
+
+mod server;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use generative_ai_worker::failure::ErrorClass;
+use generative_ai_worker::queue::{DeadLetter, Delivery, Due, Event, Queue, QueueSettings};
+use redis::AsyncCommands;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use crate::harness::stack::{QUEUE, Stack};
+
+const CRITICAL: &str = "{generative-ai}:critical";
+const HIGH: &str = "{generative-ai}:high";
+const LOW: &str = "{generative-ai}:low";
+const DELAYED: &str = "{generative-ai}:delayed";
+
+async fn join(stack: &Stack) -> Queue {
+    let settings = QueueSettings {
+        url: SecretString::from(stack.redis.url()),
+        name: QUEUE.to_owned(),
+        // Looks like the parts of a delivery's name, which must lead nobody astray.
+        worker_name: "7.low-1.high".to_owned(),
+        lease_ttl: Duration::from_secs(2),
+        ping_interval: Duration::from_millis(500),
+        dead_letter_max: 3,
+    };
+    Queue::join(&settings).await.unwrap()
+}
+
+async fn push(stack: &Stack, list: &str, packages: &[&str]) {
+    let _: i64 = stack.redis().await.lpush(list, packages).await.unwrap();
+}
+
+fn key(kind: &str, queue: &Queue) -> String {
+    format!("{{{QUEUE}}}:{kind}:{}", queue.worker_id())
+}
+
+fn payloads(deliveries: &[Delivery]) -> Vec<String> {
+    deliveries
+        .iter()
+        .map(|delivery| String::from_utf8_lossy(&delivery.payload).into_owned())
+        .collect()
+}
+
+fn letter(number: i64) -> DeadLetter {
+    DeadLetter {
+        id: Uuid::from_u128(number.unsigned_abs().into()),
+        payload: "{}".to_owned(),
+        reason: "no".to_owned(),
+        error_class: ErrorClass::Moderation,
+        job_id: Some(1),
+        attempts: 1,
+        worker_id: "w".to_owned(),
+        dead_at: number,
+    }
+}
+
+fn failed() -> Event {
+    Event::failed(Some(1), ErrorClass::Moderation, "no".to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_landed_comes_first_then_the_most_urgent_each_list_in_its_order() {
+    let stack = Stack::start_without_tables().await;
+    let queue = join(&stack).await;
+    push(&stack, LOW, &["low 1", "low 2"]).await;
+    push(&stack, QUEUE, &["normal 1", "normal 2", "normal 3"]).await;
+    push(&stack, HIGH, &["high 1", "high 2"]).await;
+    push(&stack, CRITICAL, &["critical 1", "critical 2"]).await;
+    queue.landing().wait(|_| ()).await.unwrap();
+    let landed: Vec<String> = stack
+        .redis()
+        .await
+        .lrange(key("landing", &queue), 0, -1)
+        .await
+        .unwrap();
+    assert_eq!(landed, ["normal 1"]);
+
+    let first = queue.adopt(4).await.unwrap();
+    assert_eq!(
+        payloads(&first),
+        ["normal 1", "critical 1", "critical 2", "high 1"]
+    );
+    let rest = queue.adopt(10).await.unwrap();
+    assert_eq!(
+        payloads(&rest),
+        ["high 2", "normal 2", "normal 3", "low 1", "low 2"]
+    );
+    assert!(queue.adopt(10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_least_urgent_list_has_its_turn_however_full_the_others_are() {
+    let stack = Stack::start_without_tables().await;
+    let queue = join(&stack).await;
+    push(&stack, LOW, &["low"]).await;
+    push(&stack, QUEUE, &["normal"; 20]).await;
+    push(&stack, CRITICAL, &["critical"; 20]).await;
+    let mut taken = Vec::new();
+    for _ in 0..16 {
+        taken.extend(payloads(&queue.adopt(1).await.unwrap()));
+    }
+    let count = |what| taken.iter().filter(|payload| *payload == what).count();
+    assert_eq!(
+        (count("critical"), count("normal"), count("low")),
+        (14, 1, 1),
+        "{taken:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_packages_are_different_deliveries_on_every_way() {
+    let stack = Stack::start_without_tables().await;
+    let queue = join(&stack).await;
+    push(&stack, QUEUE, &["same"; 3]).await;
+    let taken = queue.adopt(3).await.unwrap();
+    let ids: BTreeSet<_> = taken.iter().map(|delivery| &delivery.id).collect();
+    assert_eq!(ids.len(), 3);
+    for delivery in &taken[..2] {
+        let command = delivery.delay(Due::In(Duration::ZERO), None);
+        assert!(queue.run(command).await.unwrap());
+    }
+    assert_eq!(queue.in_hand().await.unwrap(), [taken[2].clone()]);
+    assert_eq!(queue.promote_due().await.unwrap(), 2);
+    assert_eq!(payloads(&queue.adopt(3).await.unwrap()), ["same"; 2]);
+    assert!(queue.run(taken[2].settle(None, None)).await.unwrap());
+    assert_eq!(queue.in_hand().await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_of_somebody_else_is_left_alone() {
+    let stack = Stack::start_without_tables().await;
+    let (mine, others) = (join(&stack).await, join(&stack).await);
+    push(&stack, QUEUE, &["package"]).await;
+    let delivery = others.adopt(1).await.unwrap().remove(0);
+    let mut redis = stack.redis().await;
+    let keys = async |redis: &mut redis::aio::MultiplexedConnection| -> BTreeSet<String> {
+        redis
+            .keys::<_, Vec<String>>("*")
+            .await
+            .unwrap()
+            .into_iter()
+            .collect()
+    };
+    let before = keys(&mut redis).await;
+
+    let reply_to = Some("{generative-ai}:reply:x".to_owned());
+    for command in [
+        delivery.settle(Some(failed()), reply_to.clone()),
+        delivery.delay(Due::In(Duration::ZERO), Some(failed())),
+        delivery.bury(letter(1), failed(), reply_to.clone()),
+    ] {
+        assert!(!mine.run(command.clone()).await.unwrap(), "{command:?}");
+    }
+    assert_eq!(keys(&mut redis).await, before);
+    assert_eq!(others.in_hand().await.unwrap(), [delivery.clone()]);
+
+    let settle = delivery.settle(Some(failed()), reply_to);
+    assert!(others.run(settle.clone()).await.unwrap());
+    assert!(!others.run(settle).await.unwrap(), "it was settled twice");
+    let replies: i64 = redis.llen("{generative-ai}:reply:x").await.unwrap();
+    assert_eq!(replies, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_workers_packages_return_to_the_heads_of_their_lists_as_they_stood() {
+    let stack = Stack::start_without_tables().await;
+    let (queue, dead) = (join(&stack).await, join(&stack).await);
+    let normal: Vec<String> = (1..=450).map(|number| format!("normal {number}")).collect();
+    let normal: Vec<&str> = normal.iter().map(String::as_str).collect();
+    push(&stack, QUEUE, &normal).await;
+    push(&stack, CRITICAL, &["critical 1", "critical 2"]).await;
+    push(&stack, LOW, &["low 1", "low 2"]).await;
+    // When this worker dies it has packages of three lists, one has landed, and 20 still wait behind that.
+    let mut taken = dead.adopt(431).await.unwrap();
+    dead.landing().wait(|_| ()).await.unwrap();
+    taken.extend(adopt_low(&stack, &dead).await);
+    push(&stack, QUEUE, &["later"]).await;
+    let mut redis = stack.redis().await;
+
+    let _: i64 = redis
+        .sadd("{generative-ai}:workers", dead.worker_id())
+        .await
+        .unwrap();
+    let _: () = redis.set(key("lease", &dead), "").await.unwrap();
+    assert_eq!(queue.recover_dead_workers().await.unwrap(), []);
+    assert_eq!(dead.in_hand().await.unwrap().len(), taken.len());
+
+    let _: i64 = redis.del(key("lease", &dead)).await.unwrap();
+    let _: () = redis::cmd("CONFIG")
+        .arg("RESETSTAT")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    let recovered = queue.recover_dead_workers().await.unwrap();
+    assert_eq!(recovered, [(dead.worker_id().to_owned(), 434)]);
+    assert!(
+        calls_of_scripts(&stack).await >= 3,
+        "one call held Redis up for all of it"
+    );
+    let left: i64 = redis.zcard("{generative-ai}:in-flight").await.unwrap();
+    assert_eq!((left, dead.in_hand().await.unwrap().len()), (0, 0));
+
+    let mut expected = vec!["critical 1", "critical 2"];
+    expected.extend(&normal);
+    expected.extend(["later", "low 1", "low 2"]);
+    assert_eq!(payloads(&queue.adopt(1000).await.unwrap()), expected);
+    assert_eq!(queue.recover_dead_workers().await.unwrap(), []);
+}
+
+/// Claims the two packages of the least urgent list past all others.
+async fn adopt_low(stack: &Stack, queue: &Queue) -> Vec<Delivery> {
+    let mut redis = stack.redis().await;
+    let others = [key("landing", queue), QUEUE.to_owned()];
+    for list in &others {
+        let _: () = redis.rename(list, format!("aside:{list}")).await.unwrap();
+    }
+    let low = queue.adopt(2).await.unwrap();
+    for list in &others {
+        let _: () = redis.rename(format!("aside:{list}"), list).await.unwrap();
+    }
+    low
+}
+
+/// How many scripts the server has run since its statistics were reset.
+async fn calls_of_scripts(stack: &Stack) -> u64 {
+    let statistics: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query_async(&mut stack.redis().await)
+        .await
+        .unwrap();
+    let line = statistics
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_evalsha:"))
+        .unwrap();
+    let number = |name: &str| -> u64 {
+        let field = line.split(',').find_map(|field| field.strip_prefix(name));
+        field.unwrap().trim().parse().unwrap()
+    };
+    number("calls=") - number("failed_calls=")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_whose_time_has_come_return_to_their_lists_the_longest_due_first() {
+    let stack = Stack::start_without_tables().await;
+    let queue = join(&stack).await;
+    for list in [CRITICAL, HIGH, QUEUE, LOW] {
+        push(&stack, list, &["early", "late", "not yet"]).await;
+    }
+    let taken = queue.adopt(12).await.unwrap();
+    // In the opposite order, so that the order of the delays cannot be what counts.
+    for delivery in taken.iter().rev() {
+        let due_at = match &*delivery.payload {
+            b"early" => 1,
+            b"late" => 2,
+            _ => Utc::now().timestamp_millis() + 3_600_000,
+        };
+        let due = Due::At(DateTime::from_timestamp_millis(due_at).unwrap());
+        assert!(queue.run(delivery.delay(due, None)).await.unwrap());
+    }
+    assert!(queue.in_hand().await.unwrap().is_empty());
+    let mut redis = stack.redis().await;
+    let _: () = redis.lpush(QUEUE, "newcomer").await.unwrap();
+
+    assert_eq!(queue.promote_due().await.unwrap(), 8);
+    assert_eq!(queue.promote_due().await.unwrap(), 0);
+    for (list, expected) in [
+        (CRITICAL, vec!["late", "early"]),
+        (HIGH, vec!["late", "early"]),
+        (QUEUE, vec!["newcomer", "late", "early"]),
+        (LOW, vec!["late", "early"]),
+    ] {
+        let found: Vec<String> = redis.lrange(list, 0, -1).await.unwrap();
+        assert_eq!(found, expected, "{list}, its head last");
+    }
+    assert_eq!(redis.zcard::<_, i64>(DELAYED).await.unwrap(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_byte_survives_every_way() {
+    let stack = Stack::start_without_tables().await;
+    let queue = join(&stack).await;
+    let large: Vec<u8> = (0..300_000_u32).map(|number| (number % 256) as u8).collect();
+    let packages: [&[u8]; 8] = [
+        b"",
+        b":",
+        b"a:b:c.low:",
+        b"9.low:9.high",
+        b"\xff\xfe\x80",
+        b"\0:\r\n%.(%a+)$",
+        "\u{1f98a}: \u{202e}".as_bytes(),
+        &large,
+    ];
+    for package in packages {
+        stack.push_raw(package).await;
+    }
+    let same = |deliveries: &[Delivery]| deliveries.iter().map(|delivery| &*delivery.payload).eq(packages);
+
+    queue.landing().wait(|_| ()).await.unwrap();
+    queue.put_back_landed().await.unwrap();
+    let taken = queue.adopt(8).await.unwrap();
+    assert!(same(&taken), "waiting, landing, processing");
+    assert_eq!(queue.leave().await.unwrap(), 8);
+    let taken = queue.adopt(8).await.unwrap();
+    assert!(same(&taken), "given back");
+    for (at, delivery) in (1..).zip(&taken) {
+        let due = Due::At(DateTime::from_timestamp_millis(at).unwrap());
+        assert!(queue.run(delivery.delay(due, None)).await.unwrap());
+    }
+    assert_eq!(queue.promote_due().await.unwrap(), 8);
+    assert!(same(&queue.adopt(8).await.unwrap()), "delayed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dead_set_keeps_the_latest_up_to_its_cap() {
+    let stack = Stack::start_without_tables().await;
+    let queue = join(&stack).await;
+    push(&stack, QUEUE, &["x"; 6]).await;
+    let taken = queue.adopt(6).await.unwrap();
+    // The last one is a burial that is done again, the first one is older than all that are kept.
+    for (delivery, number) in taken.iter().zip([1, 2, 3, 4, 5, 4]) {
+        let bury = delivery.bury(letter(number), failed(), None);
+        assert!(queue.run(bury).await.unwrap());
+    }
+    let kept = queue.redis().dead_letters(10).await.unwrap();
+    assert_eq!(kept, [letter(5), letter(4), letter(3)]);
+    assert!(queue.in_hand().await.unwrap().is_empty());
+}
