@@ -245,17 +245,10 @@ impl Beat {
         let keys = self.queue.redis.keys();
         let worker_id = self.queue.worker_id();
         let ttl_ms = u64::try_from(self.ping_interval.as_millis() * 3).unwrap_or(u64::MAX);
-        redis::pipe()
-            .pset_ex(
-                keys.replica_ping(worker_id),
-                self.status.to_json(worker_id),
-                ttl_ms,
-            )
-            .ignore()
-            .pset_ex(keys.ping(), Utc::now().timestamp_millis(), ttl_ms)
-            .ignore()
-            .query_async::<()>(connection)
-            .await?;
+        let mut call = self.queue.scripts.ping.key(keys.replica_ping(worker_id));
+        call.key(keys.ping()).arg(self.status.to_json(worker_id));
+        call.arg(Utc::now().timestamp_millis()).arg(ttl_ms);
+        call.invoke_async::<()>(connection).await?;
         Ok(())
     }
 

@@ -11,11 +11,13 @@ pub(super) struct Scripts {
     pub(super) recover: Script,
     pub(super) promote: Script,
     pub(super) renew: Script,
+    pub(super) ping: Script,
 }
 
 impl Scripts {
     /// `with_flags`: Redis 7 and later can be told that a script may run when memory is full. All of these
-    /// may: they move or remove packages, and a full Redis is emptied by nothing else.
+    /// may: they move or remove packages, and a full Redis is emptied by nothing else, or they say that the
+    /// worker that does so is alive.
     pub(super) fn new(with_flags: bool) -> Self {
         let script = |code: &str| {
             let flags = if with_flags { "#!lua flags=allow-oom\n" } else { "" };
@@ -29,10 +31,11 @@ impl Scripts {
             recover: script(include_str!("scripts/recover.lua")),
             promote: script(include_str!("scripts/promote.lua")),
             renew: script(include_str!("scripts/renew.lua")),
+            ping: script(include_str!("scripts/ping.lua")),
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 7] {
+    pub(super) fn all(&self) -> [&Script; 8] {
         [
             &self.adopt,
             &self.settle,
@@ -41,6 +44,7 @@ impl Scripts {
             &self.recover,
             &self.promote,
             &self.renew,
+            &self.ping,
         ]
     }
 }

@@ -16,6 +16,8 @@ use super::{Priority, Queue, QueueError};
 const BLOCK_SECONDS: f64 = 2.0;
 /// Above the block time, so that the client never gives up on a move that the server still makes.
 const BLOCK_RESPONSE_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long to wait instead when a full Redis moves nothing.
+const PAUSE_WHEN_FULL: Duration = Duration::from_millis(500);
 /// Every so many claims the lists are read from the least urgent end, so that none waits for ever.
 const FAIR_TURN: u64 = 8;
 
@@ -70,6 +72,12 @@ impl Landing {
             Ok(landed) => {
                 self.connection = Some((connection, client_id));
                 Ok(landed.is_some())
+            }
+            // No outage: the script claims what waits all the same, and so makes room.
+            Err(error) if error.code() == Some("OOM") => {
+                self.connection = Some((connection, client_id));
+                tokio::time::sleep(PAUSE_WHEN_FULL).await;
+                Ok(false)
             }
             // It may have died long ago, while every slot was taken: that says nothing of the server now.
             Err(_) if was_kept => Ok(false),

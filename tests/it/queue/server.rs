@@ -1,4 +1,4 @@
-//! What a Redis server has to be.
+//! What a Redis server has to be, and that one without free memory is still drained.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Output;
@@ -7,7 +7,7 @@ use generative_ai_worker::private_servers::{RedisOptions, RedisServer};
 use redis::AsyncCommands;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use crate::harness::stack::{PATIENCE, QUEUE, Stack};
+use crate::harness::stack::{PATIENCE, QUEUE, Stack, logo};
 
 /// Starts a worker that is to refuse the server at `url`: its exit status, and all that it says.
 async fn refusal(stack: &Stack, url: &str) -> (Option<i32>, String) {
@@ -153,4 +153,57 @@ async fn old_redis() -> u16 {
         }
     });
     port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_without_free_memory_is_drained_by_a_replica_that_stays_healthy() {
+    let stack = Stack::start().await;
+    if is_older_than_7(&stack).await {
+        // Its scripts cannot say that they may run when memory is full.
+        return;
+    }
+    let job_ids = stack.jobs(3).await;
+    for job_id in &job_ids {
+        stack.push(&logo(*job_id)).await;
+    }
+    stack.push_raw(b"broken").await;
+    configure(&stack, "maxmemory", "1").await;
+    let mut redis = stack.redis().await;
+    let refused = redis.lpush::<_, _, i64>(QUEUE, "x").await.unwrap_err();
+    assert_eq!(refused.code(), Some("OOM"));
+
+    let replica = stack.replica(&[]).await;
+    for job_id in &job_ids {
+        let job = stack.ended(*job_id).await;
+        assert_eq!((job.progress, &job.error), (Some(100), &None));
+    }
+    stack
+        .until("the service pings with nothing in hand", async || {
+            let in_hand: i64 = redis.zcard("{generative-ai}:in-flight").await.unwrap();
+            let pings: i64 = redis.exists("{generative-ai}:ping").await.unwrap();
+            ((in_hand, pings) == (0, 1)).then_some(())
+        })
+        .await;
+    assert_eq!(stack.dead_letters().await.len(), 1);
+    // Afterwards it goes on as if nothing had been.
+    configure(&stack, "maxmemory", "0").await;
+    let job_id = stack.job().await;
+    stack.push(&logo(job_id)).await;
+    assert_eq!(stack.ended(job_id).await.progress, Some(100));
+    stack.idle().await;
+    let log = replica.log();
+    assert!(
+        !log.contains("does not answer") && !log.contains("does not reach"),
+        "{log}"
+    );
+}
+
+async fn is_older_than_7(stack: &Stack) -> bool {
+    let info: String = redis::cmd("INFO")
+        .arg("server")
+        .query_async(&mut stack.redis().await)
+        .await
+        .unwrap();
+    let version = info.split_once("redis_version:").unwrap().1;
+    version.split_once('.').unwrap().0.parse::<u32>().unwrap() < 7
 }
