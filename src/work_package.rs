@@ -132,6 +132,8 @@ impl fmt::Debug for Prompt {
 pub struct Rejection {
     /// The job to tell, where the package let one be read.
     pub job_id: Option<i32>,
+    /// Who gets the final event, where the package let that be read and it is allowed.
+    pub reply_to: Option<String>,
     /// Names the field, what was found and what is accepted.
     pub message: String,
 }
@@ -146,6 +148,7 @@ impl WorkPackage {
             // Reading the id of an oversized package would mean parsing it, which the limit is there to prevent.
             return Err(Rejection {
                 job_id: None,
+                reply_to: None,
                 message: format!(
                     "The package has {} bytes; at most {} are accepted (MAX_PACKAGE_BYTES)",
                     raw.len(),
@@ -155,11 +158,13 @@ impl WorkPackage {
         }
         let object = parse_object(raw).map_err(|message| Rejection {
             job_id: None,
+            reply_to: None,
             message,
         })?;
         let mut fields = Fields::new(&object);
         Self::from_fields(&mut fields, limits).map_err(|message| Rejection {
             job_id: fields::job_id_of(&object),
+            reply_to: fields.reply_to(limits).unwrap_or_default(),
             message,
         })
     }
@@ -178,7 +183,7 @@ impl WorkPackage {
             work,
             not_before: fields.time("notBefore")?,
             deadline: fields.time("deadline")?,
-            reply_to: fields.text_starting_with("replyTo", &limits.reply_prefix)?,
+            reply_to: fields.reply_to(limits)?,
             traceparent: fields.traceparent(),
         })
     }

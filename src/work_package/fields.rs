@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{MAX_PROMPT_CHARS, Prompt};
+use super::{MAX_PROMPT_CHARS, PackageLimits, Prompt};
 
 /// How much of a wrong value a message quotes, in characters.
 const QUOTED_CHARS: usize = 80;
@@ -117,10 +117,11 @@ impl<'a> Fields<'a> {
         time.map(Some).ok_or_else(|| wrong(name, value, accepted))
     }
 
-    pub(super) fn text_starting_with(&self, name: &str, prefix: &str) -> Result<Option<String>, String> {
-        match self.text(name)? {
+    pub(super) fn reply_to(&self, limits: &PackageLimits) -> Result<Option<String>, String> {
+        let prefix = &limits.reply_prefix;
+        match self.text("replyTo")? {
             Some(text) if !text.starts_with(prefix) => Err(format!(
-                "{name}: {} was found; the name of a list that starts with \"{prefix}\" is accepted (QUEUE_REPLY_PREFIX)",
+                "replyTo: {} was found; the name of a list that starts with \"{prefix}\" is accepted (QUEUE_REPLY_PREFIX)",
                 quoted(&text)
             )),
             text => Ok(text),

@@ -67,7 +67,9 @@ impl Shared {
             Ok(package) => package,
             Err(rejection) => {
                 let failure = Failure::new(ErrorClass::InvalidPackage, rejection.message);
-                return self.reject(delivery, rejection.job_id, failure, None).await;
+                return self
+                    .reject(delivery, rejection.job_id, failure, rejection.reply_to)
+                    .await;
             }
         };
         let span = tracing::Span::current();

@@ -1,6 +1,7 @@
 //! What the tests stand on: servers of our own and ways to look at them.
 
 pub(crate) mod aftermath;
+pub(crate) mod events;
 pub(crate) mod openai;
 pub(crate) mod replica;
 pub(crate) mod s3;

@@ -5,6 +5,7 @@
 )]
 
 mod consume;
+mod dead_letter;
 mod harness;
 mod outage;
 mod private_servers;
