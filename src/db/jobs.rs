@@ -120,6 +120,8 @@ impl Db {
         let mut connection = self.connection().await?;
         let select = dsl::dead_packages
             .filter(dsl::job_id.eq(job_id))
+            // Without one it is a package that was refused beside the one that the job failed with.
+            .filter(dsl::attempts.gt(0))
             .order(dsl::dead_at.desc())
             .select((
                 dsl::id,

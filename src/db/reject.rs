@@ -37,7 +37,7 @@ impl Keyed for RejectRequest {
 }
 
 impl Db {
-    /// Keeps a refused package. A job that another package has begun, or finished, is left as it is.
+    /// Keeps a refused package. A job that another package has begun, however that ended, is left as it is.
     ///
     /// # Errors
     /// [`DbError`]; the same call can be made again.
@@ -50,7 +50,7 @@ impl Db {
 }
 
 batch_statement! {
-    /// A job that is under way under a valid package keeps its status: the wrong one was pushed beside it.
+    /// A job that has ever been begun under a valid package keeps its status: the wrong one was pushed beside it.
     RejectPackages {
         id: Uuid as diesel::sql_types::Uuid,
         job_id: Option<i32> as Nullable<Integer>,
@@ -69,9 +69,8 @@ batch_statement! {
     ), shown AS (
         UPDATE ac_background_jobs AS shown_row SET error = asked.reason, updated_at = now()
         FROM asked
-        WHERE shown_row.id = asked.job_id AND NOT EXISTS (
-            SELECT FROM generative_ai.jobs AS job
-            WHERE job.job_id = shown_row.id AND job.state IN ('begun', 'retry_wait', 'held', 'done'))
+        WHERE shown_row.id = asked.job_id
+            AND NOT EXISTS (SELECT FROM generative_ai.jobs AS job WHERE job.job_id = shown_row.id)
     )
     SELECT asked.id, now() FROM asked
     "

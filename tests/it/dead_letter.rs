@@ -65,6 +65,11 @@ async fn reply(stack: &Stack) -> Value {
     serde_json::from_str(&reply).unwrap()
 }
 
+/// A package that a provider refuses without a call.
+fn refused_by_provider(job_id: i32) -> Value {
+    with(logo(job_id), "imageModel", "no-such-model")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_that_cannot_be_read_is_kept_to_the_byte() {
     let stack = Stack::start().await;
@@ -189,4 +194,78 @@ async fn a_package_for_a_job_that_does_not_exist_is_refused() {
     assert_eq!(stack.dead_letters().await.len(), 1);
     assert_eq!(stack.count("SELECT count(*) FROM generative_ai.jobs").await, 0);
     assert!(files_below(stack.pictures.path()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_package_changes_nothing_of_a_job_with_a_story_of_its_own() {
+    let stack = Stack::start().await;
+    let mut events = Events::of(&stack).await;
+    let replica = stack.replica(&[]).await;
+    let (done, dead, given_back) = (stack.job().await, stack.job().await, stack.job().await);
+    stack.push(&logo(done)).await;
+    stack.push(&refused_by_provider(dead)).await;
+    // As a replica leaves a job that it gives back when it stops.
+    stack
+        .sql(
+            "INSERT INTO generative_ai.jobs (job_id, state, package) VALUES ($1, 'waiting', '{}')",
+            &[&given_back],
+        )
+        .await;
+    stack.ended(done).await;
+    stack.ended(dead).await;
+    events.next("failed").await;
+    for job_id in [done, dead, given_back] {
+        let before = stack.job_row(job_id).await;
+        stack.push(&with(logo(job_id), "prompt", "")).await;
+        let event = events.next("failed").await;
+        assert_eq!(event["jobId"], job_id);
+        assert_eq!(stack.job_row(job_id).await, before);
+    }
+    assert_eq!(replica.log().matches("a package was refused").count(), 3);
+    assert_eq!(stack.count("SELECT count(*) FROM images").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_for_a_dead_job_is_buried_as_the_same_member() {
+    let stack = Stack::start().await;
+    let _replica = stack.replica(&[]).await;
+    let job_id = stack.job().await;
+    let package = with(refused_by_provider(job_id), "replyTo", REPLY_TO);
+    stack.push(&package).await;
+    let first = reply(&stack).await;
+    let letters = stack.dead_letters().await;
+    let buried = kept(&stack).await.pop().unwrap();
+    assert_eq!(letters, [mirror(&buried, &package.to_string())]);
+    assert_eq!(
+        (buried.attempts, buried.error_class.as_str()),
+        (1, "invalid_request")
+    );
+    let job = stack.job_row(job_id).await;
+    assert_eq!(job.error.as_deref(), first["error"].as_str());
+
+    stack.push(&package).await;
+    let second = reply(&stack).await;
+    for name in ["jobId", "status", "error", "errorClass"] {
+        assert_eq!(second[name], first[name], "{name}");
+    }
+    assert_eq!(stack.dead_letters().await, letters);
+
+    // Another package for the job that is refused in between is another story.
+    stack.push(&with(package.clone(), "prompt", "")).await;
+    assert_eq!(reply(&stack).await["errorClass"], "invalid_package");
+    stack.push(&package).await;
+    assert_eq!(reply(&stack).await["error"], first["error"]);
+    let letters_now = stack.dead_letters().await;
+    assert_eq!(letters_now.len(), 2, "{letters_now:?}");
+    assert!(letters_now.contains(&letters[0]));
+
+    stack.idle().await;
+    assert_eq!(kept(&stack).await.len(), 2);
+    assert_eq!(stack.job_row(job_id).await, job);
+    assert_eq!(
+        stack
+            .count("SELECT attempts::bigint FROM generative_ai.jobs")
+            .await,
+        1
+    );
 }
