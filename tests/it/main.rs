@@ -12,4 +12,5 @@ mod private_servers;
 mod recovery;
 mod shutdown;
 mod queue;
+mod retry;
 mod storage;

@@ -187,6 +187,15 @@ async fn answer(
 }
 
 impl Reply {
+    /// A small picture of one colour.
+    pub(crate) fn picture() -> Self {
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::RgbImage::from_pixel(64, 64, image::Rgb([12, 120, 200]))
+            .write_to(&mut png, image::ImageFormat::Png)
+            .unwrap();
+        Self::Picture(png.into_inner().into())
+    }
+
     fn into_response(self) -> Response<Body> {
         let response = Response::builder().header("x-request-id", "req_test");
         match self {
