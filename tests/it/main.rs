@@ -8,6 +8,7 @@ mod consume;
 mod dead_letter;
 mod harness;
 mod outage;
+mod migrations;
 mod private_servers;
 mod recovery;
 mod shutdown;

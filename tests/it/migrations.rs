@@ -1,0 +1,213 @@
+//! The application's tables stay as they are.
+
+use std::process::Output;
+
+use crate::harness::stack::{PATIENCE, Stack, logo, with};
+
+/// As the application makes its tables. `{dates}` is what its date columns say of null.
+const APPLICATION: &str = r#"
+CREATE TABLE "users" ("id" SERIAL, "name" VARCHAR(255), PRIMARY KEY ("id"));
+CREATE TABLE IF NOT EXISTS "ac_background_jobs" (
+  "id" SERIAL, "progress" INTEGER, "error" TEXT, "data" JSONB, "internal_data" JSONB,
+  "created_at" TIMESTAMP WITH TIME ZONE {dates}, "updated_at" TIMESTAMP WITH TIME ZONE {dates},
+  PRIMARY KEY ("id"));
+CREATE TABLE IF NOT EXISTS "images" (
+  "id" SERIAL, "name" VARCHAR(255), "description" TEXT, "license" VARCHAR(255), "cc_url" VARCHAR(255),
+  "original_url" VARCHAR(255), "photographer_name" VARCHAR(255), "formats" TEXT,
+  "original_filename" VARCHAR(255), "s3_bucket_name" VARCHAR(255),
+  "ip_address" VARCHAR(255) NOT NULL, "user_agent" TEXT NOT NULL, "location" JSONB,
+  "deleted" BOOLEAN NOT NULL DEFAULT false,
+  "created_at" TIMESTAMP WITH TIME ZONE {dates}, "updated_at" TIMESTAMP WITH TIME ZONE {dates},
+  "user_id" INTEGER REFERENCES "users" ("id") ON DELETE SET NULL ON UPDATE CASCADE,
+  PRIMARY KEY ("id"));
+CREATE INDEX "images_id_deleted" ON "images" ("id", "deleted");
+CREATE INDEX "images_updated_at" ON "images" ("updated_at");
+CREATE INDEX "images_created_at_deleted" ON "images" ("created_at", "deleted");
+CREATE INDEX "images_idx_deleted" ON "images" ("deleted");
+INSERT INTO "users" ("id", "name") VALUES (3, 'Ada'), (4, 'Grace');
+INSERT INTO "ac_background_jobs" ("progress", "error", "data", "internal_data", "created_at", "updated_at") VALUES
+  (5, 'Can''t generate image try again later', '{"a": [1, null]}', '{"b": {}}', '2020-01-01Z', '2020-01-02Z'),
+  (NULL, NULL, NULL, NULL, '2020-01-01Z', '2020-01-02Z');
+INSERT INTO "images" ("formats", "ip_address", "user_agent", "location", "deleted", "created_at", "updated_at", "user_id") VALUES
+  ('["https://h/x.png"]', '127.0.0.1', 'AI worker', '{"c": 1}', true, '2020-01-01Z', '2020-01-02Z', 4);
+-- An application may use the same tool for its own migrations.
+CREATE TABLE "__diesel_schema_migrations" ("version" VARCHAR(50) PRIMARY KEY, "run_on" TIMESTAMP NOT NULL DEFAULT now());
+INSERT INTO "__diesel_schema_migrations" VALUES ('20200101000000', '2020-01-01');
+"#;
+
+/// Everything in the application's schema: columns, indexes, constraints and the rows of each table.
+const SHAPE: &str = "
+    SELECT concat_ws(' ', 'column', table_name, ordinal_position, column_name, udt_name, character_maximum_length,
+        is_nullable, column_default, is_identity) FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL SELECT concat_ws(' ', 'index', indexdef) FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL SELECT concat_ws(' ', 'constraint', conrelid::regclass, conname, pg_get_constraintdef(oid))
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT concat_ws(' ', 'relation', relkind, relname, relowner::regrole)
+        FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION ALL SELECT concat_ws(' ', 'trigger', tgrelid::regclass, pg_get_triggerdef(oid)) FROM pg_trigger
+        WHERE NOT tgisinternal
+    ORDER BY 1";
+const ROWS: &str = "
+    SELECT concat_ws(' ', 'user', to_jsonb(t)) FROM users AS t
+    UNION ALL SELECT concat_ws(' ', 'job', to_jsonb(t)) FROM ac_background_jobs AS t
+    UNION ALL SELECT concat_ws(' ', 'image', to_jsonb(t)) FROM images AS t
+    UNION ALL SELECT concat_ws(' ', 'migration', to_jsonb(t)) FROM __diesel_schema_migrations AS t
+    ORDER BY 1";
+
+async fn texts(stack: &Stack, query: &str) -> Vec<String> {
+    let rows = stack.sql(query, &[]).await;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// A stack with the tables of an application that has been at work.
+async fn application(dates: &str) -> Stack {
+    let stack = Stack::start_without_tables().await;
+    let ddl = APPLICATION.replace("{dates}", dates);
+    stack.sql_client().await.batch_execute(&ddl).await.unwrap();
+    stack
+}
+
+/// Runs a command that ends by itself: its exit status, and what it says on both channels.
+async fn run(stack: &Stack, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let ended = tokio::time::timeout(PATIENCE, stack.command(arguments, &[])).await;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = ended.expect("the command ends at once");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+const APPLIED: &str = "applied 2026-11-22-000001_application_tables\napplied 2026-11-22-000002_ledger\n";
+const UP_TO_DATE: &str = "the database is up to date\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tables_of_an_application_keep_every_column_index_and_row() {
+    for dates in ["NOT NULL", ""] {
+        let stack = application(dates).await;
+        let (shape, rows) = (texts(&stack, SHAPE).await, texts(&stack, ROWS).await);
+        for expected in [APPLIED, UP_TO_DATE] {
+            let done = run(&stack, &["migrate"]).await;
+            assert_eq!(done, (Some(0), expected.to_owned(), String::new()));
+            assert_eq!(texts(&stack, SHAPE).await, shape);
+            assert_eq!(texts(&stack, ROWS).await, rows);
+        }
+
+        let _replica = stack.replica(&[]).await;
+        let jobs = stack.jobs(3).await;
+        stack.push(&with(logo(jobs[0]), "userId", 3)).await;
+        stack.push(&with(logo(jobs[1]), "userId", 5)).await;
+        stack.push(&logo(jobs[2])).await;
+        // Rows of the application's own making, one of them with null everywhere, are worked on as well.
+        for job_id in [1, 2] {
+            stack.push(&logo(job_id)).await;
+            let job = stack
+                .until("the application's job has a picture", async || {
+                    let job = stack.job_row(job_id).await;
+                    job.data.get("imageId").is_some().then_some(job)
+                })
+                .await;
+            assert_eq!((job.progress, job.error), (Some(100), None));
+        }
+        assert_eq!(stack.job_row(1).await.data["a"][0], 1);
+        for (job_id, owner) in jobs.iter().zip([Some(3), None, None]) {
+            let job = stack.ended(*job_id).await;
+            assert_eq!((job.progress, &job.error), (Some(100), &None));
+            let image_id = i32::try_from(job.data["imageId"].as_i64().unwrap()).unwrap();
+            let query =
+                "SELECT user_id, created_at IS NOT NULL AND updated_at IS NOT NULL FROM images WHERE id = $1";
+            let image = stack.sql(query, &[&image_id]).await.remove(0);
+            assert_eq!((image.get(0), image.get(1)), (owner, true));
+        }
+        assert_eq!(texts(&stack, SHAPE).await, shape);
+        let rows_now = texts(&stack, ROWS).await;
+        for row in rows.iter().filter(|row| !row.starts_with("job")) {
+            assert!(rows_now.contains(row), "{row} is gone or changed");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_lists_what_is_missing_and_changes_nothing() {
+    let stack = application("NOT NULL").await;
+    let everything = "SELECT format('%s.%s', relnamespace::regnamespace, relname) FROM pg_class
+        UNION ALL SELECT nspname::text FROM pg_namespace ORDER BY 1";
+    let (before, rows) = (texts(&stack, everything).await, texts(&stack, ROWS).await);
+    let would_apply = APPLIED.replace("applied", "would apply");
+    for _ in 0..2 {
+        let done = run(&stack, &["migrate", "--dry-run"]).await;
+        assert_eq!(done, (Some(0), would_apply.clone(), String::new()));
+    }
+    assert_eq!(texts(&stack, everything).await, before);
+    assert_eq!(texts(&stack, ROWS).await, rows);
+    assert_eq!(run(&stack, &["migrate"]).await.1, APPLIED);
+    assert_eq!(run(&stack, &["migrate", "--dry-run"]).await.1, UP_TO_DATE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_that_start_together_apply_each_step_once() {
+    let stack = Stack::start_without_tables().await;
+    let migrate = || run(&stack, &["migrate"]);
+    let (a, b, c, d) = tokio::join!(migrate(), migrate(), migrate(), migrate());
+    let mut said = Vec::new();
+    for (status, stdout, stderr) in [a, b, c, d] {
+        assert_eq!((status, stderr.as_str()), (Some(0), ""));
+        said.push(stdout);
+    }
+    said.sort();
+    assert_eq!(said, [APPLIED, UP_TO_DATE, UP_TO_DATE, UP_TO_DATE]);
+    assert_eq!(
+        stack
+            .count("SELECT count(*) FROM generative_ai.installation")
+            .await,
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_newer_than_the_program_is_refused() {
+    let stack = Stack::start().await;
+    stack
+        .sql(
+            "INSERT INTO generative_ai.__diesel_schema_migrations (version) VALUES ('29991231000000')",
+            &[],
+        )
+        .await;
+    let refused = "generative-ai-worker: the database has migration 29991231000000, which this version of the worker \
+        does not know; use the newer version\n";
+    for arguments in [&["run"][..], &["migrate"], &["migrate", "--dry-run"]] {
+        let (status, stdout, stderr) = run(&stack, arguments).await;
+        assert_ne!(status, Some(0));
+        assert_eq!((stdout.as_str(), stderr.as_str()), ("", refused), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_can_be_undone_and_done_again_beside_the_applications_tables() {
+    let stack = application("NOT NULL").await;
+    let (shape, rows) = (texts(&stack, SHAPE).await, texts(&stack, ROWS).await);
+    let own = "SELECT format('%s %s %s', table_name, column_name, data_type) FROM information_schema.columns
+        WHERE table_schema = 'generative_ai' ORDER BY 1";
+    assert_eq!(run(&stack, &["migrate"]).await.1, APPLIED);
+    let made = texts(&stack, own).await;
+    let down = [
+        include_str!("../../migrations/2026-11-22-000002_ledger/down.sql"),
+        include_str!("../../migrations/2026-11-22-000001_application_tables/down.sql"),
+        "DELETE FROM generative_ai.__diesel_schema_migrations",
+    ]
+    .join(";");
+    stack.sql_client().await.batch_execute(&down).await.unwrap();
+    let tables = texts(
+        &stack,
+        "SELECT tablename::text FROM pg_tables WHERE schemaname = 'generative_ai'",
+    )
+    .await;
+    assert_eq!(tables, ["__diesel_schema_migrations"]);
+    assert_eq!(texts(&stack, SHAPE).await, shape);
+
+    assert_eq!(run(&stack, &["migrate"]).await.1, APPLIED);
+    assert_eq!(texts(&stack, own).await, made);
+    assert_eq!(texts(&stack, SHAPE).await, shape);
+    assert_eq!(texts(&stack, ROWS).await, rows);
+}
