@@ -158,7 +158,7 @@ async fn a_delivery_of_somebody_else_is_left_alone() {
         assert!(!mine.run(command.clone()).await.unwrap(), "{command:?}");
     }
     assert_eq!(keys(&mut redis).await, before);
-    assert_eq!(others.in_hand().await.unwrap(), [delivery.clone()]);
+    assert_eq!(others.in_hand().await.unwrap(), std::slice::from_ref(&delivery));
 
     let settle = delivery.settle(Some(failed()), reply_to);
     assert!(others.run(settle.clone()).await.unwrap());
