@@ -12,6 +12,7 @@ use redis::AsyncCommands;
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use crate::harness::events::Events;
 use crate::harness::stack::{QUEUE, Stack};
 
 const CRITICAL: &str = "{generative-ai}:critical";
@@ -330,4 +331,27 @@ async fn the_dead_set_keeps_the_latest_up_to_its_cap() {
     let kept = queue.redis().dead_letters(10).await.unwrap();
     assert_eq!(kept, [letter(5), letter(4), letter(3)]);
     assert!(queue.in_hand().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_list_that_is_no_list_keeps_no_delivery_from_its_end() {
+    let stack = Stack::start_without_tables().await;
+    let queue = join(&stack).await;
+    let mut events = Events::of(&stack).await;
+    push(&stack, QUEUE, &["x"; 2]).await;
+    let taken = queue.adopt(2).await.unwrap();
+    let mut redis = stack.redis().await;
+    let _: () = redis.set("{generative-ai}:reply:x", "text").await.unwrap();
+    let reply_to = Some("{generative-ai}:reply:x".to_owned());
+    for command in [
+        taken[0].settle(Some(failed()), reply_to.clone()),
+        taken[1].bury(letter(1), failed(), reply_to),
+    ] {
+        assert_eq!(queue.run(command).await, Ok(true));
+        events.next("failed").await;
+    }
+    assert!(queue.in_hand().await.unwrap().is_empty());
+    let text: String = redis.get("{generative-ai}:reply:x").await.unwrap();
+    let ttl: i64 = redis.ttl("{generative-ai}:reply:x").await.unwrap();
+    assert_eq!((text.as_str(), ttl), ("text", -1));
 }

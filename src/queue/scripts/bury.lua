@@ -9,7 +9,7 @@ redis.call('ZADD', KEYS[3], ARGV[7], ARGV[6])
 redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[8]))
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 if KEYS[4] then
-  redis.call('RPUSH', KEYS[4], ARGV[4])
-  redis.call('EXPIRE', KEYS[4], ARGV[5])
+  -- A list that is none keeps nobody's package from its end.
+  if type(redis.pcall('RPUSH', KEYS[4], ARGV[4])) == 'number' then redis.call('EXPIRE', KEYS[4], ARGV[5]) end
 end
 return 1

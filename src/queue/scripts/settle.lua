@@ -8,8 +8,8 @@ redis.call('ZREM', KEYS[2], ARGV[2] .. '/' .. ARGV[1])
 if ARGV[4] ~= '' then
   redis.call('PUBLISH', ARGV[3], ARGV[4])
   if KEYS[3] then
-    redis.call('RPUSH', KEYS[3], ARGV[4])
-    redis.call('EXPIRE', KEYS[3], ARGV[5])
+    -- A list that is none keeps nobody's package from its end.
+    if type(redis.pcall('RPUSH', KEYS[3], ARGV[4])) == 'number' then redis.call('EXPIRE', KEYS[3], ARGV[5]) end
   end
 end
 return 1
