@@ -150,8 +150,9 @@ async fn a_job_whose_package_is_refused_says_why_and_is_never_begun() {
         ("userId", json!("abc"), "userId: \"abc\" was found; "),
         ("deadline", json!("soon"), "deadline: \"soon\" was found; "),
     ];
+    let mut job_id = 0;
     for (name, value, reason) in cases {
-        let job_id = stack.job().await;
+        job_id = stack.job().await;
         let package = with(logo(job_id), name, value);
         let package = with(package, "replyTo", REPLY_TO);
         stack.push(&package).await;
@@ -175,6 +176,12 @@ async fn a_job_whose_package_is_refused_says_why_and_is_never_begun() {
     }
     stack.idle().await;
     assert_eq!(stack.count("SELECT count(*) FROM generative_ai.jobs").await, 0);
+
+    // The right package is welcome afterwards.
+    stack.push(&with(logo(job_id), "replyTo", REPLY_TO)).await;
+    assert_eq!(reply(&stack).await["status"], "completed");
+    let job = stack.job_row(job_id).await;
+    assert_eq!((job.progress, job.error), (Some(100), None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
