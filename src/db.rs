@@ -30,7 +30,7 @@ pub use calls::{CallError, CallNews, CallTurn, IntendRequest};
 pub use error::DbError;
 pub use fail::{Buried, BuryRequest, RetryRequest, Sequel};
 pub use jobs::JobRow;
-pub use migrate::{migrate, pending};
+pub use migrate::{NewerDatabase, migrate, pending};
 pub use record::{PictureRecord, Recorded};
 pub use reject::RejectRequest;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::sql_types::Text;
@@ -17,6 +17,13 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 /// Any number that no other application is likely to lock: "gen_ai_w" in ASCII.
 const LOCK: i64 = i64::from_be_bytes(*b"gen_ai_w");
 
+/// A database that a newer version of the worker has migrated. Holds the migration that is unknown here.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the database has migration {0}, which this version of the worker does not know; use the newer version"
+)]
+pub struct NewerDatabase(String);
+
 #[derive(QueryableByName)]
 struct Version {
     #[diesel(sql_type = Text)]
@@ -26,7 +33,7 @@ struct Version {
 /// Names of the migrations that this version has and the database has not, oldest first.
 ///
 /// # Errors
-/// When Postgres cannot be reached, in words that name `DATABASE_URL`.
+/// When Postgres cannot be reached, in words that name `DATABASE_URL`; [`NewerDatabase`].
 pub async fn pending(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
     let mut connection = connect::single(settings).await?;
     pending_on(&mut connection).await
@@ -35,7 +42,7 @@ pub async fn pending(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
 /// Applies what is pending and returns the names. Safe to run from any number of processes at once.
 ///
 /// # Errors
-/// When Postgres cannot be reached or refuses a step; a step that failed has changed nothing.
+/// When Postgres cannot be reached or refuses a step; a step that failed has changed nothing. [`NewerDatabase`].
 pub async fn migrate(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
     let mut connection = connect::single(settings).await?;
     // Held until the connection closes, at the end of this function or of this process.
@@ -85,9 +92,7 @@ async fn pending_on(connection: &mut AsyncPgConnection) -> anyhow::Result<Vec<St
             .any(|migration| migration.name().version().to_string() == **version)
     });
     if let Some(version) = unknown.max() {
-        bail!(
-            "the database has migration {version}, which this version of the worker does not know; use the newer version"
-        );
+        return Err(NewerDatabase(version.clone()).into());
     }
     let mut names: Vec<String> = known
         .iter()
