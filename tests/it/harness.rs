@@ -3,6 +3,7 @@
 pub(crate) mod aftermath;
 pub(crate) mod events;
 pub(crate) mod openai;
+pub(crate) mod picture;
 pub(crate) mod replica;
 pub(crate) mod s3;
 pub(crate) mod stack;

@@ -9,6 +9,7 @@ mod dead_letter;
 mod harness;
 mod outage;
 mod migrations;
+mod pictures;
 mod private_servers;
 mod recovery;
 mod shutdown;
