@@ -78,6 +78,9 @@ impl Config {
             organization: reader.text("OPENAI_ORG_ID"),
             project: reader.text("OPENAI_PROJECT_ID"),
         };
+        for fault in openai.faults() {
+            reader.fault(fault);
+        }
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
         reader.finish(Self {
             queue,

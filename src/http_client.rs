@@ -138,6 +138,14 @@ impl HttpClient {
     }
 }
 
+/// Whether [`HttpClient::new`] takes this address.
+///
+/// # Errors
+/// Says what is wrong with it and repeats no part that could be a secret.
+pub fn check_base_url(base_url: &Url) -> anyhow::Result<()> {
+    checked_base(base_url).map(|_| ())
+}
+
 /// Brings a base URL into the form that [`HttpClient::url`] relies on: a slash at the end, nothing after it.
 fn checked_base(base_url: &Url) -> anyhow::Result<Url> {
     if !matches!(base_url.scheme(), "http" | "https") {

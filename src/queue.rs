@@ -24,7 +24,7 @@ use secrecy::SecretString;
 use crate::batch::Batcher;
 
 pub use check::UnfitServer;
-pub use connection::Redis;
+pub use connection::{Redis, check_url};
 pub use dead::DeadLetter;
 pub use event::{Event, Status};
 pub use heartbeat::{Heartbeat, Lease, ReplicaStatus};

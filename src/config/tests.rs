@@ -84,6 +84,25 @@ fn no_fault_and_no_debug_output_shows_a_secret() {
 }
 
 #[test]
+fn what_no_client_could_use_is_a_fault_before_anything_is_reached() {
+    assert_eq!(
+        faults(&[
+            ("REDIS_URL", "redis://:hunter2@cache/hunter2"),
+            ("OPENAI_API_KEY", "sk-\u{7}hunter2"),
+            ("OPENAI_PROJECT_ID", "proj\nhunter2"),
+            ("OPENAI_BASE_URL", "https://example.org/v1?key=hunter2"),
+        ]),
+        [
+            "REDIS_URL: cannot be used (Redis: Invalid database number - InvalidClientConfig); \
+             redis://[user:password@]host[:port][/database], or rediss:// for TLS, is accepted",
+            "OPENAI_API_KEY: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII",
+            "OPENAI_PROJECT_ID: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII",
+            "OPENAI_BASE_URL: the base URL must end with its path, without ? or #",
+        ]
+    );
+}
+
+#[test]
 fn the_first_redis_url_that_is_set_wins() {
     let url = |variables: &[(&str, &str)]| config(variables).unwrap().queue.url.expose_secret().to_owned();
     assert_eq!(

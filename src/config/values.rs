@@ -163,7 +163,9 @@ pub(super) fn provider_name(text: &str) -> Result<String, String> {
 pub(super) fn redis_url(text: &str) -> Result<(), String> {
     let accepted = "redis://[user:password@]host[:port][/database], or rediss:// for TLS, is accepted";
     match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "redis" | "rediss") && url.has_host() => Ok(()),
+        Ok(url) if matches!(url.scheme(), "redis" | "rediss") && url.has_host() => {
+            crate::queue::check_url(text).map_err(|error| format!("cannot be used ({error}); {accepted}"))
+        }
         Ok(url) => Err(format!(
             "a URL with the scheme {} was found; {accepted}",
             url.scheme()

@@ -18,7 +18,7 @@ use super::{
     Unsupported,
 };
 use crate::failure::ErrorClass;
-use crate::http_client::{Answer, BodyEnd, HttpClient};
+use crate::http_client::{Answer, BodyEnd, HttpClient, check_base_url};
 use crate::work_package::Prompt;
 
 mod errors;
@@ -44,6 +44,25 @@ pub struct OpenAiSettings {
     pub organization: Option<String>,
     /// Sent as `OpenAI-Project`.
     pub project: Option<String>,
+}
+
+impl OpenAiSettings {
+    /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let key = self.api_key.as_ref().map(|key| key.expose_secret());
+        let values = [
+            ("OPENAI_API_KEY", key),
+            ("OPENAI_ORG_ID", self.organization.as_deref()),
+            ("OPENAI_PROJECT_ID", self.project.as_deref()),
+        ];
+        values
+            .into_iter()
+            .filter_map(|(variable, value)| header_value(variable, value?).err())
+            .chain(check_base_url(&self.base_url).context("OPENAI_BASE_URL").err())
+            .map(|error| format!("{error:#}"))
+            .collect()
+    }
 }
 
 /// OpenAI's Images API.
@@ -116,13 +135,17 @@ fn headers(
         let Some(value) = value.filter(|value| !value.is_empty()) else {
             continue;
         };
-        let mut value = HeaderValue::from_str(&value).map_err(|_| {
-            anyhow!("{variable}: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII")
-        })?;
+        let mut value = header_value(variable, &value)?;
         value.set_sensitive(name == AUTHORIZATION);
         headers.insert(name, value);
     }
     Ok(headers)
+}
+
+fn header_value(variable: &str, value: &str) -> anyhow::Result<HeaderValue> {
+    HeaderValue::from_str(value).map_err(|_| {
+        anyhow!("{variable}: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII")
+    })
 }
 
 /// Exactly the fields that GPT image models take: one more, and the request is refused.

@@ -132,6 +132,14 @@ impl Redis {
     }
 }
 
+/// Whether a `REDIS_URL` can be used, without connecting.
+///
+/// # Errors
+/// Says what is wrong with it and never holds its password.
+pub fn check_url(url: &str) -> Result<(), QueueError> {
+    connection_info(url).map(|_| ())
+}
+
 fn connection_info(url: &str) -> Result<ConnectionInfo, QueueError> {
     // A peer that vanishes without a word is otherwise noticed only by the response timeout.
     let tcp = TcpSettings::default()
