@@ -15,4 +15,5 @@ mod recovery;
 mod shutdown;
 mod queue;
 mod retry;
+mod secrets;
 mod storage;

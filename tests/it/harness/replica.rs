@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,6 +13,21 @@ use super::stack::PATIENCE;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_generative-ai-worker");
 
+/// Runs a command of the worker to its end, with these variables and no others.
+pub(crate) async fn run(arguments: &[&str], environment: &BTreeMap<String, String>) -> Output {
+    let running = tokio::process::Command::new(PROGRAM)
+        .args(arguments)
+        .env_clear()
+        .envs(environment)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    tokio::time::timeout(PATIENCE, running)
+        .await
+        .unwrap_or_else(|_| panic!("{arguments:?} goes on after {PATIENCE:?}"))
+        .unwrap()
+}
+
 /// A running process. Killed when dropped.
 pub(crate) struct Replica {
     process: Child,
@@ -21,19 +36,20 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) fn start(arguments: &[&str], environment: &BTreeMap<String, String>, log: PathBuf) -> Self {
+        let file = File::create(&log).unwrap();
         let process = Command::new(PROGRAM)
             .args(arguments)
             .env_clear()
             .envs(environment)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
             .spawn()
             .unwrap();
         Self { process, log }
     }
 
-    /// Everything that it has logged.
+    /// Everything that it has logged, and what it has printed.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }

@@ -146,14 +146,7 @@ impl Stack {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
         );
-        tokio::process::Command::new(super::replica::PROGRAM)
-            .args(arguments)
-            .env_clear()
-            .envs(environment)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .unwrap()
+        super::replica::run(arguments, &environment).await
     }
 
     /// A place for files of the test.
