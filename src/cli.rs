@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Environment, LogSettings};
+use crate::config::{Config, Environment, LogSettings};
 use crate::{http_client, telemetry};
 
 use exit::ExitStatus;
@@ -65,11 +65,17 @@ pub fn main() -> ExitCode {
         }
     };
     let environment = Environment::of_process();
+    let command = arguments.command.unwrap_or(Command::Run);
     let log = match LogSettings::from_environment(&environment) {
         Ok(log) => log,
-        Err(faults) => return exit::report(&faults.into()).into(),
+        Err(faults) => {
+            let all = match command {
+                Command::Run | Command::CheckConfig(_) => Config::from_environment(&environment).err(),
+                _ => None,
+            };
+            return exit::report(&all.unwrap_or(faults).into()).into();
+        }
     };
-    let command = arguments.command.unwrap_or(Command::Run);
     // Commands that people run answer on standard output; only the worker's own log is worth reading.
     let filter = if matches!(command, Command::Run) {
         "info"

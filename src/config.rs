@@ -82,6 +82,8 @@ impl Config {
             reader.fault(fault);
         }
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
+        // Every command has read them before; their faults are to be told with all others.
+        let _ = log_settings(&mut reader);
         reader.finish(Self {
             queue,
             db,
@@ -138,9 +140,15 @@ impl LogSettings {
     /// [`Faults`].
     pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
         let mut reader = Reader::new(environment);
-        let format = reader.optional("LOG_FORMAT", values::log_format);
-        let filter = reader.optional("RUST_LOG", values::log_filter);
-        reader.finish(Self { format, filter })
+        let settings = log_settings(&mut reader);
+        reader.finish(settings)
+    }
+}
+
+fn log_settings(reader: &mut Reader<'_>) -> LogSettings {
+    LogSettings {
+        format: reader.optional("LOG_FORMAT", values::log_format),
+        filter: reader.optional("RUST_LOG", values::log_filter),
     }
 }
 

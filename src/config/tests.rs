@@ -39,6 +39,8 @@ fn every_fault_is_reported_at_once_and_names_its_variable() {
         ("S3_FORCE_PATH_STYLE", "maybe"),
         ("MAX_PACKAGE_BYTES", "lots"),
         ("STORAGE_URL", "ftp://x"),
+        ("LOG_FORMAT", "xml"),
+        ("RUST_LOG", "=["),
     ];
     let faults = Config::from_environment(&environment.into_iter().collect())
         .unwrap_err()
@@ -53,6 +55,8 @@ fn every_fault_is_reported_at_once_and_names_its_variable() {
         "S3_FORCE_PATH_STYLE: \"maybe\" was found; true and false are accepted",
         "MAX_PACKAGE_BYTES: \"lots\" is not a size",
         "STORAGE_URL",
+        "LOG_FORMAT: \"xml\" was found; pretty and json are accepted",
+        "RUST_LOG: \"=[\" was found, which does not parse",
     ] {
         assert!(
             faults.iter().any(|fault| fault.starts_with(expected)),
@@ -60,7 +64,7 @@ fn every_fault_is_reported_at_once_and_names_its_variable() {
             faults.join("\n")
         );
     }
-    assert_eq!(faults.len(), 9, "{}", faults.join("\n"));
+    assert_eq!(faults.len(), 11, "{}", faults.join("\n"));
 }
 
 #[test]
