@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::exit::ExitStatus;
-use super::replica::reach;
+use super::replica::{Lacking, reach};
 use crate::config::{Config, Environment};
 
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub(super) async fn run(
         println!("the configuration is well-formed; no service was asked");
         return Ok(ExitStatus::Done);
     }
-    reach(&config).await?;
+    reach(&config, Lacking::Fault).await?;
     println!("the configuration is well-formed; Redis, Postgres and the store can be used");
     Ok(ExitStatus::Done)
 }

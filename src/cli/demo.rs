@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::ExitStatus;
-use super::replica::{assemble, reach};
+use super::replica::{Lacking, assemble, reach};
 use super::run::stop_on_signals;
 use crate::config::{Config, Environment, demo_directory};
 use crate::db::{self, Db};
@@ -55,7 +55,7 @@ pub(super) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitStatus> 
     let applied = db::migrate(&config.db).await?;
     println!("Migrated an empty database: {} migrations.", applied.len());
 
-    let worker = assemble(&config, reach(&config).await?).await?;
+    let worker = assemble(&config, reach(&config, Lacking::Fault).await?).await?;
     let worker = tokio::spawn(worker.run(stop.clone(), hurry));
     println!(
         "The worker runs. Pushing five packages to the Redis list \"{}\":\n",

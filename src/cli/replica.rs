@@ -24,13 +24,23 @@ pub(super) struct Services {
     pub(super) storage: Storage,
 }
 
+/// What is done about migrations that the database lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lacking {
+    Applied,
+    Fault,
+}
+
 /// Reaches all services at once.
 ///
 /// # Errors
 /// One line for each that cannot be reached or is not as it has to be.
-pub(super) async fn reach(config: &Config) -> anyhow::Result<Services> {
-    let (queue, db, storage) =
-        tokio::join!(reach_redis(config), reach_postgres(config), reach_storage(config));
+pub(super) async fn reach(config: &Config, lacking: Lacking) -> anyhow::Result<Services> {
+    let (queue, db, storage) = tokio::join!(
+        reach_redis(config),
+        reach_postgres(config, lacking),
+        reach_storage(config)
+    );
     match (queue, db, storage) {
         (Ok(queue), Ok(db), Ok(storage)) => Ok(Services { queue, db, storage }),
         (queue, db, storage) => {
@@ -47,7 +57,13 @@ async fn reach_redis(config: &Config) -> anyhow::Result<Queue> {
     Queue::join(&config.queue).await
 }
 
-async fn reach_postgres(config: &Config) -> anyhow::Result<Db> {
+async fn reach_postgres(config: &Config, lacking: Lacking) -> anyhow::Result<Db> {
+    if lacking == Lacking::Applied {
+        for name in db::migrate(&config.db).await? {
+            tracing::info!(migration = name, "applied a migration");
+        }
+        return Db::new(&config.db);
+    }
     let pending = db::pending(&config.db).await?;
     if let Some(first) = pending.first() {
         let count = pending.len();

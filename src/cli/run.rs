@@ -5,16 +5,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::ExitStatus;
-use super::replica::{assemble, reach};
+use super::replica::{Lacking, assemble, reach};
 use crate::config::{Config, Environment};
-use crate::db;
 
 pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus> {
     let config = Config::from_environment(environment)?;
-    for name in db::migrate(&config.db).await? {
-        tracing::info!(migration = name, "applied a migration");
-    }
-    let worker = assemble(&config, reach(&config).await?).await?;
+    let worker = assemble(&config, reach(&config, Lacking::Applied).await?).await?;
     let (stop, hurry) = stop_on_signals()?;
     let ended = worker.run(stop, hurry).await?;
     Ok(if ended.is_clean {

@@ -2,6 +2,7 @@
 
 pub(crate) mod aftermath;
 pub(crate) mod events;
+pub(crate) mod command;
 pub(crate) mod openai;
 pub(crate) mod picture;
 pub(crate) mod replica;
