@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod consume;
 mod dead_letter;
+mod demo;
 mod harness;
 mod outage;
 mod migrations;

@@ -98,6 +98,11 @@ impl Replica {
         self.signal(Signal::TERM);
     }
 
+    /// SIGINT, as Ctrl-C sends it, without waiting.
+    pub(crate) fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
     /// SIGSTOP: it freezes.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
