@@ -254,6 +254,54 @@ mod tests {
         }
     }
 
+    /// What stands between backticks.
+    fn words(text: &str) -> Vec<String> {
+        text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_readme_tells_of_the_models_that_answer_and_what_they_take() {
+        let readme = include_str!("../../README.md");
+        let section = readme.split_once("\n## Models\n").unwrap().1;
+        let mut told = HashSet::new();
+        for row in section.lines().filter(|line| line.starts_with("| `openai`")) {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+            let [provider, ids, sizes, qualities] = cells[..] else {
+                panic!("{row} has other columns");
+            };
+            let ends_on = provider
+                .split_once(" until ")
+                .map(|(_, day)| day.trim().parse().unwrap());
+            for id in words(ids) {
+                let model = find("openai", &id).unwrap();
+                assert_eq!(model.ends_on, ends_on, "{id}");
+                let named_default = ids.contains(&format!("`{id}` (default)"));
+                assert_eq!(model.is_default, named_default, "{id}");
+                // From 2.5 on there are two qualities more, after a semicolon.
+                let (of_all, of_later) = qualities.split_once(';').unwrap_or((qualities, ""));
+                let mut expected = words(of_all);
+                if model.qualities.len() > expected.len() {
+                    expected.extend(words(of_later));
+                }
+                assert_eq!(model.qualities, expected, "{id}");
+                let listed: Vec<String> = words(sizes)
+                    .into_iter()
+                    .filter(|size| model.sizes.free.is_none() || size != "WxH")
+                    .collect();
+                assert_eq!(model.sizes.listed, listed, "{id}");
+                told.insert(id);
+            }
+        }
+        let lasting = all("openai").filter(|model| model.ends_on.is_none());
+        for model in lasting {
+            assert!(
+                told.contains(&model.id),
+                "README.md does not mention {}",
+                model.id
+            );
+        }
+    }
+
     #[test]
     fn a_model_ends_at_the_beginning_of_its_day() {
         let model = find("openai", "gpt-image-1.5-2025-12-16").unwrap();
