@@ -1,7 +1,7 @@
 //! The worker: takes packages as slots become free and sees each one through to its end.
 //!
-//! [`Worker::run`] is the loop. What happens to one package is in [`attempt`], what keeps a replica and the
-//! queue in order beside it in [`upkeep`], how it ends in [`lifecycle`].
+//! [`Worker::run`] is the loop. What happens to one package is in `attempt`, what keeps a replica and the
+//! queue in order beside it in `upkeep`, how it ends in `lifecycle`.
 
 mod attempt;
 mod backoff;

@@ -1,8 +1,8 @@
 //! What the tests stand on: servers of our own and ways to look at them.
 
 pub(crate) mod aftermath;
-pub(crate) mod events;
 pub(crate) mod command;
+pub(crate) mod events;
 pub(crate) mod openai;
 pub(crate) mod picture;
 pub(crate) mod replica;

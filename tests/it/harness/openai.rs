@@ -50,7 +50,6 @@ pub(crate) enum Reply {
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    pub(crate) path: String,
     pub(crate) authorization: String,
     pub(crate) body: Value,
 }
@@ -163,7 +162,6 @@ async fn answer(
     state: Arc<Mutex<State>>,
     gate: Arc<Semaphore>,
 ) -> Result<Response<Body>, hyper::Error> {
-    let path = request.uri().path().to_owned();
     let authorization = request
         .headers()
         .get("authorization")
@@ -172,7 +170,6 @@ async fn answer(
     let (reply, delay) = {
         let mut state = state.lock().unwrap();
         state.calls.push(Call {
-            path,
             authorization: authorization.unwrap_or_default(),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         });
