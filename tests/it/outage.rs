@@ -257,10 +257,11 @@ async fn cut_connections_lose_nothing() {
 async fn scripts_that_redis_forgets_are_loaded_again() {
     let stack = Stack::start().await;
     let load = Load::start(&stack).await;
-    let jobs = stack.push_logos(40).await;
+    let jobs = stack.push_logos(60).await;
     let mut redis = stack.redis().await;
-    for flush in 1..=10 {
-        stack.done(flush * 3).await;
+    for flush in 1..=6 {
+        // More than are in hand together, so that the scripts have been needed since the last time.
+        stack.done(flush * 8).await;
         let _: String = redis::cmd("SCRIPT")
             .arg("FLUSH")
             .query_async(&mut redis)
