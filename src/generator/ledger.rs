@@ -67,7 +67,7 @@ pub trait Ledger: Send + Sync {
     /// Commits the handle of a call that a provider has accepted.
     async fn accepted(&self, call_no: i32, handle: &str);
 
-    /// Writes down that a call brought no picture, so that the attempt may make another.
+    /// Writes down that a call brought no picture: another may be made, by whoever owns the job then.
     async fn failed(&self, call_no: i32, error: &ProviderError);
 
     /// Writes down that nobody will ever know what a call has brought. `Ok`: another may be bought.

@@ -61,14 +61,14 @@ pub(super) async fn purchase(
             request.ledger.outcome_unknown(call_no, &error).await?;
             return Err(error.into());
         }
+        if let Some(call_no) = call_no {
+            request.ledger.failed(call_no, &error).await;
+        }
         let pause = policy::pause_before_resend(&error, resends)
             .filter(|pause| Instant::now() + *pause < request.deadline);
         let Some(pause) = pause else {
             return Err(error.into());
         };
-        if let Some(call_no) = call_no {
-            request.ledger.failed(call_no, &error).await;
-        }
         resends += 1;
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(
@@ -134,7 +134,10 @@ async fn take_up(
             request.ledger.outcome_unknown(open.call_no, &error).await?;
             Ok(None)
         }
-        _ => Err(error.into()),
+        _ => {
+            request.ledger.failed(open.call_no, &error).await;
+            Err(error.into())
+        }
     }
 }
 

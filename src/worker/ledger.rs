@@ -104,8 +104,8 @@ impl Ledger for JobLedger<'_> {
         );
         let failure = || {
             let message = format!(
-                "{} was asked for the picture, and nobody knows whether it made one, so it is not asked again. \
-                 Tell an operator, or start the job again.",
+                "{} was asked for the picture and gave no answer. Nobody knows whether it made one, so it is not asked \
+                 again by itself. Start the job again in some minutes.",
                 error.provider
             );
             Failure::new(ErrorClass::UnknownOutcome, message).with_details(error.details.clone())

@@ -11,6 +11,10 @@ use crate::harness::stack::{Stack, logo, with};
 
 const GONE: &str = "a replica is gone without a word";
 const LEASE_LOST: &str = "the lease had run out";
+/// How long a replica waits for a call, and others for the end of it when the replica is gone.
+const SOON: (&str, &str) = ("JOB_TIMEOUT", "4s");
+/// Longer than a lease.
+const LATER: (&str, &str) = ("JOB_TIMEOUT", "8s");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_replica_loses_no_package() {
@@ -18,7 +22,7 @@ async fn a_killed_replica_loses_no_package() {
     let openai = OpenAi::start(small_picture()).await;
     openai.close();
     // With one attempt allowed, a crash that counted as an attempt would end the jobs.
-    let variables = [("MAX_ATTEMPTS", "1")];
+    let variables = [("MAX_ATTEMPTS", "1"), SOON];
     let mut victim = stack.replica_of(&openai, &variables).await;
     let jobs = stack.push_logos(10).await;
     openai.called(10).await;
@@ -47,17 +51,17 @@ async fn a_killed_replica_loses_no_package() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_at_any_moment_lose_no_package() {
     let stack = Stack::start().await;
-    let openai = OpenAi::start(small_picture()).await;
-    let variables = [("WORKER_CONCURRENCY", "4")];
+    // Free: a paid call that two replicas die in is not made a third time.
+    let variables = [("WORKER_CONCURRENCY", "4"), ("IMAGE_PROVIDER", "blank")];
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        replicas.push(stack.replica_of(&openai, &variables).await);
+        replicas.push(stack.replica(&variables).await);
     }
     let jobs = stack.push_logos(120).await;
     for killed in 1..=6 {
         stack.done(killed * 12).await;
         replicas.remove(0).kill();
-        replicas.push(stack.replica_of(&openai, &variables).await);
+        replicas.push(stack.replica(&variables).await);
     }
     stack.all_done_once(&jobs).await;
     let attempts = "SELECT sum(attempts) FROM generative_ai.jobs";
@@ -69,7 +73,7 @@ async fn a_crash_is_counted_as_a_crash_and_a_failure_as_an_attempt() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
     openai.close();
-    let variables = [("MAX_ATTEMPTS", "2")];
+    let variables = [("MAX_ATTEMPTS", "2"), SOON];
     let mut victim = stack.replica_of(&openai, &variables).await;
     let jobs = stack.push_logos(1).await;
     openai.called(1).await;
@@ -82,33 +86,31 @@ async fn a_crash_is_counted_as_a_crash_and_a_failure_as_an_attempt() {
     let ledger = stack.ledger(jobs[0]).await;
     assert_eq!(
         (ledger.attempts, ledger.crashes, ledger.deliveries),
-        (1, 1, 3),
+        (1, 1, 4),
         "{ledger:?}"
     );
     assert_eq!(openai.calls().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_late_picture_of_a_frozen_replica_adds_nothing() {
+async fn the_late_picture_of_a_frozen_replica_is_used_and_no_other_is_bought() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
     openai.close();
-    let frozen = stack.replica_of(&openai, &[]).await;
+    let frozen = stack.replica_of(&openai, &[LATER]).await;
     let mut jobs = stack.push_logos(1).await;
     openai.called(1).await;
     frozen.freeze();
-    let mut other = stack.replica_of(&openai, &[]).await;
+    let mut other = stack.replica_of(&openai, &[LATER]).await;
     other.said(GONE).await;
     openai.open();
-    stack.all_done_once(&jobs).await;
-    let first = stack.job_row(jobs[0]).await;
-
     frozen.thaw();
     frozen.said(LEASE_LOST).await;
     frozen.said(&format!("job {} is done", jobs[0])).await;
-    stack.hands_empty(&frozen).await;
     stack.all_done_once(&jobs).await;
-    assert_eq!(stack.job_row(jobs[0]).await, first);
+    assert_eq!(openai.calls().len(), 1);
+    let call = "SELECT count(*) FROM generative_ai.provider_calls WHERE state = 'succeeded'";
+    assert_eq!(stack.count(call).await, 1);
     // It is as good as any other again.
     other.kill();
     jobs.extend(stack.push_logos(1).await);
@@ -116,26 +118,31 @@ async fn the_late_picture_of_a_frozen_replica_adds_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_late_picture_of_a_frozen_replica_is_used_while_there_is_none() {
+async fn a_replica_that_is_frozen_for_longer_than_its_call_adds_nothing() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
     openai.close();
-    let early = stack.replica_of(&openai, &[]).await;
+    let frozen = stack.replica_of(&openai, &[SOON]).await;
     let jobs = stack.push_logos(1).await;
     openai.called(1).await;
-    early.freeze();
-    let late = stack.replica_of(&openai, &[]).await;
+    frozen.freeze();
+    let _other = stack.replica_of(&openai, &[SOON]).await;
     openai.called(2).await;
-    late.freeze();
     openai.open();
-    early.thaw();
-    let job = stack.ended(jobs[0]).await;
-    assert_eq!(job.progress, Some(100));
-    late.thaw();
-    late.said(&format!("job {} is done", jobs[0])).await;
     stack.all_done_once(&jobs).await;
-    assert_eq!(stack.job_row(jobs[0]).await.data, job.data);
-    assert_eq!(openai.calls().len(), 2, "nobody drew it a third time");
+    let first = stack.job_row(jobs[0]).await;
+    frozen.thaw();
+    frozen.said(LEASE_LOST).await;
+    stack.hands_empty(&frozen).await;
+    stack.all_done_once(&jobs).await;
+    assert_eq!(stack.job_row(jobs[0]).await, first);
+    let calls = stack
+        .sql(
+            "SELECT string_agg(state, ' ' ORDER BY call_no) FROM generative_ai.provider_calls",
+            &[],
+        )
+        .await;
+    assert_eq!(calls[0].get::<_, String>(0), "unknown succeeded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,20 +155,18 @@ async fn the_late_failure_of_a_frozen_replica_harms_nobody() {
         json!({"message": "no", "code": "moderation_blocked", "type": "image_generation_user_error"}),
         vec![],
     ));
-    let failing = stack.replica_of(&openai, &[]).await;
+    let failing = stack.replica_of(&openai, &[LATER]).await;
     let jobs = stack.push_logos(1).await;
     openai.called(1).await;
     failing.freeze();
-    let owner = stack.replica_of(&openai, &[]).await;
-    openai.called(2).await;
-    owner.freeze();
+    let owner = stack.replica_of(&openai, &[LATER]).await;
+    owner.said(GONE).await;
     openai.open();
     failing.thaw();
     failing.said(LEASE_LOST).await;
     stack.hands_empty(&failing).await;
-    // The owner has not ended it yet, and nobody else did.
+    // Its failure is no news of the job, which is another's by now.
     assert_eq!(stack.job_row(jobs[0]).await.error, None);
-    owner.thaw();
     stack.all_done_once(&jobs).await;
     assert_eq!(stack.ledger(jobs[0]).await.attempts, 0);
 }
@@ -201,7 +206,7 @@ async fn a_replica_that_was_taken_for_dead_and_then_dies_is_found() {
     let openai = OpenAi::start(small_picture()).await;
     openai.close();
     // It renews its lease so seldom that it takes a package before it does.
-    let mut victim = stack.replica_of(&openai, &[("LEASE_TTL", "10m")]).await;
+    let mut victim = stack.replica_of(&openai, &[("LEASE_TTL", "10m"), SOON]).await;
     let worker_id = victim.worker_id();
     // What recovering it does, as after a freeze.
     let mut redis = stack.redis().await;
@@ -211,7 +216,7 @@ async fn a_replica_that_was_taken_for_dead_and_then_dies_is_found() {
     openai.called(1).await;
     victim.kill();
     openai.open();
-    let _other = stack.replica_of(&openai, &[]).await;
+    let _other = stack.replica_of(&openai, &[SOON]).await;
     stack.all_done_once(&jobs).await;
     assert_eq!(stack.traces_of(&worker_id).await, Vec::<String>::new());
 }

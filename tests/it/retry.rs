@@ -210,7 +210,8 @@ async fn a_provider_that_never_answers_is_asked_twice_as_each_call_may_be_billed
     assert_eq!(
         job.error.as_deref(),
         Some(
-            "openai was asked for the picture and did not answer in time. Start the job again in some minutes."
+            "openai was asked for the picture and gave no answer. Nobody knows whether it made one, so it is not asked \
+             again by itself. Start the job again in some minutes."
         )
     );
     stack.idle().await;
@@ -218,7 +219,7 @@ async fn a_provider_that_never_answers_is_asked_twice_as_each_call_may_be_billed
     let letter = stack.dead_letters().await.remove(0);
     assert_eq!(
         (&letter["errorClass"], &letter["attempts"]),
-        (&json!("ambiguous"), &json!(2))
+        (&json!("unknown_outcome"), &json!(2))
     );
     // The slot is free again.
     openai.open();

@@ -170,7 +170,9 @@ async fn a_stop_while_postgres_is_away_ends_and_loses_nothing() {
     let mut stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
     openai.close();
-    let mut replica = stack.replica_of(&openai, &[("SHUTDOWN_TIMEOUT", "300ms")]).await;
+    let mut replica = stack
+        .replica_of(&openai, &[("SHUTDOWN_TIMEOUT", "300ms"), ("JOB_TIMEOUT", "6s")])
+        .await;
     let jobs = stack.push_logos(3).await;
     openai.called(3).await;
     stack.postgres.stop();
