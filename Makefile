@@ -9,7 +9,7 @@ TEST_ARGS ?=
 DEMO_PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt build image clean servers
+.PHONY: help demo test chaos lint fmt build image clean servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -20,6 +20,9 @@ demo: servers ## see pictures come out of a queue, with a private Redis and Post
 test: servers ## run all tests against a private Redis and Postgres (TEST_ARGS=word: only those)
 	@scripts/test $(TEST_ARGS)
 
+chaos: servers ## kill the worker at every step many times and count what is lost (half an hour)
+	@scripts/chaos
+
 lint: ## check formatting, clippy, documentation, dependencies and scripts, as CI does
 	@scripts/lint
 
@@ -28,6 +31,7 @@ fmt: ## format the code
 
 build: ## build the release binary, target/release/generative-ai-worker
 	cargo build --release --locked
+	@scripts/check-release
 
 image: ## build the container image, generative-ai-worker (needs a container engine)
 	docker build -t generative-ai-worker .

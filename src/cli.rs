@@ -7,6 +7,7 @@ mod exit;
 mod healthcheck;
 mod migrate;
 mod replica;
+mod reseed;
 mod run;
 mod schema;
 
@@ -42,6 +43,8 @@ enum Command {
     Enqueue(enqueue::EnqueueArguments),
     /// Bring the database up to date
     Migrate(migrate::MigrateArguments),
+    /// After a loss of data in Redis, put the packages of unfinished jobs back
+    Reseed(reseed::ReseedArguments),
     /// Exit 0 when the service's ping key is there, 1 when it is not
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Report every fault of the configuration, and whether every service can be reached
@@ -103,6 +106,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Enqueue(arguments) => enqueue::run(arguments, environment).await,
         Command::Migrate(arguments) => migrate::run(&arguments, environment).await,
+        Command::Reseed(arguments) => reseed::run(&arguments, environment).await,
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment).await,
         Command::Schema => schema::run(environment),

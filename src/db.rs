@@ -13,6 +13,7 @@ mod jobs;
 mod migrate;
 mod record;
 mod reject;
+mod reseed;
 mod schema;
 mod statement;
 mod tls;
@@ -33,6 +34,7 @@ pub use jobs::JobRow;
 pub use migrate::{NewerDatabase, migrate, pending};
 pub use record::{PictureRecord, Recorded};
 pub use reject::RejectRequest;
+pub use reseed::Unfinished;
 
 /// How to reach Postgres; made by `config`.
 #[derive(Clone, Debug)]

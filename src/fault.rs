@@ -22,18 +22,19 @@ pub const POINTS: [&str; 14] = [
     "promoted",
 ];
 
-/// Dies here when it was told to.
+/// Dies here when it was told to, or stops every thread of the runtime (`begun:1:wedge`).
 #[cfg(feature = "fault-points")]
 pub fn point(name: &str) {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    static PLANTED: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
+    static PLANTED: LazyLock<Option<(String, u64, bool)>> = LazyLock::new(|| {
         let planted = crate::config::Environment::of_process()
             .get("FAULT_POINT")?
             .to_owned();
-        let (name, pass) = planted.split_once(':')?;
-        Some((name.to_owned(), pass.parse().ok()?))
+        let mut parts = planted.split(':');
+        let (name, pass) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
+        Some((name, pass, parts.next() == Some("wedge")))
     });
     static PASSES: AtomicU64 = AtomicU64::new(0);
 
@@ -41,11 +42,18 @@ pub fn point(name: &str) {
         POINTS.contains(&name),
         "{name} is not in the list of fault points"
     );
-    if let Some((planted, pass)) = &*PLANTED
+    if let Some((planted, pass, wedges)) = &*PLANTED
         && planted == name
         && PASSES.fetch_add(1, Ordering::Relaxed) + 1 == *pass
     {
-        std::process::abort();
+        if !wedges {
+            std::process::abort();
+        }
+        let stop = || std::thread::sleep(std::time::Duration::from_secs(600));
+        for _ in 0..256 {
+            tokio::spawn(async move { stop() });
+        }
+        stop();
     }
 }
 

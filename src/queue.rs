@@ -12,6 +12,7 @@ mod heartbeat;
 mod keys;
 mod lane;
 mod recover;
+mod reseed;
 mod scripts;
 mod take;
 

@@ -18,6 +18,12 @@ use super::{Queue, QueueError};
 /// A loop that has not turned for this long is stuck: it turns at least every 2 s when there is nothing to do.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A runtime that has not run a waiting task for this long never will. Far more than full cores can cause.
+const WEDGED_AFTER: Duration = Duration::from_secs(30);
+/// Longer than the loop can wait for servers that do not answer.
+const LOOP_WEDGED_AFTER: Duration = Duration::from_secs(120);
+/// More than passes between two beats of a thread that is not frozen.
+const LONGEST_BEAT: Duration = Duration::from_secs(2);
 
 /// What a replica knows of itself and tells in its ping.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub struct ReplicaStatus {
     started_at: DateTime<Utc>,
     concurrency: usize,
     turned: Mutex<Instant>,
+    turns: AtomicU64,
+    ticks: AtomicU64,
     /// Packages in hand.
     pub in_flight: AtomicUsize,
     /// Jobs that ended with a picture.
@@ -47,6 +55,8 @@ impl ReplicaStatus {
             started_at: Utc::now(),
             concurrency,
             turned: Mutex::new(Instant::now()),
+            turns: AtomicU64::new(0),
+            ticks: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             completed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -56,8 +66,14 @@ impl ReplicaStatus {
         }
     }
 
+    /// Notes, about once a second, that the runtime still runs its tasks.
+    pub fn ticked(&self) {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Notes that the loop has turned.
     pub fn turned(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
         *self
             .turned
             .lock()
@@ -128,6 +144,8 @@ impl Heartbeat {
             held_until,
             is_lost: false,
             was_able: true,
+            runtime: Pulse::new(),
+            turning: Pulse::new(),
         };
         let thread = std::thread::Builder::new()
             .name("heartbeat".to_owned())
@@ -144,6 +162,36 @@ impl Heartbeat {
     }
 }
 
+/// Watches a counter. Counts only time in which this thread itself ran, so that a process which was frozen as a
+/// whole is not taken for a wedged one when it wakes.
+struct Pulse {
+    seen: u64,
+    looked_at: Instant,
+    still_for: Duration,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self {
+            seen: 0,
+            looked_at: Instant::now(),
+            still_for: Duration::ZERO,
+        }
+    }
+
+    fn stood_still_for(&mut self, count: u64) -> Duration {
+        let passed = self.looked_at.elapsed().min(LONGEST_BEAT);
+        self.looked_at = Instant::now();
+        if count == self.seen {
+            self.still_for += passed;
+        } else {
+            self.seen = count;
+            self.still_for = Duration::ZERO;
+        }
+        self.still_for
+    }
+}
+
 struct Beat {
     queue: Queue,
     status: Arc<ReplicaStatus>,
@@ -151,6 +199,8 @@ struct Beat {
     held_until: watch::Sender<Option<Instant>>,
     is_lost: bool,
     was_able: bool,
+    runtime: Pulse,
+    turning: Pulse,
 }
 
 impl Beat {
@@ -160,6 +210,9 @@ impl Beat {
         let mut next_renewal = Instant::now();
         while !*stopped.borrow() {
             let now = Instant::now();
+            if let Some(what) = self.wedged() {
+                return self.give_up(&mut connection, what).await;
+            }
             let result = self
                 .beat(&mut connection, now >= next_renewal, now >= next_ping)
                 .await;
@@ -193,6 +246,38 @@ impl Beat {
         if let Some(mut connection) = connection {
             let _ = self.withdraw_pings(&mut connection).await;
         }
+    }
+
+    /// What has stopped for good, as far as this thread has seen.
+    fn wedged(&mut self) -> Option<&'static str> {
+        let ticks = self.status.ticks.load(Ordering::Relaxed);
+        let turns = self.status.turns.load(Ordering::Relaxed);
+        // Both look each time, so that both count the time that passes.
+        let runtime = self.runtime.stood_still_for(ticks) > WEDGED_AFTER;
+        let turning = self.turning.stood_still_for(turns) > LOOP_WEDGED_AFTER;
+        match (runtime, turning) {
+            (true, _) => Some("the runtime runs no task any more"),
+            (_, true) => Some("the loop does not turn any more"),
+            _ => None,
+        }
+    }
+
+    /// Ends the process, which is of no use any more and holds packages that others can finish.
+    async fn give_up(&mut self, open: &mut Option<MultiplexedConnection>, what: &str) {
+        tracing::error!(
+            worker_id = self.queue.worker_id(),
+            "{what}; ending this process, so that others take over what it has in hand"
+        );
+        if let Some(connection) = open {
+            let lease = self.queue.redis.keys().lease(self.queue.worker_id());
+            let give_up = async {
+                self.withdraw_pings(connection).await?;
+                let _: i64 = connection.del(lease).await?;
+                Ok::<_, QueueError>(())
+            };
+            let _ = tokio::time::timeout(RESPONSE_TIMEOUT, give_up).await;
+        }
+        std::process::exit(1);
     }
 
     async fn beat(
@@ -266,5 +351,22 @@ impl Beat {
             let _: i64 = connection.del(keys.ping()).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_the_whole_process_was_frozen_does_not_count() {
+        let mut pulse = Pulse::new();
+        for _ in 0..20 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            pulse.stood_still_for(0);
+        }
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(pulse.stood_still_for(0), Duration::from_secs(22));
+        assert_eq!(pulse.stood_still_for(1), Duration::ZERO, "it goes on");
     }
 }

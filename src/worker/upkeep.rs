@@ -21,6 +21,13 @@ impl Shared {
         tracker.spawn(async move { shared.watch_postgres(&token).await });
         let (shared, token) = (self.clone(), stop.clone());
         tracker.spawn(async move { shared.bring_back(&token).await });
+        let (status, token) = (self.status.clone(), self.abandon.clone());
+        tracker.spawn(async move {
+            while !token.is_cancelled() {
+                status.ticked();
+                pause(&token, TICK).await;
+            }
+        });
         // Progress is told until the last attempt has ended.
         let (reporter, token) = (self.reporter.clone(), self.abandon.clone());
         tracker.spawn(async move { token.run_until_cancelled(reporter.run()).await });

@@ -48,7 +48,7 @@ async fn the_help_names_every_command_and_option_of_the_readme() {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     let mut documented = commands_of_the_readme();
-    assert_eq!(documented.len(), 7, "{documented:?}");
+    assert!(documented.len() >= 7, "{documented:?}");
     documented.sort();
     let mut names: Vec<&str> = documented.iter().map(|(name, _)| &**name).collect();
     names.push("help");

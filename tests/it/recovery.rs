@@ -313,3 +313,17 @@ async fn a_job_that_was_recorded_and_not_settled_is_announced_and_not_drawn_agai
         (&json!("completed"), &job.data["imageId"])
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wedged_runtime_ends_its_process_and_others_take_over() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let fault = ("FAULT_POINT", "begun:1:wedge");
+    let mut wedged = stack.replica_of(&openai, &[fault]).await;
+    let jobs = stack.push_logos(1).await;
+    let status = wedged.exit().await;
+    assert_eq!(status.code(), Some(1));
+    wedged.said("the runtime runs no task any more").await;
+    let _other = stack.replica_of(&openai, &[]).await;
+    stack.all_done_once(&jobs).await;
+}

@@ -56,6 +56,7 @@ pub(crate) struct Call {
 
 struct State {
     calls: Vec<Call>,
+    bills: usize,
     next: VecDeque<Reply>,
     otherwise: Reply,
     delay: Duration,
@@ -76,6 +77,7 @@ impl OpenAi {
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State {
             calls: Vec::new(),
+            bills: 0,
             next: VecDeque::new(),
             otherwise,
             delay: Duration::ZERO,
@@ -133,6 +135,11 @@ impl OpenAi {
         self.state.lock().unwrap().calls.clone()
     }
 
+    /// Calls that it draws for, and so bills, whether or not anybody is there to take the picture.
+    pub(crate) fn bills(&self) -> usize {
+        self.state.lock().unwrap().bills
+    }
+
     /// Waits until it has been called this often.
     pub(crate) async fn called(&self, times: usize) {
         let waiting = async {
@@ -173,10 +180,9 @@ async fn answer(
             authorization: authorization.unwrap_or_default(),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         });
-        (
-            state.next.pop_front().unwrap_or_else(|| state.otherwise.clone()),
-            state.delay,
-        )
+        let reply = state.next.pop_front().unwrap_or_else(|| state.otherwise.clone());
+        state.bills += usize::from(matches!(reply, Reply::Picture(_)));
+        (reply, state.delay)
     };
     tokio::time::sleep(delay).await;
     let _passed = gate.acquire().await.unwrap();

@@ -149,6 +149,21 @@ impl Stack {
         super::replica::run(arguments, &environment).await
     }
 
+    /// Copies the data of Postgres as a crash at this moment leaves it.
+    pub(crate) fn copy_postgres(&mut self, name: &str) {
+        self.postgres.kill();
+        copy_tree(&self.path("postgres"), &self.path(name));
+        self.postgres.restart().unwrap();
+    }
+
+    /// Brings Postgres back as it was when the copy was made.
+    pub(crate) fn restore_postgres(&mut self, name: &str) {
+        self.postgres.kill();
+        std::fs::remove_dir_all(self.path("postgres")).unwrap();
+        copy_tree(&self.path(name), &self.path("postgres"));
+        self.postgres.restart().unwrap();
+    }
+
     /// A place for files of the test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -290,6 +305,16 @@ impl Stack {
             Err(_) => panic!("waited {PATIENCE:?} in vain until {what}"),
         }
     }
+}
+
+/// With owners and rights, which Postgres is particular about.
+fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([from, to])
+        .status()
+        .unwrap();
+    assert!(copied.success(), "{} can be copied", from.display());
 }
 
 /// `jsonb` as it comes over the wire: one version byte, then text.

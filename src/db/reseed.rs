@@ -1,0 +1,61 @@
+//! Jobs that have not ended, with their packages.
+
+use diesel::sql_types::{Array, Bool, Integer, Text};
+use diesel_async::RunQueryDsl;
+
+use super::statement::within_timeout;
+use super::{Db, DbError};
+
+/// A job that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, diesel::QueryableByName)]
+pub struct Unfinished {
+    /// Row of `ac_background_jobs`.
+    #[diesel(sql_type = Integer)]
+    pub job_id: i32,
+    /// As it was pushed.
+    #[diesel(sql_type = Text)]
+    pub package: String,
+}
+
+/// Rows that are read at once.
+const CHUNK: i32 = 500;
+
+impl Db {
+    /// Jobs that have not ended and are not in the hands of a live worker, by id, from `after` on; with `held`
+    /// those that an operator has to decide on instead. Empty when there are no more.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn unfinished(
+        &self,
+        after: i32,
+        live_workers: &[String],
+        held: bool,
+    ) -> Result<Vec<Unfinished>, DbError> {
+        let mut connection = self.connection().await?;
+        let select = diesel::sql_query(
+            "SELECT job_id, package FROM generative_ai.jobs
+             WHERE job_id > $1 AND CASE WHEN $3 THEN state = 'held' ELSE
+                 state IN ('waiting', 'retry_wait') OR (state = 'begun' AND worker_id <> ALL($2)) END
+             ORDER BY job_id LIMIT $4",
+        )
+        .bind::<Integer, _>(after)
+        .bind::<Array<Text>, _>(live_workers)
+        .bind::<Bool, _>(held)
+        .bind::<Integer, _>(CHUNK);
+        within_timeout(select.load(&mut *connection)).await
+    }
+
+    /// Lets held jobs wait for a worker again, which may buy another picture for each.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn release(&self, job_ids: &[i32]) -> Result<(), DbError> {
+        let mut connection = self.connection().await?;
+        let update = diesel::sql_query(
+            "UPDATE generative_ai.jobs SET state = 'waiting', worker_id = NULL WHERE job_id = ANY($1) AND state = 'held'",
+        )
+        .bind::<Array<Integer>, _>(job_ids);
+        within_timeout(update.execute(&mut *connection)).await.map(|_| ())
+    }
+}
