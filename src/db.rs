@@ -21,7 +21,7 @@ mod tls;
 use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::deadpool::Pool;
 use secrecy::SecretString;
 
 use crate::batch::Batcher;
@@ -92,17 +92,9 @@ impl Db {
 
     /// Whether Postgres answers, within two seconds.
     pub async fn is_up(&self) -> bool {
-        let check = async {
-            let mut connection = self.connection().await?;
-            statement::ping(&mut connection).await
-        };
-        matches!(
-            tokio::time::timeout(Duration::from_secs(2), check).await,
-            Ok(Ok(()))
-        )
-    }
-
-    async fn connection(&self) -> Result<Object<AsyncPgConnection>, DbError> {
-        Ok(self.pool.get().await?)
+        let ping = async |connection: &mut AsyncPgConnection| statement::ping(connection).await;
+        statement::on_connection_within(Duration::from_secs(2), &self.pool, ping)
+            .await
+            .is_ok()
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::schema::{ac_background_jobs, dead_packages, images, installation};
-use super::statement::within_timeout;
+use super::statement::on_connection;
 use super::{Buried, Db, DbError};
 use crate::failure::ErrorClass;
 
@@ -30,7 +30,6 @@ impl Db {
     /// [`DbError`].
     pub async fn create_job(&self, internal_data: Value) -> Result<i32, DbError> {
         use ac_background_jobs::dsl;
-        let mut connection = self.connection().await?;
         let insert = diesel::insert_into(dsl::ac_background_jobs)
             .values((
                 dsl::progress.eq(5),
@@ -40,7 +39,7 @@ impl Db {
                 dsl::updated_at.eq(diesel::dsl::now),
             ))
             .returning(dsl::id);
-        within_timeout(insert.get_result(&mut *connection)).await
+        on_connection(&self.pool, async |connection| insert.get_result(connection).await).await
     }
 
     /// Reads a job row; `None` when there is none.
@@ -48,9 +47,11 @@ impl Db {
     /// # Errors
     /// [`DbError`].
     pub async fn job(&self, job_id: i32) -> Result<Option<JobRow>, DbError> {
-        let mut connection = self.connection().await?;
         let select = ac_background_jobs::table.find(job_id).select(JobRow::as_select());
-        within_timeout(async { select.first(&mut *connection).await.optional() }).await
+        on_connection(&self.pool, async |connection| {
+            select.first(connection).await.optional()
+        })
+        .await
     }
 
     /// How many rows there are in `images`.
@@ -58,8 +59,10 @@ impl Db {
     /// # Errors
     /// [`DbError`].
     pub async fn count_images(&self) -> Result<i64, DbError> {
-        let mut connection = self.connection().await?;
-        within_timeout(images::table.count().get_result(&mut *connection)).await
+        on_connection(&self.pool, async |connection| {
+            images::table.count().get_result(connection).await
+        })
+        .await
     }
 
     /// The namespace that this database's object keys derive from.
@@ -67,9 +70,8 @@ impl Db {
     /// # Errors
     /// [`DbError`], also when the database has not been migrated.
     pub async fn key_namespace(&self) -> Result<Uuid, DbError> {
-        let mut connection = self.connection().await?;
         let select = installation::table.select(installation::key_namespace);
-        within_timeout(select.first(&mut *connection)).await
+        on_connection(&self.pool, async |connection| select.first(connection).await).await
     }
 
     /// Raises the progress of jobs, `(job id, percent)`; never lowers one.
@@ -78,7 +80,6 @@ impl Db {
     /// [`DbError`].
     pub async fn raise_progress(&self, steps: Vec<(i32, i32)>) -> Result<(), DbError> {
         let (job_ids, percents): (Vec<i32>, Vec<i32>) = steps.into_iter().unzip();
-        let mut connection = self.connection().await?;
         let update = diesel::sql_query(
             "UPDATE ac_background_jobs AS shown_row SET progress = asked.percent, updated_at = now()
              FROM unnest($1, $2) AS asked(job_id, percent)
@@ -86,7 +87,9 @@ impl Db {
         )
         .bind::<Array<Integer>, _>(job_ids)
         .bind::<Array<Integer>, _>(percents);
-        within_timeout(update.execute(&mut *connection)).await.map(|_| ())
+        on_connection(&self.pool, async |connection| update.execute(connection).await)
+            .await
+            .map(|_| ())
     }
 
     /// Gives back every job that this worker still owns, without counting an attempt. Nobody waits for its open
@@ -95,7 +98,6 @@ impl Db {
     /// # Errors
     /// [`DbError`]; jobs that were not given back are taken over when the worker's lease has ended.
     pub async fn give_back(&self, worker_id: &str) -> Result<usize, DbError> {
-        let mut connection = self.connection().await?;
         let update = diesel::sql_query(
             "WITH given_back AS (
                 UPDATE generative_ai.jobs SET state = 'waiting', worker_id = NULL
@@ -108,7 +110,7 @@ impl Db {
              SELECT FROM given_back",
         )
         .bind::<Text, _>(worker_id);
-        within_timeout(update.execute(&mut *connection)).await
+        on_connection(&self.pool, async |connection| update.execute(connection).await).await
     }
 
     /// What was kept of a job that has failed for good: its row, class, reason and last worker.
@@ -117,7 +119,6 @@ impl Db {
     /// [`DbError`].
     pub async fn buried(&self, job_id: i32) -> Result<Option<(Buried, ErrorClass, String, String)>, DbError> {
         use dead_packages::dsl;
-        let mut connection = self.connection().await?;
         let select = dsl::dead_packages
             .filter(dsl::job_id.eq(job_id))
             // Without one it is a package that was refused beside the one that the job failed with.
@@ -132,7 +133,10 @@ impl Db {
                 dsl::worker_id,
             ));
         let row: Option<(Uuid, i32, chrono::DateTime<chrono::Utc>, String, String, String)> =
-            within_timeout(async { select.first(&mut *connection).await.optional() }).await?;
+            on_connection(&self.pool, async |connection| {
+                select.first(connection).await.optional()
+            })
+            .await?;
         Ok(row.map(|(id, attempts, dead_at, class, reason, worker_id)| {
             let class = ErrorClass::ALL.into_iter().find(|known| known.as_str() == class);
             let buried = Buried {

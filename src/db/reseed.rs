@@ -3,7 +3,7 @@
 use diesel::sql_types::{Array, Bool, Integer, Text};
 use diesel_async::RunQueryDsl;
 
-use super::statement::within_timeout;
+use super::statement::on_connection;
 use super::{Db, DbError};
 
 /// A job that has not ended.
@@ -32,7 +32,6 @@ impl Db {
         live_workers: &[String],
         held: bool,
     ) -> Result<Vec<Unfinished>, DbError> {
-        let mut connection = self.connection().await?;
         let select = diesel::sql_query(
             "SELECT job_id, package FROM generative_ai.jobs
              WHERE job_id > $1 AND CASE WHEN $3 THEN state = 'held' ELSE
@@ -43,7 +42,7 @@ impl Db {
         .bind::<Array<Text>, _>(live_workers)
         .bind::<Bool, _>(held)
         .bind::<Integer, _>(CHUNK);
-        within_timeout(select.load(&mut *connection)).await
+        on_connection(&self.pool, async |connection| select.load(connection).await).await
     }
 
     /// Lets held jobs wait for a worker again, which may buy another picture for each.
@@ -51,11 +50,12 @@ impl Db {
     /// # Errors
     /// [`DbError`].
     pub async fn release(&self, job_ids: &[i32]) -> Result<(), DbError> {
-        let mut connection = self.connection().await?;
         let update = diesel::sql_query(
             "UPDATE generative_ai.jobs SET state = 'waiting', worker_id = NULL WHERE job_id = ANY($1) AND state = 'held'",
         )
         .bind::<Array<Integer>, _>(job_ids);
-        within_timeout(update.execute(&mut *connection)).await.map(|_| ())
+        on_connection(&self.pool, async |connection| update.execute(connection).await)
+            .await
+            .map(|_| ())
     }
 }

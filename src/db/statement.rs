@@ -1,14 +1,15 @@
 //! Statements over arrays: one for a whole batch, prepared once per connection.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::hash::Hash;
+use std::time::Duration;
 
 use diesel::dsl::sql;
 use diesel::sql_types::Integer;
-use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::{DbError, MAX_BATCH, STATEMENT_TIMEOUT};
 use crate::batch::Batcher;
@@ -117,21 +118,56 @@ where
         .into_iter()
         .filter(|request| seen.insert(request.key()))
         .collect();
-    let mut connection = pool.get().await?;
-    within_timeout(statement(&mut connection, unique)).await
+    on_connection(pool, async |connection| statement(connection, unique).await).await
 }
 
-/// Ends a statement that Postgres no longer answers; its connection is thrown away by the pool.
-pub(super) async fn within_timeout<T, E: Into<DbError>>(
-    statement: impl Future<Output = Result<T, E>>,
+/// After this long a server is gone without a word; its own statement timeout comes first.
+const PATIENCE: Duration = Duration::from_secs(STATEMENT_TIMEOUT.as_secs() + 2);
+
+/// Runs statements on a connection of the pool.
+pub(super) async fn on_connection<T, E: Into<DbError>>(
+    pool: &Pool<AsyncPgConnection>,
+    statement: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
 ) -> Result<T, DbError> {
-    // The server's own statement timeout comes first; this one is for a server that is gone without a word.
-    match tokio::time::timeout(STATEMENT_TIMEOUT + std::time::Duration::from_secs(2), statement).await {
-        Ok(result) => result.map_err(Into::into),
-        Err(_) => Err(DbError::Unavailable(format!(
-            "no answer within {} s",
-            STATEMENT_TIMEOUT.as_secs() + 2
-        ))),
+    on_connection_within(PATIENCE, pool, statement).await
+}
+
+/// The same, with another limit to the time it may take.
+pub(super) async fn on_connection_within<T, E: Into<DbError>>(
+    patience: Duration,
+    pool: &Pool<AsyncPgConnection>,
+    statement: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
+) -> Result<T, DbError> {
+    let silent = || DbError::Unavailable(format!("no answer within {} s", patience.as_secs()));
+    let begun = Instant::now();
+    let connection = tokio::time::timeout(patience, pool.get())
+        .await
+        .map_err(|_| silent())??;
+    let mut held = Held(Some(connection));
+    let connection = held.0.as_mut().expect("it is there until it has answered");
+    match tokio::time::timeout_at(begun + patience, statement(connection)).await {
+        Ok(result) => {
+            // Back into the pool.
+            drop(held.0.take());
+            result.map_err(Into::into)
+        }
+        Err(_) => {
+            // The others were opened over the same way, and nothing has been heard on them since.
+            pool.retain(|_, _| false);
+            Err(silent())
+        }
+    }
+}
+
+/// A connection that has not answered yet. Dropped before it has, it is closed, as whoever gets it next would wait
+/// for the same answer.
+struct Held(Option<Object<AsyncPgConnection>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(Object::take(connection));
+        }
     }
 }
 

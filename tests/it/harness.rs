@@ -5,6 +5,7 @@ pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod openai;
 pub(crate) mod picture;
+pub(crate) mod proxy;
 pub(crate) mod replica;
 pub(crate) mod s3;
 pub(crate) mod stack;

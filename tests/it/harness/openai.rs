@@ -100,6 +100,10 @@ impl OpenAi {
         }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The variables that lead a replica here.
     pub(crate) fn variables(&self) -> [(String, String); 3] {
         [
