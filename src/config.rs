@@ -43,6 +43,8 @@ pub struct Config {
     pub storage: StorageSettings,
     /// The provider of packages that name none.
     pub default_provider: String,
+    /// Who draws, in this order, when the provider that was meant cannot.
+    pub fallback_providers: Vec<String>,
     /// OpenAI.
     pub openai: OpenAiSettings,
     /// Whether the pictures that icons are made from are kept.
@@ -72,6 +74,9 @@ impl Config {
         let storage = storage_settings(&mut reader);
         let worker = worker_settings(&mut reader, &queue);
         let default_provider = reader.or_default("IMAGE_PROVIDER", values::provider_name);
+        let fallback_providers = reader
+            .optional("IMAGE_PROVIDER_FALLBACKS", values::provider_names)
+            .unwrap_or_default();
         let openai = OpenAiSettings {
             api_key: reader.secret("OPENAI_API_KEY"),
             base_url: reader.or_default("OPENAI_BASE_URL", values::http_url),
@@ -89,6 +94,7 @@ impl Config {
             db,
             storage,
             default_provider,
+            fallback_providers,
             openai,
             keeps_originals,
             worker,

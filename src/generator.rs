@@ -9,6 +9,8 @@ mod ledger;
 mod purchase;
 mod studio;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -74,6 +76,10 @@ pub struct StoredImage {
 /// comes again: the second call must end with the same objects as the first, not with more.
 #[async_trait]
 pub trait ImageGenerator: Send + Sync {
+    /// How long nobody who could draw this may be asked; `None` = somebody may be asked now. An attempt is not
+    /// begun before.
+    fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration>;
+
     /// # Errors
     /// [`Unfinished`], which says what comes next.
     async fn generate(

@@ -8,9 +8,11 @@ pub mod blank;
 pub mod builtin;
 mod call;
 pub mod error_body;
+pub mod fallback;
 pub mod models;
 pub mod openai;
 pub mod policy;
+pub mod traffic;
 pub mod waits;
 
 use std::sync::Arc;
@@ -208,16 +210,38 @@ fn instructed(prompt: &Prompt, image_type: ImageType) -> Prompt {
 pub struct Providers {
     all: Vec<Arc<dyn ImageProvider>>,
     default: String,
+    fallbacks: Vec<String>,
 }
 
 impl Providers {
-    /// `default` is used by packages that name none (`IMAGE_PROVIDER`).
+    /// `default` is used by packages that name none (`IMAGE_PROVIDER`), `fallbacks` in their order when the one that
+    /// was meant cannot draw (`IMAGE_PROVIDER_FALLBACKS`).
     #[must_use]
-    pub fn new(all: Vec<Arc<dyn ImageProvider>>, default: impl Into<String>) -> Self {
+    pub fn new(all: Vec<Arc<dyn ImageProvider>>, default: impl Into<String>, fallbacks: Vec<String>) -> Self {
         Self {
             all,
             default: default.into(),
+            fallbacks,
         }
+    }
+
+    /// All providers.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn ImageProvider>> {
+        self.all.iter()
+    }
+
+    /// Name of the provider that a package is for.
+    #[must_use]
+    pub fn name_of<'a>(&'a self, name: Option<&'a str>) -> &'a str {
+        name.unwrap_or(&self.default)
+    }
+
+    /// Those that may draw in place of `meant`, in their order.
+    pub fn fallbacks_for<'a>(&'a self, meant: &'a str) -> impl Iterator<Item = Arc<dyn ImageProvider>> {
+        self.fallbacks
+            .iter()
+            .filter(move |name| *name != meant)
+            .filter_map(|name| self.select(Some(name)).ok())
     }
 
     /// The provider that a package names, or the default one.
@@ -225,7 +249,7 @@ impl Providers {
     /// # Errors
     /// [`Unsupported`] for a name that this version does not know.
     pub fn select(&self, name: Option<&str>) -> Result<Arc<dyn ImageProvider>, Unsupported> {
-        let name = name.unwrap_or(&self.default);
+        let name = self.name_of(name);
         self.all
             .iter()
             .find(|provider| provider.name() == name)

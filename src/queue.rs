@@ -11,6 +11,7 @@ mod event;
 mod heartbeat;
 mod keys;
 mod lane;
+mod pauses;
 mod recover;
 mod reseed;
 mod scripts;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::failure::{ErrorClass, Failure};
 use crate::generator::{CollectionImage, Icon, ImageGenerator, Studio};
+use crate::provider::traffic::Traffic;
 use crate::work_package::{ImageType, ImageWork, Work};
 
 /// The generators of a replica.
@@ -21,6 +22,12 @@ impl Router {
             icon: Icon(studio.clone()),
             collection_image: CollectionImage(studio),
         }
+    }
+
+    /// What is known of every provider.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        self.icon.0.traffic()
     }
 
     /// The generator for this work, and the work as that generator takes it.

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::db::Db;
 use crate::fault;
+use crate::provider::traffic::Pause;
 use crate::queue::{Delivery, Landing, Lease, Queue, QueueError, ReplicaStatus};
 use crate::router::Router;
 use crate::work_package::PackageLimits;
@@ -69,6 +71,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// One replica.
 pub struct Worker {
     shared: Arc<Shared>,
+    /// Pauses that providers ask this replica for.
+    pauses: UnboundedReceiver<Pause>,
 }
 
 /// What the loop, the attempts and the upkeep have in common.
@@ -90,7 +94,13 @@ struct Shared {
 impl Worker {
     /// A replica that has not begun to take. Must be made within a tokio runtime.
     #[must_use]
-    pub fn new(settings: WorkerSettings, queue: Queue, db: Db, router: Router) -> Self {
+    pub fn new(
+        settings: WorkerSettings,
+        queue: Queue,
+        db: Db,
+        router: Router,
+        pauses: UnboundedReceiver<Pause>,
+    ) -> Self {
         let status = Arc::new(ReplicaStatus::new(settings.concurrency));
         let shared = Shared {
             health: Health::new(status.clone(), settings.lease_ttl),
@@ -106,6 +116,7 @@ impl Worker {
         };
         Self {
             shared: Arc::new(shared),
+            pauses,
         }
     }
 
@@ -118,7 +129,7 @@ impl Worker {
         let shared = self.shared;
         let heartbeat = shared.begin().await?;
         let upkeep = TaskTracker::new();
-        shared.keep_up(&upkeep, &stop);
+        shared.keep_up(&upkeep, &stop, self.pauses);
         let attempts = TaskTracker::new();
         shared.take_until(&stop, &attempts).await;
         Ok(shared.end(heartbeat, upkeep, attempts, &hurry).await)

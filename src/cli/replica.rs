@@ -11,6 +11,7 @@ use crate::generator::{Studio, StudioSettings};
 use crate::provider::blank::Blank;
 use crate::provider::builtin::Builtin;
 use crate::provider::openai::OpenAi;
+use crate::provider::traffic::Traffic;
 use crate::provider::{ImageProvider, Providers};
 use crate::queue::Queue;
 use crate::router::Router;
@@ -95,11 +96,13 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
             "OPENAI_API_KEY is not set: packages that name no imageProvider will fail, since IMAGE_PROVIDER is openai"
         );
     }
-    let studio = Studio::new(StudioSettings {
-        providers: Providers::new(all, &config.default_provider),
+    let (traffic, pauses) = Traffic::new();
+    let settings = StudioSettings {
+        providers: Providers::new(all, &config.default_provider, config.fallback_providers.clone()),
         storage,
         key_namespace: db.key_namespace().await.context("DATABASE_URL")?,
         keeps_originals: config.keeps_originals,
-    });
-    Ok(Worker::new(config.worker.clone(), queue, db, Router::new(studio)))
+    };
+    let router = Router::new(Studio::new(settings, traffic));
+    Ok(Worker::new(config.worker.clone(), queue, db, router, pauses))
 }

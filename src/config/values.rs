@@ -160,6 +160,19 @@ pub(super) fn provider_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// Names separated by commas, each once.
+pub(super) fn provider_names(text: &str) -> Result<Vec<String>, String> {
+    let mut names = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let name = provider_name(name)?;
+        if names.contains(&name) {
+            return Err(format!("\"{name}\" was found twice; name each once"));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
 pub(super) fn redis_url(text: &str) -> Result<(), String> {
     let accepted = "redis://[user:password@]host[:port][/database], or rediss:// for TLS, is accepted";
     match Url::parse(text) {

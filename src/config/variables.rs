@@ -79,6 +79,12 @@ pub const VARIABLES: &[Variable] = &[
         "builtin",
         "Who draws for packages that name no imageProvider: openai, builtin, blank",
     ),
+    variable(
+        "IMAGE_PROVIDER_FALLBACKS",
+        None,
+        "gemini,builtin",
+        "Who draws when the provider that was meant cannot, in this order",
+    ),
     variable("OPENAI_API_KEY", None, "sk-...", "Key of OpenAI"),
     variable(
         "OPENAI_BASE_URL",

@@ -1,31 +1,37 @@
 //! The icon of a collection: what was drawn, made to fit 400 × 400 px from the bytes in hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::studio::Piece;
 use super::{ImageGenerator, ImageRequest, Progress, StoredImage, Studio, Unfinished};
 use crate::storage::Role;
+use crate::work_package::ImageWork;
 
 /// Draws a picture, shrinks it, marks and stores the result; keeps the original where settings say so.
 pub struct Icon(pub Arc<Studio>);
 
 #[async_trait]
 impl ImageGenerator for Icon {
+    fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration> {
+        self.0.out_of_reach_for(work)
+    }
+
     async fn generate(
         &self,
         request: &ImageRequest<'_>,
         progress: &dyn Progress,
     ) -> Result<StoredImage, Unfinished> {
         let studio = &self.0;
-        let order = studio.order(request)?;
-        if let Some(stored) = studio.find_stored(request, &order, Role::Icon).await? {
+        let orders = studio.orders(request)?;
+        if let Some(stored) = studio.find_stored(request, &orders, Role::Icon).await? {
             return Ok(stored);
         }
-        let drawing = studio.draw(request, &order, progress).await?;
+        let drawing = studio.draw(request, &orders, progress).await?;
         let icon = studio.shrink(&drawing).await?;
-        let (icon, mark) = studio.mark(request, &order, &drawing, icon).await?;
+        let (icon, mark) = studio.mark(request, &drawing, icon).await?;
         progress.reached(80);
         let mut pieces = Vec::with_capacity(2);
         if studio.keeps_originals() {
@@ -37,7 +43,7 @@ impl ImageGenerator for Icon {
         }
         // Last, so that a stored icon means that all is stored.
         pieces.push(icon);
-        let stored = studio.store(request, &order, &drawing, pieces, mark, progress);
+        let stored = studio.store(request, &drawing, pieces, mark, progress);
         Ok(stored.await?)
     }
 }

@@ -43,6 +43,8 @@ pub enum Unfinished {
     CallGoesOn(Failure),
     /// Whoever made an earlier call may still be waiting for its picture, for this long at most.
     Wait(Duration),
+    /// Nobody may be asked now: the provider wants a pause of this length, or is broken.
+    OutOfReach(Duration),
     /// An operator has to decide whether another picture may be bought.
     Held(Failure),
     /// The job is another replica's, or has an open call that this attempt did not know of.

@@ -1,6 +1,8 @@
 //! Getting a picture from a provider: no money is spent before the ledger knows, and none while a picture that
 //! has been asked for may still come.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -10,135 +12,207 @@ use super::studio::Order;
 use super::{ImageRequest, Progress};
 use crate::failure::ErrorClass;
 use crate::fault;
-use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, ProviderError, Watch, policy};
+use crate::provider::traffic::Traffic;
+use crate::provider::{
+    Call, CheckedSpec, DrawnImage, ImageProvider, ProviderError, Providers, Watch, fallback, policy,
+};
+use crate::work_package::Prompt;
 
-/// A picture and the call that brought it; `None` where it cost nothing.
+/// A picture, the call that brought it (`None` where it cost nothing), and who drew it.
 pub(super) struct Purchase {
     pub(super) image: DrawnImage,
     pub(super) call_no: Option<i32>,
+    pub(super) order: Order,
 }
 
-/// Draws, resending what failed for a moment and for free.
-///
-/// A crash after the intent leaves an open call, which the next owner of the job waits for, asks for again by its
-/// handle, or gives up as unknown.
-pub(super) async fn purchase(
-    request: &ImageRequest<'_>,
-    order: &Order,
-    namespace: Uuid,
-    progress: &dyn Progress,
-) -> Result<Purchase, Unfinished> {
-    if let Some(open) = &request.open_call
-        && let Some(purchase) = take_up(open, request, order, namespace, progress).await?
-    {
-        return Ok(purchase);
-    }
-    let provider = &*order.provider;
-    let mut resends = 0;
-    loop {
-        let call_no = if provider.is_free() {
-            None
-        } else {
-            let intent = Intent {
-                provider: provider.name(),
-                model: &order.spec.model,
-                deadline: request.deadline,
-            };
-            Some(request.ledger.intend(intent).await?)
-        };
-        fault::point("intended");
-        let calling = Calling::new(request, &order.spec, provider, namespace, progress, call_no);
-        let error = match provider.draw(&calling.call()).await {
-            Ok(image) => {
-                fault::point("drawn");
-                return Ok(Purchase { image, call_no });
+/// One attempt's way to a picture.
+pub(super) struct Buyer<'a> {
+    pub(super) request: &'a ImageRequest<'a>,
+    pub(super) traffic: &'a Traffic,
+    pub(super) namespace: Uuid,
+    pub(super) progress: &'a dyn Progress,
+}
+
+/// How one provider answered.
+enum Answer {
+    Drawn(DrawnImage, Option<i32>),
+    /// It may not be asked now.
+    OutOfReach(Duration),
+    /// Nothing was bought, and another provider may help.
+    Refused(ProviderError),
+}
+
+impl Buyer<'_> {
+    /// Takes up what an earlier attempt has begun, or asks one provider after the other.
+    ///
+    /// A crash after an intent leaves an open call, which the next owner of the job waits for, asks for again by its
+    /// handle, or gives up as unknown.
+    pub(super) async fn purchase(
+        &self,
+        orders: &[Order],
+        providers: &Providers,
+    ) -> Result<Purchase, Unfinished> {
+        if let Some(open) = &self.request.open_call {
+            let order = order_of(open, orders, providers);
+            if let Some(purchase) = self.take_up(open, &order).await? {
+                return Ok(purchase);
             }
-            Err(error) => error,
-        };
-        if let Some(call_no) = call_no
-            && is_unknown(error.class)
-        {
-            request.ledger.outcome_unknown(call_no, &error).await?;
-            return Err(error.into());
         }
-        if let Some(call_no) = call_no {
-            request.ledger.failed(call_no, &error).await;
+        let mut wait: Option<Duration> = None;
+        let mut refused: Option<ProviderError> = None;
+        for (index, order) in orders.iter().enumerate() {
+            if index > 0 {
+                let provider = order.provider.name();
+                tracing::warn!(
+                    provider,
+                    "{provider} is asked in place of the provider that was meant"
+                );
+            }
+            match self.ask(order).await? {
+                Answer::Drawn(image, call_no) => {
+                    return Ok(Purchase {
+                        image,
+                        call_no,
+                        order: order.clone(),
+                    });
+                }
+                Answer::OutOfReach(time) => wait = Some(wait.map_or(time, |wait| wait.min(time))),
+                // What the provider that was meant has said is what people are told.
+                Answer::Refused(error) => refused = refused.or(Some(error)),
+            }
         }
-        let pause = policy::pause_before_resend(&error, resends)
-            .filter(|pause| Instant::now() + *pause < request.deadline);
-        let Some(pause) = pause else {
-            return Err(error.into());
-        };
-        resends += 1;
-        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(
-            provider = error.provider,
-            error.r#type = %error.class,
-            pause_ms,
-            "{error}; sending it again in {pause_ms} ms"
-        );
-        tokio::time::sleep(pause).await;
+        match (refused, wait) {
+            (Some(error), _) => Err(error.into()),
+            (None, wait) => Err(Unfinished::OutOfReach(wait.unwrap_or_default())),
+        }
     }
-}
 
-/// Follows up a call that an earlier attempt has left open. `None`: it is over, and another may be made.
-async fn take_up(
-    open: &OpenCall,
-    request: &ImageRequest<'_>,
-    order: &Order,
-    namespace: Uuid,
-    progress: &dyn Progress,
-) -> Result<Option<Purchase>, Unfinished> {
-    let provider = &*order.provider;
-    // Another provider than the one that was asked when the configuration has changed meanwhile.
-    let is_same = provider.name() == open.provider;
-    let handle = open.handle.clone().filter(|_| is_same).or_else(|| {
-        is_same
-            .then(|| provider.handle_of(call_id(namespace, request.job_id, open.call_no)))
-            .flatten()
-    });
-    let error = match handle {
-        Some(handle) => {
-            let spec = CheckedSpec {
-                model: open.model.clone(),
-                ..order.spec.clone()
+    /// Asks one provider, resending what failed for a moment and for free.
+    async fn ask(&self, order: &Order) -> Result<Answer, Unfinished> {
+        let request = self.request;
+        let provider = &*order.provider;
+        let mut resends = 0;
+        loop {
+            let admission = match self.traffic.admit(provider.name()) {
+                Ok(admission) => admission,
+                Err(wait) => return Ok(Answer::OutOfReach(wait)),
             };
-            let calling = Calling::new(request, &spec, provider, namespace, progress, Some(open.call_no));
-            tracing::info!(
-                call_no = open.call_no,
-                "asking again for a picture that is being made"
-            );
-            match provider.resume(&handle, &calling.call()).await {
+            let call_no = if provider.is_free() {
+                None
+            } else {
+                let intent = Intent {
+                    provider: provider.name(),
+                    model: &order.spec.model,
+                    deadline: request.deadline,
+                };
+                Some(request.ledger.intend(intent).await?)
+            };
+            fault::point("intended");
+            let calling = Calling::new(self, &order.spec, provider, call_no);
+            let error = match provider.draw(&calling.call()).await {
                 Ok(image) => {
+                    admission.succeeded();
                     fault::point("drawn");
-                    let call_no = Some(open.call_no);
-                    return Ok(Some(Purchase { image, call_no }));
+                    return Ok(Answer::Drawn(image, call_no));
                 }
                 Err(error) => error,
+            };
+            admission.failed(&error);
+            if let Some(call_no) = call_no {
+                if is_unknown(error.class) {
+                    request.ledger.outcome_unknown(call_no, &error).await?;
+                    return Err(error.into());
+                }
+                request.ledger.failed(call_no, &error).await;
             }
-        }
-        None if !open.patience.is_zero() => return Err(Unfinished::Wait(open.patience)),
-        None => ProviderError {
-            provider: provider.name(),
-            class: ErrorClass::Ambiguous,
-            details: "whoever had asked for the picture was gone before it came".to_owned(),
-            request_id: None,
-            retry_after: None,
-        },
-    };
-    match error.class {
-        ErrorClass::Network | ErrorClass::Overloaded | ErrorClass::RateLimited | ErrorClass::Auth => {
-            Err(Unfinished::CallGoesOn(error.into()))
-        }
-        class if is_unknown(class) => {
-            request.ledger.outcome_unknown(open.call_no, &error).await?;
-            Ok(None)
-        }
-        _ => {
-            request.ledger.failed(open.call_no, &error).await;
-            Err(error.into())
+            let pause = policy::pause_before_resend(&error, resends)
+                .filter(|pause| Instant::now() + *pause < request.deadline);
+            let Some(pause) = pause else {
+                return if fallback::may_help(error.class) {
+                    Ok(Answer::Refused(error))
+                } else {
+                    Err(error.into())
+                };
+            };
+            resends += 1;
+            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(
+                provider = error.provider,
+                error.r#type = %error.class,
+                pause_ms,
+                "{error}; sending it again in {pause_ms} ms"
+            );
+            tokio::time::sleep(pause).await;
         }
     }
+
+    /// Follows up a call that an earlier attempt has left open. `None`: it is over, and another may be made.
+    async fn take_up(&self, open: &OpenCall, order: &Order) -> Result<Option<Purchase>, Unfinished> {
+        let ledger = self.request.ledger;
+        let provider = &*order.provider;
+        // Another provider than the one that was asked when the configuration has changed meanwhile.
+        let is_same = provider.name() == open.provider;
+        let handle = open.handle.clone().filter(|_| is_same).or_else(|| {
+            is_same
+                .then(|| provider.handle_of(call_id(self.namespace, self.request.job_id, open.call_no)))
+                .flatten()
+        });
+        let error = match handle {
+            Some(handle) => {
+                let calling = Calling::new(self, &order.spec, provider, Some(open.call_no));
+                tracing::info!(
+                    call_no = open.call_no,
+                    "asking again for a picture that is being made"
+                );
+                match provider.resume(&handle, &calling.call()).await {
+                    Ok(image) => {
+                        fault::point("drawn");
+                        return Ok(Some(Purchase {
+                            image,
+                            call_no: Some(open.call_no),
+                            order: order.clone(),
+                        }));
+                    }
+                    Err(error) => error,
+                }
+            }
+            None if !open.patience.is_zero() => return Err(Unfinished::Wait(open.patience)),
+            None => ProviderError {
+                provider: provider.name(),
+                class: ErrorClass::Ambiguous,
+                details: "whoever had asked for the picture was gone before it came".to_owned(),
+                request_id: None,
+                retry_after: None,
+            },
+        };
+        match error.class {
+            ErrorClass::Network | ErrorClass::Overloaded | ErrorClass::RateLimited | ErrorClass::Auth => {
+                Err(Unfinished::CallGoesOn(error.into()))
+            }
+            class if is_unknown(class) => {
+                ledger.outcome_unknown(open.call_no, &error).await?;
+                Ok(None)
+            }
+            _ => {
+                ledger.failed(open.call_no, &error).await;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// The order that an open call was made for.
+fn order_of(open: &OpenCall, orders: &[Order], providers: &Providers) -> Order {
+    let mut order = orders
+        .iter()
+        .find(|order| order.provider.name() == open.provider)
+        .unwrap_or(&orders[0])
+        .clone();
+    if let Ok(provider) = providers.select(Some(&open.provider)) {
+        order.provider = provider;
+        order.spec.model.clone_from(&open.model);
+    }
+    order
 }
 
 /// Whether a call that ended so may have been billed and may still bring a picture, which nobody will see.
@@ -153,31 +227,27 @@ fn call_id(namespace: Uuid, job_id: i32, call_no: i32) -> Uuid {
 
 /// One call under way.
 struct Calling<'a> {
-    request: &'a ImageRequest<'a>,
+    buyer: &'a Buyer<'a>,
     spec: &'a CheckedSpec,
-    prompt: crate::work_package::Prompt,
+    prompt: Prompt,
     id: Uuid,
     call_no: Option<i32>,
-    progress: &'a dyn Progress,
 }
 
 impl<'a> Calling<'a> {
     fn new(
-        request: &'a ImageRequest<'a>,
+        buyer: &'a Buyer<'a>,
         spec: &'a CheckedSpec,
         provider: &dyn ImageProvider,
-        namespace: Uuid,
-        progress: &'a dyn Progress,
         call_no: Option<i32>,
     ) -> Self {
-        let work = request.work;
+        let work = buyer.request.work;
         Self {
-            request,
+            buyer,
             spec,
             prompt: provider.prompt_for(&work.prompt, work.image_type),
-            id: call_id(namespace, request.job_id, call_no.unwrap_or_default()),
+            id: call_id(buyer.namespace, buyer.request.job_id, call_no.unwrap_or_default()),
             call_no,
-            progress,
         }
     }
 
@@ -186,7 +256,7 @@ impl<'a> Calling<'a> {
             id: self.id,
             prompt: &self.prompt,
             spec: self.spec,
-            deadline: self.request.deadline,
+            deadline: self.buyer.request.deadline,
             watch: self,
         }
     }
@@ -197,7 +267,7 @@ impl Watch for Calling<'_> {
     async fn accepted(&self, handle: &str) {
         fault::point("accepted-unsaved");
         if let Some(call_no) = self.call_no {
-            self.request.ledger.accepted(call_no, handle).await;
+            self.buyer.request.ledger.accepted(call_no, handle).await;
         }
         fault::point("accepted");
     }
@@ -205,6 +275,6 @@ impl Watch for Calling<'_> {
     fn progress(&self, fraction: f32) {
         // Between "at the provider" and "bytes in hand".
         let percent = 20.0 + fraction.clamp(0.0, 1.0) * 50.0;
-        self.progress.reached(percent as u8);
+        self.buyer.progress.reached(percent as u8);
     }
 }

@@ -9,13 +9,15 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::purchase::{Purchase, purchase};
+use super::purchase::{Buyer, Purchase};
 use super::{ImageRequest, Progress, StoredImage, Unfinished};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
 use crate::imaging::{self, BadPicture, Format, Inspected, Mark, Provenance};
-use crate::provider::{CheckedSpec, DrawnImage, ImageProvider, ImageSpec, Providers};
+use crate::provider::traffic::Traffic;
+use crate::provider::{CheckedSpec, DrawnImage, ImageProvider, ImageSpec, Providers, fallback};
 use crate::storage::{ObjectKey, Role, Storage, StorageError};
+use crate::work_package::ImageWork;
 
 /// How long a picture that has been paid for is kept in memory while the store is away.
 const STORE_PATIENCE: Duration = Duration::from_secs(10 * 60);
@@ -37,11 +39,13 @@ pub struct StudioSettings {
 /// Where pictures are made. One for all jobs of a replica.
 pub struct Studio {
     settings: StudioSettings,
+    traffic: Traffic,
     /// Pixel work at once: as much as there are cores, since more would only cost memory.
     pixel_slots: Semaphore,
 }
 
 /// Who is to draw, and what exactly.
+#[derive(Clone)]
 pub(super) struct Order {
     pub(super) provider: Arc<dyn ImageProvider>,
     pub(super) spec: CheckedSpec,
@@ -51,6 +55,7 @@ pub(super) struct Order {
 pub(super) struct Drawing {
     pub(super) bytes: Bytes,
     pub(super) inspected: Inspected,
+    pub(super) order: Order,
     drawn: DrawnImage,
     call_no: Option<i32>,
 }
@@ -75,10 +80,11 @@ impl Piece {
 impl Studio {
     /// A studio with as many pixel slots as there are cores.
     #[must_use]
-    pub fn new(settings: StudioSettings) -> Self {
+    pub fn new(settings: StudioSettings, traffic: Traffic) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             settings,
+            traffic,
             pixel_slots: Semaphore::new(cores),
         }
     }
@@ -87,30 +93,80 @@ impl Studio {
         self.settings.keeps_originals
     }
 
-    /// Chooses the provider and checks, at no cost, that it offers what is asked for.
-    pub(super) fn order(&self, request: &ImageRequest<'_>) -> Result<Order, Failure> {
+    /// Chooses the providers and checks, at no cost, that they offer what is asked for: the one that is meant, then
+    /// those that may help out. Never empty.
+    pub(super) fn orders(&self, request: &ImageRequest<'_>) -> Result<Vec<Order>, Failure> {
         let work = request.work;
-        let provider = self.settings.providers.select(work.provider.as_deref())?;
-        let spec = provider.check(&ImageSpec {
+        let providers = &self.settings.providers;
+        let spec = ImageSpec {
             image_type: work.image_type,
             model: work.model.clone(),
             size: work.size.clone(),
             quality: work.quality.clone(),
             seed: work.seed,
-        })?;
-        Ok(Order { provider, spec })
+        };
+        let meant = providers.select(work.provider.as_deref())?;
+        let meant_name = meant.name();
+        let refused = match meant.check(&spec) {
+            Ok(spec) => Ok(Order {
+                provider: meant,
+                spec,
+            }),
+            // A wrong option is its producer's to mend; a provider that is not there is not.
+            Err(refused) if refused.class == ErrorClass::InvalidRequest => return Err(refused.into()),
+            Err(refused) => Err(refused),
+        };
+        let helpers = providers.fallbacks_for(meant_name).filter_map(|provider| {
+            let spec = fallback::translate(&*provider, &spec)?;
+            Some(Order { provider, spec })
+        });
+        match refused {
+            Ok(order) => Ok(std::iter::once(order).chain(helpers).collect()),
+            Err(refused) => {
+                let orders: Vec<Order> = helpers.collect();
+                if orders.is_empty() {
+                    return Err(refused.into());
+                }
+                Ok(orders)
+            }
+        }
+    }
+
+    /// What is known of every provider.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// How long every provider that could draw this is out of reach; `None` = one may be asked now.
+    pub(super) fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration> {
+        let providers = &self.settings.providers;
+        let meant = providers.name_of(work.provider.as_deref());
+        let wait = providers
+            .fallbacks_for(meant)
+            .map(|provider| self.traffic.wait_for(provider.name()))
+            .chain([self.traffic.wait_for(meant)])
+            .min()?;
+        (!wait.is_zero()).then_some(wait)
     }
 
     /// What an earlier attempt has stored and not recorded: finishing with it costs nothing.
     pub(super) async fn find_stored(
         &self,
         request: &ImageRequest<'_>,
-        order: &Order,
+        orders: &[Order],
         role: Role,
     ) -> Result<Option<StoredImage>, Failure> {
         if !request.may_be_stored {
             return Ok(None);
         }
+        let asked = request
+            .open_call
+            .as_ref()
+            .map(|call| (call.provider.clone(), call.model.clone()));
+        let meant = &orders[0];
+        let (provider, model) =
+            asked.unwrap_or_else(|| (meant.provider.name().to_owned(), meant.spec.model.clone()));
         for format in [Format::Png, Format::Jpeg, Format::WebP] {
             let key = self.key(request, role, format)?;
             if let Some(found) = self.settings.storage.find(&key).await? {
@@ -120,8 +176,8 @@ impl Studio {
                     object_keys: vec![key.to_string()],
                     bucket: self.settings.storage.bucket_name().map(str::to_owned),
                     mark: None,
-                    provider: order.provider.name().to_owned(),
-                    model: order.spec.model.clone(),
+                    provider,
+                    model,
                     request_id: None,
                     usage: None,
                     cost: None,
@@ -136,20 +192,28 @@ impl Studio {
     pub(super) async fn draw(
         &self,
         request: &ImageRequest<'_>,
-        order: &Order,
+        orders: &[Order],
         progress: &dyn Progress,
     ) -> Result<Drawing, Unfinished> {
         progress.reached(20);
+        let buyer = Buyer {
+            request,
+            traffic: &self.traffic,
+            namespace: self.settings.key_namespace,
+            progress,
+        };
         let Purchase {
             image: drawn,
             call_no,
-        } = purchase(request, order, self.settings.key_namespace, progress).await?;
+            order,
+        } = buyer.purchase(orders, &self.settings.providers).await?;
         progress.reached(70);
         let bytes = drawn.bytes.clone();
         let inspected = self.on_pixels(move || imaging::inspect(&bytes)).await?;
         Ok(Drawing {
             bytes: drawn.bytes.clone(),
             inspected,
+            order,
             drawn,
             call_no,
         })
@@ -170,7 +234,6 @@ impl Studio {
     pub(super) async fn mark(
         &self,
         request: &ImageRequest<'_>,
-        order: &Order,
         drawing: &Drawing,
         piece: Piece,
     ) -> Result<(Piece, Mark), Failure> {
@@ -180,6 +243,7 @@ impl Studio {
             inspected,
         } = piece;
         let source = drawing.drawn.source;
+        let order = &drawing.order;
         let (provider, model, job_id) = (order.provider.name(), order.spec.model.clone(), request.job_id);
         let (bytes, mark) = self
             .on_pixels(move || {
@@ -207,12 +271,12 @@ impl Studio {
     pub(super) async fn store(
         &self,
         request: &ImageRequest<'_>,
-        order: &Order,
         drawing: &Drawing,
         pieces: Vec<Piece>,
         mark: Mark,
         progress: &dyn Progress,
     ) -> Result<StoredImage, Failure> {
+        let order = &drawing.order;
         let mut object_keys = Vec::with_capacity(pieces.len());
         let mut shown = String::new();
         for piece in pieces {

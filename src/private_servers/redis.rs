@@ -53,10 +53,10 @@ impl RedisServer {
         Ok(server)
     }
 
-    /// `redis://:<password>@127.0.0.1:<port>`. Stays the same across [`restart`](Self::restart).
+    /// `redis://default:<password>@127.0.0.1:<port>`, which redis-cli takes as well. Stays the same across [`restart`](Self::restart).
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://:{}@127.0.0.1:{}", self.password, self.port)
+        format!("redis://default:{}@127.0.0.1:{}", self.password, self.port)
     }
 
     /// The port on 127.0.0.1.

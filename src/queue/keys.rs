@@ -117,6 +117,12 @@ impl Keys {
         self.derived("in-flight")
     }
 
+    /// Providers that want a pause, and until when.
+    #[must_use]
+    pub fn provider_pauses(&self) -> String {
+        self.derived("provider-pauses")
+    }
+
     /// The channel of events.
     #[must_use]
     pub fn events(&self) -> String {
@@ -148,6 +154,7 @@ mod tests {
             keys.dead(),
             keys.workers(),
             keys.in_flight(),
+            keys.provider_pauses(),
             keys.events(),
         ];
         for key in &derived {

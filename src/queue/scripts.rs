@@ -11,6 +11,7 @@ pub(super) struct Scripts {
     pub(super) recover: Script,
     pub(super) promote: Script,
     pub(super) renew: Script,
+    pub(super) pauses: Script,
     pub(super) ping: Script,
 }
 
@@ -31,11 +32,12 @@ impl Scripts {
             recover: script(include_str!("scripts/recover.lua")),
             promote: script(include_str!("scripts/promote.lua")),
             renew: script(include_str!("scripts/renew.lua")),
+            pauses: script(include_str!("scripts/pauses.lua")),
             ping: script(include_str!("scripts/ping.lua")),
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 8] {
+    pub(super) fn all(&self) -> [&Script; 9] {
         [
             &self.adopt,
             &self.settle,
@@ -44,6 +46,7 @@ impl Scripts {
             &self.recover,
             &self.promote,
             &self.renew,
+            &self.pauses,
             &self.ping,
         ]
     }

@@ -86,6 +86,11 @@ impl Shared {
         if let Some(not_before) = package.not_before.filter(|time| *time > Utc::now()) {
             return self.say(delivery.delay(Due::At(not_before), None)).await;
         }
+        // Where nobody may be asked, nothing is begun: the slot is free for others, and nothing is counted.
+        if let Some(wait) = generator.out_of_reach_for(work) {
+            let wait = self.settings.backoff.delay(1, Some(wait), &mut rand::rng());
+            return self.say(delivery.delay(Due::In(wait), None)).await;
+        }
         if let Some(owned) = self.begin_job(delivery, &package).await {
             span.record("job.attempt", owned.failed + 1);
             self.work_on(&owned, generator, work).await;

@@ -27,6 +27,13 @@ impl Shared {
                 self.come_back(owned, &failure, Sequel::LookAgain, delay + LOOK_AGAIN, None)
                     .await;
             }
+            Unfinished::OutOfReach(delay) => {
+                let message = "The image service is out of reach for a while.";
+                let failure = Failure::new(ErrorClass::Overloaded, message);
+                let delay = self.settings.backoff.delay(1, Some(delay), &mut rand::rng());
+                self.come_back(owned, &failure, Sequel::LookAgain, delay, None)
+                    .await;
+            }
             Unfinished::Held(failure) => self.hold(owned, failure).await,
             Unfinished::Lost => self.look_again(owned.delivery).await,
         }

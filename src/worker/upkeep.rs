@@ -4,19 +4,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Shared, pause};
 use crate::fault;
+use crate::provider::traffic::Pause;
 use crate::queue::QueueError;
 
 const TICK: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Starts everything that goes on until the replica stops.
-    pub(super) fn keep_up(self: &Arc<Self>, tracker: &TaskTracker, stop: &CancellationToken) {
+    pub(super) fn keep_up(
+        self: &Arc<Self>,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+        mut pauses: UnboundedReceiver<Pause>,
+    ) {
+        let (shared, token) = (self.clone(), stop.clone());
+        tracker.spawn(token.run_until_cancelled_owned(async move {
+            while let Some(pause) = pauses.recv().await {
+                if let Err(error) = shared.queue.pause_provider(&pause.provider, pause.time).await {
+                    shared.health.redis_failed(&error);
+                }
+            }
+        }));
         let (shared, token) = (self.clone(), stop.clone());
         tracker.spawn(async move { shared.watch_postgres(&token).await });
         let (shared, token) = (self.clone(), stop.clone());
@@ -63,6 +78,9 @@ impl Shared {
     async fn bring_back_once(&self, recovers: bool) -> Result<(), QueueError> {
         while self.queue.promote_due().await? > 0 {
             fault::point("promoted");
+        }
+        for (provider, time) in self.queue.provider_pauses().await? {
+            self.router.traffic().hear(&Pause { provider, time });
         }
         if recovers && self.health.trusts_leases() {
             for (worker_id, count) in self.queue.recover_dead_workers().await? {

@@ -146,6 +146,8 @@ async fn a_demo_that_is_kept_takes_more_packages_until_it_is_interrupted() {
     let (redis_url, line) = line.split_once(" LPUSH ").unwrap();
     let (list, package) = line.split_once(' ').unwrap();
     let package = package.trim_matches('\'');
+    // Without a user, redis-cli sends an empty one, which Redis refuses.
+    assert!(redis_url.starts_with("redis://default:"), "{redis_url}");
     let client = redis::Client::open(redis_url).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let _: i64 = connection.lpush(list, package).await.unwrap();

@@ -15,6 +15,7 @@ mod migrations;
 mod outage;
 mod pictures;
 mod private_servers;
+mod providers_policy;
 mod queue;
 mod recovery;
 mod retry;

@@ -1,0 +1,118 @@
+//! One bad provider stops nobody else: pauses, breakers and fallbacks.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::openai::{OpenAi, Reply, small_picture};
+use crate::harness::stack::{Stack, logo, with};
+
+fn busy(seconds: &'static str) -> Reply {
+    let error = json!({"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"});
+    Reply::Error(429, error, vec![("retry-after", seconds)])
+}
+
+fn broken() -> Reply {
+    Reply::Error(503, json!({"message": "broken", "type": "server_error"}), vec![])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_one_replica_is_asked_for_holds_for_all() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.then(busy("6"));
+    let first = stack.replica_of(&openai, &[]).await;
+    let refused = stack.push_logos(1).await;
+    first.said("openai asks for a pause").await;
+    let second = stack.replica_of(&openai, &[]).await;
+    stack
+        .until("the second replica has heard of it", async || {
+            // It has looked at least once: what it pings, it pings after it has begun.
+            let replies: Option<String> = redis::cmd("GET")
+                .arg(format!("{{generative-ai}}:ping:{}", second.worker_id()))
+                .query_async(&mut stack.redis().await)
+                .await
+                .unwrap();
+            replies.map(|_| ())
+        })
+        .await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    drop(first);
+    let later = stack.push_logos(5).await;
+    let other = stack.job().await;
+    stack.push(&with(logo(other), "imageProvider", "builtin")).await;
+    assert_eq!(stack.ended(other).await.progress, Some(100), "no slot sleeps");
+    assert_eq!(openai.calls().len(), 1, "nobody calls while the pause holds");
+    for job_id in refused.iter().chain(&later) {
+        assert_eq!(stack.ended(*job_id).await.progress, Some(100));
+    }
+    let begun_once = "SELECT count(*) FROM generative_ai.jobs WHERE deliveries = 1 AND attempts = 0";
+    assert_eq!(
+        stack.count(begun_once).await,
+        6,
+        "waiting for the pause counts nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_provider_is_left_alone_and_others_go_on() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(broken()).await;
+    let replica = stack.replica_of(&openai, &[("WORKER_CONCURRENCY", "2")]).await;
+    let broken = stack.push_logos(40).await;
+    replica.said("openai has failed 5 times in a row").await;
+    let well = stack.jobs(10).await;
+    for job_id in &well {
+        stack.push(&with(logo(*job_id), "imageProvider", "builtin")).await;
+    }
+    for job_id in &well {
+        assert_eq!(stack.ended(*job_id).await.progress, Some(100));
+    }
+    // Two were under way when the breaker opened, each with its resends.
+    assert!(openai.calls().len() <= 10, "{} calls", openai.calls().len());
+    for job_id in &broken {
+        assert_eq!(stack.job_row(*job_id).await.error, None, "nobody has failed yet");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fallback_draws_where_it_is_configured_and_nothing_was_bought() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(broken()).await;
+    let fallback = ("IMAGE_PROVIDER_FALLBACKS", "builtin");
+    let replica = stack.replica_of(&openai, &[fallback]).await;
+    let job_id = stack.job().await;
+    stack.push(&with(logo(job_id), "imageSize", "2048x1152")).await;
+    assert_eq!(stack.ended(job_id).await.progress, Some(100));
+    replica.said("builtin is asked in place of the provider").await;
+    let row = stack
+        .sql(
+            "SELECT provider, attempts, calls FROM generative_ai.jobs WHERE job_id = $1",
+            &[&job_id],
+        )
+        .await;
+    assert_eq!(row[0].get::<_, String>(0), "builtin");
+    assert_eq!(row[0].get::<_, i32>(1), 0, "the attempt has not failed");
+    assert_eq!(
+        row[0].get::<_, i32>(2),
+        3,
+        "each call to the broken one is in the ledger"
+    );
+    let failed = "SELECT count(*) FROM generative_ai.provider_calls WHERE state = 'failed' AND error_class = 'overloaded'";
+    assert_eq!(stack.count(failed).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_prompt_is_not_taken_elsewhere() {
+    let stack = Stack::start().await;
+    let refused =
+        json!({"message": "no", "code": "moderation_blocked", "type": "image_generation_user_error"});
+    let openai = OpenAi::start(Reply::Error(400, refused, vec![])).await;
+    let _replica = stack
+        .replica_of(&openai, &[("IMAGE_PROVIDER_FALLBACKS", "builtin")])
+        .await;
+    let jobs = stack.push_logos(1).await;
+    let job = stack.ended(jobs[0]).await;
+    assert!(job.error.unwrap().contains("refused this prompt"));
+    assert_eq!(stack.count("SELECT count(*) FROM images").await, 0);
+}
