@@ -13,6 +13,8 @@ pub mod models;
 pub mod openai;
 pub mod policy;
 pub mod traffic;
+#[cfg(test)]
+pub(crate) mod suite;
 pub mod waits;
 
 use std::sync::Arc;

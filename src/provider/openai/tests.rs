@@ -9,6 +9,7 @@ use super::*;
 use crate::failure::Failure;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
+use crate::provider::suite::{self, Reply, Subject, any_post};
 use crate::work_package::ImageType;
 
 mod errors;
@@ -90,6 +91,20 @@ fn keeps_secrets(error: &ProviderError) {
             assert!(!text.contains(secret), "{text}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_every_provider_has_to_get_right() {
+    let subject = Subject {
+        provider: Box::new(|base_url| Box::new(provider(base_url.join("v1").unwrap()))),
+        key: KEY,
+        spec: spec(),
+        good: |_| Reply::json(200, &picture()),
+        buys: any_post,
+        can_find_again: false,
+        classes: &[],
+    };
+    suite::run(&subject).await;
 }
 
 #[tokio::test]
