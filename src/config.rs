@@ -3,6 +3,7 @@
 //! Every fault is found before the first one is reported, so that an operator mends them in one go.
 
 mod environment;
+mod google;
 mod reader;
 mod values;
 mod variables;
@@ -11,7 +12,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::db::DbSettings;
+use crate::provider::gemini::GeminiSettings;
+use crate::provider::imagen::ImagenSettings;
 use crate::provider::openai::OpenAiSettings;
+use crate::provider::stability::StabilitySettings;
 use crate::queue::QueueSettings;
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
@@ -47,6 +51,12 @@ pub struct Config {
     pub fallback_providers: Vec<String>,
     /// OpenAI.
     pub openai: OpenAiSettings,
+    /// Vertex AI.
+    pub imagen: ImagenSettings,
+    /// The Gemini API.
+    pub gemini: GeminiSettings,
+    /// Stability AI.
+    pub stability: StabilitySettings,
     /// Whether the pictures that icons are made from are kept.
     pub keeps_originals: bool,
     /// The loop.
@@ -86,6 +96,9 @@ impl Config {
         for fault in openai.faults() {
             reader.fault(fault);
         }
+        let imagen = google::imagen_settings(&mut reader);
+        let gemini = google::gemini_settings(&mut reader);
+        let stability = stability_settings(&mut reader);
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
         // Every command has read them before; their faults are to be told with all others.
         let _ = log_settings(&mut reader);
@@ -96,6 +109,9 @@ impl Config {
             default_provider,
             fallback_providers,
             openai,
+            imagen,
+            gemini,
+            stability,
             keeps_originals,
             worker,
         })
@@ -201,6 +217,17 @@ fn storage_settings(reader: &mut Reader<'_>) -> StorageSettings {
     };
     if let Err(error) = settings.check() {
         reader.fault(format!("{error:#}"));
+    }
+    settings
+}
+
+fn stability_settings(reader: &mut Reader<'_>) -> StabilitySettings {
+    let settings = StabilitySettings {
+        api_key: reader.secret("STABILITY_API_KEY"),
+        base_url: reader.or_default("STABILITY_BASE_URL", values::http_url),
+    };
+    for fault in settings.faults() {
+        reader.fault(fault);
     }
     settings
 }

@@ -167,10 +167,12 @@ fn checked_base(base_url: &Url) -> anyhow::Result<Url> {
     Ok(base)
 }
 
+/// Whether no proxy can reach this address in our place: this machine, and the metadata server beside it.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
+        Some(Host::Domain("metadata.google.internal")) => true,
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv4(address)) => address.is_loopback() || address.is_link_local(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }

@@ -9,10 +9,17 @@ pub mod builtin;
 mod call;
 pub mod error_body;
 pub mod fallback;
+pub mod gemini;
+mod google;
+pub mod google_auth;
+pub mod imagen;
+mod incident;
 pub mod models;
 pub mod openai;
+mod picture_text;
 pub mod policy;
 pub mod traffic;
+pub mod stability;
 #[cfg(test)]
 pub(crate) mod suite;
 pub mod waits;

@@ -10,8 +10,11 @@ use crate::db::{self, Db};
 use crate::generator::{Studio, StudioSettings};
 use crate::provider::blank::Blank;
 use crate::provider::builtin::Builtin;
+use crate::provider::gemini::Gemini;
+use crate::provider::imagen::Imagen;
 use crate::provider::openai::OpenAi;
 use crate::provider::traffic::Traffic;
+use crate::provider::stability::Stability;
 use crate::provider::{ImageProvider, Providers};
 use crate::queue::Queue;
 use crate::router::Router;
@@ -90,7 +93,13 @@ async fn reach_storage(config: &Config) -> anyhow::Result<Storage> {
 pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Result<Worker> {
     let Services { queue, db, storage } = services;
     let openai = OpenAi::new(config.openai.clone()).context("openai")?;
-    let all: Vec<Arc<dyn ImageProvider>> = vec![Arc::new(openai), Arc::new(Builtin), Arc::new(Blank)];
+    let mut all: Vec<Arc<dyn ImageProvider>> = vec![Arc::new(openai)];
+    all.push(Arc::new(Imagen::new(config.imagen.clone()).context("imagen")?));
+    all.push(Arc::new(Gemini::new(config.gemini.clone()).context("gemini")?));
+    all.push(Arc::new(
+        Stability::new(config.stability.clone()).context("stability")?,
+    ));
+    all.extend([Arc::new(Builtin) as Arc<dyn ImageProvider>, Arc::new(Blank)]);
     if config.default_provider == "openai" && config.openai.api_key.is_none() {
         tracing::warn!(
             "OPENAI_API_KEY is not set: packages that name no imageProvider will fail, since IMAGE_PROVIDER is openai"

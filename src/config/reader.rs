@@ -131,6 +131,11 @@ impl<'a> Reader<'a> {
         SecretString::from(default.unwrap_or_default())
     }
 
+    /// A variable that is not this program's own, such as `HOME`.
+    pub(super) fn foreign(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).filter(|value| !value.is_empty())
+    }
+
     /// Variables of other tools, as they are set.
     pub(super) fn with_prefixes(&mut self, prefixes: &[&str]) -> Vec<(String, SecretString)> {
         self.environment

@@ -147,7 +147,7 @@ pub(super) fn host_name() -> String {
 }
 
 /// Providers that this version has, as `IMAGE_PROVIDER` and packages name them.
-const PROVIDERS: [&str; 3] = ["openai", "builtin", "blank"];
+const PROVIDERS: &[&str] = &["openai", "imagen", "gemini", "stability", "builtin", "blank"];
 
 pub(super) fn provider_name(text: &str) -> Result<String, String> {
     if PROVIDERS.contains(&text) {

@@ -10,9 +10,11 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 
 mod check;
+mod limits;
 mod price;
 
 pub use check::check;
+pub use limits::{check_prompt, check_seed, split_resolution};
 pub use price::{TokenPrices, cost_usd};
 
 static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
@@ -92,6 +94,9 @@ pub struct Sizes {
     /// the nearest of them.
     #[serde(default)]
     pub ratios: Vec<String>,
+    /// Resolutions that can stand behind a ratio (`16:9@2K`), the smallest first. A size in pixels gets one too.
+    #[serde(default)]
+    pub resolutions: Vec<String>,
     /// Absent where only listed sizes are drawn.
     pub free: Option<FreeSizes>,
 }
@@ -119,9 +124,18 @@ impl Sizes {
         if self.listed.iter().chain(&self.ratios).any(|known| known == size) {
             return Some(size.to_owned());
         }
+        if let (ratio, Some(resolution)) = split_resolution(size) {
+            let is_known = |known: &[String], word: &str| known.iter().any(|known| known == word);
+            return (is_known(&self.ratios, ratio) && is_known(&self.resolutions, resolution))
+                .then(|| size.to_owned());
+        }
         let (width_px, height_px) = parse_size(size)?;
         if !self.ratios.is_empty() {
-            return nearest_ratio(&self.ratios, width_px, height_px);
+            let ratio = nearest_ratio(&self.ratios, width_px, height_px)?;
+            return match limits::resolution_for(&self.resolutions, width_px, height_px) {
+                Some(resolution) => Some(format!("{ratio}@{resolution}")),
+                None => Some(ratio),
+            };
         }
         // Written anew: "01024x1024" is a size, but a service may not think so.
         self.free?
@@ -149,6 +163,14 @@ impl fmt::Display for Sizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<&String> = self.listed.iter().chain(&self.ratios).collect();
         f.write_str(&check::any_of(&words))?;
+        if !self.resolutions.is_empty() {
+            write!(
+                f,
+                ", each with or without a resolution behind it, such as {}@{}",
+                self.ratios[0],
+                check::any_of(&self.resolutions)
+            )?;
+        }
         if !self.ratios.is_empty() {
             f.write_str(", or WIDTHxHEIGHT in pixels, which becomes the nearest of these")?;
         }

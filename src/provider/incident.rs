@@ -1,0 +1,96 @@
+//! Telling what went wrong with a call: for the operator, in one line, without its prompt and its secrets.
+
+use reqwest::StatusCode;
+
+use super::ProviderError;
+use crate::failure::ErrorClass;
+use crate::http_client::{Answer, BodyEnd, HttpFault, mask, quote};
+
+/// Longest code, name or id that is repeated.
+const WORD_CHARS: usize = 64;
+
+/// One call, for when it fails.
+pub(super) struct Incident<'a> {
+    /// As packages write it.
+    pub(super) provider: &'static str,
+    /// Method and path, without query.
+    pub(super) request: String,
+    /// To be removed from whatever is repeated.
+    pub(super) prompt: &'a str,
+    /// To be removed too.
+    pub(super) secrets: Vec<&'a str>,
+}
+
+impl Incident<'_> {
+    /// An error without an answer.
+    pub(super) fn error(&self, class: ErrorClass, why: &str) -> ProviderError {
+        ProviderError {
+            provider: self.provider,
+            class,
+            details: format!("{}: {why}", self.request),
+            request_id: None,
+            retry_after: None,
+        }
+    }
+
+    /// There is no status to look at.
+    pub(super) fn fault(&self, fault: &HttpFault) -> ProviderError {
+        self.error(fault.class(), &fault.to_string())
+    }
+
+    /// What is wrong with the end of a successful answer, if anything.
+    pub(super) fn broken(&self, answer: &Answer) -> Option<ProviderError> {
+        let (class, why) = match &answer.end {
+            BodyEnd::Whole => return None,
+            BodyEnd::Cut(why) => (ErrorClass::Ambiguous, format!("the answer broke off: {why}")),
+            BodyEnd::TooLarge(bytes) => (
+                ErrorClass::BadOutput,
+                format!("the answer has more than {bytes} bytes and was not read to its end"),
+            ),
+        };
+        Some(self.unusable(answer.status, class, &why))
+    }
+
+    /// A successful answer without a usable picture. `why` holds nothing of the answer that was not masked.
+    pub(super) fn unusable(&self, status: StatusCode, class: ErrorClass, why: &str) -> ProviderError {
+        self.error(class, &format!("{}: {why}", status.as_u16()))
+    }
+
+    /// What an error answer says: its status, its codes under their names, its message.
+    pub(super) fn said(&self, status: StatusCode, words: &[(&str, Option<&str>)], message: &str) -> String {
+        let mut line = match status.canonical_reason() {
+            Some(reason) => format!("{} {reason}", status.as_u16()),
+            None => status.as_u16().to_string(),
+        };
+        for (name, word) in words {
+            if let Some(word) = word {
+                line.push_str(&format!(", {name} {}", self.word(word)));
+            }
+        }
+        match self.quoted(message) {
+            empty if empty.is_empty() => line + ": without an explanation",
+            said => format!("{line}: {said:?}"),
+        }
+    }
+
+    /// One line of somebody else's text, cut, without prompt and secrets.
+    pub(super) fn quoted(&self, text: &str) -> String {
+        quote(&self.masked(text))
+    }
+
+    /// As [`Incident::quoted`], but uncut: for looking into it.
+    pub(super) fn masked(&self, text: &str) -> String {
+        mask(text, &self.secrets, self.prompt)
+    }
+
+    fn word(&self, word: &str) -> String {
+        self.masked(word).chars().take(WORD_CHARS).collect()
+    }
+
+    /// An id that the service gave, where it is one.
+    pub(super) fn id(&self, id: &str) -> Option<String> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        let is_id = !id.is_empty() && id.len() <= 128 && id.bytes().all(is_plain);
+        (is_id && self.masked(id) == id).then(|| id.to_owned())
+    }
+}
