@@ -16,6 +16,7 @@ mod outage;
 mod pictures;
 mod private_servers;
 mod providers_policy;
+mod providers_google;
 mod queue;
 mod recovery;
 mod retry;
