@@ -142,6 +142,59 @@ fn a_value_can_come_from_a_file() {
 }
 
 #[test]
+fn the_key_of_gemini_goes_by_two_names_and_the_plainer_one_wins() {
+    let key = |variables: &[(&str, &str)]| {
+        let key = config(variables).unwrap().gemini.api_key;
+        key.map(|key| key.expose_secret().to_owned())
+    };
+    assert_eq!(key(&[]), None);
+    assert_eq!(key(&[("GOOGLE_API_KEY", "b")]).as_deref(), Some("b"));
+    let both = [("GOOGLE_API_KEY", "b"), ("GEMINI_API_KEY", "a")];
+    assert_eq!(key(&both).as_deref(), Some("a"));
+}
+
+#[test]
+fn the_login_of_gcloud_is_looked_for_where_gcloud_keeps_it() {
+    let file = |variables: &[(&str, &str)]| config(variables).unwrap().imagen.auth.well_known_file;
+    assert_eq!(file(&[]), None);
+    assert_eq!(
+        file(&[("HOME", "/home/me")]),
+        Some("/home/me/.config/gcloud/application_default_credentials.json".into())
+    );
+    assert_eq!(
+        file(&[("HOME", "/home/me"), ("CLOUDSDK_CONFIG", "/etc/gcloud")]),
+        Some("/etc/gcloud/application_default_credentials.json".into())
+    );
+}
+
+#[test]
+fn faults_of_google_and_stability_are_found_at_the_start() {
+    let found = faults(&[
+        ("GOOGLE_CLOUD_PROJECT_ID", "my-project"),
+        ("GOOGLE_CLOUD_IMAGEN_LOCATION", "us/east"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent/google.json"),
+        ("VERTEX_BASE_URL", "https://example.org/?key=hunter2"),
+        ("GEMINI_API_KEY", "AIza\u{7}hunter2"),
+        ("STABILITY_API_KEY", "sk-\u{7}hunter2"),
+        ("STABILITY_BASE_URL", "ftp://example.org"),
+    ]);
+    for (fault, variable) in found.iter().zip([
+        "GOOGLE_CLOUD_IMAGEN_LOCATION: \"us/east\" was found; ",
+        "VERTEX_BASE_URL: ",
+        "GOOGLE_APPLICATION_CREDENTIALS: the file /nonexistent/google.json cannot be read: ",
+        "GEMINI_API_KEY: ",
+        "STABILITY_",
+        "STABILITY_",
+    ]) {
+        assert!(fault.starts_with(variable), "{fault}");
+    }
+    assert_eq!(found.len(), 6, "{found:?}");
+    assert!(!found.concat().contains("hunter2"));
+    // A file for gs:// alone is none of imagen's business.
+    assert!(config(&[("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent/google.json")]).is_ok());
+}
+
+#[test]
 fn a_false_path_style_is_false() {
     let path_style = |value| {
         config(&[("S3_FORCE_PATH_STYLE", value)])

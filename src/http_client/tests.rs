@@ -254,3 +254,18 @@ fn a_base_url_with_more_than_an_address_is_refused_without_repeating_it() {
         assert!(!format!("{error:#}").contains("pw"), "{error:#}");
     }
 }
+
+#[test]
+fn no_proxy_is_asked_for_what_only_this_machine_reaches() {
+    for (url, is_near) in [
+        ("http://127.0.0.1:9/", true),
+        ("http://localhost/", true),
+        ("http://[::1]/", true),
+        ("http://metadata.google.internal/", true),
+        ("http://169.254.169.254/", true),
+        ("https://api.openai.com/", false),
+        ("https://metadata.google.internal.example.org/", false),
+    ] {
+        assert_eq!(is_loopback(&Url::parse(url).unwrap()), is_near, "{url}");
+    }
+}

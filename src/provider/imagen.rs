@@ -309,9 +309,16 @@ impl ImageProvider for Imagen {
         // Does nothing where the caller's span has no such field.
         tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
         let incident = asked.incident(&token);
-        match is_imagen(id) {
+        let outcome = match is_imagen(id) {
             true => predict::picture_of(&answer, &incident).await,
             false => google::picture_of(&answer, model, &incident).await,
-        }
+        };
+        outcome.map_err(|mut error| {
+            if error.class == ErrorClass::ModelGone {
+                let hint = "; not every location has every model, see GOOGLE_CLOUD_IMAGEN_LOCATION";
+                error.details.push_str(hint);
+            }
+            error
+        })
     }
 }

@@ -32,7 +32,8 @@ pub(crate) fn service_account(url: &Url) -> NamedTempFile {
     )
 }
 
-fn login(url: &Url) -> NamedTempFile {
+/// A person's login whose tokens come from `<url>token`, and who has the project `billed` billed.
+pub(crate) fn login(url: &Url) -> NamedTempFile {
     file_of(
         &json!({"type": "authorized_user", "client_id": "id-1", "client_secret": "hunter2hunter2",
         "refresh_token": "1//refresh&me", "quota_project_id": "billed", "token_uri": url.join("token").unwrap().as_str()}),

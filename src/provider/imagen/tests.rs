@@ -9,7 +9,7 @@ use super::*;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
 use crate::provider::google::tests::{candidate, documented, without_picture};
-use crate::provider::google_auth::tests::{service_account, settings as auth_settings, token};
+use crate::provider::google_auth::tests::{login, service_account, settings as auth_settings, token};
 use crate::provider::suite::{self, Asked as Request, Fake, PROMPT, Reply, Subject, any_post};
 use crate::provider::{CostBasis, DigitalSource};
 use crate::work_package::{ImageType, Prompt};
@@ -169,6 +169,29 @@ async fn a_service_account_draws_too() {
         asked[1].path,
         "/v1/projects/my-project/locations/europe-west4/publishers/google/models/gemini-3.1-flash-image:generateContent"
     );
+}
+
+#[tokio::test]
+async fn a_login_says_which_project_is_billed() {
+    let fake = Fake::start(good).await;
+    let file = login(&fake.url);
+    let provider = provider_at(&fake.url, auth_settings(Some(&file), None), None);
+    draw(&provider, &spec(GEMINI, "1:1")).await.unwrap();
+    assert_eq!(fake.asked()[1].header("x-goog-user-project"), Some("billed"));
+}
+
+#[tokio::test]
+async fn a_model_that_is_not_there_may_be_elsewhere() {
+    let body =
+        json!({"error": {"code": 404, "status": "NOT_FOUND", "message": "Publisher model was not found"}});
+    for model in [GEMINI, PRIVATE] {
+        let error = error_of(Reply::json(404, &body), model).await;
+        assert_eq!(error.class, ErrorClass::ModelGone);
+        assert!(
+            error.details.ends_with("see GOOGLE_CLOUD_IMAGEN_LOCATION"),
+            "{error}"
+        );
+    }
 }
 
 /// Gives the tokens `t-1`, `t-2`, … and answers those up to `dead` with 401.
