@@ -11,12 +11,14 @@ mod variables;
 use std::fmt;
 use std::path::PathBuf;
 
+use secrecy::ExposeSecret;
+
 use crate::db::DbSettings;
 use crate::provider::gemini::GeminiSettings;
 use crate::provider::imagen::ImagenSettings;
 use crate::provider::openai::OpenAiSettings;
 use crate::provider::stability::StabilitySettings;
-use crate::queue::QueueSettings;
+use crate::queue::{QueueSettings, is_cluster};
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
@@ -233,6 +235,14 @@ fn stability_settings(reader: &mut Reader<'_>) -> StabilitySettings {
 }
 
 fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSettings {
+    let limits = package_limits(reader, &queue.name);
+    let tag = format!("{{{}}}", queue.name);
+    if !limits.reply_prefix.starts_with(&tag) && is_cluster(queue.url.expose_secret()) {
+        reader.fault(format!(
+            "QUEUE_REPLY_PREFIX: \"{}\" was found; on a cluster it has to start with {tag}, as reply lists live where the queue lives",
+            limits.reply_prefix
+        ));
+    }
     WorkerSettings {
         concurrency: reader.or_default("WORKER_CONCURRENCY", values::concurrency),
         job_timeout: reader.or_default("JOB_TIMEOUT", values::duration),
@@ -245,7 +255,7 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
         unknown_outcome: reader.or_default("UNKNOWN_OUTCOME", values::unknown_outcome),
         ping_interval: queue.ping_interval,
         lease_ttl: queue.lease_ttl,
-        limits: package_limits(reader, &queue.name),
+        limits,
     }
 }
 

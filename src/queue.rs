@@ -4,6 +4,7 @@
 //! place: a waiting list, a worker's landing list, its processing hash, or the delayed or dead set, and every
 //! step from one to the next is one script.
 
+mod address;
 mod check;
 mod connection;
 mod dead;
@@ -11,10 +12,12 @@ mod event;
 mod heartbeat;
 mod keys;
 mod lane;
+mod locate;
 mod pauses;
 mod recover;
 mod reseed;
 mod scripts;
+mod server;
 mod take;
 
 use std::sync::Arc;
@@ -25,19 +28,20 @@ use secrecy::SecretString;
 
 use crate::batch::Batcher;
 
+pub use address::UnusableUrl;
 pub use check::UnfitServer;
-pub use connection::{Redis, check_url};
+pub use connection::{Redis, check_url, is_cluster};
 pub use dead::DeadLetter;
 pub use event::{Event, Status};
 pub use heartbeat::{Heartbeat, Lease, ReplicaStatus};
 pub use keys::{Keys, Priority};
 pub use lane::{Command, Due};
-pub use take::{Delivery, Landing};
+pub use take::{Delivery, Landing, Waiting};
 
 /// How to reach the queue and how to behave there; made by `config`.
 #[derive(Clone, Debug)]
 pub struct QueueSettings {
-    /// `redis://` or `rediss://`, with user, password and database.
+    /// `REDIS_URL`: a server, Sentinels or a cluster, with user, password and database.
     pub url: SecretString,
     /// `QUEUE_NAME`: the list that producers push to, and the tag of every other key.
     pub name: String,
@@ -115,6 +119,13 @@ impl Queue {
     #[must_use]
     pub fn worker_id(&self) -> &str {
         &self.worker_id
+    }
+
+    /// Rises whenever another server takes over, after a failover say. What was said last to the one before may
+    /// never have reached it.
+    #[must_use]
+    pub fn server_number(&self) -> u64 {
+        self.redis.server_number()
     }
 
     /// What does not depend on being a worker.

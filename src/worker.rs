@@ -13,7 +13,6 @@ mod lifecycle;
 mod progress;
 mod upkeep;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -103,7 +102,7 @@ impl Worker {
     ) -> Self {
         let status = Arc::new(ReplicaStatus::new(settings.concurrency));
         let shared = Shared {
-            health: Health::new(status.clone(), settings.lease_ttl),
+            health: Health::new(status.clone(), settings.lease_ttl, queue.server_number()),
             reporter: Reporter::new(queue.clone(), db.clone()),
             hand: Hand::new(status.clone()),
             lease: OnceLock::new(),
@@ -143,12 +142,18 @@ impl Shared {
         let mut landing = self.queue.landing();
         let mut must_look_again = false;
         let mut looked_at = Instant::now();
+        let mut server_number = self.queue.server_number();
         while !stop.is_cancelled() {
             self.status.turned();
             if looked_at.elapsed() > LOOK_EVERY {
                 // What an attempt left behind that broke down is found by nothing else while this replica lives.
                 must_look_again = true;
                 looked_at = Instant::now();
+            }
+            if self.queue.server_number() != server_number {
+                // What was settled last may be in hand again there.
+                server_number = self.queue.server_number();
+                must_look_again = true;
             }
             let Some(permits) = free_slots(&slots).await else {
                 continue;
@@ -210,12 +215,14 @@ impl Shared {
     /// Sleeps until a package lands, 2 s at the most. A stop ends the wait from outside, as dropping it could
     /// strand a package.
     async fn wait_for_package(&self, landing: &mut Landing, stop: &CancellationToken) {
-        let client = AtomicU64::new(0);
-        let mut wait = std::pin::pin!(landing.wait(|id| client.store(id, Ordering::Relaxed)));
+        let waiting = OnceLock::new();
+        let mut wait = std::pin::pin!(landing.wait(|client| _ = waiting.set(client)));
         let result = tokio::select! {
             result = &mut wait => result,
             () = stop.cancelled() => loop {
-                let _ = self.queue.wake(client.load(Ordering::Relaxed)).await;
+                if let Some(waiting) = waiting.get() {
+                    let _ = self.queue.wake(*waiting).await;
+                }
                 // It may not have begun to wait yet, so it is woken until it has ended.
                 if let Ok(result) = tokio::time::timeout(Duration::from_millis(50), &mut wait).await {
                     break result;

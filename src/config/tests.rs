@@ -107,6 +107,21 @@ fn what_no_client_could_use_is_a_fault_before_anything_is_reached() {
 }
 
 #[test]
+fn on_a_cluster_reply_lists_have_to_live_where_the_queue_does() {
+    let cluster = ("REDIS_URL", "redis+cluster://a,b");
+    assert_eq!(
+        faults(&[cluster, ("QUEUE_REPLY_PREFIX", "replies:")]),
+        [
+            "QUEUE_REPLY_PREFIX: \"replies:\" was found; on a cluster it has to start with {generative-ai}, as \
+             reply lists live where the queue lives"
+        ]
+    );
+    assert!(config(&[cluster]).is_ok());
+    assert!(config(&[cluster, ("QUEUE_REPLY_PREFIX", "{generative-ai}:x")]).is_ok());
+    assert!(config(&[("QUEUE_REPLY_PREFIX", "replies:")]).is_ok());
+}
+
+#[test]
 fn the_first_redis_url_that_is_set_wins() {
     let url = |variables: &[(&str, &str)]| config(variables).unwrap().queue.url.expose_secret().to_owned();
     assert_eq!(

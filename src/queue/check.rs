@@ -3,6 +3,7 @@
 use anyhow::Context;
 use redis::AsyncCommands;
 
+use super::locate::NotFound;
 use super::{Priority, QueueError, Redis};
 
 /// A server that can be reached and is not as it has to be.
@@ -32,8 +33,15 @@ impl Server {
 }
 
 pub(super) async fn server(redis: &Redis) -> anyhow::Result<Server> {
-    let address = redis.address();
-    let mut connection = redis
+    let found = match redis.server().await {
+        Ok(found) => found,
+        Err(NotFound::Misnamed(why)) => return Err(UnfitServer(why).into()),
+        Err(away) => {
+            return Err(QueueError::from(away)).context("REDIS_URL: there is no master to be reached");
+        }
+    };
+    let address = found.name.clone();
+    let mut connection = found
         .connection()
         .await
         .with_context(|| format!("REDIS_URL: Redis at {address} cannot be reached"))?;
@@ -46,6 +54,16 @@ pub(super) async fn server(redis: &Redis) -> anyhow::Result<Server> {
             .map_err(QueueError::from)
             .with_context(|| format!("REDIS_URL: Redis at {address} does not answer INFO"))?;
         info.push_str(&part);
+    }
+    // Valkey calls it server_mode.
+    match field(&info, "redis_mode").or_else(|| field(&info, "server_mode")) {
+        Some("sentinel") => bail!(
+            "Redis at {address} is a Sentinel; write redis+sentinel://[user:password@]{address}/<master name>"
+        ),
+        Some("cluster") if redis.is_fixed() => bail!(
+            "Redis at {address} is a node of a cluster; write redis+cluster://[user:password@]{address}"
+        ),
+        _ => {}
     }
     let version = version(&info).context("Redis does not tell its version")?;
     if version < OLDEST {

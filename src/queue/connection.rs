@@ -1,60 +1,78 @@
-//! Connections to Redis: a pool for everything that does not block, and dedicated ones for what does.
+//! The way to the queue's server, wherever it is now: looked for at first, and again whenever the answers of
+//! the one in use leave a doubt.
 
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use anyhow::Context;
-use deadpool_redis::{Manager, Pool, Runtime};
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncCommands, AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo};
+use redis::AsyncCommands;
 use secrecy::ExposeSecret;
+use tokio::time::{Instant, timeout};
 
+use super::address::{Address, UnusableUrl};
+use super::locate::{Found, Locator, NotFound};
+use super::server::{Connection, Dedicated, Doubt, Server};
 use super::{Keys, QueueError, QueueSettings};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// For commands that answer at once; a server that takes longer counts as unreachable.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-const POOL_SIZE: usize = 8;
+/// Between two looks; doubled after each that finds nothing, up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Whoever has waited for this long for somebody else's look looks for itself.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The way to one queue's server. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Redis {
-    pool: Pool,
-    client: Client,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    locator: Locator,
     keys: Keys,
+    state: Mutex<State>,
+    /// Held by who looks, so that a failover is looked into once and not once per connection.
+    looking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    server: Option<Arc<Server>>,
+    looked_at: Option<Instant>,
+    /// Looks in a row that have found nothing, and what the last of them says.
+    failures: u32,
+    failure: Option<NotFound>,
+    looks_around_at: Option<Instant>,
+}
+
+impl State {
+    /// Until when nobody looks again.
+    fn rests_until(&self) -> Option<Instant> {
+        let pause = PAUSE.saturating_mul(1 << self.failures.min(10));
+        Some(self.looked_at? + pause.min(LONGEST_PAUSE))
+    }
 }
 
 impl Redis {
-    /// Makes the pool, without connecting yet.
+    /// Reads the URL, without connecting yet.
     ///
     /// # Errors
     /// When the URL cannot be used; the message never holds its password.
     pub fn new(settings: &QueueSettings) -> anyhow::Result<Self> {
-        let info = connection_info(settings.url.expose_secret()).context("REDIS_URL cannot be used")?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let manager = Manager::new_with_config(info.clone(), config).map_err(QueueError::from)?;
-        let pool = Pool::builder(manager)
-            .max_size(POOL_SIZE)
-            .wait_timeout(Some(RESPONSE_TIMEOUT))
-            .create_timeout(Some(CONNECT_TIMEOUT))
-            .recycle_timeout(Some(CONNECT_TIMEOUT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .context("the pool of Redis connections cannot be made")?;
-        let client = Client::open(info).map_err(QueueError::from)?;
+        let address = Address::parse(settings.url.expose_secret())
+            .map_err(|error| anyhow::anyhow!("REDIS_URL: {error}"))?;
         Ok(Self {
-            pool,
-            client,
-            keys: Keys::new(&settings.name),
+            shared: Arc::new(Shared {
+                locator: Locator::new(address, &settings.name),
+                keys: Keys::new(&settings.name),
+                state: Mutex::default(),
+                looking: tokio::sync::Mutex::default(),
+            }),
         })
     }
 
     /// The names of this queue's keys.
     #[must_use]
     pub fn keys(&self) -> &Keys {
-        &self.keys
+        &self.shared.keys
     }
 
     /// Pushes one package, as a producer does.
@@ -63,7 +81,7 @@ impl Redis {
     /// [`QueueError`].
     pub async fn push(&self, package: &str) -> Result<(), QueueError> {
         let mut connection = self.connection().await?;
-        let _: i64 = connection.lpush(self.keys.inbox(), package).await?;
+        let _: i64 = connection.lpush(self.keys().inbox(), package).await?;
         Ok(())
     }
 
@@ -74,15 +92,15 @@ impl Redis {
     pub async fn has_ping(&self, worker_name: Option<&str>) -> Result<bool, QueueError> {
         let mut connection = self.connection().await?;
         let Some(worker_name) = worker_name else {
-            return Ok(connection.exists(self.keys.ping()).await?);
+            return Ok(connection.exists(self.keys().ping()).await?);
         };
-        let workers: Vec<String> = connection.smembers(self.keys.workers()).await?;
+        let workers: Vec<String> = connection.smembers(self.keys().workers()).await?;
         for worker_id in workers {
             // The random part has no dash in it, so the name is all before the last one.
             let is_self = worker_id
                 .rsplit_once('-')
                 .is_some_and(|(name, _)| name == worker_name);
-            if is_self && connection.exists(self.keys.replica_ping(&worker_id)).await? {
+            if is_self && connection.exists(self.keys().replica_ping(&worker_id)).await? {
                 return Ok(true);
             }
         }
@@ -95,55 +113,176 @@ impl Redis {
     /// [`QueueError`].
     pub async fn is_idle(&self) -> Result<bool, QueueError> {
         let mut connection = self.connection().await?;
-        let workers: Vec<String> = connection.smembers(self.keys.workers()).await?;
+        let workers: Vec<String> = connection.smembers(self.keys().workers()).await?;
         let mut pipeline = redis::pipe();
         // A transaction, so that a package on its way from one to the next is not missed.
         pipeline.atomic();
-        let landing = workers.iter().map(|worker_id| self.keys.landing(worker_id));
-        for list in self.keys.all_waiting().into_iter().chain(landing) {
+        let landing = workers.iter().map(|worker_id| self.keys().landing(worker_id));
+        for list in self.keys().all_waiting().into_iter().chain(landing) {
             pipeline.llen(list);
         }
-        pipeline.zcard(self.keys.delayed()).zcard(self.keys.in_flight());
+        pipeline
+            .zcard(self.keys().delayed())
+            .zcard(self.keys().in_flight());
         let counts: Vec<u64> = pipeline.query_async(&mut connection).await?;
         Ok(counts.iter().all(|count| *count == 0))
     }
 
-    pub(super) async fn connection(&self) -> Result<deadpool_redis::Connection, QueueError> {
-        Ok(self.pool.get().await?)
+    pub(super) async fn connection(&self) -> Result<Connection, QueueError> {
+        self.server().await?.connection().await
     }
 
     /// A connection of its own, whose answers may take up to `response_timeout`.
-    pub(super) async fn dedicated(
-        &self,
-        response_timeout: Duration,
-    ) -> Result<MultiplexedConnection, QueueError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(response_timeout));
-        Ok(self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?)
+    pub(super) async fn dedicated(&self, response_timeout: Duration) -> Result<Dedicated, QueueError> {
+        self.server().await?.dedicated(response_timeout).await
     }
 
-    /// `host:port`, for messages.
-    pub(super) fn address(&self) -> String {
-        self.client.get_connection_info().addr().to_string()
+    /// Whether a connection leads to the server that is in use now. One that does not must not be used again.
+    pub(super) fn is_in_use(&self, server: &Arc<Server>) -> bool {
+        self.shared
+            .sound()
+            .is_some_and(|current| Arc::ptr_eq(&current, server))
+    }
+
+    /// The number of the server in use; 0 before the first.
+    pub(super) fn server_number(&self) -> u64 {
+        self.shared
+            .lock()
+            .server
+            .as_ref()
+            .map_or(0, |server| server.number)
+    }
+
+    /// Whether the URL names one server and nothing else.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.shared.locator.is_fixed()
+    }
+
+    /// The server to use, looked for if there is none, or a doubt.
+    pub(super) async fn server(&self) -> Result<Arc<Server>, NotFound> {
+        let shared = &self.shared;
+        if let Some(server) = shared.sound() {
+            return Ok(server);
+        }
+        // Not for ever: who holds it may be on a runtime that does not turn.
+        let _turn = timeout(PATIENCE, shared.looking.lock()).await;
+        if let Some(server) = shared.sound() {
+            return Ok(server);
+        }
+        let (rests_until, failure) = {
+            let state = shared.lock();
+            (state.rests_until(), state.failure.clone())
+        };
+        if let Some(rests_until) = rests_until.filter(|time| *time > Instant::now()) {
+            match failure {
+                Some(failure) => return Err(failure),
+                None => tokio::time::sleep_until(rests_until).await,
+            }
+        }
+        shared.lock().looked_at = Some(Instant::now());
+        let found = shared.locator.locate(None).await;
+        shared.take_over(found)
+    }
+
+    /// Looks, now and then and in the background, whether another server has taken over without a word of the
+    /// one in use. Called often; must be called within a tokio runtime.
+    pub(super) fn look_around(&self) {
+        if self.is_fixed() {
+            return;
+        }
+        let now = Instant::now();
+        {
+            let mut state = self.shared.lock();
+            if state.looks_around_at.is_some_and(|time| now < time) {
+                return;
+            }
+            state.looks_around_at = Some(now + self.shared.locator.look_every());
+        }
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let Ok(_turn) = shared.looking.try_lock() else {
+                return;
+            };
+            // While nobody can tell, the server in use is the right one for all that is known.
+            let trusted = shared.sound().map(|server| server.name.clone());
+            if let Ok(found) = shared.locator.locate(trusted.as_deref()).await {
+                let _ = shared.take_over(Ok(found));
+            }
+        });
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("nothing panics while it holds this lock")
+    }
+
+    /// The server in use, when there is no doubt about it.
+    fn sound(&self) -> Option<Arc<Server>> {
+        // Where there is no other one to be found, an outage asks for nothing but patience.
+        let bearable = if self.locator.is_fixed() {
+            Doubt::Look
+        } else {
+            Doubt::None
+        };
+        let server = self.lock().server.clone()?;
+        (server.doubt() <= bearable).then_some(server)
+    }
+
+    /// Goes on with what was found: the server in use if it is that one, with new connections otherwise.
+    fn take_over(&self, found: Result<Found, NotFound>) -> Result<Arc<Server>, NotFound> {
+        let mut state = self.lock();
+        let found = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                state.failures += 1;
+                state.failure = Some(failure.clone());
+                return Err(failure);
+            }
+        };
+        state.failures = 0;
+        state.failure = None;
+        let mut number = 1;
+        if let Some(server) = &state.server {
+            if server.name == found.name {
+                server.trust();
+                if server.doubt() == Doubt::None {
+                    return Ok(server.clone());
+                }
+            } else {
+                tracing::info!(
+                    from = server.name,
+                    to = found.name,
+                    "another Redis has become the master"
+                );
+            }
+            number = server.number + 1;
+        }
+        let server = Server::new(number, found).map_err(|error| NotFound::Away(error.0))?;
+        let server = Arc::new(server);
+        state.server = Some(server.clone());
+        Ok(server)
+    }
+}
+
+impl From<NotFound> for QueueError {
+    fn from(error: NotFound) -> Self {
+        Self(error.to_string())
     }
 }
 
 /// Whether a `REDIS_URL` can be used, without connecting.
 ///
 /// # Errors
-/// Says what is wrong with it and never holds its password.
-pub fn check_url(url: &str) -> Result<(), QueueError> {
-    connection_info(url).map(|_| ())
+/// Says what is wrong with it and what would be right, and never holds its password.
+pub fn check_url(url: &str) -> Result<(), UnusableUrl> {
+    Address::parse(url).map(|_| ())
 }
 
-fn connection_info(url: &str) -> Result<ConnectionInfo, QueueError> {
-    // A peer that vanishes without a word is otherwise noticed only by the response timeout.
-    let tcp = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(redis::io::tcp::socket2::TcpKeepalive::new().with_time(Duration::from_secs(10)));
-    Ok(url.into_connection_info()?.set_tcp_settings(tcp))
+/// Whether a `REDIS_URL` is that of a cluster, in which all keys of a queue must share one hash tag.
+#[must_use]
+pub fn is_cluster(url: &str) -> bool {
+    matches!(Address::parse(url), Ok(Address::Cluster { .. }))
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::server::Dedicated;
 use super::{Queue, QueueError};
 
 /// A loop that has not turned for this long is stuck: it turns at least every 2 s when there is nothing to do.
@@ -282,16 +282,21 @@ impl Beat {
 
     async fn beat(
         &mut self,
-        open: &mut Option<MultiplexedConnection>,
+        open: &mut Option<Dedicated>,
         renew: bool,
         ping: bool,
     ) -> Result<(), QueueError> {
+        let redis = &self.queue.redis;
+        redis.look_around();
+        open.take_if(|connection| !redis.is_in_use(connection.server()));
+        // A server that has just taken over may not have heard of the last renewals.
+        let is_new = open.is_none();
         let connection = match open {
             Some(connection) => connection,
-            None => open.insert(self.queue.redis.dedicated(RESPONSE_TIMEOUT).await?),
+            None => open.insert(redis.dedicated(RESPONSE_TIMEOUT).await?),
         };
         let is_able = self.status.is_able();
-        if renew || self.is_lost {
+        if renew || self.is_lost || is_new {
             self.renew(connection).await?;
         }
         if self.is_lost {
@@ -307,7 +312,7 @@ impl Beat {
         Ok(())
     }
 
-    async fn renew(&self, connection: &mut MultiplexedConnection) -> Result<(), QueueError> {
+    async fn renew(&self, connection: &mut Dedicated) -> Result<(), QueueError> {
         let asked_at = Instant::now();
         let keys = self.queue.redis.keys();
         let worker_id = self.queue.worker_id();
@@ -326,7 +331,7 @@ impl Beat {
         Ok(())
     }
 
-    async fn ping(&self, connection: &mut MultiplexedConnection) -> Result<(), QueueError> {
+    async fn ping(&self, connection: &mut Dedicated) -> Result<(), QueueError> {
         let keys = self.queue.redis.keys();
         let worker_id = self.queue.worker_id();
         let ttl_ms = u64::try_from(self.ping_interval.as_millis() * 3).unwrap_or(u64::MAX);
@@ -338,7 +343,7 @@ impl Beat {
     }
 
     /// Takes this replica's ping back, and the service's with it when no other replica pings.
-    async fn withdraw_pings(&self, connection: &mut MultiplexedConnection) -> Result<(), QueueError> {
+    async fn withdraw_pings(&self, connection: &mut Dedicated) -> Result<(), QueueError> {
         let keys = self.queue.redis.keys();
         let workers: Vec<String> = connection.smembers(keys.workers()).await?;
         let others: Vec<String> = workers

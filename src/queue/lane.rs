@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use redis::{Cmd, Script, Value};
 
 use super::scripts::Scripts;
+use super::server::Connection;
 use super::{DeadLetter, Delivery, Event, Queue, QueueError, Redis};
 use crate::batch::Batcher;
 
@@ -126,27 +127,28 @@ pub(super) fn spawn(
         dead_letter_max,
     });
     // Taken from the pool once and kept: asking the pool costs a round trip of its own each time.
-    let connection = Arc::new(tokio::sync::Mutex::new(None::<deadpool_redis::Connection>));
+    let connection = Arc::new(tokio::sync::Mutex::new(None::<Connection>));
     Batcher::spawn(MAX_PIPELINE, move |commands: Vec<Command>| {
         let (encoder, connection) = (encoder.clone(), connection.clone());
         async move {
             let mut held = connection.lock().await;
-            if let Some(mut kept) = held.take() {
+            let redis = &encoder.redis;
+            if let Some(mut kept) = held.take().filter(|kept| redis.is_in_use(kept.server())) {
                 if let Ok(results) = encoder.run(&mut kept, &commands).await {
                     *held = Some(kept);
                     return results;
                 }
                 // It may have died long ago, which says nothing of the server now: a new one will tell. What
                 // was heard all the same is heard twice, which changes nothing.
-                drop(deadpool_redis::Connection::take(kept));
+                kept.discard();
             }
-            let outcome = match encoder.redis.connection().await {
+            let outcome = match redis.connection().await {
                 Ok(mut open) => {
                     let outcome = encoder.run(&mut open, &commands).await;
                     match &outcome {
                         Ok(_) => *held = Some(open),
                         // A broken connection must not go back into the pool.
-                        Err(_) => drop(deadpool_redis::Connection::take(open)),
+                        Err(_) => open.discard(),
                     }
                     outcome
                 }
@@ -171,7 +173,7 @@ impl Encoder {
     /// One round trip; a second one when the server has lost the scripts, for those that were refused.
     async fn run(
         &self,
-        connection: &mut deadpool_redis::Connection,
+        connection: &mut Connection,
         commands: &[Command],
     ) -> Result<Vec<Result<bool, QueueError>>, QueueError> {
         let all: Vec<usize> = (0..commands.len()).collect();
@@ -201,7 +203,7 @@ impl Encoder {
 
     async fn pipeline(
         &self,
-        connection: &mut deadpool_redis::Connection,
+        connection: &mut Connection,
         commands: &[Command],
         which: &[usize],
     ) -> Result<Vec<redis::RedisResult<Value>>, QueueError> {

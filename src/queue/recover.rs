@@ -2,6 +2,7 @@
 
 use redis::AsyncCommands;
 
+use super::server::Connection;
 use super::{Queue, QueueError};
 use crate::fault;
 
@@ -9,20 +10,24 @@ use crate::fault;
 const CHUNK: i64 = 200;
 
 impl Queue {
-    /// Puts the packages of every worker whose lease has ended back into their lists.
+    /// Puts the packages of every worker whose lease has ended back into their lists, as long as the server in use
+    /// is the one with this number: on another one leases may be missing for another reason.
     /// Returns how many, by worker.
     ///
     /// # Errors
     /// [`QueueError`]; what was moved stays moved, and the next call goes on.
-    pub async fn recover_dead_workers(&self) -> Result<Vec<(String, u64)>, QueueError> {
+    pub async fn recover_dead_workers(&self, server_number: u64) -> Result<Vec<(String, u64)>, QueueError> {
         let mut connection = self.redis.connection().await?;
+        if connection.server().number != server_number {
+            return Ok(Vec::new());
+        }
         let workers: Vec<String> = connection.smembers(self.redis.keys().workers()).await?;
         let mut recovered = Vec::new();
         for worker_id in workers {
             if worker_id == *self.worker_id {
                 continue;
             }
-            if let Some(moved) = self.recover(&worker_id).await? {
+            if let Some(moved) = self.recover(&mut connection, &worker_id).await? {
                 recovered.push((worker_id, moved));
             }
         }
@@ -30,7 +35,7 @@ impl Queue {
     }
 
     /// Puts one worker's packages back; `None` when it is alive.
-    async fn recover(&self, worker_id: &str) -> Result<Option<u64>, QueueError> {
+    async fn recover(&self, connection: &mut Connection, worker_id: &str) -> Result<Option<u64>, QueueError> {
         let keys = self.redis.keys();
         let mut call = self.scripts.recover.prepare_invoke();
         call.key(keys.lease(worker_id))
@@ -40,10 +45,9 @@ impl Queue {
             .key(keys.workers())
             .key(&keys.all_waiting());
         call.arg(worker_id).arg(CHUNK);
-        let mut connection = self.redis.connection().await?;
         let mut total = 0;
         loop {
-            let moved: i64 = call.invoke_async(&mut connection).await?;
+            let moved: i64 = call.invoke_async(connection).await?;
             let Ok(count) = u64::try_from(moved) else {
                 return Ok(None);
             };
@@ -64,7 +68,8 @@ impl Queue {
     pub async fn leave(&self) -> Result<u64, QueueError> {
         let mut connection = self.redis.connection().await?;
         let _: i64 = connection.del(self.redis.keys().lease(&self.worker_id)).await?;
-        Ok(self.recover(&self.worker_id).await?.unwrap_or_default())
+        let given_back = self.recover(&mut connection, &self.worker_id).await?;
+        Ok(given_back.unwrap_or_default())
     }
 
     /// Puts what has landed here and was not claimed back at the head of its list.
@@ -99,12 +104,13 @@ impl Queue {
         Ok(call.invoke_async(&mut connection).await?)
     }
 
-    /// Whether a worker holds its lease.
+    /// Whether a worker has no lease on the server with this number; `false` when another one is in use by now.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn is_alive(&self, worker_id: &str) -> Result<bool, QueueError> {
+    pub async fn is_dead(&self, worker_id: &str, server_number: u64) -> Result<bool, QueueError> {
         let mut connection = self.redis.connection().await?;
-        Ok(connection.exists(self.redis.keys().lease(worker_id)).await?)
+        let has_lease: bool = connection.exists(self.redis.keys().lease(worker_id)).await?;
+        Ok(!has_lease && connection.server().number == server_number)
     }
 }

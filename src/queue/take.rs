@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
+use super::server::Dedicated;
 use super::{Priority, Queue, QueueError};
 
 /// How long the server holds a BLMOVE, in seconds.
@@ -33,7 +33,14 @@ pub struct Delivery {
 /// The dedicated connection that waits for the next package.
 pub struct Landing {
     queue: Queue,
-    connection: Option<(MultiplexedConnection, u64)>,
+    connection: Option<(Dedicated, u64)>,
+}
+
+/// A client that waits for a package, as its server knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    server_number: u64,
+    client_id: u64,
 }
 
 impl Landing {
@@ -44,13 +51,17 @@ impl Landing {
     ///
     /// # Errors
     /// [`QueueError`]; the connection is thrown away and opened anew by the next call.
-    pub async fn wait(&mut self, announce_client: impl FnOnce(u64)) -> Result<bool, QueueError> {
-        let kept = self.connection.take();
+    pub async fn wait(&mut self, announce: impl FnOnce(Waiting)) -> Result<bool, QueueError> {
+        let redis = &self.queue.redis;
+        let kept = self
+            .connection
+            .take()
+            .filter(|(kept, _)| redis.is_in_use(kept.server()));
         let was_kept = kept.is_some();
         let (mut connection, client_id) = match kept {
             Some(open) => open,
             None => {
-                let mut connection = self.queue.redis.dedicated(BLOCK_RESPONSE_TIMEOUT).await?;
+                let mut connection = redis.dedicated(BLOCK_RESPONSE_TIMEOUT).await?;
                 let client_id: u64 = redis::cmd("CLIENT")
                     .arg("ID")
                     .query_async(&mut connection)
@@ -58,8 +69,11 @@ impl Landing {
                 (connection, client_id)
             }
         };
-        announce_client(client_id);
-        let keys = self.queue.redis.keys();
+        announce(Waiting {
+            server_number: connection.server().number,
+            client_id,
+        });
+        let keys = redis.keys();
         let moved: redis::RedisResult<Option<redis::Value>> = redis::cmd("BLMOVE")
             .arg(keys.inbox())
             .arg(keys.landing(&self.queue.worker_id))
@@ -101,11 +115,15 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn wake(&self, client_id: u64) -> Result<bool, QueueError> {
+    pub async fn wake(&self, waiting: Waiting) -> Result<bool, QueueError> {
         let mut connection = self.redis.connection().await?;
+        if connection.server().number != waiting.server_number {
+            // There the number is somebody else's. The wait ends by itself.
+            return Ok(false);
+        }
         Ok(redis::cmd("CLIENT")
             .arg("UNBLOCK")
-            .arg(client_id)
+            .arg(waiting.client_id)
             .query_async(&mut connection)
             .await?)
     }

@@ -192,10 +192,12 @@ impl Shared {
 
     /// Whether the owner of a job will never end it.
     async fn is_gone(&self, worker_id: &str) -> bool {
+        let server_number = self.queue.server_number();
         // This worker itself, with the job reserved for this attempt: a begin whose answer was lost, or an
         // attempt that panicked.
         worker_id == self.queue.worker_id()
-            || (self.health.trusts_leases() && matches!(self.queue.is_alive(worker_id).await, Ok(false)))
+            || (self.health.trusts_leases(server_number)
+                && matches!(self.queue.is_dead(worker_id, server_number).await, Ok(true)))
     }
 
     async fn work_on(&self, owned: &Owned<'_>, generator: &dyn ImageGenerator, work: &ImageWork) {

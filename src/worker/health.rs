@@ -12,25 +12,33 @@ pub(super) struct Health {
     status: Arc<ReplicaStatus>,
     redis_is_up: AtomicBool,
     lease_ttl: Duration,
-    /// Nobody is taken for dead before this time.
-    trusts_leases_from: Mutex<Instant>,
+    trust: Mutex<Trust>,
+}
+
+/// From when on a missing lease means a dead replica, on which server.
+struct Trust {
+    from: Instant,
+    server_number: u64,
 }
 
 impl Health {
     /// A replica that has just started may have been started by the end of an outage in which all leases ran out,
     /// so it gives the others time to renew theirs.
-    pub(super) fn new(status: Arc<ReplicaStatus>, lease_ttl: Duration) -> Self {
-        let trusts_leases_from = Mutex::new(Instant::now() + lease_ttl);
+    pub(super) fn new(status: Arc<ReplicaStatus>, lease_ttl: Duration, server_number: u64) -> Self {
+        let trust = Mutex::new(Trust {
+            from: Instant::now() + lease_ttl,
+            server_number,
+        });
         Self {
             status,
             redis_is_up: AtomicBool::new(true),
             lease_ttl,
-            trusts_leases_from,
+            trust,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Instant> {
-        self.trusts_leases_from
+    fn lock(&self) -> MutexGuard<'_, Trust> {
+        self.trust
             .lock()
             .expect("nothing panics while it holds this lock")
     }
@@ -41,9 +49,17 @@ impl Health {
     }
 
     /// Whether a missing lease means a dead replica. Not before [`Self::redis_answered`] has set the time for it:
-    /// the first call that gets through after an outage may be the very one that asks for leases.
-    pub(super) fn trusts_leases(&self) -> bool {
-        self.redis_is_up.load(Ordering::Acquire) && Instant::now() >= *self.lock()
+    /// the first call that gets through after an outage may be the very one that asks for leases. Nor soon after
+    /// another server has taken over, which may never have heard of the last renewals.
+    pub(super) fn trusts_leases(&self, server_number: u64) -> bool {
+        let mut trust = self.lock();
+        if trust.server_number != server_number {
+            *trust = Trust {
+                from: Instant::now() + 2 * self.lease_ttl,
+                server_number,
+            };
+        }
+        self.redis_is_up.load(Ordering::Acquire) && Instant::now() >= trust.from
     }
 
     pub(super) fn redis_failed(&self, error: &QueueError) {
@@ -57,7 +73,7 @@ impl Health {
         if self.redis_is_up.load(Ordering::Relaxed) {
             return;
         }
-        *self.lock() = Instant::now() + 2 * self.lease_ttl;
+        self.lock().from = Instant::now() + 2 * self.lease_ttl;
         if !self.redis_is_up.swap(true, Ordering::Release) {
             tracing::info!("Redis answers again; going on");
         }

@@ -82,8 +82,9 @@ impl Shared {
         for (provider, time) in self.queue.provider_pauses().await? {
             self.router.traffic().hear(&Pause { provider, time });
         }
-        if recovers && self.health.trusts_leases() {
-            for (worker_id, count) in self.queue.recover_dead_workers().await? {
+        let server_number = self.queue.server_number();
+        if recovers && self.health.trusts_leases(server_number) {
+            for (worker_id, count) in self.queue.recover_dead_workers(server_number).await? {
                 tracing::warn!(
                     dead_worker_id = worker_id,
                     count,

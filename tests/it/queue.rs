@@ -189,7 +189,10 @@ async fn a_dead_workers_packages_return_to_the_heads_of_their_lists_as_they_stoo
         .await
         .unwrap();
     let _: () = redis.set(key("lease", &dead), "").await.unwrap();
-    assert_eq!(queue.recover_dead_workers().await.unwrap(), []);
+    assert_eq!(
+        queue.recover_dead_workers(queue.server_number()).await.unwrap(),
+        []
+    );
     assert_eq!(dead.in_hand().await.unwrap().len(), taken.len());
 
     let _: i64 = redis.del(key("lease", &dead)).await.unwrap();
@@ -198,7 +201,7 @@ async fn a_dead_workers_packages_return_to_the_heads_of_their_lists_as_they_stoo
         .query_async(&mut redis)
         .await
         .unwrap();
-    let recovered = queue.recover_dead_workers().await.unwrap();
+    let recovered = queue.recover_dead_workers(queue.server_number()).await.unwrap();
     assert_eq!(recovered, [(dead.worker_id().to_owned(), 434)]);
     assert!(
         calls_of_scripts(&stack).await >= 3,
@@ -211,7 +214,10 @@ async fn a_dead_workers_packages_return_to_the_heads_of_their_lists_as_they_stoo
     expected.extend(&normal);
     expected.extend(["later", "low 1", "low 2"]);
     assert_eq!(payloads(&queue.adopt(1000).await.unwrap()), expected);
-    assert_eq!(queue.recover_dead_workers().await.unwrap(), []);
+    assert_eq!(
+        queue.recover_dead_workers(queue.server_number()).await.unwrap(),
+        []
+    );
 }
 
 /// Claims the two packages of the least urgent list past all others.

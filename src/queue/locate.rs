@@ -1,0 +1,429 @@
+//! Which server is the one to use now.
+//!
+//! All keys of a queue live in one hash slot, so there is always one right server: the one that the URL names,
+//! the master that Sentinels name, or the master of the queue's slot in a cluster. What somebody names is
+//! believed only when the server itself says that it is a master.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, Value};
+use tokio::time::timeout;
+
+use super::QueueError;
+use super::address::{Access, Address, Node};
+
+/// How long a Sentinel, a node or a candidate may take to be connected to, and to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a look may take in all, however many there are to ask.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// Why there is no server to use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotFound {
+    /// Nobody who was asked can tell, now.
+    #[error("{0}")]
+    Away(String),
+    /// Those who were asked answer that the URL is wrong.
+    #[error("{0}")]
+    Misnamed(String),
+}
+
+/// The server to use.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// `host:port`
+    pub(super) name: String,
+    pub(super) info: ConnectionInfo,
+}
+
+/// Finds the server to use.
+pub(super) struct Locator {
+    address: Address,
+    queue: String,
+    /// Whom to ask, those who knew last first.
+    known: Mutex<Vec<Node>>,
+    /// Kept open, since it is asked again and again.
+    asked: tokio::sync::Mutex<Option<(Node, MultiplexedConnection)>>,
+}
+
+/// What somebody who was asked has answered.
+enum Answer {
+    Master(Node),
+    /// It does not know, or is nobody to ask.
+    Misnamed(String),
+}
+
+impl Locator {
+    pub(super) fn new(address: Address, queue: &str) -> Self {
+        let known = match &address {
+            Address::Server(_) => Vec::new(),
+            Address::Sentinels { nodes, .. } | Address::Cluster { nodes, .. } => nodes.clone(),
+        };
+        Self {
+            address,
+            queue: queue.to_owned(),
+            known: Mutex::new(known),
+            asked: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Whether it is always the same server.
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!(self.address, Address::Server(_))
+    }
+
+    /// How often to look although nothing has failed.
+    ///
+    /// A master that Sentinels have replaced goes on as one for some 10 s before it is told, and what is written to
+    /// it in the meantime is lost. A node of a cluster that is no master any more says so by itself; there it is
+    /// about the other nodes' names.
+    pub(super) fn look_every(&self) -> Duration {
+        match self.address {
+            Address::Sentinels { .. } => Duration::from_secs(1),
+            Address::Server(_) | Address::Cluster { .. } => Duration::from_secs(10),
+        }
+    }
+
+    /// `trusted` is the name of a server that needs not be asked itself, as it is in use and answers.
+    ///
+    /// # Errors
+    /// [`NotFound`] names everybody who was asked, and what each of them said.
+    pub(super) async fn locate(&self, trusted: Option<&str>) -> Result<Found, NotFound> {
+        let (access, searching) = match &self.address {
+            Address::Server(info) => {
+                return Ok(Found {
+                    name: info.addr().to_string(),
+                    info: (**info).clone(),
+                });
+            }
+            Address::Sentinels { servers, .. } => (servers, "no Sentinel names a master"),
+            Address::Cluster { servers, .. } => {
+                (servers, "no node of the cluster names a master for this queue")
+            }
+        };
+        let mut said = Vec::new();
+        let mut misnamed = 0;
+        let asking = async {
+            let mut refused: Vec<(Node, String)> = Vec::new();
+            for node in self.known() {
+                let answer = match self.ask(&node).await {
+                    Ok(Answer::Master(master)) => master,
+                    Ok(Answer::Misnamed(why)) => {
+                        misnamed += 1;
+                        said.push(format!("{node} {why}"));
+                        continue;
+                    }
+                    Err(error) => {
+                        said.push(format!("{node} does not answer ({error})"));
+                        continue;
+                    }
+                };
+                let known = refused.iter().find(|(master, _)| *master == answer);
+                let why = match known {
+                    Some((_, why)) => why.clone(),
+                    None if trusted == Some(&answer.to_string()) => return Some(answer),
+                    None => match self.verify(access, &answer).await {
+                        Ok(()) => {
+                            self.prefer(&node);
+                            return Some(answer);
+                        }
+                        Err(why) => why,
+                    },
+                };
+                said.push(format!("{node} names {answer}, which {why}"));
+                refused.push((answer, why));
+            }
+            None
+        };
+        match timeout(LIMIT, asking).await {
+            Ok(Some(master)) => Ok(Found {
+                name: master.to_string(),
+                info: access.to(&master),
+            }),
+            Ok(None) if misnamed == said.len() => Err(NotFound::Misnamed(said.join("; "))),
+            Ok(None) => Err(NotFound::Away(format!("{searching}: {}", said.join("; ")))),
+            Err(_) => {
+                said.push(format!("gave up after {LIMIT:?}"));
+                Err(NotFound::Away(format!("{searching}: {}", said.join("; "))))
+            }
+        }
+    }
+
+    fn known(&self) -> Vec<Node> {
+        self.known
+            .lock()
+            .expect("nothing panics while it holds this lock")
+            .clone()
+    }
+
+    fn prefer(&self, node: &Node) {
+        let mut known = self
+            .known
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        known.retain(|other| other != node);
+        known.insert(0, node.clone());
+    }
+
+    /// The nodes that a cluster has now; those of the URL stay, as the last resort.
+    fn learn(&self, nodes: Vec<Node>) {
+        let Address::Cluster { nodes: named, .. } = &self.address else {
+            return;
+        };
+        let mut all = nodes;
+        for node in named {
+            if !all.contains(node) {
+                all.push(node.clone());
+            }
+        }
+        *self
+            .known
+            .lock()
+            .expect("nothing panics while it holds this lock") = all;
+    }
+
+    async fn ask(&self, node: &Node) -> Result<Answer, QueueError> {
+        let mut asked = self.asked.lock().await;
+        if let Some((_, mut kept)) = asked.take_if(|(kept, _)| kept == node)
+            && let Ok(answer) = self.ask_over(node, &mut kept).await
+        {
+            *asked = Some((node.clone(), kept));
+            return Ok(answer);
+        }
+        let access = match &self.address {
+            Address::Sentinels { sentinels, .. } => sentinels,
+            Address::Cluster { servers, .. } => servers,
+            Address::Server(_) => unreachable!("a fixed server is not asked for"),
+        };
+        let mut connection = connect(access.to(node)).await?;
+        let answer = self.ask_over(node, &mut connection).await?;
+        *asked = Some((node.clone(), connection));
+        Ok(answer)
+    }
+
+    async fn ask_over(
+        &self,
+        node: &Node,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Answer, QueueError> {
+        let master = match &self.address {
+            Address::Sentinels { master, .. } => master,
+            _ => return self.ask_cluster(node, connection).await,
+        };
+        let named: redis::RedisResult<Option<(String, u16)>> = redis::cmd("SENTINEL")
+            .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg(master)
+            .query_async(connection)
+            .await;
+        match named {
+            Ok(Some((host, port))) => Ok(Answer::Master(Node { host, port })),
+            Ok(None) => Ok(Answer::Misnamed(format!("knows no master called \"{master}\""))),
+            Err(error) if is_unknown_command(&error) => Ok(Answer::Misnamed(
+                "is no Sentinel; write redis://[user:password@]host[:port][/database] for one server"
+                    .to_owned(),
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn ask_cluster(
+        &self,
+        node: &Node,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Answer, QueueError> {
+        let asked: redis::RedisResult<(u16, Value)> = redis::pipe()
+            .cmd("CLUSTER")
+            .arg("KEYSLOT")
+            .arg(&self.queue)
+            .cmd("CLUSTER")
+            .arg("SLOTS")
+            .query_async(connection)
+            .await;
+        match asked {
+            Ok((slot, slots)) => {
+                let (master, nodes) = read_slots(slots, slot, &node.host);
+                self.learn(nodes);
+                master.map(Answer::Master).ok_or_else(|| {
+                    QueueError(format!("it knows nobody who serves slot {slot}, that of this queue"))
+                })
+            }
+            Err(error) if is_no_cluster(&error) => Ok(Answer::Misnamed(
+                "is no node of a cluster; write redis://[user:password@]host[:port][/database] for one server".to_owned(),
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks a server itself whether it is a master that can be written to; says why not.
+    async fn verify(&self, access: &Access, node: &Node) -> Result<(), String> {
+        let away = |error: QueueError| format!("does not answer ({error})");
+        let mut connection = connect(access.to(node)).await.map_err(away)?;
+        let role: Vec<Value> = redis::cmd("ROLE")
+            .query_async(&mut connection)
+            .await
+            .map_err(|error| away(error.into()))?;
+        let role = role.into_iter().next().map(String::from_redis_value);
+        match role {
+            Some(Ok(role)) if role == "master" => {}
+            Some(Ok(_)) => return Err("is a replica".to_owned()),
+            Some(Err(_)) | None => return Err("does not tell its role".to_owned()),
+        }
+        if matches!(self.address, Address::Cluster { .. }) {
+            let info: String = redis::cmd("CLUSTER")
+                .arg("INFO")
+                .query_async(&mut connection)
+                .await
+                .map_err(|error| away(error.into()))?;
+            // A master that has lost sight of the others still takes itself for one.
+            if !info.contains("cluster_state:ok") {
+                return Err("says that the cluster is down".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn connect(info: ConnectionInfo) -> Result<MultiplexedConnection, QueueError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let client = Client::open(info)?;
+    Ok(client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?)
+}
+
+fn is_unknown_command(error: &redis::RedisError) -> bool {
+    error.code() == Some("ERR")
+        && error
+            .detail()
+            .is_some_and(|text| text.contains("unknown command"))
+}
+
+fn is_no_cluster(error: &redis::RedisError) -> bool {
+    let errors = error.clone().into_server_errors();
+    errors.iter().flat_map(|errors| errors.iter()).any(|(_, error)| {
+        let text = error.details().unwrap_or_default();
+        text.contains("unknown command") || text.contains("cluster support disabled")
+    })
+}
+
+/// Reads an answer to `CLUSTER SLOTS`: the master of a slot, and all nodes.
+///
+/// Source: Redis documentation, "CLUSTER SLOTS": arrays of first slot, last slot, and nodes, the master first;
+/// a node is its preferred endpoint, its port, and more. No endpoint: the one that was asked. "?": unknown.
+fn read_slots(slots: Value, slot: u16, asked_host: &str) -> (Option<Node>, Vec<Node>) {
+    let (mut master, mut nodes) = (None, Vec::new());
+    for range in list(slots) {
+        let mut range = list(range).into_iter();
+        let mut bound = || u16::from_redis_value(range.next()?).ok();
+        let (Some(first), Some(last)) = (bound(), bound()) else {
+            continue;
+        };
+        for (place, node) in range.enumerate() {
+            let Some(node) = read_node(node, asked_host) else {
+                continue;
+            };
+            if place == 0 && (first..=last).contains(&slot) {
+                master = Some(node.clone());
+            }
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+    }
+    (master, nodes)
+}
+
+fn read_node(node: Value, asked_host: &str) -> Option<Node> {
+    let mut parts = list(node).into_iter();
+    let host: Option<String> = Option::from_redis_value(parts.next()?).ok()?;
+    let port = u16::from_redis_value(parts.next()?).ok()?;
+    let host = match host {
+        Some(host) if host == "?" => return None,
+        Some(host) if !host.is_empty() => host,
+        _ => asked_host.to_owned(),
+    };
+    Some(Node { host, port })
+}
+
+fn list(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(values) => values,
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn node_value(host: Value, port: i64) -> Value {
+        Value::Array(vec![host, Value::Int(port), text("id"), Value::Array(Vec::new())])
+    }
+
+    fn range(first: i64, last: i64, nodes: Vec<Value>) -> Value {
+        let bounds = [Value::Int(first), Value::Int(last)];
+        Value::Array(bounds.into_iter().chain(nodes).collect())
+    }
+
+    fn node(host: &str, port: u16) -> Node {
+        Node {
+            host: host.to_owned(),
+            port,
+        }
+    }
+
+    #[test]
+    fn the_first_node_of_a_range_of_slots_is_its_master() {
+        let slots = Value::Array(vec![
+            range(0, 99, vec![node_value(text("a"), 1), node_value(text("b"), 2)]),
+            range(
+                100,
+                16_383,
+                vec![node_value(text("b"), 3), node_value(text("a"), 1)],
+            ),
+        ]);
+        let all = vec![node("a", 1), node("b", 2), node("b", 3)];
+        for (slot, master) in [(0, &all[0]), (99, &all[0]), (100, &all[2]), (16_383, &all[2])] {
+            let (found, nodes) = read_slots(slots.clone(), slot, "asked");
+            assert_eq!(found.as_ref(), Some(master));
+            assert_eq!(nodes, all);
+        }
+    }
+
+    #[test]
+    fn a_node_without_a_host_is_where_the_asked_one_is_and_an_unknown_one_is_left_out() {
+        let slots = Value::Array(vec![range(
+            0,
+            16_383,
+            vec![
+                node_value(Value::Nil, 1),
+                node_value(text(""), 2),
+                node_value(text("?"), 3),
+            ],
+        )]);
+        let (master, nodes) = read_slots(slots, 7, "::1");
+        assert_eq!(master, Some(node("::1", 1)));
+        assert_eq!(nodes, [node("::1", 1), node("::1", 2)]);
+    }
+
+    #[test]
+    fn a_slot_that_nobody_serves_and_an_answer_that_is_none_have_no_master() {
+        let slots = Value::Array(vec![range(5, 9, vec![node_value(text("a"), 1)])]);
+        assert_eq!(read_slots(slots, 4, "h"), (None, vec![node("a", 1)]));
+        for nonsense in [
+            Value::Nil,
+            Value::Array(vec![Value::Int(1)]),
+            Value::Array(vec![range(0, 1, vec![Value::Nil])]),
+        ] {
+            assert_eq!(read_slots(nonsense, 0, "h"), (None, Vec::new()));
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The server in use, the connections to it, and what their answers say about whether it is still the right one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use deadpool_redis::{Manager, Pool, Runtime};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+
+use super::QueueError;
+use super::locate::Found;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For commands that answer at once; a server that takes longer counts as unreachable.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+const POOL_SIZE: usize = 8;
+
+/// What is to be thought of a server after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Doubt {
+    /// It is the right one.
+    None,
+    /// It may have been replaced: look.
+    Look,
+    /// It is the wrong one, or was for a moment: no connection to it is used again.
+    Gone,
+}
+
+impl Doubt {
+    fn of_answer(code: &str, details: &str) -> Self {
+        match code {
+            "READONLY" | "MOVED" | "MASTERDOWN" | "UNBLOCKED" => Self::Gone,
+            "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "NOREPLICAS" => Self::Look,
+            // Before Redis 7 what a script meets is wrapped up.
+            "ERR" if details.contains("-READONLY ") => Self::Gone,
+            "ERR" if details.contains("-NOREPLICAS ") => Self::Look,
+            _ => Self::None,
+        }
+    }
+
+    fn of_value(value: &Value) -> Self {
+        match value {
+            Value::ServerError(error) => Self::of_answer(error.code(), error.details().unwrap_or_default()),
+            _ => Self::None,
+        }
+    }
+
+    fn of_error(error: &RedisError) -> Self {
+        match error.clone().into_server_errors() {
+            Some(errors) => errors
+                .iter()
+                .map(|(_, error)| Self::of_answer(error.code(), error.details().unwrap_or_default()))
+                .max()
+                .unwrap_or(Self::None),
+            // Cut off, timed out, refused, or not to be understood.
+            None => Self::Look,
+        }
+    }
+}
+
+/// The server in use.
+pub(super) struct Server {
+    /// Rises whenever another server, or the same one anew, takes over.
+    pub(super) number: u64,
+    /// `host:port`
+    pub(super) name: String,
+    pool: Pool,
+    client: Client,
+    doubt: AtomicU8,
+}
+
+impl Server {
+    /// Makes the pool, without connecting yet.
+    pub(super) fn new(number: u64, found: Found) -> Result<Self, QueueError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let manager = Manager::new_with_config(found.info.clone(), config)?;
+        let pool = Pool::builder(manager)
+            .max_size(POOL_SIZE)
+            .wait_timeout(Some(RESPONSE_TIMEOUT))
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .recycle_timeout(Some(CONNECT_TIMEOUT))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| QueueError(format!("no pool of connections can be made: {error}")))?;
+        Ok(Self {
+            number,
+            name: found.name,
+            pool,
+            client: Client::open(found.info)?,
+            doubt: AtomicU8::new(Doubt::None as u8),
+        })
+    }
+
+    pub(super) fn doubt(&self) -> Doubt {
+        match self.doubt.load(Ordering::Relaxed) {
+            0 => Doubt::None,
+            1 => Doubt::Look,
+            _ => Doubt::Gone,
+        }
+    }
+
+    /// Takes it for the right one again, unless it has said that it is not.
+    pub(super) fn trust(&self) {
+        let _ = self.doubt.compare_exchange(
+            Doubt::Look as u8,
+            Doubt::None as u8,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
+    pub(super) fn note(&self, doubt: Doubt) {
+        self.doubt.fetch_max(doubt as u8, Ordering::Relaxed);
+    }
+
+    pub(super) async fn connection(self: Arc<Self>) -> Result<Connection, QueueError> {
+        let connection = self.pool.get().await.inspect_err(|_| self.note(Doubt::Look))?;
+        Ok(Link {
+            connection,
+            server: self,
+        })
+    }
+
+    /// A connection of its own, whose answers may take up to `response_timeout`.
+    pub(super) async fn dedicated(
+        self: Arc<Self>,
+        response_timeout: Duration,
+    ) -> Result<Dedicated, QueueError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(response_timeout));
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .inspect_err(|_| self.note(Doubt::Look))?;
+        Ok(Link {
+            connection,
+            server: self,
+        })
+    }
+}
+
+/// A connection that tells its server's [`Doubt`] from every answer.
+pub(super) struct Link<C> {
+    connection: C,
+    server: Arc<Server>,
+}
+
+/// A connection that goes back into the pool.
+pub(super) type Connection = Link<deadpool_redis::Connection>;
+
+/// A connection for one purpose.
+pub(super) type Dedicated = Link<MultiplexedConnection>;
+
+impl<C> Link<C> {
+    /// Which server it leads to.
+    pub(super) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+}
+
+impl Connection {
+    /// Ends it. A broken connection must not go back into the pool.
+    pub(super) fn discard(self) {
+        drop(deadpool_redis::Connection::take(self.connection));
+    }
+}
+
+impl<C: ConnectionLike + Send> ConnectionLike for Link<C> {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        let (connection, server) = (&mut self.connection, &self.server);
+        Box::pin(async move {
+            let answer: RedisResult<Value> = connection.req_packed_command(cmd).await;
+            server.note(match &answer {
+                Ok(value) => Doubt::of_value(value),
+                Err(error) => Doubt::of_error(error),
+            });
+            answer
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        cmd: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        let (connection, server) = (&mut self.connection, &self.server);
+        Box::pin(async move {
+            let answers: RedisResult<Vec<Value>> = connection.req_packed_commands(cmd, offset, count).await;
+            server.note(match &answers {
+                Ok(values) => values.iter().map(Doubt::of_value).max().unwrap_or(Doubt::None),
+                Err(error) => Doubt::of_error(error),
+            });
+            answers
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.connection.get_db()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_a_server_that_is_no_master_any_more_are_told_from_others() {
+        for (answer, doubt) in [
+            (
+                "-READONLY You can't write against a read only replica.",
+                Doubt::Gone,
+            ),
+            (
+                "-READONLY You can't write against a read only replica. script: 1f, on @user_script:1.",
+                Doubt::Gone,
+            ),
+            (
+                "-ERR Error running script (call to f_1): @user_script:1: -READONLY You can't write.",
+                Doubt::Gone,
+            ),
+            (
+                "-ERR Error running script (call to f_1): @user_script:1: -NOREPLICAS Not enough.",
+                Doubt::Look,
+            ),
+            ("-MOVED 7 127.0.0.1:6380", Doubt::Gone),
+            (
+                "-UNBLOCKED force unblock from blocking operation, instance state changed",
+                Doubt::Gone,
+            ),
+            ("-MASTERDOWN Link with MASTER is down", Doubt::Gone),
+            ("-ASK 7 127.0.0.1:6380", Doubt::Look),
+            (
+                "-TRYAGAIN Multiple keys request during rehashing of slot",
+                Doubt::Look,
+            ),
+            ("-CLUSTERDOWN The cluster is down", Doubt::Look),
+            ("-LOADING Redis is loading the dataset in memory", Doubt::Look),
+            ("-NOREPLICAS Not enough good replicas to write.", Doubt::Look),
+            ("-NOSCRIPT No matching script.", Doubt::None),
+            (
+                "-OOM command not allowed when used memory > 'maxmemory'.",
+                Doubt::None,
+            ),
+            ("-WRONGTYPE Operation against a key", Doubt::None),
+            (":1", Doubt::None),
+        ] {
+            let value = redis::parse_redis_value(format!("{answer}\r\n").as_bytes());
+            let found = match &value {
+                Ok(value) => Doubt::of_value(value),
+                Err(error) => Doubt::of_error(error),
+            };
+            assert_eq!(found, doubt, "{answer}: {value:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_network_does_says_that_it_is_time_to_look() {
+        let cut = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert_eq!(Doubt::of_error(&cut), Doubt::Look);
+    }
+}
