@@ -1,7 +1,10 @@
 //! A private Redis.
 
+use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +23,10 @@ pub struct RedisOptions {
     pub append_only: bool,
     /// Further lines of its configuration, such as `maxmemory 3mb`. Later lines win over earlier ones.
     pub config: Vec<String>,
+    /// Asked for by the server; a random one when `None`. Servers that copy each other share one.
+    pub password: Option<String>,
+    /// Makes it a Sentinel, which watches the masters that `config` names.
+    pub is_sentinel: bool,
 }
 
 /// A Redis server of our own on 127.0.0.1; ends when dropped, at the latest with this process.
@@ -41,12 +48,13 @@ impl RedisServer {
     /// server ends at once (the end of its log is part of the error).
     pub fn start(directory: &Path, options: RedisOptions) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let password = options.password.clone();
         let mut server = Self {
             directory: directory.canonicalize()?,
             program: programs::redis_server()?,
             options,
             port: 0,
-            password: Uuid::new_v4().simple().to_string(),
+            password: password.unwrap_or_else(|| Uuid::new_v4().simple().to_string()),
             process: None,
         };
         server.process = Some(server.launch(true)?);
@@ -120,10 +128,18 @@ impl RedisServer {
             if choose_port {
                 self.port = free_port()?;
             }
+            let (arguments, input) = if self.options.is_sentinel {
+                (
+                    vec![self.sentinel_file(choose_port)?, "--sentinel".into()],
+                    String::new(),
+                )
+            } else {
+                (vec!["-".into()], self.configuration())
+            };
             let process = ServerProcess::spawn(Launch {
                 program: &self.program,
-                arguments: vec!["-".into()],
-                input: self.configuration(),
+                arguments,
+                input,
                 log: &self.directory.join("redis.log"),
                 owner: None,
                 end_signal: EndSignal::Kill,
@@ -137,19 +153,27 @@ impl RedisServer {
         }
     }
 
+    /// A Sentinel keeps what it learns in the file that it was configured by.
+    fn sentinel_file(&self, is_new: bool) -> anyhow::Result<OsString> {
+        let file = self.directory.join("sentinel.conf");
+        if is_new {
+            let mut lines = self.common_lines();
+            lines.extend(self.options.config.iter().cloned());
+            lines.push(String::new());
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            options
+                .open(&file)
+                .and_then(|mut file| file.write_all(lines.join("\n").as_bytes()))
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        Ok(file.into())
+    }
+
     /// Read from standard input: on the command line other users would see the password.
     fn configuration(&self) -> String {
-        let directory = self
-            .directory
-            .to_string_lossy()
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"");
-        let mut lines = vec![
-            "bind 127.0.0.1".to_owned(),
-            format!("port {}", self.port),
-            format!("requirepass {}", self.password),
-            format!("dir \"{directory}\""),
-            "daemonize no".to_owned(),
+        let mut lines = self.common_lines();
+        lines.extend([
             "save \"\"".to_owned(),
             format!(
                 "appendonly {}",
@@ -157,10 +181,25 @@ impl RedisServer {
             ),
             "appendfsync everysec".to_owned(),
             "maxmemory-policy noeviction".to_owned(),
-        ];
+        ]);
         lines.extend(self.options.config.iter().cloned());
         lines.push(String::new());
         lines.join("\n")
+    }
+
+    fn common_lines(&self) -> Vec<String> {
+        let directory = self
+            .directory
+            .to_string_lossy()
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"");
+        vec![
+            "bind 127.0.0.1".to_owned(),
+            format!("port {}", self.port),
+            format!("requirepass {}", self.password),
+            format!("dir \"{directory}\""),
+            "daemonize no".to_owned(),
+        ]
     }
 
     /// Whether the process `pid` itself, and not another one on the same port, has loaded its data and answers.

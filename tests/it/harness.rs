@@ -3,12 +3,14 @@
 pub(crate) mod aftermath;
 pub(crate) mod command;
 pub(crate) mod events;
+pub(crate) mod load;
 pub(crate) mod openai;
 pub(crate) mod picture;
 pub(crate) mod proxy;
 pub(crate) mod replica;
 pub(crate) mod s3;
 pub(crate) mod stack;
+pub(crate) mod topology;
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;

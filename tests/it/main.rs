@@ -23,3 +23,4 @@ mod retry;
 mod secrets;
 mod shutdown;
 mod storage;
+mod topology;

@@ -5,62 +5,17 @@ use std::time::Duration;
 use redis::AsyncCommands;
 
 use crate::harness::aftermath::key;
+use crate::harness::load::{Load, POSTGRES_BACK, POSTGRES_GONE, REDIS_BACK, REDIS_GONE};
 use crate::harness::openai::{OpenAi, small_picture};
-use crate::harness::replica::Replica;
 use crate::harness::stack::{QUEUE, Stack, logo};
 
 /// How long an outage lasts here: longer than the replicas' leases.
 const OUTAGE: Duration = Duration::from_millis(2_500);
 
-const REDIS_GONE: &str = "Redis does not answer";
-const REDIS_BACK: &str = "Redis answers again";
-const POSTGRES_GONE: &str = "Postgres does not answer";
-const POSTGRES_BACK: &str = "Postgres answers again";
-
-/// Two replicas, and an image service that takes its time, so that an outage meets packages in every state.
-struct Load {
-    openai: OpenAi,
-    replicas: [Replica; 2],
-}
-
-impl Load {
-    async fn start(stack: &Stack) -> Self {
-        let openai = OpenAi::start(small_picture()).await;
-        openai.delay(Duration::from_millis(150));
-        let variables = [("WORKER_CONCURRENCY", "3")];
-        let replicas = [
-            stack.replica_of(&openai, &variables).await,
-            stack.replica_of(&openai, &variables).await,
-        ];
-        Self { openai, replicas }
-    }
-
-    async fn all_say(&self, text: &str) {
-        for replica in &self.replicas {
-            replica.said(text).await;
-        }
-    }
-
-    fn each_said_once(&self, texts: &[&str]) {
-        for replica in &self.replicas {
-            for text in texts {
-                assert_eq!(replica.times_said(text), 1, "{text}\n{}", replica.log());
-            }
-        }
-    }
-
-    /// No job was taken away from a replica that lives.
-    async fn counted_nothing(&self, stack: &Stack, jobs: usize) {
-        let sums = "SELECT sum(attempts + crashes) FROM generative_ai.jobs";
-        assert_eq!(stack.count(sums).await, 0);
-        assert_eq!(self.openai.calls().len(), jobs, "every job was drawn once");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_stops_and_comes_back_loses_nothing() {
     let mut stack = Stack::start().await;
-    let load = Load::start(&stack).await;
+    let load = Load::start(&stack, &[]).await;
     let mut jobs = stack.push_logos(30).await;
     stack.done(6).await;
     stack.redis.stop();
@@ -82,7 +37,7 @@ async fn a_redis_that_stops_and_comes_back_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_killed_and_comes_back_loses_nothing() {
     let mut stack = Stack::start().await;
-    let load = Load::start(&stack).await;
+    let load = Load::start(&stack, &[]).await;
     let jobs = stack.push_logos(30).await;
     stack.done(6).await;
     stack.redis.kill();
@@ -96,7 +51,7 @@ async fn a_redis_that_is_killed_and_comes_back_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_outage_of_redis_nobody_is_taken_for_dead() {
     let mut stack = Stack::start().await;
-    let load = Load::start(&stack).await;
+    let load = Load::start(&stack, &[]).await;
     load.openai.close();
     let jobs = stack.push_logos(6).await;
     load.openai.called(6).await;
@@ -127,7 +82,7 @@ async fn after_an_outage_of_redis_nobody_is_taken_for_dead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_redis_that_goes_on_loses_nothing() {
     let stack = Stack::start().await;
-    let load = Load::start(&stack).await;
+    let load = Load::start(&stack, &[]).await;
     let jobs = stack.push_logos(30).await;
     stack.done(6).await;
     stack.redis.pause().unwrap();
@@ -141,7 +96,7 @@ async fn a_frozen_redis_that_goes_on_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_that_stops_and_comes_back_loses_nothing() {
     let mut stack = Stack::start().await;
-    let load = Load::start(&stack).await;
+    let load = Load::start(&stack, &[]).await;
     let jobs = stack.push_logos(30).await;
     stack.done(6).await;
     stack.postgres.stop();
@@ -156,7 +111,7 @@ async fn a_postgres_that_stops_and_comes_back_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_that_is_killed_and_comes_back_loses_nothing() {
     let mut stack = Stack::start().await;
-    let load = Load::start(&stack).await;
+    let load = Load::start(&stack, &[]).await;
     let jobs = stack.push_logos(30).await;
     stack.done(6).await;
     stack.postgres.kill();
@@ -214,7 +169,7 @@ async fn the_ping_is_withdrawn_while_postgres_is_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_both_loses_nothing() {
     let mut stack = Stack::start().await;
-    let load = Load::start(&stack).await;
+    let load = Load::start(&stack, &[]).await;
     let jobs = stack.push_logos(30).await;
     stack.done(6).await;
     stack.postgres.kill();
@@ -232,7 +187,7 @@ async fn an_outage_of_both_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_connections_lose_nothing() {
     let stack = Stack::start().await;
-    let load = Load::start(&stack).await;
+    let load = Load::start(&stack, &[]).await;
     let jobs = stack.push_logos(60).await;
     let mut redis = stack.redis().await;
     for cut in 1..=10 {
@@ -256,7 +211,7 @@ async fn cut_connections_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_that_redis_forgets_are_loaded_again() {
     let stack = Stack::start().await;
-    let load = Load::start(&stack).await;
+    let load = Load::start(&stack, &[]).await;
     let jobs = stack.push_logos(60).await;
     let mut redis = stack.redis().await;
     for flush in 1..=6 {
@@ -278,7 +233,7 @@ async fn scripts_that_redis_forgets_are_loaded_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_postgres_that_goes_on_loses_nothing() {
     let stack = Stack::start().await;
-    let load = Load::start(&stack).await;
+    let load = Load::start(&stack, &[]).await;
     let jobs = stack.push_logos(30).await;
     stack.done(6).await;
     stack.postgres.pause().unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(crate) struct Stack {
     /// Logs and data of the servers and replicas.
     directory: TempDir,
     replicas: AtomicUsize,
+    /// The Redis that the test itself looks at.
+    redis_url: Mutex<String>,
 }
 
 /// What a producer that polls its job row sees.
@@ -57,8 +60,10 @@ impl Stack {
                 append_only: true,
                 ..RedisOptions::default()
             };
+            let redis = RedisServer::start(&directory.path().join("redis"), options).unwrap();
             Self {
-                redis: RedisServer::start(&directory.path().join("redis"), options).unwrap(),
+                redis_url: Mutex::new(redis.url()),
+                redis,
                 postgres: PostgresServer::start(
                     &directory.path().join("postgres"),
                     super::postgres_options(),
@@ -187,8 +192,14 @@ impl Stack {
         self.sql(query, &[]).await[0].get(0)
     }
 
+    /// From now on the queue is looked at on another Redis than the stack's own.
+    pub(crate) fn look_at(&self, redis_url: String) {
+        *self.redis_url.lock().unwrap() = redis_url;
+    }
+
     pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.redis.url()).unwrap();
+        let redis_url = self.redis_url.lock().unwrap().clone();
+        let client = redis::Client::open(redis_url).unwrap();
         // Otherwise it gives up after half a second, and with it every command that waits for something.
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         client
