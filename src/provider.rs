@@ -18,10 +18,10 @@ pub mod models;
 pub mod openai;
 mod picture_text;
 pub mod policy;
-pub mod traffic;
 pub mod stability;
 #[cfg(test)]
 pub(crate) mod suite;
+pub mod traffic;
 pub mod waits;
 
 use std::sync::Arc;

@@ -263,7 +263,7 @@ impl Beat {
     }
 
     /// Ends the process, which is of no use any more and holds packages that others can finish.
-    async fn give_up(&mut self, open: &mut Option<MultiplexedConnection>, what: &str) {
+    async fn give_up(&mut self, open: &mut Option<Dedicated>, what: &str) {
         tracing::error!(
             worker_id = self.queue.worker_id(),
             "{what}; ending this process, so that others take over what it has in hand"
