@@ -1,8 +1,11 @@
 //! More than one Redis: a master with replicas and Sentinels, and a cluster.
 
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use generative_ai_worker::private_servers::{RedisOptions, RedisServer};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisResult, Value};
 
@@ -290,5 +293,126 @@ impl Cluster {
         })
         .await;
         stack.look_at(self.master().await.unwrap().url());
+    }
+
+    /// Begins to move the queue's slot to the node at `place`: one of its keys is there, the others are not.
+    pub(crate) async fn begin_to_move_slot(&self, place: usize) -> Move<'_> {
+        let from = self.master().await.unwrap();
+        let to = self.nodes[place].as_ref().unwrap();
+        let to_id: String = tell(to, &["CLUSTER", "MYID"]).await.unwrap();
+        let from_id: String = tell(from, &["CLUSTER", "MYID"]).await.unwrap();
+        let slot = self.slot.to_string();
+        let _: () = tell(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id])
+            .await
+            .unwrap();
+        let _: () = tell(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id])
+            .await
+            .unwrap();
+        let moving = Move {
+            from,
+            to,
+            to_id,
+            slot,
+        };
+        assert!(moving.keys(1).await, "the queue has keys");
+        moving
+    }
+
+    /// Ends the move, and looks at the new master.
+    pub(crate) async fn end_move(&self, stack: &Stack, moving: Move<'_>) {
+        while moving.keys(100).await {}
+        let masters = self.nodes[..MASTERS].iter().flatten();
+        for node in [moving.to, moving.from].into_iter().chain(masters) {
+            let _: () = tell(node, &["CLUSTER", "SETSLOT", &moving.slot, "NODE", &moving.to_id])
+                .await
+                .unwrap();
+        }
+        self.failed_over(stack, moving.from.port()).await;
+    }
+}
+
+/// A slot on its way to another master.
+pub(crate) struct Move<'a> {
+    pub(crate) from: &'a RedisServer,
+    to: &'a RedisServer,
+    to_id: String,
+    slot: String,
+}
+
+impl Move<'_> {
+    /// Moves up to `count` keys; whether there were any.
+    async fn keys(&self, count: usize) -> bool {
+        let query = ["CLUSTER", "GETKEYSINSLOT", &self.slot, &count.to_string()];
+        let keys: Vec<String> = tell(self.from, &query).await.unwrap();
+        let port = self.to.port().to_string();
+        let mut command = vec![
+            "MIGRATE",
+            "127.0.0.1",
+            &port,
+            "",
+            "0",
+            "5000",
+            "AUTH",
+            PASSWORD,
+            "KEYS",
+        ];
+        command.extend(keys.iter().map(String::as_str));
+        if !keys.is_empty() {
+            // Answers NOKEY when they have run out meanwhile.
+            let _: String = tell(self.from, &command).await.unwrap();
+        }
+        !keys.is_empty()
+    }
+}
+
+/// A certificate authority of the test's own, and a certificate for a server on 127.0.0.1.
+pub(crate) struct Authority {
+    /// To be trusted by clients.
+    pub(crate) root: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Authority {
+    pub(crate) fn make(directory: &Path) -> Self {
+        let root_key = KeyPair::generate().unwrap();
+        let mut root = CertificateParams::new(Vec::new()).unwrap();
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root_certificate = root.self_signed(&root_key).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = server.signed_by(&key, &Issuer::new(root, root_key)).unwrap();
+        std::fs::create_dir_all(directory).unwrap();
+        let write = |name: &str, pem: String| {
+            let path = directory.join(name);
+            std::fs::write(&path, pem).unwrap();
+            path
+        };
+        Self {
+            root: write("root.pem", root_certificate.pem()),
+            certificate: write("server.pem", certificate.pem()),
+            key: write("server-key.pem", key.serialize_pem()),
+        }
+    }
+
+    /// Lines that let a server listen for TLS on `port` too.
+    pub(crate) fn config(&self, port: u16) -> Vec<String> {
+        vec![
+            format!("tls-port {port}"),
+            format!("tls-cert-file {}", self.certificate.display()),
+            format!("tls-key-file {}", self.key.display()),
+            format!("tls-ca-cert-file {}", self.root.display()),
+            "tls-auth-clients no".to_owned(),
+        ]
+    }
+}
+
+/// A port below those that systems hand out, on which nobody listens now.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let port = rand::random_range(20_000..32_000);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
     }
 }
