@@ -59,6 +59,8 @@ pub struct Config {
     pub gemini: GeminiSettings,
     /// Stability AI.
     pub stability: StabilitySettings,
+    /// Whether result URLs of providers may lead to private addresses.
+    pub allow_private_result_urls: bool,
     /// Whether the pictures that icons are made from are kept.
     pub keeps_originals: bool,
     /// The loop.
@@ -101,6 +103,7 @@ impl Config {
         let imagen = google::imagen_settings(&mut reader);
         let gemini = google::gemini_settings(&mut reader);
         let stability = stability_settings(&mut reader);
+        let allow_private_result_urls = reader.or_default("ALLOW_PRIVATE_RESULT_URLS", values::boolean);
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
         // Every command has read them before; their faults are to be told with all others.
         let _ = log_settings(&mut reader);
@@ -114,6 +117,7 @@ impl Config {
             imagen,
             gemini,
             stability,
+            allow_private_result_urls,
             keeps_originals,
             worker,
         })

@@ -14,11 +14,13 @@ use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
 mod answer;
+mod download;
 mod redact;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use answer::{Answer, BodyEnd, HttpFault, MAX_BODY_BYTES};
+pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES, decode_data_uri, refusal};
 pub use redact::{QUOTE_CHARS, mask, quote, redact};
 
 /// A service that does not accept a connection in this time is not there.

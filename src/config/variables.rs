@@ -150,6 +150,12 @@ pub const VARIABLES: &[Variable] = &[
         "Where Stability AI's API is",
     ),
     variable(
+        "ALLOW_PRIVATE_RESULT_URLS",
+        Some("false"),
+        "true",
+        "Lets result URLs of providers lead to loopback and private addresses, and be plain HTTP",
+    ),
+    variable(
         "STORAGE_URL",
         None,
         "s3://bucket/prefix",

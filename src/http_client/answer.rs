@@ -90,7 +90,7 @@ impl HttpFault {
 }
 
 /// The error and its causes in one line, without the URL, whose query could hold a key.
-fn chain(error: reqwest::Error) -> String {
+pub(super) fn chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut line = error.to_string();
     let mut cause = error.source();

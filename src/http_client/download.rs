@@ -1,0 +1,297 @@
+//! The client for pictures behind URLs that somebody else wrote: services name them, and services can be wrong.
+//!
+//! Owns where such a URL may lead and how long and how much is read. It carries no credentials, uses no proxy
+//! (which would resolve names out of our sight), and reaches public addresses alone unless an operator allows
+//! private ones. Fetching again costs nothing, so what may pass is tried again until the deadline.
+
+use std::error::Error as _;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use rand::Rng;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::LOCATION;
+use tokio::time::{Instant, sleep, timeout_at};
+use url::{Host, Url};
+
+use super::answer::chain;
+use crate::failure::ErrorClass;
+
+mod data_uri;
+mod guard;
+#[cfg(test)]
+mod tests;
+
+pub use data_uri::decode_data_uri;
+pub use guard::refusal;
+
+/// Most bytes of a picture: a 3840 × 2160 PNG may have more than 25 MB.
+pub const MAX_PICTURE_BYTES: usize = 64 * 1024 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence for longer than this is a broken connection: the file is finished before its URL is given out.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// One try, its redirects and its body.
+const TRY_TIMEOUT: Duration = Duration::from_secs(120);
+const MAX_REDIRECTS: usize = 3;
+/// For this long a file may be missing where it was announced: delivery networks lag behind.
+const LAG: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why there are no bytes. Names scheme and host of the URL at most: its path and query may be signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DownloadFault {
+    /// The URL leads where this service does not go, or is no URL.
+    #[error("the picture's address is not fetched: {0}")]
+    Refused(String),
+    /// A status that will not change: 403, 404 or 410 once the file has expired.
+    #[error("the picture's address answers {0}")]
+    Answered(u16),
+    /// The picture has more bytes than this and was not read to its end.
+    #[error("the picture has more than {0} bytes and was not read to its end")]
+    TooLarge(usize),
+    /// There is an answer, and nothing in it that could be a picture.
+    #[error("the picture cannot be read: {0}")]
+    Unreadable(String),
+    /// The deadline has passed. Holds what the last try ended with.
+    #[error("the picture could not be fetched in time: {0}")]
+    OutOfTime(String),
+}
+
+impl DownloadFault {
+    /// The class of this fault. The picture has been made, and probably been paid for, in any case.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::OutOfTime(_) => ErrorClass::TimedOut,
+            Self::Refused(_) | Self::Answered(_) | Self::TooLarge(_) | Self::Unreadable(_) => {
+                ErrorClass::BadOutput
+            }
+        }
+    }
+}
+
+/// How one try ended without bytes.
+enum Trouble {
+    /// Another try ends in the same way.
+    Lasting(DownloadFault),
+    /// Another try may end differently.
+    Passing(String),
+    /// 404: the file is not there yet, or not any more.
+    Missing,
+}
+
+/// Fetches pictures from URLs that somebody else wrote.
+#[derive(Clone, Debug)]
+pub struct Downloads {
+    inner: reqwest::Client,
+    allow_private: bool,
+    cap: usize,
+    lag: Duration,
+}
+
+impl Downloads {
+    /// `allow_private` (`ALLOW_PRIVATE_RESULT_URLS`) lets URLs lead to addresses that are not public, and be plain
+    /// HTTP: for services that run nearby. [`super::install_tls`] must have been called.
+    ///
+    /// # Errors
+    /// When the system's certificates cannot be read.
+    pub fn new(allow_private: bool) -> anyhow::Result<Self> {
+        let inner = reqwest::Client::builder()
+            .user_agent(concat!("generative-ai-worker/", env!("CARGO_PKG_VERSION")))
+            .no_proxy()
+            .referer(false)
+            .redirect(reqwest::redirect::Policy::none())
+            .dns_resolver(Arc::new(GuardedNames { allow_private }))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .build()
+            .context("making the HTTP client for result URLs")?;
+        Ok(Self {
+            inner,
+            allow_private,
+            cap: MAX_PICTURE_BYTES,
+            lag: LAG,
+        })
+    }
+
+    /// The same client with another limit on the bytes of a picture.
+    #[must_use]
+    pub fn with_cap(mut self, bytes: usize) -> Self {
+        self.cap = bytes;
+        self
+    }
+
+    /// The bytes behind `url`, which may also be a `data:` URI. Nothing is sent after `deadline`.
+    ///
+    /// What may pass is tried again until then: failed connections, broken bodies, 408, 429, 5xx, and for the
+    /// first seconds 404. What the bytes are has not been looked at.
+    ///
+    /// # Errors
+    /// [`DownloadFault`].
+    pub async fn fetch(&self, url: &str, deadline: Instant) -> Result<Bytes, DownloadFault> {
+        if data_uri::is_data_uri(url) {
+            return self.decode(url).await;
+        }
+        let url = Url::parse(url.trim())
+            .map_err(|error| DownloadFault::Refused(format!("it is not a URL ({error})")))?;
+        let begun = Instant::now();
+        let mut limit = FIRST_PAUSE;
+        let mut last = "there was no time left to ask for it".to_owned();
+        loop {
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(DownloadFault::OutOfTime(last));
+            }
+            last = match timeout_at(deadline.min(now + TRY_TIMEOUT), self.fetch_once(&url)).await {
+                Ok(Ok(bytes)) => return Ok(bytes),
+                Ok(Err(Trouble::Lasting(fault))) => return Err(fault),
+                Ok(Err(Trouble::Missing)) if begun.elapsed() >= self.lag => {
+                    return Err(DownloadFault::Answered(404));
+                }
+                Ok(Err(Trouble::Missing)) => "404".to_owned(),
+                Ok(Err(Trouble::Passing(why))) => why,
+                Err(_) => "it was not complete in time".to_owned(),
+            };
+            let pause = rand::rng().random_range(limit / 2..=limit);
+            limit = (limit * 2).min(MAX_PAUSE);
+            let left = deadline.saturating_duration_since(Instant::now());
+            sleep(pause.min(left)).await;
+        }
+    }
+
+    async fn decode(&self, uri: &str) -> Result<Bytes, DownloadFault> {
+        let (uri, cap) = (uri.to_owned(), self.cap);
+        // Tens of megabytes at worst: too long for a thread that other jobs share.
+        tokio::task::spawn_blocking(move || decode_data_uri(&uri, cap))
+            .await
+            .map_err(|_| DownloadFault::Unreadable("decoding it failed".to_owned()))?
+    }
+
+    async fn fetch_once(&self, url: &Url) -> Result<Bytes, Trouble> {
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            self.check(&url).map_err(Trouble::Lasting)?;
+            let sent = self.inner.get(url.clone()).send().await;
+            let response = sent.map_err(trouble_of)?;
+            let status = response.status();
+            if !status.is_redirection() {
+                return self.read(response).await;
+            }
+            let target = response.headers().get(LOCATION);
+            url = target
+                .and_then(|target| url.join(target.to_str().ok()?).ok())
+                .ok_or(Trouble::Lasting(DownloadFault::Answered(status.as_u16())))?;
+        }
+        Err(refused(&format!(
+            "it is redirected more than {MAX_REDIRECTS} times"
+        )))
+    }
+
+    /// Whether this URL may be asked at all. Names are looked at once they are resolved.
+    fn check(&self, url: &Url) -> Result<(), DownloadFault> {
+        let refused = |why: String| Err(DownloadFault::Refused(why));
+        match url.scheme() {
+            "https" => {}
+            "http" if self.allow_private => {}
+            scheme => {
+                return refused(format!("it begins with {}, not https", super::quote(scheme)));
+            }
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refused("it holds a user name or password".to_owned());
+        }
+        // The resolver is never asked for addresses.
+        let address = match url.host() {
+            Some(Host::Ipv4(address)) => address.into(),
+            Some(Host::Ipv6(address)) => address.into(),
+            Some(Host::Domain(_)) => return Ok(()),
+            None => return refused("it names no host".to_owned()),
+        };
+        match refusal(address) {
+            Some(kind) if !self.allow_private => refused(Forbidden(kind).to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, Trouble> {
+        match response.status().as_u16() {
+            200 => {}
+            404 => return Err(Trouble::Missing),
+            status @ (408 | 425 | 429 | 500..=599) => return Err(Trouble::Passing(status.to_string())),
+            status => return Err(Trouble::Lasting(DownloadFault::Answered(status))),
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(trouble_of)? {
+            if chunk.len() > self.cap - body.len() {
+                return Err(Trouble::Lasting(DownloadFault::TooLarge(self.cap)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if body.is_empty() {
+            let why = "its address answers 200 with nothing".to_owned();
+            return Err(Trouble::Lasting(DownloadFault::Unreadable(why)));
+        }
+        Ok(body.into())
+    }
+}
+
+fn refused(why: &str) -> Trouble {
+    Trouble::Lasting(DownloadFault::Refused(why.to_owned()))
+}
+
+/// A refused address will be refused again; anything else that happens on the way may pass.
+fn trouble_of(error: reqwest::Error) -> Trouble {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(forbidden) = error.downcast_ref::<Forbidden>() {
+            return refused(&forbidden.to_string());
+        }
+        cause = error.source();
+    }
+    if error.is_builder() {
+        return refused("it cannot be asked for over HTTP");
+    }
+    Trouble::Passing(chain(error))
+}
+
+/// An address that is not public; holds what kind it is of.
+#[derive(Debug)]
+struct Forbidden(&'static str);
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "its host has {}; ALLOW_PRIVATE_RESULT_URLS=true allows that",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Forbidden {}
+
+/// Asked at the moment of each connection, so that a name cannot be judged with one address and reached at another.
+struct GuardedNames {
+    allow_private: bool,
+}
+
+impl Resolve for GuardedNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        let allow_private = self.allow_private;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let addresses: Vec<SocketAddr> = found.collect();
+            // One such address among many is enough: which of them is taken is not ours to choose.
+            let forbidden = addresses.iter().find_map(|address| refusal(address.ip()));
+            match forbidden {
+                Some(kind) if !allow_private => Err(Forbidden(kind).into()),
+                _ => Ok(Box::new(addresses.into_iter()) as Addrs),
+            }
+        })
+    }
+}

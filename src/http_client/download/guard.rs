@@ -1,0 +1,195 @@
+//! Which addresses are not public. A pure function: exemptions are made by who asks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What is wrong with an address that a URL of somebody else's may not lead to; `None` where it is public.
+///
+/// Source: IANA IPv4 and IPv6 Special-Purpose Address Registries; RFC 6598 (shared address space), RFC 6052 (NAT64);
+/// cloud vendors' pages on their metadata services.
+#[must_use]
+pub fn refusal(address: IpAddr) -> Option<&'static str> {
+    match address {
+        IpAddr::V4(address) => refusal_v4(address),
+        IpAddr::V6(address) => refusal_v6(address),
+    }
+}
+
+fn refusal_v4(address: Ipv4Addr) -> Option<&'static str> {
+    Some(match address.octets() {
+        // Azure's platform address is the one metadata service in public space.
+        [169, 254, 169, 254] | [100, 100, 100, 200] | [192, 0, 0, 192] | [168, 63, 129, 16] => {
+            "the address of a cloud's metadata service"
+        }
+        [0, ..] => "an unspecified address",
+        [127, ..] => "a loopback address",
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => "a private address",
+        [100, 64..=127, ..] => "an address of a carrier's network",
+        [169, 254, ..] => "a link-local address",
+        [192, 0, 0, _] | [192, 88, 99, _] => "an address with a special purpose",
+        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => "an address for documentation",
+        [198, 18..=19, ..] => "an address for benchmarks",
+        [224..=239, ..] => "a multicast address",
+        [240..=255, ..] => "a reserved address",
+        _ => return None,
+    })
+}
+
+fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
+    Some(match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0] => "an unspecified address",
+        [0, 0, 0, 0, 0, 0, 0, 1] => "a loopback address",
+        // Both would lead to an IPv4 address that nobody has judged.
+        [0, 0, 0, 0, 0, 0xffff, ..] => "an IPv4 address in IPv6 form",
+        [0x64, 0xff9b, ..] => "an IPv4 address behind NAT64",
+        [0xfc00..=0xfdff, ..] => "a private address",
+        [0xfe80..=0xfebf, ..] => "a link-local address",
+        [0xff00..=0xffff, ..] => "a multicast address",
+        [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] => "an address for documentation",
+        [0x2001, 0..=0x01ff, ..] | [0x2002, ..] => "an address with a special purpose",
+        // Of all the rest only this eighth is given out.
+        [0x2000..=0x3fff, ..] => return None,
+        _ => "a reserved address",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_refused(address: &str) -> bool {
+        refusal(address.parse().unwrap()).is_some()
+    }
+
+    #[test]
+    fn public_addresses_are_allowed() {
+        for address in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.0",
+            "168.63.129.15",
+            "169.253.255.255",
+            "169.255.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "191.255.255.255",
+            "192.0.1.0",
+            "192.0.3.0",
+            "192.88.98.255",
+            "192.88.100.0",
+            "192.167.255.255",
+            "192.169.0.0",
+            "198.17.255.255",
+            "198.20.0.0",
+            "198.51.99.255",
+            "198.51.101.0",
+            "203.0.112.255",
+            "203.0.114.0",
+            "223.255.255.255",
+            "2000::",
+            "2001:200::1",
+            "2001:4860:4860::8888",
+            "2001:db7:ffff::1",
+            "2001:db9::1",
+            "2003::1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "3ffe::1",
+            "3fff:1000::",
+        ] {
+            assert!(!is_refused(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn every_address_that_is_not_public_is_refused() {
+        for address in [
+            "0.0.0.0",
+            "0.255.255.255",
+            "10.0.0.0",
+            "10.255.255.255",
+            "100.64.0.0",
+            "100.100.100.200",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.255.255",
+            "168.63.129.16",
+            "169.254.0.0",
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.255.255",
+            "172.16.0.0",
+            "172.31.255.255",
+            "192.0.0.0",
+            "192.0.0.192",
+            "192.0.0.255",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.0.0",
+            "192.168.255.255",
+            "198.18.0.0",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.0",
+            "239.255.255.255",
+            "240.0.0.0",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::7f00:1",
+            "::ffff:8.8.8.8",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "::ffff:0:127.0.0.1",
+            "64:ff9b::8.8.8.8",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b:1::1",
+            "100::1",
+            "1fff:ffff::1",
+            "2001::1",
+            "2001:1ff:ffff::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+            "3fff::1",
+            "3fff:fff:ffff::1",
+            "4000::1",
+            "5f00::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fdff:ffff::1",
+            "fe80::1",
+            "febf:ffff::1",
+            "fec0::1",
+            "ff02::1",
+            "ffff:ffff::1",
+        ] {
+            assert!(is_refused(address), "{address}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_the_standard_library_calls_local_is_refused(bits in proptest::num::u32::ANY) {
+            let address = Ipv4Addr::from(bits);
+            let is_local = address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_broadcast()
+                || address.is_documentation()
+                || address.is_multicast()
+                || address.is_unspecified();
+            proptest::prop_assert!(!is_local || refusal(address.into()).is_some());
+        }
+
+        #[test]
+        fn an_ipv4_address_in_ipv6_form_is_refused_whatever_it_is(bits in proptest::num::u32::ANY) {
+            let mapped = Ipv4Addr::from(bits).to_ipv6_mapped();
+            proptest::prop_assert!(refusal(mapped.into()).is_some());
+        }
+    }
+}
