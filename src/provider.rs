@@ -22,6 +22,8 @@ pub mod stability;
 #[cfg(test)]
 pub(crate) mod suite;
 pub mod traffic;
+#[cfg(test)]
+pub(crate) mod suite;
 pub mod waits;
 
 use std::sync::Arc;
