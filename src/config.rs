@@ -19,6 +19,11 @@ use crate::provider::imagen::ImagenSettings;
 use crate::provider::openai::OpenAiSettings;
 use crate::provider::stability::StabilitySettings;
 use crate::queue::{QueueSettings, is_cluster};
+use crate::provider::bfl::BflSettings;
+use crate::provider::fal::FalSettings;
+use crate::provider::openai::OpenAiSettings;
+use crate::provider::replicate::ReplicateSettings;
+use crate::queue::QueueSettings;
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
@@ -59,6 +64,12 @@ pub struct Config {
     pub gemini: GeminiSettings,
     /// Stability AI.
     pub stability: StabilitySettings,
+    /// Replicate, for `flux`.
+    pub replicate: ReplicateSettings,
+    /// Black Forest Labs.
+    pub bfl: BflSettings,
+    /// fal.
+    pub fal: FalSettings,
     /// Whether result URLs of providers may lead to private addresses.
     pub allow_private_result_urls: bool,
     /// Whether the pictures that icons are made from are kept.
@@ -103,6 +114,7 @@ impl Config {
         let imagen = google::imagen_settings(&mut reader);
         let gemini = google::gemini_settings(&mut reader);
         let stability = stability_settings(&mut reader);
+        let (replicate, bfl, fal) = polled_settings(&mut reader);
         let allow_private_result_urls = reader.or_default("ALLOW_PRIVATE_RESULT_URLS", values::boolean);
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
         // Every command has read them before; their faults are to be told with all others.
@@ -117,6 +129,9 @@ impl Config {
             imagen,
             gemini,
             stability,
+            replicate,
+            bfl,
+            fal,
             allow_private_result_urls,
             keeps_originals,
             worker,
@@ -236,6 +251,27 @@ fn stability_settings(reader: &mut Reader<'_>) -> StabilitySettings {
         reader.fault(fault);
     }
     settings
+/// The services that are asked for a picture until it is there.
+fn polled_settings(reader: &mut Reader<'_>) -> (ReplicateSettings, BflSettings, FalSettings) {
+    let replicate = ReplicateSettings {
+        api_token: reader.secret("REPLICATE_API_TOKEN"),
+        base_url: reader.or_default("REPLICATE_BASE_URL", values::http_url),
+        model: reader.text("FLUX_PRO_MODEL_NAME"),
+    };
+    let bfl = BflSettings {
+        api_key: reader.secret("BFL_API_KEY"),
+        base_url: reader.or_default("BFL_BASE_URL", values::http_url),
+    };
+    let key = reader.secret("FAL_KEY");
+    let same_key = reader.secret("FAL_API_KEY");
+    let fal = FalSettings {
+        api_key: key.or(same_key),
+        base_url: reader.or_default("FAL_BASE_URL", values::http_url),
+    };
+    for fault in [replicate.faults(), bfl.faults(), fal.faults()].concat() {
+        reader.fault(fault);
+    }
+    (replicate, bfl, fal)
 }
 
 fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSettings {

@@ -138,6 +138,18 @@ impl HttpClient {
         };
         answer::read(response, self.body_cap, deadline).await
     }
+
+    /// The same client for another host of the same service. Whoever calls this answers for it that the
+    /// credentials may go there.
+    ///
+    /// # Errors
+    /// As [`HttpClient::new`].
+    pub fn at(&self, base_url: &Url) -> anyhow::Result<Self> {
+        Ok(Self {
+            base: checked_base(base_url)?,
+            ..self.clone()
+        })
+    }
 }
 
 /// Whether [`HttpClient::new`] takes this address.

@@ -4,6 +4,7 @@
 //! service's wire format alone. What happens to the bytes afterwards (checking, marking, resizing,
 //! storing) is the generators' business, what happens after an error is the worker's.
 
+pub mod bfl;
 pub mod blank;
 pub mod builtin;
 mod call;
@@ -14,6 +15,7 @@ mod google;
 pub mod google_auth;
 pub mod imagen;
 mod incident;
+pub mod fal;
 pub mod models;
 pub mod openai;
 mod picture_text;
@@ -22,6 +24,8 @@ pub mod stability;
 #[cfg(test)]
 pub(crate) mod suite;
 pub mod traffic;
+mod polling;
+pub mod replicate;
 #[cfg(test)]
 pub(crate) mod suite;
 pub mod waits;

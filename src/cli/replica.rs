@@ -8,6 +8,8 @@ use super::exit::{Misconfigured, Several};
 use crate::config::Config;
 use crate::db::{self, Db};
 use crate::generator::{Studio, StudioSettings};
+use crate::http_client::Downloads;
+use crate::provider::bfl::Bfl;
 use crate::provider::blank::Blank;
 use crate::provider::builtin::Builtin;
 use crate::provider::gemini::Gemini;
@@ -15,6 +17,9 @@ use crate::provider::imagen::Imagen;
 use crate::provider::openai::OpenAi;
 use crate::provider::stability::Stability;
 use crate::provider::traffic::Traffic;
+use crate::provider::fal::Fal;
+use crate::provider::openai::OpenAi;
+use crate::provider::replicate::Replicate;
 use crate::provider::{ImageProvider, Providers};
 use crate::queue::Queue;
 use crate::router::Router;
@@ -100,6 +105,15 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
         Stability::new(config.stability.clone()).context("stability")?,
     ));
     all.extend([Arc::new(Builtin) as Arc<dyn ImageProvider>, Arc::new(Blank)]);
+    let downloads = Downloads::new(config.allow_private_result_urls)?;
+    let all: Vec<Arc<dyn ImageProvider>> = vec![
+        Arc::new(openai),
+        Arc::new(Replicate::new(config.replicate.clone(), downloads.clone()).context("flux")?),
+        Arc::new(Bfl::new(config.bfl.clone(), downloads.clone()).context("bfl")?),
+        Arc::new(Fal::new(config.fal.clone(), downloads).context("fal")?),
+        Arc::new(Builtin),
+        Arc::new(Blank),
+    ];
     if config.default_provider == "openai" && config.openai.api_key.is_none() {
         tracing::warn!(
             "OPENAI_API_KEY is not set: packages that name no imageProvider will fail, since IMAGE_PROVIDER is openai"

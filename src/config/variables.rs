@@ -77,7 +77,7 @@ pub const VARIABLES: &[Variable] = &[
         "IMAGE_PROVIDER",
         Some("openai"),
         "builtin",
-        "Who draws for packages that name no imageProvider: openai, imagen, gemini, stability, builtin, blank",
+        "Who draws for packages that name no imageProvider: openai, azureOpenai, flux, imagen, gemini, bfl, stability, fal, openaiCompatible, automatic1111, comfyui, builtin, blank",
     ),
     variable(
         "IMAGE_PROVIDER_FALLBACKS",
@@ -148,6 +148,39 @@ pub const VARIABLES: &[Variable] = &[
         Some("https://api.stability.ai"),
         "https://api.stability.ai",
         "Where Stability AI's API is",
+    ),
+    variable(
+        "REPLICATE_API_TOKEN",
+        None,
+        "r8_...",
+        "Token of Replicate, for flux",
+    ),
+    variable(
+        "REPLICATE_BASE_URL",
+        Some("https://api.replicate.com/v1"),
+        "https://api.replicate.com/v1",
+        "Where Replicate's API is",
+    ),
+    variable(
+        "FLUX_PRO_MODEL_NAME",
+        None,
+        "black-forest-labs/flux-1.1-pro",
+        "The model of flux: owner/name, owner/name:version or deployments/owner/name",
+    ),
+    variable("BFL_API_KEY", None, "...", "Key of Black Forest Labs"),
+    variable(
+        "BFL_BASE_URL",
+        Some("https://api.bfl.ai/v1"),
+        "https://api.eu.bfl.ai/v1",
+        "Where Black Forest Labs' API is",
+    ),
+    variable("FAL_KEY", None, "...", "Key of fal; wins over FAL_API_KEY"),
+    variable("FAL_API_KEY", None, "...", "The same under another name"),
+    variable(
+        "FAL_BASE_URL",
+        Some("https://queue.fal.run"),
+        "https://queue.fal.run",
+        "Where fal's queue is",
     ),
     variable(
         "ALLOW_PRIVATE_RESULT_URLS",

@@ -15,6 +15,7 @@ mod price;
 
 pub use check::check;
 pub use limits::{check_prompt, check_seed, split_resolution};
+pub(in crate::provider) use check::repeated;
 pub use price::{TokenPrices, cost_usd};
 
 static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
@@ -24,7 +25,8 @@ static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
 
 /// One model of one provider.
 ///
-/// Source: OpenAI API reference, "Create image", and the pages "Deprecations" and "Pricing", as of 2026-11.
+/// Source: OpenAI API reference, "Create image", and the pages "Deprecations" and "Pricing"; Replicate, model pages
+/// of black-forest-labs; Black Forest Labs, API reference and "Pricing"; fal, model pages; all as of 2026-11.
 /// Of the 2.6 models only third parties had published parameters by then; they are taken to be those of 2.5.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

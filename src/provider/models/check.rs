@@ -119,7 +119,7 @@ pub(super) fn any_of<S: AsRef<str>>(words: &[S]) -> String {
 }
 
 /// A field of the package is somebody else's text too: one line of it is repeated, and no more.
-fn repeated(text: &str) -> String {
+pub(in crate::provider) fn repeated(text: &str) -> String {
     let line = mask(text, &[], "");
     match line.char_indices().nth(REPEATED_CHARS) {
         Some((end, _)) => format!("{}…", &line[..end]),

@@ -1,0 +1,280 @@
+//! Services that take an order, give it an id, and are asked for the picture until it is there.
+//!
+//! Owns the order of things: the id is saved before the first look, faults while looking are ridden out until
+//! the deadline, the picture is fetched from where the service says it is. What goes on the wire and what an
+//! answer means is each provider's business.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use bytes::Bytes;
+use rand::Rng;
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+use url::Url;
+
+use super::{Call, Cost, CostBasis, DigitalSource, DrawnImage, ProviderError, Unsupported, models};
+use crate::failure::ErrorClass;
+use crate::http_client::DownloadFault;
+
+mod report;
+mod service;
+#[cfg(test)]
+pub(in crate::provider) mod tests;
+
+pub(in crate::provider) use report::{Report, Signs, class_of_status, is_plain_id};
+pub(in crate::provider) use service::{Key, Service};
+
+/// One look may take this long: an answer that stalls is asked for again.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Nobody waits for the picture any more, so this is all that telling the service may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When the next look is due.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::provider) struct Pace {
+    /// Before the first look, and between the looks after it.
+    pub(in crate::provider) first: Duration,
+    /// Longest pause between two looks.
+    pub(in crate::provider) longest: Duration,
+    /// For this long a service may not know what it has just accepted.
+    pub(in crate::provider) lag: Duration,
+}
+
+impl Pace {
+    /// What the services' own clients do, and slower with time: a picture takes seconds, and limits count looks.
+    pub(in crate::provider) const USUAL: Self = Self {
+        first: Duration::from_millis(500),
+        longest: Duration::from_secs(3),
+        lag: Duration::from_secs(10),
+    };
+}
+
+/// What one look at a call has found.
+#[derive(Debug)]
+pub(in crate::provider) enum Look {
+    /// It is being worked on; the fraction that is done, where the service says so.
+    Going(Option<f32>),
+    /// It is done.
+    Ready(Ready),
+    /// It has ended without a picture, for this reason.
+    Failed(ProviderError),
+    /// It cannot be asked about: the key, for example, is not accepted any more.
+    Barred(ProviderError),
+    /// The service does not know it.
+    Missing(ProviderError),
+    /// Nothing has been learnt; the next look may tell more.
+    Unclear(ProviderError),
+}
+
+/// A finished picture.
+#[derive(Debug)]
+pub(in crate::provider) struct Ready {
+    /// Where it is, or the picture itself as a `data:` URI.
+    pub(in crate::provider) url: String,
+    /// What the service counted.
+    pub(in crate::provider) usage: Option<Value>,
+}
+
+/// What differs between services that are polled.
+#[async_trait]
+pub(in crate::provider) trait Polled: Send + Sync {
+    /// By which a call is asked about.
+    type Handle: Send + Sync;
+
+    /// How it is reached.
+    fn service(&self) -> &Service;
+
+    /// Asks once, at most until `deadline`.
+    async fn look(&self, handle: &Self::Handle, report: &Report<'_>, deadline: Instant) -> Look;
+
+    /// Fetches the finished picture.
+    async fn fetch(&self, ready: &Ready, deadline: Instant) -> Result<Bytes, DownloadFault> {
+        self.service().downloads().fetch(&ready.url, deadline).await
+    }
+
+    /// Tells the service that nobody wants the picture any more.
+    async fn give_up(&self, handle: &Self::Handle, deadline: Instant);
+}
+
+/// Whose call is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::provider) enum Made {
+    /// By this attempt: whatever happens, its end is known or it is given up.
+    Now,
+    /// By an earlier attempt: what may pass is left to be asked again.
+    Before,
+}
+
+/// Looks at a call until it has ended, or until the deadline, and fetches its picture.
+///
+/// `first` is what the service has said already when it accepted the call.
+pub(in crate::provider) async fn picture<P: Polled>(
+    provider: &P,
+    handle: &P::Handle,
+    report: &Report<'_>,
+    call: &Call<'_>,
+    made: Made,
+    first: Option<Look>,
+) -> Result<DrawnImage, ProviderError> {
+    let ready = match follow(provider, handle, report, call, first).await {
+        Followed::Ready(ready) => ready,
+        Followed::Failed(error) => return Err(ended(error, made)),
+        Followed::Barred(error) => return Err(error),
+        Followed::OutOfTime(Some(error)) if made == Made::Before => return Err(passing(error)),
+        Followed::OutOfTime(last) => {
+            cancel(provider, handle).await;
+            let why = match last {
+                Some(error) => format!("gave up at the deadline; the last look: {}", error.details),
+                None => "not finished before the deadline, and given up".to_owned(),
+            };
+            return Err(report.error(ErrorClass::TimedOut, &why));
+        }
+    };
+    let bytes = provider
+        .fetch(&ready, call.deadline)
+        .await
+        .map_err(|fault| match (&fault, made) {
+            // It is there; the next attempt may get it.
+            (DownloadFault::OutOfTime(_), Made::Before) => {
+                report.error(ErrorClass::Network, &fault.to_string())
+            }
+            _ => report.error(fault.class(), &fault.to_string()),
+        })?;
+    // A version of a model costs what the model costs.
+    let model = call.spec.model.split(':').next().unwrap_or_default();
+    let price = models::find(provider.service().name, model).and_then(|model| model.usd_per_image);
+    Ok(DrawnImage {
+        bytes,
+        source: DigitalSource::TrainedModel,
+        request_id: report.id.clone(),
+        usage: ready.usage,
+        cost: price.map(|usd| Cost {
+            usd,
+            basis: CostBasis::Estimated,
+        }),
+    })
+}
+
+/// How following a call has ended.
+enum Followed {
+    Ready(Ready),
+    Failed(ProviderError),
+    Barred(ProviderError),
+    /// With what was wrong with the last look.
+    OutOfTime(Option<ProviderError>),
+}
+
+async fn follow<P: Polled>(
+    provider: &P,
+    handle: &P::Handle,
+    report: &Report<'_>,
+    call: &Call<'_>,
+    mut first: Option<Look>,
+) -> Followed {
+    let Pace {
+        first: pause,
+        longest,
+        lag,
+    } = provider.service().pace;
+    let begun = Instant::now();
+    let mut pause = if first.is_some() { Duration::ZERO } else { pause };
+    let mut last = None;
+    loop {
+        let look = match first.take() {
+            Some(look) => look,
+            None => {
+                let left = call.deadline.saturating_duration_since(Instant::now());
+                sleep(pause.min(left)).await;
+                if Instant::now() >= call.deadline {
+                    return Followed::OutOfTime(last);
+                }
+                let until = call.deadline.min(Instant::now() + LOOK_TIMEOUT);
+                provider.look(handle, report, until).await
+            }
+        };
+        let mut asked = None;
+        last = match look {
+            Look::Ready(ready) => return Followed::Ready(ready),
+            Look::Failed(error) => return Followed::Failed(error),
+            Look::Barred(error) => return Followed::Barred(error),
+            Look::Going(fraction) => {
+                if let Some(fraction) = fraction {
+                    call.watch.progress(fraction);
+                }
+                None
+            }
+            Look::Missing(error) if begun.elapsed() >= lag => return Followed::Barred(error),
+            Look::Missing(error) | Look::Unclear(error) => {
+                asked = error.retry_after;
+                tracing::debug!(provider = error.provider, "{error}; it will be asked again");
+                Some(error)
+            }
+        };
+        let usual = provider.service().pace.first;
+        let limit = (pause.max(usual / 2) * 3 / 2).min(longest);
+        // Replicas that lost sight together do not come back together.
+        pause = rand::rng()
+            .random_range(limit * 3 / 4..=limit)
+            .max(asked.unwrap_or_default());
+    }
+}
+
+/// Tells the service that nobody waits any more. Best effort.
+pub(in crate::provider) async fn cancel<P: Polled>(provider: &P, handle: &P::Handle) {
+    let deadline = Instant::now() + CANCEL_TIMEOUT;
+    // The service then works for nothing, which nobody can help.
+    let _ = timeout(CANCEL_TIMEOUT, provider.give_up(handle, deadline)).await;
+}
+
+/// A definite end, in the words of who asks: a class that means "ask again" would be asked for ever.
+fn ended(error: ProviderError, made: Made) -> ProviderError {
+    let class = match (made, error.class) {
+        (
+            Made::Before,
+            ErrorClass::Network | ErrorClass::Overloaded | ErrorClass::RateLimited | ErrorClass::Auth,
+        ) => ErrorClass::BadOutput,
+        (_, class) => class,
+    };
+    ProviderError { class, ..error }
+}
+
+/// What kept a call of an earlier attempt from being seen, so that it is asked about again.
+fn passing(error: ProviderError) -> ProviderError {
+    let class = match error.class {
+        class @ (ErrorClass::Overloaded | ErrorClass::RateLimited) => class,
+        _ => ErrorClass::Network,
+    };
+    ProviderError { class, ..error }
+}
+
+/// The refusal of a provider that has no key.
+pub(in crate::provider) fn not_configured(message: String) -> Unsupported {
+    Unsupported {
+        class: ErrorClass::Auth,
+        message,
+    }
+}
+
+/// The handle of a call that an earlier attempt has saved, read back.
+pub(in crate::provider) fn unreadable_handle(report: &Report<'_>) -> ProviderError {
+    report.error(
+        ErrorClass::Ambiguous,
+        "the saved handle of the call cannot be read",
+    )
+}
+
+/// What keeps a key and a base URL from being used.
+pub(in crate::provider) fn faults(
+    key: anyhow::Result<Option<Key>>,
+    base_variable: &'static str,
+    base_url: &Url,
+) -> Vec<String> {
+    let base = crate::http_client::check_base_url(base_url).context(base_variable);
+    [key.err(), base.err()]
+        .into_iter()
+        .flatten()
+        .map(|error| format!("{error:#}"))
+        .collect()
+}

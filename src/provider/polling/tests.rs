@@ -1,0 +1,310 @@
+//! What the tests of all polled providers share, and the order of things while one is followed.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::failure::Failure;
+use crate::http_client::{Downloads, HttpClient, install_tls};
+use crate::provider::suite::{Fake, PROMPT, Reply};
+use crate::provider::{CheckedSpec, Watch};
+use crate::work_package::Prompt;
+
+/// So that tests take no longer than they must.
+pub(in crate::provider) const QUICK: Pace = Pace {
+    first: Duration::from_millis(10),
+    longest: Duration::from_millis(30),
+    lag: Duration::from_millis(200),
+};
+
+/// A small file that begins like a PNG.
+pub(in crate::provider) const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
+
+pub(in crate::provider) fn png() -> Reply {
+    Reply::of(200, "image/png", PNG)
+}
+
+/// Keeps what a call tells whoever watches it.
+#[derive(Default)]
+pub(in crate::provider) struct Kept {
+    pub(in crate::provider) handles: Mutex<Vec<String>>,
+    pub(in crate::provider) fractions: Mutex<Vec<f32>>,
+}
+
+#[async_trait]
+impl Watch for Kept {
+    async fn accepted(&self, handle: &str) {
+        self.handles.lock().unwrap().push(handle.to_owned());
+    }
+
+    fn progress(&self, fraction: f32) {
+        self.fractions.lock().unwrap().push(fraction);
+    }
+}
+
+impl Kept {
+    pub(in crate::provider) fn handle(&self) -> String {
+        let handles = self.handles.lock().unwrap();
+        assert_eq!(handles.len(), 1, "{handles:?}");
+        handles[0].clone()
+    }
+}
+
+pub(in crate::provider) fn prompt() -> Prompt {
+    Prompt::new(PROMPT.to_owned())
+}
+
+pub(in crate::provider) fn after(wait: Duration) -> Instant {
+    Instant::now() + wait
+}
+
+/// Fails where a key or the prompt stand in anything that leaves a provider.
+#[track_caller]
+pub(in crate::provider) fn keeps_secrets(error: &ProviderError, key: &str) {
+    let failure = Failure::from(error.clone());
+    let texts = format!("{error} {error:?} {failure:?}");
+    for secret in [&key[..key.len() / 2], "secret dragon", "harbour"] {
+        assert!(!texts.contains(secret), "{texts}");
+    }
+}
+
+/// How often a fake was asked with this method for a path that starts so.
+pub(in crate::provider) fn times(fake: &Fake, method: &str, start: &str) -> usize {
+    let asked = fake.asked();
+    let fits = asked
+        .iter()
+        .filter(|asked| asked.method == method && asked.path.starts_with(start));
+    fits.count()
+}
+
+/// A provider whose looks are scripted; the last one is found for ever.
+struct Scripted {
+    service: Service,
+    looks: Mutex<Vec<fn(&Report<'_>) -> Look>>,
+    looked: AtomicUsize,
+    given_up: AtomicUsize,
+}
+
+impl Scripted {
+    fn new(looks: Vec<fn(&Report<'_>) -> Look>) -> Self {
+        install_tls();
+        let client = HttpClient::new(&Url::parse("http://127.0.0.1:9/").unwrap()).unwrap();
+        let mut service = Service::new("scripted", client, Downloads::new(false).unwrap(), None);
+        service.pace = QUICK;
+        Self {
+            service,
+            looks: Mutex::new(looks),
+            looked: AtomicUsize::new(0),
+            given_up: AtomicUsize::new(0),
+        }
+    }
+
+    async fn outcome(&self, made: Made, deadline: Instant) -> Result<DrawnImage, ProviderError> {
+        let (prompt, watch) = (prompt(), Kept::default());
+        let spec = CheckedSpec {
+            model: "m".into(),
+            size: None,
+            quality: None,
+            seed: None,
+        };
+        let mut call = Call::unwatched(&prompt, &spec, deadline);
+        call.watch = &watch;
+        let report = self.service.report("GET x".into(), &prompt).known_as("id-1");
+        let outcome = picture(self, &(), &report, &call, made, None).await;
+        assert!(Instant::now() < deadline + Duration::from_secs(1));
+        outcome
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        let (looked, given_up) = (&self.looked, &self.given_up);
+        (looked.load(Ordering::Relaxed), given_up.load(Ordering::Relaxed))
+    }
+}
+
+#[async_trait]
+impl Polled for Scripted {
+    type Handle = ();
+
+    fn service(&self) -> &Service {
+        &self.service
+    }
+
+    async fn look(&self, (): &(), report: &Report<'_>, _: Instant) -> Look {
+        self.looked.fetch_add(1, Ordering::Relaxed);
+        let mut looks = self.looks.lock().unwrap();
+        let next = looks[0];
+        if looks.len() > 1 {
+            looks.remove(0);
+        }
+        next(report)
+    }
+
+    async fn give_up(&self, (): &(), _: Instant) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn ready(_: &Report<'_>) -> Look {
+    Look::Ready(Ready {
+        url: "data:image/png;base64,aGVsbG8h".into(),
+        usage: None,
+    })
+}
+
+fn going(_: &Report<'_>) -> Look {
+    Look::Going(Some(0.5))
+}
+
+fn unclear(report: &Report<'_>) -> Look {
+    Look::Unclear(report.error(ErrorClass::Network, "no answer"))
+}
+
+fn broken(report: &Report<'_>) -> Look {
+    Look::Unclear(report.error(ErrorClass::Overloaded, "503"))
+}
+
+fn missing(report: &Report<'_>) -> Look {
+    Look::Missing(report.error(ErrorClass::Ambiguous, "404"))
+}
+
+#[tokio::test]
+async fn faults_between_looks_are_ridden_out() {
+    for made in [Made::Now, Made::Before] {
+        let provider = Scripted::new(vec![
+            missing, unclear, going, broken, unclear, going, missing, ready,
+        ]);
+        let drawn = provider
+            .outcome(made, after(Duration::from_secs(60)))
+            .await
+            .unwrap();
+        assert_eq!(&drawn.bytes[..], b"hello!");
+        assert_eq!(drawn.request_id.as_deref(), Some("id-1"));
+        assert_eq!(provider.counts(), (8, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_this_attempt_is_given_up_at_the_deadline() {
+    for look in [going, unclear, broken] {
+        let provider = Scripted::new(vec![look]);
+        let error = provider
+            .outcome(Made::Now, after(Duration::from_secs(60)))
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
+        assert_eq!(provider.counts().1, 1, "the service is told once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_an_earlier_attempt_that_cannot_be_seen_is_left_to_the_next() {
+    for (look, class, told) in [
+        (unclear as fn(&Report<'_>) -> Look, ErrorClass::Network, 0),
+        (broken, ErrorClass::Overloaded, 0),
+        // It is seen, and does not end.
+        (going, ErrorClass::TimedOut, 1),
+    ] {
+        let provider = Scripted::new(vec![look]);
+        let error = provider
+            .outcome(Made::Before, after(Duration::from_secs(60)))
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, class, "{error}");
+        assert_eq!(provider.counts().1, told);
+    }
+}
+
+#[tokio::test]
+async fn what_the_service_does_not_know_for_a_while_nobody_will_ever_know() {
+    for made in [Made::Now, Made::Before] {
+        let provider = Scripted::new(vec![missing]);
+        let error = provider
+            .outcome(made, after(Duration::from_secs(60)))
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, ErrorClass::Ambiguous, "{error}");
+        assert!(provider.counts().0 > 2);
+    }
+}
+
+#[tokio::test]
+async fn a_definite_end_is_not_asked_about_again() {
+    let failed: fn(&Report<'_>) -> Look =
+        |report| Look::Failed(report.error(ErrorClass::Overloaded, "please retry"));
+    // "Overloaded" would have the next attempt ask again for what will not come.
+    for (made, class) in [
+        (Made::Now, ErrorClass::Overloaded),
+        (Made::Before, ErrorClass::BadOutput),
+    ] {
+        let provider = Scripted::new(vec![failed]);
+        let error = provider
+            .outcome(made, after(Duration::from_secs(60)))
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, class);
+        assert_eq!(provider.counts(), (1, 0));
+    }
+    let barred: fn(&Report<'_>) -> Look = |report| Look::Barred(report.error(ErrorClass::Auth, "401"));
+    for made in [Made::Now, Made::Before] {
+        let error = Scripted::new(vec![barred])
+            .outcome(made, after(Duration::from_secs(60)))
+            .await;
+        assert_eq!(error.unwrap_err().class, ErrorClass::Auth);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_become_rarer_and_the_wait_that_is_asked_for_is_kept() {
+    let limited: fn(&Report<'_>) -> Look = |report| {
+        Look::Unclear(ProviderError {
+            retry_after: Some(Duration::from_secs(40)),
+            ..report.error(ErrorClass::RateLimited, "429")
+        })
+    };
+    let mut provider = Scripted::new(vec![limited, ready]);
+    provider.service.pace = Pace::USUAL;
+    let begun = Instant::now();
+    provider
+        .outcome(Made::Now, after(Duration::from_secs(90)))
+        .await
+        .unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(40));
+
+    let mut provider = Scripted::new(vec![going]);
+    provider.service.pace = Pace::USUAL;
+    let minutes = after(Duration::from_secs(300));
+    assert!(provider.outcome(Made::Now, minutes).await.is_err());
+    let (looked, _) = provider.counts();
+    assert!((90..=150).contains(&looked), "{looked} looks in five minutes");
+}
+
+#[tokio::test]
+async fn a_picture_that_cannot_be_fetched_in_time_is_left_to_the_next_attempt_where_there_is_one() {
+    let elsewhere: fn(&Report<'_>) -> Look = |_| {
+        Look::Ready(Ready {
+            url: "https://localhost:9/a.png".into(),
+            usage: None,
+        })
+    };
+    for (made, class) in [
+        (Made::Now, ErrorClass::TimedOut),
+        (Made::Before, ErrorClass::Network),
+    ] {
+        let mut provider = Scripted::new(vec![elsewhere]);
+        let client = provider.service.client().clone();
+        provider.service = Service::new("scripted", client, Downloads::new(true).unwrap(), None);
+        provider.service.pace = QUICK;
+        let error = provider
+            .outcome(made, after(Duration::from_millis(600)))
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, class, "{error}");
+    }
+    // A loopback name in the URL of a picture, and nobody has allowed that.
+    let error = Scripted::new(vec![elsewhere])
+        .outcome(Made::Now, after(Duration::from_secs(60)))
+        .await;
+    let error = error.unwrap_err();
+    assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
+    assert!(error.details.contains("loopback"), "{error}");
+}
