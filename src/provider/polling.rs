@@ -38,7 +38,7 @@ pub(in crate::provider) struct Pace {
     pub(in crate::provider) first: Duration,
     /// Longest pause between two looks.
     pub(in crate::provider) longest: Duration,
-    /// For this long a service may not know what it has just accepted.
+    /// For this long a service may not know what it has accepted: its parts learn of it one after the other.
     pub(in crate::provider) lag: Duration,
 }
 
@@ -178,7 +178,8 @@ async fn follow<P: Polled>(
         longest,
         lag,
     } = provider.service().pace;
-    let begun = Instant::now();
+    // Since when it has been unknown to the service without a break.
+    let mut missing_since = None;
     let mut pause = if first.is_some() { Duration::ZERO } else { pause };
     let mut last = None;
     loop {
@@ -200,13 +201,19 @@ async fn follow<P: Polled>(
             Look::Failed(error) => return Followed::Failed(error),
             Look::Barred(error) => return Followed::Barred(error),
             Look::Going(fraction) => {
+                missing_since = None;
                 if let Some(fraction) = fraction {
                     call.watch.progress(fraction);
                 }
                 None
             }
-            Look::Missing(error) if begun.elapsed() >= lag => return Followed::Barred(error),
-            Look::Missing(error) | Look::Unclear(error) => {
+            Look::Missing(error) => {
+                if missing_since.get_or_insert_with(Instant::now).elapsed() >= lag {
+                    return Followed::Barred(error);
+                }
+                Some(error)
+            }
+            Look::Unclear(error) => {
                 asked = error.retry_after;
                 tracing::debug!(provider = error.provider, "{error}; it will be asked again");
                 Some(error)
