@@ -7,6 +7,7 @@ pub(crate) mod load;
 pub(crate) mod openai;
 pub(crate) mod picture;
 pub(crate) mod proxy;
+pub(crate) mod polled;
 pub(crate) mod replica;
 pub(crate) mod s3;
 pub(crate) mod stack;

@@ -17,6 +17,7 @@ mod pictures;
 mod private_servers;
 mod providers_google;
 mod providers_policy;
+mod providers_polled;
 mod queue;
 mod recovery;
 mod retry;

@@ -1,0 +1,163 @@
+//! A stand-in for the services that are polled, on loopback: takes orders of Replicate, Black Forest Labs and fal,
+//! works on them until it is told to finish, and hands out the pictures.
+
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::stack::PATIENCE;
+
+/// The names of the providers that it stands in for.
+pub(crate) const NAMES: [&str; 3] = ["flux", "bfl", "fal"];
+pub(crate) const KEY: &str = "test-key-4f1c9a7e2b";
+
+#[derive(Default)]
+struct State {
+    orders: usize,
+    looks: usize,
+    is_finished: bool,
+    /// Requests for files that carried a key.
+    leaks: usize,
+}
+
+/// A running stand-in. Ends when dropped, connections included.
+pub(crate) struct Polled {
+    port: u16,
+    state: Arc<Mutex<State>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Polled {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(Mutex::new(State::default()));
+        let seen = state.clone();
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let seen = seen.clone();
+                let service = service_fn(move |request| {
+                    let response = seen.lock().unwrap().answer(&request, port);
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self {
+            port,
+            state,
+            accepting,
+        }
+    }
+
+    /// The variables that lead a replica here.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let at = |path: &str| format!("http://127.0.0.1:{}/{path}", self.port);
+        vec![
+            ("REPLICATE_API_TOKEN", KEY.to_owned()),
+            ("REPLICATE_BASE_URL", at("v1")),
+            ("FLUX_PRO_MODEL_NAME", "black-forest-labs/flux-1.1-pro".to_owned()),
+            ("BFL_API_KEY", KEY.to_owned()),
+            ("BFL_BASE_URL", at("bfl")),
+            ("FAL_KEY", KEY.to_owned()),
+            ("FAL_BASE_URL", at("fal")),
+            ("ALLOW_PRIVATE_RESULT_URLS", "true".to_owned()),
+        ]
+    }
+
+    /// Everything that has been ordered, and will be, is finished from now on.
+    pub(crate) fn finish(&self) {
+        self.state.lock().unwrap().is_finished = true;
+    }
+
+    pub(crate) fn orders(&self) -> usize {
+        self.state.lock().unwrap().orders
+    }
+
+    pub(crate) fn leaks(&self) -> usize {
+        self.state.lock().unwrap().leaks
+    }
+
+    /// Waits until it has been asked for a picture that is not finished.
+    pub(crate) async fn looked_at(&self) {
+        let waiting = async {
+            while self.state.lock().unwrap().looks == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .expect("it is asked for the picture");
+    }
+}
+
+impl Drop for Polled {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &Request<Incoming>, port: u16) -> Response<Full<Bytes>> {
+        let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
+        let keys = [header("authorization"), header("x-key")];
+        let has_key = keys.into_iter().flatten().any(|key| key.ends_with(KEY));
+        let path = request.uri().path();
+        if path.starts_with("/files/") {
+            self.leaks += usize::from(has_key);
+            return Response::new(Full::new(png()));
+        }
+        if !has_key {
+            let refused = Response::builder().status(401);
+            return refused.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+        }
+        let at = |path: &str| format!("http://127.0.0.1:{port}/{path}");
+        let body = if request.method() == Method::POST && !path.ends_with("/cancel") {
+            self.orders += 1;
+            let id = format!("order-{}", self.orders);
+            let of_fal = at(&format!("fal/fal-ai/flux/requests/{id}"));
+            // Each provider finds what its own service would say.
+            json!({"id": id, "request_id": id, "status": "starting", "output": null,
+                "polling_url": at(&format!("bfl/get_result?id={id}")), "cost": 4.0, "response_url": of_fal,
+                "status_url": format!("{of_fal}/status"), "cancel_url": format!("{of_fal}/cancel")})
+        } else if self.is_finished {
+            let file = at("files/x?sig=1");
+            let status = match path {
+                _ if path.starts_with("/v1/") => "succeeded",
+                _ if path.starts_with("/bfl/") => "Ready",
+                _ => "COMPLETED",
+            };
+            json!({"status": status, "output": file, "result": {"sample": file}, "images": [{"url": file}]})
+        } else {
+            self.looks += 1;
+            json!({"status": "IN_PROGRESS"})
+        };
+        json_response(&body)
+    }
+}
+
+fn json_response(body: &Value) -> Response<Full<Bytes>> {
+    let response = Response::builder().header("content-type", "application/json");
+    response.body(Full::new(body.to_string().into())).unwrap()
+}
+
+fn png() -> Bytes {
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(48, 32, image::Rgb([20, 160, 90]))
+        .write_to(&mut png, image::ImageFormat::Png)
+        .unwrap();
+    png.into_inner().into()
+}
