@@ -14,16 +14,16 @@ use std::path::PathBuf;
 use secrecy::ExposeSecret;
 
 use crate::db::DbSettings;
+use crate::provider::bfl::BflSettings;
+use crate::provider::fal::FalSettings;
 use crate::provider::gemini::GeminiSettings;
 use crate::provider::imagen::ImagenSettings;
 use crate::provider::openai::OpenAiSettings;
-use crate::provider::stability::StabilitySettings;
-use crate::queue::{QueueSettings, is_cluster};
-use crate::provider::bfl::BflSettings;
-use crate::provider::fal::FalSettings;
 use crate::provider::openai::OpenAiSettings;
 use crate::provider::replicate::ReplicateSettings;
+use crate::provider::stability::StabilitySettings;
 use crate::queue::QueueSettings;
+use crate::queue::{QueueSettings, is_cluster};
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
@@ -251,6 +251,8 @@ fn stability_settings(reader: &mut Reader<'_>) -> StabilitySettings {
         reader.fault(fault);
     }
     settings
+}
+
 /// The services that are asked for a picture until it is there.
 fn polled_settings(reader: &mut Reader<'_>) -> (ReplicateSettings, BflSettings, FalSettings) {
     let replicate = ReplicateSettings {

@@ -9,25 +9,25 @@ pub mod blank;
 pub mod builtin;
 mod call;
 pub mod error_body;
+pub mod fal;
 pub mod fallback;
 pub mod gemini;
 mod google;
 pub mod google_auth;
 pub mod imagen;
 mod incident;
-pub mod fal;
 pub mod models;
 pub mod openai;
 mod picture_text;
 pub mod policy;
+mod polling;
+pub mod replicate;
 pub mod stability;
 #[cfg(test)]
 pub(crate) mod suite;
-pub mod traffic;
-mod polling;
-pub mod replicate;
 #[cfg(test)]
 pub(crate) mod suite;
+pub mod traffic;
 pub mod waits;
 
 use std::sync::Arc;

@@ -148,7 +148,19 @@ pub(super) fn host_name() -> String {
 
 /// Providers that this version has, as `IMAGE_PROVIDER` and packages name them.
 const PROVIDERS: [&str; 13] = [
-    "openai", "azureOpenai", "flux", "imagen", "gemini", "bfl", "stability", "fal", "openaiCompatible", "automatic1111", "comfyui", "builtin", "blank", 
+    "openai",
+    "azureOpenai",
+    "flux",
+    "imagen",
+    "gemini",
+    "bfl",
+    "stability",
+    "fal",
+    "openaiCompatible",
+    "automatic1111",
+    "comfyui",
+    "builtin",
+    "blank",
 ];
 
 pub(super) fn provider_name(text: &str) -> Result<String, String> {

@@ -57,6 +57,18 @@ impl Buyer<'_> {
             if let Some(purchase) = self.take_up(open, &order).await? {
                 return Ok(purchase);
             }
+            // A call without time would end as one more whose outcome nobody knows.
+            if Instant::now() >= self.request.deadline {
+                let error = ProviderError {
+                    provider: order.provider.name(),
+                    class: ErrorClass::TimedOut,
+                    details: "waiting for the picture of an earlier call has taken all of this attempt"
+                        .to_owned(),
+                    request_id: None,
+                    retry_after: None,
+                };
+                return Err(error.into());
+            }
         }
         let mut wait: Option<Duration> = None;
         let mut refused: Option<ProviderError> = None;

@@ -14,8 +14,8 @@ mod limits;
 mod price;
 
 pub use check::check;
-pub use limits::{check_prompt, check_seed, split_resolution};
 pub(in crate::provider) use check::repeated;
+pub use limits::{check_prompt, check_seed, split_resolution};
 pub use price::{TokenPrices, cost_usd};
 
 static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {

@@ -5,11 +5,12 @@ use crate::harness::polled::{NAMES, Polled};
 use crate::harness::replica::Replica;
 use crate::harness::stack::{Stack, icon, logo, with};
 
-async fn replica_of(stack: &Stack, polled: &Polled) -> Replica {
+async fn replica_of(stack: &Stack, polled: &Polled, own: &[(&str, &str)]) -> Replica {
     let variables = polled.variables();
     let variables: Vec<(&str, &str)> = variables
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
+        .chain(own.iter().copied())
         .collect();
     stack.replica(&variables).await
 }
@@ -19,7 +20,7 @@ async fn a_package_for_each_polled_provider_ends_in_a_true_picture() {
     let stack = Stack::start().await;
     let polled = Polled::start().await;
     polled.finish();
-    let _replica = replica_of(&stack, &polled).await;
+    let _replica = replica_of(&stack, &polled, &[]).await;
     let mut jobs = Vec::new();
     for name in NAMES {
         for package in [logo, icon] {
@@ -42,12 +43,12 @@ async fn a_replica_killed_while_a_picture_is_made_does_not_buy_it_twice() {
     for name in NAMES {
         let stack = Stack::start().await;
         let polled = Polled::start().await;
-        let mut victim = replica_of(&stack, &polled).await;
+        let mut victim = replica_of(&stack, &polled, &[]).await;
         let job_id = stack.job().await;
         stack.push(&with(logo(job_id), "imageProvider", name)).await;
         polled.looked_at().await;
         victim.kill();
-        let other = replica_of(&stack, &polled).await;
+        let other = replica_of(&stack, &polled, &[]).await;
         other.said("asking again for a picture that is being made").await;
         polled.finish();
         stack.all_done_once(&[job_id]).await;
@@ -55,4 +56,23 @@ async fn a_replica_killed_while_a_picture_is_made_does_not_buy_it_twice() {
         let calls = "SELECT count(*) FROM generative_ai.provider_calls";
         assert_eq!(stack.count(calls).await, 1, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_never_comes_is_given_up_and_another_bought_once() {
+    let stack = Stack::start().await;
+    let polled = Polled::start().await;
+    let variables = [("JOB_TIMEOUT", "3s")];
+    let mut victim = replica_of(&stack, &polled, &variables).await;
+    let job_id = stack.job().await;
+    stack.push(&with(logo(job_id), "imageProvider", "flux")).await;
+    polled.looked_at().await;
+    victim.kill();
+    let other = replica_of(&stack, &polled, &variables).await;
+    other.said("nobody knows what a paid call").await;
+    assert_eq!(polled.orders(), 1, "no order without time to wait for it");
+    polled.finish();
+    stack.all_done_once(&[job_id]).await;
+    assert_eq!(polled.orders(), 2);
+    assert_eq!(polled.cancels(), 1, "the first one is not wanted any more");
 }

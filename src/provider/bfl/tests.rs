@@ -311,8 +311,9 @@ async fn a_task_is_taken_up_again_by_its_address() {
 
 #[tokio::test]
 async fn what_taking_up_again_ends_with_decides_about_the_money() {
-    let gone: fn(&Asked) -> Reply = |_| Reply::json(200, &task("Task not found"));
-    let cases: [(fn(&Asked) -> Reply, ErrorClass); 7] = [
+    type Script = fn(&Asked) -> Reply;
+    let gone: Script = |_| Reply::json(200, &task("Task not found"));
+    let cases: [(Script, ErrorClass); 7] = [
         (gone, ErrorClass::Ambiguous),
         (
             |_| Reply::json(200, &task("Content Moderated")),

@@ -77,16 +77,18 @@ pub(in crate::provider) fn times(fake: &Fake, method: &str, start: &str) -> usiz
     fits.count()
 }
 
+type Script = fn(&Report<'_>) -> Look;
+
 /// A provider whose looks are scripted; the last one is found for ever.
 struct Scripted {
     service: Service,
-    looks: Mutex<Vec<fn(&Report<'_>) -> Look>>,
+    looks: Mutex<Vec<Script>>,
     looked: AtomicUsize,
     given_up: AtomicUsize,
 }
 
 impl Scripted {
-    fn new(looks: Vec<fn(&Report<'_>) -> Look>) -> Self {
+    fn new(looks: Vec<Script>) -> Self {
         install_tls();
         let client = HttpClient::new(&Url::parse("http://127.0.0.1:9/").unwrap()).unwrap();
         let mut service = Service::new("scripted", client, Downloads::new(false).unwrap(), None);
@@ -199,7 +201,7 @@ async fn a_call_of_this_attempt_is_given_up_at_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_call_of_an_earlier_attempt_that_cannot_be_seen_is_left_to_the_next() {
     for (look, class, told) in [
-        (unclear as fn(&Report<'_>) -> Look, ErrorClass::Network, 0),
+        (unclear as Script, ErrorClass::Network, 0),
         (broken, ErrorClass::Overloaded, 0),
         // It is seen, and does not end.
         (going, ErrorClass::TimedOut, 1),
@@ -229,8 +231,7 @@ async fn what_the_service_does_not_know_for_a_while_nobody_will_ever_know() {
 
 #[tokio::test]
 async fn a_definite_end_is_not_asked_about_again() {
-    let failed: fn(&Report<'_>) -> Look =
-        |report| Look::Failed(report.error(ErrorClass::Overloaded, "please retry"));
+    let failed: Script = |report| Look::Failed(report.error(ErrorClass::Overloaded, "please retry"));
     // "Overloaded" would have the next attempt ask again for what will not come.
     for (made, class) in [
         (Made::Now, ErrorClass::Overloaded),
@@ -244,7 +245,7 @@ async fn a_definite_end_is_not_asked_about_again() {
         assert_eq!(error.class, class);
         assert_eq!(provider.counts(), (1, 0));
     }
-    let barred: fn(&Report<'_>) -> Look = |report| Look::Barred(report.error(ErrorClass::Auth, "401"));
+    let barred: Script = |report| Look::Barred(report.error(ErrorClass::Auth, "401"));
     for made in [Made::Now, Made::Before] {
         let error = Scripted::new(vec![barred])
             .outcome(made, after(Duration::from_secs(60)))
@@ -255,7 +256,7 @@ async fn a_definite_end_is_not_asked_about_again() {
 
 #[tokio::test(start_paused = true)]
 async fn looks_become_rarer_and_the_wait_that_is_asked_for_is_kept() {
-    let limited: fn(&Report<'_>) -> Look = |report| {
+    let limited: Script = |report| {
         Look::Unclear(ProviderError {
             retry_after: Some(Duration::from_secs(40)),
             ..report.error(ErrorClass::RateLimited, "429")
@@ -280,7 +281,7 @@ async fn looks_become_rarer_and_the_wait_that_is_asked_for_is_kept() {
 
 #[tokio::test]
 async fn a_picture_that_cannot_be_fetched_in_time_is_left_to_the_next_attempt_where_there_is_one() {
-    let elsewhere: fn(&Report<'_>) -> Look = |_| {
+    let elsewhere: Script = |_| {
         Look::Ready(Ready {
             url: "https://localhost:9/a.png".into(),
             usage: None,

@@ -27,6 +27,7 @@ pub(crate) const KEY: &str = "test-key-4f1c9a7e2b";
 struct State {
     orders: usize,
     looks: usize,
+    cancels: usize,
     is_finished: bool,
     /// Requests for files that carried a key.
     leaks: usize,
@@ -87,6 +88,10 @@ impl Polled {
         self.state.lock().unwrap().orders
     }
 
+    pub(crate) fn cancels(&self) -> usize {
+        self.state.lock().unwrap().cancels
+    }
+
     pub(crate) fn leaks(&self) -> usize {
         self.state.lock().unwrap().leaks
     }
@@ -125,7 +130,11 @@ impl State {
             return refused.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
         }
         let at = |path: &str| format!("http://127.0.0.1:{port}/{path}");
-        let body = if request.method() == Method::POST && !path.ends_with("/cancel") {
+        if path.ends_with("/cancel") {
+            self.cancels += 1;
+            return json_response(&json!({"status": "canceled"}));
+        }
+        let body = if request.method() == Method::POST {
             self.orders += 1;
             let id = format!("order-{}", self.orders);
             let of_fal = at(&format!("fal/fal-ai/flux/requests/{id}"));
