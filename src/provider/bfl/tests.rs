@@ -11,6 +11,7 @@ use crate::provider::polling::tests::{Kept, PNG, QUICK, after, keeps_secrets, pn
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post};
 
 mod errors;
+mod following;
 
 const TEST_KEY: &str = "bfl-test-0123456789abcdef";
 const ID: &str = "5f1c0f3e-2f0a-4d57-9a4e-0f6b1f2a9c11";
@@ -212,37 +213,6 @@ async fn credits_become_dollars_and_without_them_there_is_an_estimate() {
 }
 
 #[tokio::test]
-async fn every_way_of_saying_that_it_goes_on_is_waited_for() {
-    let fake = service(vec![
-        |_| Reply::json(200, &task("Pending")),
-        |_| Reply::json(200, &json!({"id": ID, "state": "Queued"})),
-        |_| Reply::json(200, &json!({"id": ID, "status": "Processing", "progress": 0.25})),
-        |_| Reply::json(200, &task("A Status Of The Future")),
-        |_| Reply::json(200, &json!({})),
-        |_| Reply::HangUp,
-        |_| Reply::of(200, "text/html", "<html>a proxy</html>"),
-        |_| Reply::json(503, &json!({"detail": "busy"})),
-        |_| Reply::json(429, &json!({"detail": "slow", "retry_after": 0.02})),
-        |_| Reply::json(404, &json!({"id": ID, "status": "Task not found"})),
-        |_| Reply::json(200, &task("Task not found")),
-        |asked| {
-            let mut ready = json!({"id": ID, "state": "Ready"});
-            ready["result"] = json!({"sample": format!("{}/delivery/x", asked.origin)});
-            Reply::json(200, &ready)
-        },
-    ])
-    .await;
-    let (drawn, watch) = draw(&fake, MINUTE).await;
-    assert_eq!(&drawn.unwrap().bytes[..], PNG);
-    assert_eq!(*watch.fractions.lock().unwrap(), [0.25]);
-    assert_eq!(
-        watch.handle(),
-        format!("{}v1/get_result?id={ID}&region=eu1", fake.url)
-    );
-    assert_eq!(times(&fake, "POST", "/"), 1);
-}
-
-#[tokio::test]
 async fn the_key_goes_to_no_host_but_the_service_s_own() {
     let provider = provider(&Url::parse("http://127.0.0.1:9/").unwrap());
     let goes = |url: &str| provider.may_have_key(&Url::parse(url).unwrap());
@@ -279,73 +249,6 @@ async fn the_key_goes_to_no_host_but_the_service_s_own() {
     assert!(drawn.is_ok());
     assert_eq!(watch.handle(), format!("{}v1/get_result?id={ID}", fake.url));
     assert_eq!(other.asked().len(), 0);
-}
-
-#[tokio::test]
-async fn a_task_is_taken_up_again_by_its_address() {
-    let fake = service(vec![
-        |_| Reply::HangUp,
-        |_| Reply::json(200, &task("Pending")),
-        finished,
-    ])
-    .await;
-    let handle = format!("{}v1/get_result?id={ID}&region=eu1", fake.url);
-    let drawn = resume(&fake, &handle, MINUTE).await.unwrap();
-    assert_eq!(&drawn.bytes[..], PNG);
-    assert_eq!(drawn.request_id.as_deref(), Some(ID));
-    assert_eq!(drawn.cost.unwrap().basis, CostBasis::Estimated);
-    assert_eq!(fake.asked()[0].path, format!("/v1/get_result?id={ID}&region=eu1"));
-
-    for handle in [
-        "",
-        ID,
-        "https://evil.invalid/v1/get_result?id=1",
-        "http://127.0.0.1:1/x",
-    ] {
-        let fake = Fake::start(good).await;
-        let error = resume(&fake, handle, MINUTE).await.unwrap_err();
-        assert_eq!(error.class, ErrorClass::Ambiguous, "{handle}");
-        assert_eq!(fake.asked().len(), 0);
-    }
-}
-
-#[tokio::test]
-async fn what_taking_up_again_ends_with_decides_about_the_money() {
-    type Script = fn(&Asked) -> Reply;
-    let gone: Script = |_| Reply::json(200, &task("Task not found"));
-    let cases: [(Script, ErrorClass); 7] = [
-        (gone, ErrorClass::Ambiguous),
-        (
-            |_| Reply::json(200, &task("Content Moderated")),
-            ErrorClass::Moderation,
-        ),
-        (|_| Reply::json(200, &task("Error")), ErrorClass::BadOutput),
-        (|_| Reply::HangUp, ErrorClass::Network),
-        (|_| Reply::json(503, &json!({})), ErrorClass::Overloaded),
-        (|_| Reply::json(403, &json!({})), ErrorClass::Auth),
-        (|_| Reply::json(200, &task("Pending")), ErrorClass::TimedOut),
-    ];
-    for (look, class) in cases {
-        let fake = service(vec![look]).await;
-        let handle = format!("{}v1/get_result?id={ID}", fake.url);
-        let error = resume(&fake, &handle, Duration::from_millis(500))
-            .await
-            .unwrap_err();
-        assert_eq!(error.class, class, "{error}");
-    }
-}
-
-#[tokio::test]
-async fn a_task_that_does_not_end_times_out() {
-    for look in [
-        |_: &Asked| Reply::json(200, &task("Pending")),
-        |_: &Asked| Reply::HangUp,
-    ] {
-        let fake = service(vec![look]).await;
-        let (error, watch) = draw(&fake, Duration::from_millis(300)).await;
-        assert_eq!(error.unwrap_err().class, ErrorClass::TimedOut);
-        assert!(!watch.handle().is_empty());
-    }
 }
 
 #[tokio::test]

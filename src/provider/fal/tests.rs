@@ -9,6 +9,7 @@ use crate::provider::polling::tests::{Kept, PNG, QUICK, after, keeps_secrets, pn
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post};
 
 mod errors;
+mod following;
 
 const TEST_KEY: &str = "fal-id-0123456789:abcdef9876543210";
 const ID: &str = "764cabcf-b745-4b3e-ae38-1200304cf45b";
@@ -253,50 +254,6 @@ async fn every_shape_of_a_result_becomes_a_picture() {
 }
 
 #[tokio::test]
-async fn a_request_is_waited_for_and_faults_on_the_way_are_ridden_out() {
-    let fake = service(
-        vec![
-            in_queue,
-            |_| Reply::json(202, &json!({"status": "IN_PROGRESS", "logs": []})),
-            |_| Reply::json(200, &json!({"status": "A_STATUS_OF_THE_FUTURE"})),
-            |_| Reply::json(200, &json!({})),
-            |_| Reply::HangUp,
-            |_| Reply::of(502, "text/html", "<html>bad gateway</html>"),
-            |_| Reply::of(200, "application/json", "{\"status\""),
-            |_| Reply::json(404, &json!({"detail": "not yet"})),
-            |_| Reply::json(429, &json!({})).with("retry-after", "0.02"),
-            completed,
-        ],
-        |asked| Reply::json(200, &picture(asked)),
-    )
-    .await;
-    let (drawn, watch) = draw(&fake, MINUTE).await;
-    assert_eq!(&drawn.unwrap().bytes[..], PNG);
-    assert_eq!(watch.handle(), handle(&fake));
-    assert_eq!(times(&fake, "POST", "/"), 1);
-}
-
-#[tokio::test]
-async fn a_result_that_does_not_arrive_is_asked_for_again() {
-    let asked_for = AtomicUsize::new(0);
-    let fake = Fake::start(move |asked| {
-        if asked.path != APP {
-            return good(asked);
-        }
-        match asked_for.fetch_add(1, Ordering::Relaxed) {
-            0 => Reply::HangUp,
-            1 => Reply::of(503, "text/html", "<html>busy</html>"),
-            2 => Reply::of(200, "application/json", "{\"images\":"),
-            3 => Reply::json(404, &json!({})),
-            _ => Reply::json(200, &picture(asked)),
-        }
-    })
-    .await;
-    assert_eq!(&draw(&fake, MINUTE).await.0.unwrap().bytes[..], PNG);
-    assert_eq!(times(&fake, "POST", "/"), 1);
-}
-
-#[tokio::test]
 async fn addresses_of_another_origin_are_not_used() {
     let other = Fake::start(good).await;
     let there = other.url.clone();
@@ -314,83 +271,6 @@ async fn addresses_of_another_origin_are_not_used() {
     assert!(drawn.is_ok(), "{drawn:?}");
     assert_eq!(watch.handle(), handle(&fake), "the documented addresses");
     assert_eq!(other.asked().len(), 0);
-}
-
-#[tokio::test]
-async fn a_request_that_does_not_end_is_cancelled_at_the_deadline() {
-    for look in [in_queue, |_: &Asked| Reply::HangUp] {
-        let fake = service(vec![look], |_| Reply::HangUp).await;
-        let (error, _) = draw(&fake, Duration::from_millis(300)).await;
-        let error = error.unwrap_err();
-        assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
-        assert_eq!(times(&fake, "PUT", &format!("{APP}/cancel")), 1);
-    }
-}
-
-#[tokio::test]
-async fn a_picture_that_is_not_wanted_is_cancelled() {
-    for (status, body) in [
-        (202, json!({"status": "CANCELLATION_REQUESTED"})),
-        (400, json!({"status": "ALREADY_COMPLETED"})),
-        (404, json!({})),
-    ] {
-        let fake = Fake::start(move |_| Reply::json(status, &body)).await;
-        let provider = provider(&fake.url);
-        provider.cancel(&handle(&fake)).await;
-        provider.cancel("rubbish").await;
-        let asked = fake.asked();
-        assert_eq!(asked.len(), 1);
-        assert_eq!(
-            (asked[0].method.as_str(), asked[0].path.as_str()),
-            ("PUT", format!("{APP}/cancel").as_str())
-        );
-        assert!(asked[0].header("authorization").is_some());
-    }
-}
-
-#[tokio::test]
-async fn a_request_is_taken_up_again_by_its_addresses() {
-    let fake = service(vec![|_| Reply::HangUp, in_queue, completed], |asked| {
-        Reply::json(200, &picture(asked))
-    })
-    .await;
-    let drawn = resume(&fake, &handle(&fake), MINUTE).await.unwrap();
-    assert_eq!(&drawn.bytes[..], PNG);
-    assert_eq!(drawn.request_id.as_deref(), Some(ID));
-
-    let other = Fake::start(good).await;
-    for saved in ["", "{}", ID, handle(&other).as_str()] {
-        let fake = Fake::start(good).await;
-        let error = resume(&fake, saved, MINUTE).await.unwrap_err();
-        assert_eq!(error.class, ErrorClass::Ambiguous, "{saved}");
-        assert_eq!((fake.asked().len(), other.asked().len()), (0, 0));
-    }
-}
-
-#[tokio::test]
-async fn what_taking_up_again_ends_with_decides_about_the_money() {
-    type Script = fn(&Asked) -> Reply;
-    let broken: Script = |_| Reply::json(500, &json!({"detail": "x", "error_type": "runner_server_error"}));
-    let cases: [(Script, Script, ErrorClass); 8] = [
-        (|_| Reply::json(404, &json!({})), broken, ErrorClass::Ambiguous),
-        (completed, |_| Reply::json(404, &json!({})), ErrorClass::Ambiguous),
-        // It is known to have failed, so it is not asked for again.
-        (completed, broken, ErrorClass::BadOutput),
-        (|_| Reply::HangUp, broken, ErrorClass::Network),
-        (completed, |_| Reply::HangUp, ErrorClass::Network),
-        (|_| Reply::json(503, &json!({})), broken, ErrorClass::Overloaded),
-        (|_| Reply::json(401, &json!({})), broken, ErrorClass::Auth),
-        (in_queue, broken, ErrorClass::TimedOut),
-    ];
-    for (number, (look, result, class)) in cases.into_iter().enumerate() {
-        let fake = service(vec![look], result).await;
-        let error = resume(&fake, &handle(&fake), Duration::from_millis(500))
-            .await
-            .unwrap_err();
-        assert_eq!(error.class, class, "{number}: {error}");
-        let told = usize::from(class == ErrorClass::TimedOut);
-        assert_eq!(times(&fake, "PUT", "/"), told);
-    }
 }
 
 #[tokio::test]
