@@ -25,8 +25,6 @@ pub mod replicate;
 pub mod stability;
 #[cfg(test)]
 pub(crate) mod suite;
-#[cfg(test)]
-pub(crate) mod suite;
 pub mod traffic;
 pub mod waits;
 

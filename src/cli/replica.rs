@@ -16,7 +16,6 @@ use crate::provider::fal::Fal;
 use crate::provider::gemini::Gemini;
 use crate::provider::imagen::Imagen;
 use crate::provider::openai::OpenAi;
-use crate::provider::openai::OpenAi;
 use crate::provider::replicate::Replicate;
 use crate::provider::stability::Stability;
 use crate::provider::traffic::Traffic;
@@ -98,18 +97,14 @@ async fn reach_storage(config: &Config) -> anyhow::Result<Storage> {
 pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Result<Worker> {
     let Services { queue, db, storage } = services;
     let openai = OpenAi::new(config.openai.clone()).context("openai")?;
-    let mut all: Vec<Arc<dyn ImageProvider>> = vec![Arc::new(openai)];
-    all.push(Arc::new(Imagen::new(config.imagen.clone()).context("imagen")?));
-    all.push(Arc::new(Gemini::new(config.gemini.clone()).context("gemini")?));
-    all.push(Arc::new(
-        Stability::new(config.stability.clone()).context("stability")?,
-    ));
-    all.extend([Arc::new(Builtin) as Arc<dyn ImageProvider>, Arc::new(Blank)]);
     let downloads = Downloads::new(config.allow_private_result_urls)?;
     let all: Vec<Arc<dyn ImageProvider>> = vec![
         Arc::new(openai),
         Arc::new(Replicate::new(config.replicate.clone(), downloads.clone()).context("flux")?),
+        Arc::new(Imagen::new(config.imagen.clone()).context("imagen")?),
+        Arc::new(Gemini::new(config.gemini.clone()).context("gemini")?),
         Arc::new(Bfl::new(config.bfl.clone(), downloads.clone()).context("bfl")?),
+        Arc::new(Stability::new(config.stability.clone()).context("stability")?),
         Arc::new(Fal::new(config.fal.clone(), downloads).context("fal")?),
         Arc::new(Builtin),
         Arc::new(Blank),
