@@ -7,6 +7,7 @@ use anyhow::Context;
 use super::exit::{Misconfigured, Several};
 use crate::config::Config;
 use crate::db::{self, Db};
+use crate::failure::ErrorClass;
 use crate::generator::{Studio, StudioSettings};
 use crate::http_client::Downloads;
 use crate::provider::bfl::Bfl;
@@ -20,6 +21,7 @@ use crate::provider::replicate::Replicate;
 use crate::provider::stability::Stability;
 use crate::provider::traffic::Traffic;
 use crate::provider::{ImageProvider, Providers};
+use crate::provider::{ImageProvider, ImageSpec, Providers};
 use crate::queue::Queue;
 use crate::router::Router;
 use crate::storage::Storage;
@@ -109,9 +111,14 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
         Arc::new(Builtin),
         Arc::new(Blank),
     ];
-    if config.default_provider == "openai" && config.openai.api_key.is_none() {
+    let default = all
+        .iter()
+        .find(|provider| provider.name() == config.default_provider);
+    let refusal = default.and_then(|default| default.check(&ImageSpec::default()).err());
+    if let Some(refusal) = refusal.filter(|refusal| refusal.class == ErrorClass::Auth) {
         tracing::warn!(
-            "OPENAI_API_KEY is not set: packages that name no imageProvider will fail, since IMAGE_PROVIDER is openai"
+            "packages that name no imageProvider will fail, since IMAGE_PROVIDER is {}: {refusal}",
+            config.default_provider
         );
     }
     let (traffic, pauses) = Traffic::new();

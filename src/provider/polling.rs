@@ -182,6 +182,7 @@ async fn follow<P: Polled>(
     let mut missing_since = None;
     let mut pause = if first.is_some() { Duration::ZERO } else { pause };
     let mut last = None;
+    let mut has_looked = false;
     loop {
         let look = match first.take() {
             Some(look) => look,
@@ -213,12 +214,17 @@ async fn follow<P: Polled>(
                 }
                 Some(error)
             }
+            // Cut short by the deadline itself: what the look before it has found still holds.
+            Look::Unclear(_) if has_looked && Instant::now() >= call.deadline => {
+                return Followed::OutOfTime(last);
+            }
             Look::Unclear(error) => {
                 asked = error.retry_after;
                 tracing::debug!(provider = error.provider, "{error}; it will be asked again");
                 Some(error)
             }
         };
+        has_looked = true;
         let usual = provider.service().pace.first;
         let limit = (pause.max(usual / 2) * 3 / 2).min(longest);
         // Replicas that lost sight together do not come back together.

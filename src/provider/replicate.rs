@@ -23,7 +23,7 @@ use super::polling::{
 };
 use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, models};
 use crate::failure::ErrorClass;
-use crate::http_client::{BodyEnd, DownloadFault, Downloads, HttpClient};
+use crate::http_client::{BodyEnd, DownloadFault, Downloads, HttpClient, HttpFault};
 use crate::work_package::{ImageType, Prompt};
 
 mod check;
@@ -123,6 +123,33 @@ impl Replicate {
             service: Service::new(NAME, client, downloads, key(settings.api_token)?),
             model,
         })
+    }
+
+    /// A file on the API's own host, with the token; again and again, as fetching costs nothing.
+    async fn fetch_own(&self, url: &Url, deadline: Instant) -> Result<Bytes, DownloadFault> {
+        loop {
+            let answer = self
+                .service
+                .send(self.service.client(), Method::GET, url.clone(), deadline)
+                .await;
+            let last = match answer {
+                Ok(answer) => match (answer.status.as_u16(), answer.end) {
+                    (200, BodyEnd::Whole) => return Ok(answer.body),
+                    (200, BodyEnd::TooLarge(bytes)) => return Err(DownloadFault::TooLarge(bytes)),
+                    (200, BodyEnd::Cut(why)) => why,
+                    (status @ (408 | 429 | 500..=599), _) => status.to_string(),
+                    (status, _) => return Err(DownloadFault::Answered(status)),
+                },
+                Err(fault @ HttpFault::Redirected { .. }) => {
+                    return Err(DownloadFault::Refused(fault.to_string()));
+                }
+                Err(fault) => fault.to_string(),
+            };
+            if Instant::now() + self.service.pace.first >= deadline {
+                return Err(DownloadFault::OutOfTime(last));
+            }
+            tokio::time::sleep(self.service.pace.first).await;
+        }
     }
 
     fn report<'a>(&'a self, path: &str, prompt: &'a Prompt) -> Report<'a> {
@@ -265,17 +292,9 @@ impl Polled for Replicate {
             Err(fault @ (DownloadFault::Answered(401 | 403) | DownloadFault::Refused(_))) => fault,
             fetched => return fetched,
         };
-        let client = self.service.client();
         match Url::parse(&ready.url) {
-            Ok(url) if url.origin() == client.url("").origin() => {
-                let answer = self.service.send(client, Method::GET, url, deadline).await;
-                let answer = answer.map_err(|fault| DownloadFault::OutOfTime(fault.to_string()))?;
-                match (answer.status.as_u16(), answer.end) {
-                    (200, BodyEnd::Whole) => Ok(answer.body),
-                    (200, BodyEnd::TooLarge(bytes)) => Err(DownloadFault::TooLarge(bytes)),
-                    (200, BodyEnd::Cut(why)) => Err(DownloadFault::OutOfTime(why)),
-                    (status, _) => Err(DownloadFault::Answered(status)),
-                }
+            Ok(url) if url.origin() == self.service.client().url("").origin() => {
+                self.fetch_own(&url, deadline).await
             }
             _ => Err(fault),
         }

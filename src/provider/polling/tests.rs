@@ -131,12 +131,18 @@ impl Polled for Scripted {
         &self.service
     }
 
-    async fn look(&self, (): &(), report: &Report<'_>, _: Instant) -> Look {
+    async fn look(&self, (): &(), report: &Report<'_>, until: Instant) -> Look {
         self.looked.fetch_add(1, Ordering::Relaxed);
-        let mut looks = self.looks.lock().unwrap();
-        let next = looks[0];
-        if looks.len() > 1 {
-            looks.remove(0);
+        let next = {
+            let mut looks = self.looks.lock().unwrap();
+            let next = looks[0];
+            if looks.len() > 1 {
+                looks.remove(0);
+            }
+            next
+        };
+        if std::ptr::fn_addr_eq(next, stalled as Script) {
+            tokio::time::sleep_until(until).await;
         }
         next(report)
     }
@@ -163,6 +169,11 @@ fn unclear(report: &Report<'_>) -> Look {
 
 fn broken(report: &Report<'_>) -> Look {
     Look::Unclear(report.error(ErrorClass::Overloaded, "503"))
+}
+
+/// Takes all of the time that a look may take.
+fn stalled(report: &Report<'_>) -> Look {
+    Look::Unclear(report.error(ErrorClass::Network, "stalled"))
 }
 
 fn missing(report: &Report<'_>) -> Look {
@@ -308,4 +319,18 @@ async fn a_picture_that_cannot_be_fetched_in_time_is_left_to_the_next_attempt_wh
     let error = error.unwrap_err();
     assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
     assert!(error.details.contains("loopback"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_the_deadline_cuts_short_does_not_hide_what_the_one_before_it_found() {
+    for (looks, class) in [
+        (vec![going as Script, stalled], ErrorClass::TimedOut),
+        (vec![broken, stalled], ErrorClass::Overloaded),
+        (vec![stalled], ErrorClass::Network),
+    ] {
+        let provider = Scripted::new(looks);
+        let deadline = after(Duration::from_secs(20));
+        let error = provider.outcome(Made::Before, deadline).await.unwrap_err();
+        assert_eq!(error.class, class, "{error}");
+    }
 }

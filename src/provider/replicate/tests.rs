@@ -223,9 +223,18 @@ async fn the_token_goes_with_a_file_only_to_the_api_itself() {
         None => Reply::json(401, &json!({})),
     };
     // The API's own origin may ask for it.
+    let broken = AtomicUsize::new(2);
     let fake = Fake::start(move |asked| {
         if is_file(asked) {
-            guarded(asked)
+            let has_token = asked.header("authorization").is_some();
+            match has_token
+                && broken
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                    .is_ok()
+            {
+                true => Reply::HangUp,
+                false => guarded(asked),
+            }
         } else {
             good(asked)
         }
@@ -239,7 +248,7 @@ async fn the_token_goes_with_a_file_only_to_the_api_itself() {
         .filter(|asked| is_file(asked))
         .map(|asked| asked.header("authorization").is_some())
         .collect();
-    assert_eq!(files, [false, true]);
+    assert_eq!(files, [false, true, true, true]);
 
     // Any other host asks in vain.
     let other = Fake::start(guarded).await;
