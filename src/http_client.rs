@@ -15,12 +15,14 @@ use url::{Host, Url};
 
 mod answer;
 mod download;
+mod outgoing;
 mod redact;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use answer::{Answer, BodyEnd, HttpFault, MAX_BODY_BYTES};
 pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES, decode_data_uri, refusal};
+pub use outgoing::Outgoing;
 pub use redact::{QUOTE_CHARS, mask, quote, redact};
 
 /// A service that does not accept a connection in this time is not there.
@@ -149,6 +151,14 @@ impl HttpClient {
             base: checked_base(base_url)?,
             ..self.clone()
         })
+    }
+
+    /// Sends what has been described and reads the whole answer, at most until `deadline`.
+    ///
+    /// # Errors
+    /// As [`HttpClient::post_json`].
+    pub async fn send(&self, outgoing: Outgoing, deadline: Instant) -> Result<Answer, HttpFault> {
+        self.exchange(outgoing.into_request(self)?, deadline).await
     }
 }
 

@@ -5,33 +5,30 @@
 //!
 //! Source: OpenAI API reference, "Create image"; OpenAI guides "Error codes" and "Rate limits".
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use async_trait::async_trait;
 use chrono::Utc;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::header::header_value;
+use super::incident::Incident;
 use super::models;
+use super::openai_images::{Found, PATH, Report, picture_of, request_id};
 use super::{
     Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError,
     Unsupported,
 };
 use crate::failure::ErrorClass;
-use crate::http_client::{Answer, BodyEnd, HttpClient, check_base_url};
+use crate::http_client::{HttpClient, check_base_url};
 use crate::work_package::Prompt;
 
-mod errors;
-mod response;
 #[cfg(test)]
 mod tests;
 
-use errors::Report;
-pub use errors::{Signs, judge};
-
 /// The name that packages write.
 const NAME: &str = "openai";
-const PATH: &str = "images/generations";
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -99,15 +96,14 @@ impl OpenAi {
     }
 
     /// Starts the description of a call that failed.
-    fn report<'a>(&'a self, path: &'a str, prompt: &'a Prompt) -> Report<'a> {
-        Report {
-            path,
+    fn report<'a>(&'a self, path: &str, prompt: &'a Prompt) -> Report<'a> {
+        let key = self.credentials.as_ref().map(|credentials| &credentials.key);
+        Report::new(Incident {
+            provider: NAME,
+            request: format!("POST {path}"),
             prompt: prompt.expose(),
-            secret: self
-                .credentials
-                .as_ref()
-                .map(|credentials| credentials.key.expose_secret()),
-        }
+            secrets: key.map(|key| key.expose_secret()).into_iter().collect(),
+        })
     }
 }
 
@@ -135,17 +131,9 @@ fn headers(
         let Some(value) = value.filter(|value| !value.is_empty()) else {
             continue;
         };
-        let mut value = header_value(variable, &value)?;
-        value.set_sensitive(name == AUTHORIZATION);
-        headers.insert(name, value);
+        headers.insert(name, header_value(variable, &value)?);
     }
     Ok(headers)
-}
-
-fn header_value(variable: &str, value: &str) -> anyhow::Result<HeaderValue> {
-    HeaderValue::from_str(value).map_err(|_| {
-        anyhow!("{variable}: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII")
-    })
 }
 
 /// Exactly the fields that GPT image models take: one more, and the request is refused.
@@ -219,18 +207,22 @@ impl ImageProvider for OpenAi {
             .client
             .post_json(PATH, credentials.headers.clone(), &request, deadline)
             .await
-            .map_err(|fault| report.error(fault.class(), &fault.to_string()))?;
+            .map_err(|fault| report.fault(&fault))?;
         // Does nothing where the caller's span has no such field.
         tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
 
         let picture = picture_of(&answer, &report).await?;
+        let Found::Bytes(bytes) = picture.found else {
+            let why = "the answer holds a URL in place of the picture, which GPT image models never send";
+            return Err(report.unusable(&answer, ErrorClass::BadOutput, why));
+        };
         let usd = model
             .zip(picture.usage.as_ref())
             .and_then(|(model, usage)| models::cost_usd(model, usage));
         Ok(DrawnImage {
-            bytes: picture.bytes,
+            bytes,
             source: DigitalSource::TrainedModel,
-            request_id: errors::request_id(&answer.headers),
+            request_id: request_id(&answer.headers, &report.incident),
             usage: picture.usage,
             cost: usd.map(|usd| Cost {
                 usd,
@@ -238,35 +230,4 @@ impl ImageProvider for OpenAi {
             }),
         })
     }
-}
-
-async fn picture_of(answer: &Answer, report: &Report<'_>) -> Result<response::Picture, ProviderError> {
-    if !answer.status.is_success() {
-        return Err(report.answer(answer));
-    }
-    match &answer.end {
-        BodyEnd::Whole => {}
-        BodyEnd::Cut(why) => {
-            let why = format!("the answer broke off: {why}");
-            return Err(report.unusable(answer, ErrorClass::Ambiguous, &why));
-        }
-        BodyEnd::TooLarge(bytes) => {
-            let why = format!("the answer has more than {bytes} bytes and was not read to its end");
-            return Err(report.unusable(answer, ErrorClass::BadOutput, &why));
-        }
-    }
-    let body = answer.body.clone();
-    // Tens of megabytes at worst: too long for a thread that other jobs share.
-    let read = tokio::task::spawn_blocking(move || response::read(&body))
-        .await
-        .map_err(|_| report.unusable(answer, ErrorClass::BadOutput, "reading the answer failed"))?;
-    read.map_err(|fault| match fault {
-        response::Fault::IsError => report.answer(answer),
-        response::Fault::Cut => report.unusable(
-            answer,
-            ErrorClass::Ambiguous,
-            "the answer broke off in the middle of its JSON",
-        ),
-        response::Fault::NoPicture(why) => report.unusable(answer, ErrorClass::BadOutput, &why),
-    })
 }

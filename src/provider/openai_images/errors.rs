@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
+use serde_json::Value;
 
-use super::NAME;
 use crate::failure::ErrorClass;
-use crate::http_client::{Answer, QUOTE_CHARS, mask, quote};
+use crate::http_client::{Answer, HttpFault, QUOTE_CHARS};
 use crate::provider::ProviderError;
 use crate::provider::error_body::ErrorBody;
+use crate::provider::incident::Incident;
 use crate::provider::waits::{asked_wait, limit_reset};
 
 /// Where the service says itself that an immediate repeat is of no use, the queue waits at least this long.
 const NOT_AT_ONCE: Duration = Duration::from_secs(10);
-/// Longest code, type or field name that is repeated.
-const WORD_CHARS: usize = 64;
 
 /// What an answer is judged by, in this order: code and type, `x-should-retry`, status, message.
 #[derive(Clone, Copy, Debug, Default)]
@@ -159,37 +157,53 @@ fn class_of_phrase(signs: &Signs<'_>) -> Option<ErrorClass> {
     }
 }
 
-/// The id under which the service's support finds the call. Source: OpenAI API reference, "Debugging requests".
-pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get("x-request-id")?.to_str().ok()?;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    (!id.is_empty() && id.len() <= 128 && id.bytes().all(is_plain)).then(|| id.to_owned())
+/// The id under which the service's support finds the call.
+///
+/// Source: OpenAI API reference, "Debugging requests"; Azure API Management sends `apim-request-id`.
+pub(in crate::provider) fn request_id<'a>(headers: &'a HeaderMap, incident: &Incident<'_>) -> Option<String> {
+    let named = |name: &str| -> Option<&'a str> { headers.get(name)?.to_str().ok() };
+    ["x-request-id", "apim-request-id"]
+        .into_iter()
+        .find_map(|name| incident.id(named(name)?))
 }
+
+/// What a service means by signs of its own, looked at before [`judge`].
+pub(in crate::provider) type OwnSigns = fn(&Signs<'_>, &ErrorBody) -> Option<ErrorClass>;
 
 /// Describes one failed call to the operator, without its prompt and key.
-pub(super) struct Report<'a> {
-    /// Path of the call, without query.
-    pub(super) path: &'a str,
-    /// To be removed from whatever is repeated.
-    pub(super) prompt: &'a str,
-    /// To be removed too.
-    pub(super) secret: Option<&'a str>,
+pub(in crate::provider) struct Report<'a> {
+    /// Who was asked, and what of it must not be repeated.
+    pub(in crate::provider) incident: Incident<'a>,
+    /// What this service means by signs of its own.
+    pub(in crate::provider) own_signs: OwnSigns,
 }
 
-impl Report<'_> {
-    /// An error without an answer.
-    pub(super) fn error(&self, class: ErrorClass, why: &str) -> ProviderError {
-        ProviderError {
-            provider: NAME,
-            class,
-            details: format!("POST {}: {why}", self.path),
-            request_id: None,
-            retry_after: None,
+impl<'a> Report<'a> {
+    /// A report on a service that means by everything what OpenAI means.
+    pub(in crate::provider) fn new(incident: Incident<'a>) -> Self {
+        Self {
+            incident,
+            own_signs: |_, _| None,
         }
     }
 
+    /// An error without an answer.
+    pub(in crate::provider) fn error(&self, class: ErrorClass, why: &str) -> ProviderError {
+        self.incident.error(class, why)
+    }
+
+    /// There is no status to look at.
+    pub(in crate::provider) fn fault(&self, fault: &HttpFault) -> ProviderError {
+        self.incident.fault(fault)
+    }
+
     /// A successful answer without a usable picture.
-    pub(super) fn unusable(&self, answer: &Answer, class: ErrorClass, why: &str) -> ProviderError {
+    pub(in crate::provider) fn unusable(
+        &self,
+        answer: &Answer,
+        class: ErrorClass,
+        why: &str,
+    ) -> ProviderError {
         let request_id = self.request_id(answer);
         let request = about("request", request_id.as_deref());
         let why = format!("{}{request}: {why}", answer.status.as_u16());
@@ -200,103 +214,78 @@ impl Report<'_> {
     }
 
     /// An answer that explains an error, whatever its status.
-    pub(super) fn answer(&self, answer: &Answer) -> ProviderError {
+    pub(in crate::provider) fn answer(&self, answer: &Answer) -> ProviderError {
         let body = ErrorBody::parse(&answer.body);
-        let message = self.masked(&body.message);
+        let message = self.incident.masked(&body.message);
         let should_retry = answer
             .headers
             .get("x-should-retry")
             .and_then(|value| value.to_str().ok()?.parse().ok());
-        let class = judge(&Signs {
+        let signs = Signs {
             status: answer.status.as_u16(),
             code: body.code.as_deref(),
             kind: body.kind.as_deref(),
             param: body.param.as_deref(),
-            has_moderation_details: body.json.as_ref().is_some_and(|json| {
-                json.pointer("/error/moderation_details")
-                    .is_some_and(|details| !details.is_null())
-            }),
+            has_moderation_details: moderation_details(&body).is_some(),
             should_retry,
             message: &message,
-        });
+        };
+        let class = (self.own_signs)(&signs, &body).unwrap_or_else(|| judge(&signs));
         let request_id = self.request_id(answer);
-        let retry_after = self.wait(class, answer, &body, &message, should_retry);
-        let about = [
-            about("code", self.word(&body.code).as_deref()),
-            about("type", self.word(&body.kind).as_deref()),
-            about("param", self.word(&body.param).as_deref()),
-            self.moderation_stage(&body),
-            about("request", request_id.as_deref()),
-        ]
-        .concat();
-        let said = match quote(&message) {
-            empty if empty.is_empty() => "without an explanation".to_owned(),
-            said => format!("{said:?}"),
-        };
-        let why = format!("{}{about}: {said}", named(answer.status));
+        let words = [
+            ("code", body.code.as_deref()),
+            ("type", body.kind.as_deref()),
+            ("param", body.param.as_deref()),
+            ("request", request_id.as_deref()),
+        ];
+        let said = self.incident.said(answer.status, &words, &message) + &self.moderation_stage(&body);
         ProviderError {
-            request_id,
-            retry_after,
-            ..self.error(class, &why)
+            retry_after: wait(class, answer, &body, &message, should_retry),
+            request_id: request_id.clone(),
+            ..self.error(class, &said)
         }
-    }
-
-    fn wait(
-        &self,
-        class: ErrorClass,
-        answer: &Answer,
-        body: &ErrorBody,
-        message: &str,
-        should_retry: Option<bool>,
-    ) -> Option<Duration> {
-        if !class.is_retried() {
-            return None;
-        }
-        let asked = asked_wait(&answer.headers, body.json.as_ref(), message, Utc::now());
-        let asked = match class {
-            ErrorClass::RateLimited => asked.or_else(|| limit_reset(&answer.headers)),
-            _ => asked,
-        };
-        if should_retry == Some(false) {
-            return Some(asked.unwrap_or_default().max(NOT_AT_ONCE));
-        }
-        asked
-    }
-
-    fn masked(&self, text: &str) -> String {
-        mask(text, self.secret.as_slice(), self.prompt)
-    }
-
-    fn word(&self, word: &Option<String>) -> Option<String> {
-        let word = self.masked(word.as_ref()?);
-        Some(word.chars().take(WORD_CHARS).collect())
     }
 
     fn request_id(&self, answer: &Answer) -> Option<String> {
-        request_id(&answer.headers).filter(|id| self.masked(id) == *id)
+        request_id(&answer.headers, &self.incident)
     }
 
     /// Which stage refused, and why: OpenAI asks to keep this for developers.
     fn moderation_stage(&self, body: &ErrorBody) -> String {
-        let details = body
-            .json
-            .as_ref()
-            .and_then(|json| json.pointer("/error/moderation_details"))
-            .filter(|details| !details.is_null());
+        let details = moderation_details(body);
         details
-            .map(|details| format!(", moderation {}", self.masked(&details.to_string())))
+            .map(|details| format!(", moderation {}", self.incident.masked(&details.to_string())))
             .map(|text| text.chars().take(QUOTE_CHARS).collect())
             .unwrap_or_default()
     }
 }
 
-fn about(name: &str, word: Option<&str>) -> String {
-    word.map(|word| format!(", {name} {word}")).unwrap_or_default()
+fn moderation_details(body: &ErrorBody) -> Option<&Value> {
+    let details = body.json.as_ref()?.pointer("/error/moderation_details");
+    details.filter(|details| !details.is_null())
 }
 
-fn named(status: StatusCode) -> String {
-    match status.canonical_reason() {
-        Some(reason) => format!("{} {reason}", status.as_u16()),
-        None => status.as_u16().to_string(),
+fn wait(
+    class: ErrorClass,
+    answer: &Answer,
+    body: &ErrorBody,
+    message: &str,
+    should_retry: Option<bool>,
+) -> Option<Duration> {
+    if !class.is_retried() {
+        return None;
     }
+    let asked = asked_wait(&answer.headers, body.json.as_ref(), message, Utc::now());
+    let asked = match class {
+        ErrorClass::RateLimited => asked.or_else(|| limit_reset(&answer.headers)),
+        _ => asked,
+    };
+    if should_retry == Some(false) {
+        return Some(asked.unwrap_or_default().max(NOT_AT_ONCE));
+    }
+    asked
+}
+
+fn about(name: &str, word: Option<&str>) -> String {
+    word.map(|word| format!(", {name} {word}")).unwrap_or_default()
 }

@@ -22,15 +22,25 @@ const MAX_EXPLANATION_BYTES: usize = 64 * 1024;
 /// What was drawn.
 #[derive(Debug, PartialEq)]
 pub(super) struct Picture {
-    /// The decoded file; what it is has not been looked at.
-    pub(super) bytes: Bytes,
+    pub(super) found: Found,
     /// Token counts, where given.
     pub(super) usage: Option<Value>,
+}
+
+/// A picture, or where it is.
+#[derive(Debug, PartialEq)]
+pub(in crate::provider) enum Found {
+    /// The decoded file; what it is has not been looked at.
+    Bytes(Bytes),
+    /// An address that the service wrote, absolute or relative to its own.
+    Url(String),
 }
 
 /// Why there is no picture in a successful answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
+    /// A content filter took the picture away.
+    Filtered,
     /// The body explains an error in spite of its status.
     IsError,
     /// The JSON ends in the middle: the rest was lost on the way, and was probably paid for.
@@ -47,6 +57,8 @@ struct Body<'a> {
     error: Option<Value>,
     #[serde(default)]
     usage: Option<Value>,
+    #[serde(default)]
+    prompt_filter_results: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +67,32 @@ struct Drawing<'a> {
     b64_json: Option<Text<'a>>,
     #[serde(borrow, default)]
     url: Option<Text<'a>>,
+    /// Source: xAI API reference, "Image generations": false where the picture was held back.
+    #[serde(default)]
+    respect_moderation: Option<Value>,
+    /// Source: Azure OpenAI reference, "Image generations": verdicts by category, each with `filtered`.
+    #[serde(default)]
+    prompt_filter_results: Option<Value>,
+    #[serde(default)]
+    content_filter_results: Option<Value>,
+}
+
+impl Drawing<'_> {
+    fn is_filtered(&self) -> bool {
+        self.respect_moderation == Some(Value::Bool(false))
+            || is_filtered(self.prompt_filter_results.as_ref())
+            || is_filtered(self.content_filter_results.as_ref())
+    }
+}
+
+/// Whether one of the categories says `"filtered": true`.
+fn is_filtered(results: Option<&Value>) -> bool {
+    let categories = results.and_then(Value::as_object);
+    categories.is_some_and(|categories| {
+        categories
+            .values()
+            .any(|verdict| verdict.get("filtered") == Some(&Value::Bool(true)))
+    })
 }
 
 /// Points into the body where it can: megabytes of base64 need no second copy.
@@ -76,22 +114,27 @@ pub(super) fn read(body: &[u8]) -> Result<Picture, Fault> {
         if holds_error(body) {
             return Err(Fault::IsError);
         }
+        if is_filtered(parsed.prompt_filter_results.as_ref()) {
+            return Err(Fault::Filtered);
+        }
         return Err(Fault::NoPicture("the answer holds no picture".into()));
     };
-    let text = match (&drawing.b64_json, &drawing.url) {
-        (Some(Text(text)), _) if !text.is_empty() => text,
-        (_, Some(Text(url))) if url.starts_with("data:") => url,
-        (_, Some(_)) => {
-            return Err(Fault::NoPicture(
-                "the answer holds a URL in place of the picture, which GPT image models never send".into(),
-            ));
-        }
+    let found = match (&drawing.b64_json, &drawing.url) {
+        (Some(Text(text)), _) if !text.is_empty() => Found::Bytes(decode(text)?),
+        (_, Some(Text(url))) if is_data_uri(url) => Found::Bytes(decode(url)?),
+        (_, Some(Text(url))) if !url.is_empty() => Found::Url(url.to_string()),
+        _ if drawing.is_filtered() => return Err(Fault::Filtered),
         _ => return Err(Fault::NoPicture("the picture in the answer is empty".into())),
     };
     Ok(Picture {
-        bytes: decode(text)?,
+        found,
         usage: parsed.usage.filter(|usage| !usage.is_null()),
     })
+}
+
+fn is_data_uri(url: &str) -> bool {
+    url.get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
 fn holds_error(body: &[u8]) -> bool {
@@ -115,7 +158,9 @@ fn not_an_answer(body: &[u8], error: &serde_json::Error) -> Fault {
 /// Decodes base64, with or without a `data:` prefix, white space and padding.
 fn decode(text: &str) -> Result<Bytes, Fault> {
     let text = match text.split_once(',') {
-        Some((prefix, rest)) if prefix.starts_with("data:") && prefix.ends_with(";base64") => rest,
+        Some((prefix, rest)) if is_data_uri(prefix) && prefix.to_ascii_lowercase().ends_with(";base64") => {
+            rest
+        }
         _ => text,
     };
     let is_clean = !text.bytes().any(|byte| byte.is_ascii_whitespace());
@@ -136,7 +181,10 @@ mod tests {
     use super::*;
 
     fn bytes_of(body: &str) -> Result<Vec<u8>, Fault> {
-        read(body.as_bytes()).map(|picture| picture.bytes.to_vec())
+        read(body.as_bytes()).map(|picture| match picture.found {
+            Found::Bytes(bytes) => bytes.to_vec(),
+            Found::Url(url) => panic!("{url} was found in place of bytes"),
+        })
     }
 
     #[test]
@@ -174,10 +222,43 @@ mod tests {
             r#"{"data":[{"b64_json":7}]}"#,
             r#"{"data":[{"b64_json":"***rubbish***"}]}"#,
             r#"{"data":[{"b64_json":"data:image/png,plain"}]}"#,
-            r#"{"data":[{"url":"https://x.invalid/a.png"}]}"#,
+            r#"{"data":[{"url":"","b64_json":null}]}"#,
         ] {
             assert!(matches!(bytes_of(body), Err(Fault::NoPicture(_))), "{body}");
         }
+    }
+
+    #[test]
+    fn a_picture_elsewhere_is_known_by_its_address() {
+        for url in [
+            "https://x.invalid/a.png?sig=1",
+            "/generated-images/b64.png",
+            "images/1.png",
+        ] {
+            for rest in ["", r#","b64_json":null"#, r#","b64_json":"""#] {
+                let body = format!(r#"{{"created":"1","data":[{{"url":"{url}"{rest}}}]}}"#);
+                assert_eq!(
+                    read(body.as_bytes()).unwrap().found,
+                    Found::Url(url.into()),
+                    "{body}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_that_was_held_back_is_told_from_none() {
+        for body in [
+            r#"{"data":[{"url":"","respect_moderation":false}]}"#,
+            r#"{"data":[{"content_filter_results":{"violence":{"filtered":true,"severity":"high"}}}]}"#,
+            r#"{"data":[{"b64_json":null,"prompt_filter_results":{"hate":{"filtered":true}}}]}"#,
+            r#"{"data":[],"prompt_filter_results":{"hate":{"filtered":true}}}"#,
+        ] {
+            assert_eq!(bytes_of(body), Err(Fault::Filtered), "{body}");
+        }
+        let drawn =
+            r#"{"data":[{"b64_json":"aGVsbG8h","content_filter_results":{"hate":{"filtered":false}}}]}"#;
+        assert_eq!(bytes_of(drawn).unwrap(), b"hello!");
     }
 
     #[test]

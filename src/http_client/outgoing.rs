@@ -1,0 +1,100 @@
+//! A request, described step by step: method, path and query, headers, a body in JSON.
+
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde::Serialize;
+
+use super::{HttpClient, HttpFault};
+
+/// A request to the service that an [`HttpClient`] is bound to.
+#[derive(Debug)]
+pub struct Outgoing {
+    method: Method,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    headers: HeaderMap,
+    body: Option<Result<Vec<u8>, HttpFault>>,
+}
+
+impl Outgoing {
+    /// Asks for what is at `path` (without a slash at its beginning) below the base URL.
+    #[must_use]
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::GET,
+            path: path.into(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: None,
+        }
+    }
+
+    /// Posts `body` as JSON to `path`, as [`Outgoing::get`] takes it.
+    #[must_use]
+    pub fn post_json<B: Serialize + ?Sized>(path: impl Into<String>, body: &B) -> Self {
+        let body = serde_json::to_vec(body)
+            .map_err(|_| HttpFault::NotSent("the request cannot be written as JSON".into()));
+        Self {
+            method: Method::POST,
+            body: Some(body),
+            ..Self::get(path)
+        }
+    }
+
+    /// Adds a part of the query; `value` is escaped.
+    #[must_use]
+    pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    /// Sends these headers.
+    #[must_use]
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    pub(super) fn into_request(self, client: &HttpClient) -> Result<reqwest::Request, HttpFault> {
+        let mut url = client.url(&self.path);
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(self.query);
+        }
+        let mut request = reqwest::Request::new(self.method, url);
+        *request.headers_mut() = self.headers;
+        if let Some(body) = self.body {
+            request
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(body?.into());
+        }
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use url::Url;
+
+    use super::*;
+    use crate::http_client::install_tls;
+
+    #[test]
+    fn a_query_is_escaped_and_a_body_is_json() {
+        install_tls();
+        let client = HttpClient::new(&Url::parse("http://127.0.0.1:9/api").unwrap()).unwrap();
+        let asking = Outgoing::get("view").query("filename", "a b&c/../d.png");
+        let request = asking.into_request(&client).unwrap();
+        assert_eq!(
+            (request.method().as_str(), request.url().as_str()),
+            ("GET", "http://127.0.0.1:9/api/view?filename=a+b%26c%2F..%2Fd.png")
+        );
+        let request = Outgoing::post_json("prompt", &json!({"a": 1}))
+            .into_request(&client)
+            .unwrap();
+        assert_eq!(request.headers()["content-type"], "application/json");
+        assert_eq!(request.body().unwrap().as_bytes().unwrap(), b"{\"a\":1}");
+        assert_eq!(request.url().as_str(), "http://127.0.0.1:9/api/prompt");
+    }
+}
