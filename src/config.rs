@@ -22,6 +22,12 @@ use crate::provider::openai::OpenAiSettings;
 use crate::provider::replicate::ReplicateSettings;
 use crate::provider::stability::StabilitySettings;
 use crate::queue::{QueueSettings, is_cluster};
+use crate::provider::automatic1111::Automatic1111Settings;
+use crate::provider::azure_openai::{ApiVersion, AzureOpenAiSettings};
+use crate::provider::comfyui::ComfyUiSettings;
+use crate::provider::openai::OpenAiSettings;
+use crate::provider::openai_compatible::OpenAiCompatibleSettings;
+use crate::queue::QueueSettings;
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
@@ -68,6 +74,14 @@ pub struct Config {
     pub bfl: BflSettings,
     /// fal.
     pub fal: FalSettings,
+    /// Azure's OpenAI service.
+    pub azure_openai: AzureOpenAiSettings,
+    /// Any server that speaks OpenAI's Images API.
+    pub openai_compatible: OpenAiCompatibleSettings,
+    /// AUTOMATIC1111's web UI.
+    pub automatic1111: Automatic1111Settings,
+    /// ComfyUI.
+    pub comfyui: ComfyUiSettings,
     /// Whether result URLs of providers may lead to private addresses.
     pub allow_private_result_urls: bool,
     /// Whether the pictures that icons are made from are kept.
@@ -113,6 +127,10 @@ impl Config {
         let gemini = google::gemini_settings(&mut reader);
         let stability = stability_settings(&mut reader);
         let (replicate, bfl, fal) = polled_settings(&mut reader);
+        let azure_openai = azure_openai_settings(&mut reader);
+        let openai_compatible = openai_compatible_settings(&mut reader);
+        let automatic1111 = automatic1111_settings(&mut reader);
+        let comfyui = comfyui_settings(&mut reader);
         let allow_private_result_urls = reader.or_default("ALLOW_PRIVATE_RESULT_URLS", values::boolean);
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
         // Every command has read them before; their faults are to be told with all others.
@@ -130,6 +148,10 @@ impl Config {
             replicate,
             bfl,
             fal,
+            azure_openai,
+            openai_compatible,
+            automatic1111,
+            comfyui,
             allow_private_result_urls,
             keeps_originals,
             worker,
@@ -272,6 +294,48 @@ fn polled_settings(reader: &mut Reader<'_>) -> (ReplicateSettings, BflSettings, 
         reader.fault(fault);
     }
     (replicate, bfl, fal)
+fn azure_openai_settings(reader: &mut Reader<'_>) -> AzureOpenAiSettings {
+    let settings = AzureOpenAiSettings {
+        base_url: reader.optional("AZURE_OPENAI_API_BASE", values::http_url),
+        api_key: reader.secret("AZURE_OPENAI_API_KEY"),
+        deployment: reader.text("AZURE_OPENAI_API_DALLE_DEPLOYMENT_NAME"),
+        version: reader.or_default("AZURE_OPENAI_API_VERSION", ApiVersion::parse),
+        model: reader.text("AZURE_OPENAI_API_MODEL"),
+    };
+    reader.all_faults(settings.faults());
+    settings
+}
+
+fn openai_compatible_settings(reader: &mut Reader<'_>) -> OpenAiCompatibleSettings {
+    let settings = OpenAiCompatibleSettings {
+        base_url: reader.optional("OPENAI_COMPATIBLE_BASE_URL", values::http_url),
+        api_key: reader.secret("OPENAI_COMPATIBLE_API_KEY"),
+        model: reader.text("OPENAI_COMPATIBLE_MODEL"),
+        is_free: reader.or_default("OPENAI_COMPATIBLE_IS_FREE", values::boolean),
+    };
+    reader.all_faults(settings.faults());
+    settings
+}
+
+fn automatic1111_settings(reader: &mut Reader<'_>) -> Automatic1111Settings {
+    let settings = Automatic1111Settings {
+        base_url: reader.optional("AUTOMATIC1111_BASE_URL", values::http_url),
+        api_key: reader.secret("AUTOMATIC1111_API_KEY"),
+        options: reader.text("AUTOMATIC1111_OPTIONS"),
+    };
+    reader.all_faults(settings.faults());
+    settings
+}
+
+fn comfyui_settings(reader: &mut Reader<'_>) -> ComfyUiSettings {
+    let settings = ComfyUiSettings {
+        base_url: reader.optional("COMFYUI_BASE_URL", values::http_url),
+        api_key: reader.secret("COMFYUI_API_KEY"),
+        workflow: reader.text("COMFYUI_WORKFLOW").map(PathBuf::from),
+        checkpoint: reader.text("COMFYUI_CHECKPOINT"),
+    };
+    reader.all_faults(settings.faults());
+    settings
 }
 
 fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSettings {

@@ -11,6 +11,7 @@ mod orientation;
 mod png;
 mod provenance;
 mod sniff;
+mod text;
 mod webp;
 mod xmp;
 
@@ -20,6 +21,7 @@ mod samples;
 pub use bad_picture::BadPicture;
 pub use icon::{ICON_SIDE_PX, icon};
 pub use provenance::{Mark, Provenance, mark};
+pub use text::without_text;
 
 /// The largest file that is looked at, in bytes. The largest picture a provider offers (4096 × 4096, PNG) stays below.
 pub const MAX_PICTURE_BYTES: usize = 32 * 1024 * 1024;

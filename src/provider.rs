@@ -5,9 +5,12 @@
 //! storing) is the generators' business, what happens after an error is the worker's.
 
 pub mod bfl;
+pub mod automatic1111;
+pub mod azure_openai;
 pub mod blank;
 pub mod builtin;
 mod call;
+pub mod comfyui;
 pub mod error_body;
 pub mod fal;
 pub mod fallback;
@@ -22,12 +25,17 @@ pub mod models;
 pub mod models;
 pub mod openai;
 pub mod openai;
+pub mod openai_compatible;
 pub mod openai_images;
 mod picture_text;
 pub mod policy;
 mod polling;
 pub mod replicate;
 pub mod stability;
+mod pixels;
+mod plain_prompt;
+pub mod policy;
+mod self_hosted;
 #[cfg(test)]
 pub(crate) mod suite;
 pub mod traffic;

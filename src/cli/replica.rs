@@ -21,6 +21,13 @@ use crate::provider::replicate::Replicate;
 use crate::provider::stability::Stability;
 use crate::provider::traffic::Traffic;
 use crate::provider::{ImageProvider, ImageSpec, Providers};
+use crate::provider::automatic1111::Automatic1111;
+use crate::provider::azure_openai::AzureOpenAi;
+use crate::provider::blank::Blank;
+use crate::provider::builtin::Builtin;
+use crate::provider::comfyui::ComfyUi;
+use crate::provider::openai::OpenAi;
+use crate::provider::openai_compatible::OpenAiCompatible;
 use crate::provider::{ImageProvider, Providers};
 use crate::queue::Queue;
 use crate::router::Router;
@@ -116,6 +123,21 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
         .find(|provider| provider.name() == config.default_provider);
     let refusal = default.and_then(|default| default.check(&ImageSpec::default()).err());
     if let Some(refusal) = refusal.filter(|refusal| refusal.class == ErrorClass::Auth) {
+    let azure = AzureOpenAi::new(config.azure_openai.clone(), downloads.clone()).context("azureOpenai")?;
+    let compatible = OpenAiCompatible::new(config.openai_compatible.clone(), downloads.clone())
+        .context("openaiCompatible")?;
+    let automatic1111 = Automatic1111::new(&config.automatic1111).context("automatic1111")?;
+    let comfyui = ComfyUi::new(&config.comfyui).context("comfyui")?;
+    let all: Vec<Arc<dyn ImageProvider>> = vec![
+        Arc::new(openai),
+        Arc::new(azure),
+        Arc::new(compatible),
+        Arc::new(automatic1111),
+        Arc::new(comfyui),
+        Arc::new(Builtin),
+        Arc::new(Blank),
+    ];
+    if config.default_provider == "openai" && config.openai.api_key.is_none() {
         tracing::warn!(
             "packages that name no imageProvider will fail, since IMAGE_PROVIDER is {}: {refusal}",
             config.default_provider

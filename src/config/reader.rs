@@ -36,6 +36,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub(super) fn all_faults(&mut self, faults: Vec<String>) {
+        for fault in faults {
+            self.fault(fault);
+        }
+    }
+
     /// The value of a variable, or the content of the file that its `_FILE` twin names. Empty counts as unset.
     fn raw(&mut self, name: &str) -> Option<String> {
         debug_assert!(known(name).is_some(), "{name} is not in the list of variables");

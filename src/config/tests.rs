@@ -122,6 +122,40 @@ fn on_a_cluster_reply_lists_have_to_live_where_the_queue_does() {
 }
 
 #[test]
+fn what_a_service_of_ones_own_could_not_use_is_a_fault_too() {
+    let faults = faults(&[
+        ("AZURE_OPENAI_API_KEY", "\u{7}hunter2"),
+        ("AZURE_OPENAI_API_BASE", "https://example.org/?key=hunter2"),
+        ("AZURE_OPENAI_API_VERSION", "newest"),
+        ("AZURE_OPENAI_API_MODEL", "gpt-image-99"),
+        ("OPENAI_COMPATIBLE_BASE_URL", "localhost:8080"),
+        ("OPENAI_COMPATIBLE_API_KEY", "two\nhunter2"),
+        ("OPENAI_COMPATIBLE_IS_FREE", "perhaps"),
+        ("AUTOMATIC1111_API_KEY", "hunter2"),
+        ("AUTOMATIC1111_OPTIONS", "{\"prompt\":\"hunter2\"}"),
+        ("COMFYUI_API_KEY", "two\nhunter2"),
+        ("COMFYUI_WORKFLOW", "/nonexistent/workflow.json"),
+    ]);
+    for (fault, expected) in faults.iter().zip([
+        "AZURE_OPENAI_API_VERSION: \"newest\" was found; v1, preview, or a date such as 2025-04-01-preview is accepted",
+        "AZURE_OPENAI_API_KEY: the value has characters",
+        "AZURE_OPENAI_API_BASE: the base URL must end with its path",
+        "AZURE_OPENAI_API_MODEL: \"gpt-image-99\" was found; the id of a model of OpenAI is accepted",
+        "OPENAI_COMPATIBLE_BASE_URL: \"localhost:8080\" was found; an http or https URL is accepted",
+        "OPENAI_COMPATIBLE_IS_FREE: \"perhaps\" was found; true and false are accepted",
+        "OPENAI_COMPATIBLE_API_KEY: the value has characters",
+        "AUTOMATIC1111_API_KEY: user:password is accepted",
+        "AUTOMATIC1111_OPTIONS: prompt is set by each package",
+        "COMFYUI_API_KEY: the value has characters",
+        "COMFYUI_WORKFLOW: the file /nonexistent/workflow.json cannot be read",
+    ]) {
+        assert!(fault.starts_with(expected), "{fault}\nshould begin with\n{expected}");
+    }
+    assert_eq!(faults.len(), 11, "{faults:?}");
+    assert!(!faults.join("\n").contains("hunter2"), "{faults:?}");
+}
+
+#[test]
 fn the_first_redis_url_that_is_set_wins() {
     let url = |variables: &[(&str, &str)]| config(variables).unwrap().queue.url.expose_secret().to_owned();
     assert_eq!(
@@ -244,4 +278,26 @@ fn the_readme_lists_every_variable() {
         .map(|v| v.name)
         .collect();
     assert!(missing.is_empty(), "README.md does not mention {missing:?}");
+}
+
+#[test]
+fn every_provider_that_is_listed_can_be_the_default() {
+    for name in super::values::PROVIDERS {
+        assert_eq!(
+            config(&[("IMAGE_PROVIDER", name)]).unwrap().default_provider,
+            name
+        );
+    }
+}
+
+#[test]
+fn the_key_of_fal_goes_by_two_names_and_its_own_wins() {
+    let key = |variables: &[(&str, &str)]| {
+        let key = config(variables).unwrap().fal.api_key;
+        key.map(|key| key.expose_secret().to_owned())
+    };
+    assert_eq!(key(&[]), None);
+    assert_eq!(key(&[("FAL_API_KEY", "b")]).as_deref(), Some("b"));
+    let both = [("FAL_API_KEY", "b"), ("FAL_KEY", "a")];
+    assert_eq!(key(&both).as_deref(), Some("a"));
 }

@@ -147,7 +147,7 @@ pub(super) fn host_name() -> String {
 }
 
 /// Providers that this version has, as `IMAGE_PROVIDER` and packages name them.
-const PROVIDERS: [&str; 13] = [
+pub(super) const PROVIDERS: [&str; 13] = [
     "openai",
     "azureOpenai",
     "flux",
@@ -156,6 +156,9 @@ const PROVIDERS: [&str; 13] = [
     "bfl",
     "stability",
     "fal",
+pub(super) const PROVIDERS: [&str; 7] = [
+    "openai",
+    "azureOpenai",
     "openaiCompatible",
     "automatic1111",
     "comfyui",

@@ -3,6 +3,7 @@
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Serialize;
+use url::Url;
 
 use super::{HttpClient, HttpFault};
 
@@ -10,19 +11,36 @@ use super::{HttpClient, HttpFault};
 #[derive(Debug)]
 pub struct Outgoing {
     method: Method,
-    path: String,
+    target: Target,
     query: Vec<(&'static str, String)>,
     headers: HeaderMap,
     body: Option<Result<Vec<u8>, HttpFault>>,
 }
 
+#[derive(Debug)]
+enum Target {
+    /// Below the base URL.
+    Path(String),
+    /// As it is; sent only where it has the base URL's origin.
+    Url(Url),
+}
+
 impl Outgoing {
+    /// Asks for what is at this very address, which has to be of the service's own origin.
+    #[must_use]
+    pub fn get_url(url: Url) -> Self {
+        Self {
+            target: Target::Url(url),
+            ..Self::get("")
+        }
+    }
+
     /// Asks for what is at `path` (without a slash at its beginning) below the base URL.
     #[must_use]
     pub fn get(path: impl Into<String>) -> Self {
         Self {
             method: Method::GET,
-            path: path.into(),
+            target: Target::Path(path.into()),
             query: Vec::new(),
             headers: HeaderMap::new(),
             body: None,
@@ -56,7 +74,10 @@ impl Outgoing {
     }
 
     pub(super) fn into_request(self, client: &HttpClient) -> Result<reqwest::Request, HttpFault> {
-        let mut url = client.url(&self.path);
+        let mut url = match self.target {
+            Target::Path(path) => client.url(&path),
+            Target::Url(url) => url,
+        };
         if !self.query.is_empty() {
             url.query_pairs_mut().extend_pairs(self.query);
         }
@@ -75,7 +96,6 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use url::Url;
 
     use super::*;
     use crate::http_client::install_tls;

@@ -191,7 +191,7 @@ fn extended_header(webp: &WebP) -> img_parts::Result<[u8; 10]> {
 }
 
 /// Adds the padding byte that some encoders leave out after a last chunk of odd length.
-fn padded(bytes: Bytes) -> Bytes {
+pub(super) fn padded(bytes: Bytes) -> Bytes {
     let Some(riff_bytes) = bytes
         .get(4..8)
         .and_then(|four| four.try_into().ok())

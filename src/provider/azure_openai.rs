@@ -1,0 +1,357 @@
+//! Azure's OpenAI service: OpenAI's Images API behind deployments that an operator has named.
+//!
+//! Owns the two paths, the key's header, and what Azure means by errors of its own; the rest is `openai_images`.
+//! A deployment's name does not say which model is behind it, so [`Family`] is told or guessed.
+//!
+//! Source: Microsoft Learn, "How to use Azure OpenAI image generation models" and "Azure OpenAI in Microsoft
+//! Foundry Models REST API reference", as of 2026-09.
+
+use anyhow::Context;
+use async_trait::async_trait;
+use reqwest::header::{HeaderMap, HeaderName};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::error_body::ErrorBody;
+use super::header::header_value;
+use super::incident::Incident;
+use super::models::{self, cost_usd};
+use super::openai_images::{Found, PATH, Report, Signs, picture_of, request_id};
+use super::pixels::{not_configured, refused, repeated};
+use super::{
+    Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError,
+    Unsupported,
+};
+use crate::failure::ErrorClass;
+use crate::http_client::{Downloads, HttpClient, Outgoing, check_base_url};
+
+mod family;
+#[cfg(test)]
+mod tests;
+
+pub use family::Family;
+
+/// The name that packages write.
+const NAME: &str = "azureOpenai";
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+
+/// Which of the two paths is used, and with which version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiVersion {
+    /// `/openai/v1/…` with the deployment in the body. `true`: its preview.
+    V1(bool),
+    /// `/openai/deployments/<deployment>/…?api-version=<this date>`.
+    Dated(String),
+}
+
+impl ApiVersion {
+    /// `v1`, `preview`, or a date such as `2025-04-01-preview`.
+    ///
+    /// # Errors
+    /// What was found and what is accepted, to stand after the variable's name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "v1" => return Ok(Self::V1(false)),
+            "preview" => return Ok(Self::V1(true)),
+            _ => {}
+        }
+        let date = text.strip_suffix("-preview").unwrap_or(text);
+        let is_date = date.len() == 10 && chrono::NaiveDate::parse_from_str(date, "%Y-%m-%d").is_ok();
+        if is_date {
+            return Ok(Self::Dated(text.to_owned()));
+        }
+        Err(format!(
+            "\"{}\" was found; v1, preview, or a date such as 2025-04-01-preview is accepted",
+            repeated(text)
+        ))
+    }
+}
+
+/// What an operator configures.
+#[derive(Clone, Debug)]
+pub struct AzureOpenAiSettings {
+    /// `https://<resource>.openai.azure.com`. `None` = not configured: every request is refused before it is sent.
+    pub base_url: Option<Url>,
+    /// `None` or empty = not configured.
+    pub api_key: Option<SecretString>,
+    /// The one deployment that packages may name. `None` = not configured.
+    pub deployment: Option<String>,
+    /// Which path and version.
+    pub version: ApiVersion,
+    /// Id of OpenAI's model behind the deployment, where its name does not tell.
+    pub model: Option<String>,
+}
+
+impl AzureOpenAiSettings {
+    /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let key = self.api_key.as_ref().map(|key| key.expose_secret());
+        let key = key.and_then(|key| header_value("AZURE_OPENAI_API_KEY", key).err());
+        let base = self.base_url.as_ref().map(resource);
+        let base = base.and_then(|base| check_base_url(&base).context("AZURE_OPENAI_API_BASE").err());
+        let mut faults: Vec<String> = key
+            .into_iter()
+            .chain(base)
+            .map(|error| format!("{error:#}"))
+            .collect();
+        if let Some(model) = &self.model
+            && models::find("openai", model).is_none()
+        {
+            faults.push(format!(
+                "AZURE_OPENAI_API_MODEL: \"{}\" was found; the id of a model of OpenAI is accepted, such as gpt-image-2",
+                repeated(model)
+            ));
+        }
+        faults
+    }
+}
+
+/// The resource's own address: some write down a path below it, which is ours to add.
+fn resource(base_url: &Url) -> Url {
+    let mut base = base_url.clone();
+    let path = base.path().trim_end_matches('/');
+    let path = path.strip_suffix("/v1").unwrap_or(path);
+    let path = path.strip_suffix("/openai").unwrap_or(path).to_owned();
+    base.set_path(&path);
+    base
+}
+
+/// Azure's OpenAI service.
+#[derive(Debug)]
+pub struct AzureOpenAi {
+    access: Option<Access>,
+    /// Why there is no access.
+    missing: &'static str,
+    deployment: Option<String>,
+    version: ApiVersion,
+    family: Family,
+    downloads: Downloads,
+}
+
+#[derive(Debug)]
+struct Access {
+    client: HttpClient,
+    key: SecretString,
+    headers: HeaderMap,
+}
+
+/// Exactly the fields that a deployment takes.
+#[derive(serde::Serialize)]
+struct Request<'a> {
+    /// On the v1 path alone: with it, the other path refuses some models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    prompt: &'a str,
+    n: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<&'a str>,
+    #[serde(flatten)]
+    format: Format,
+}
+
+/// How the picture is asked for: each family refuses the other's field.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    OutputFormat(&'static str),
+    ResponseFormat(&'static str),
+}
+
+impl AzureOpenAi {
+    /// Prepares the client; sends nothing. [`crate::http_client::install_tls`] must have been called.
+    ///
+    /// # Errors
+    /// When the base URL or the key cannot be used. No secret is repeated.
+    pub fn new(settings: AzureOpenAiSettings, downloads: Downloads) -> anyhow::Result<Self> {
+        let key = settings
+            .api_key
+            .filter(|key| !key.expose_secret().trim().is_empty());
+        let missing = match &settings.base_url {
+            None => "AZURE_OPENAI_API_BASE",
+            Some(_) => "AZURE_OPENAI_API_KEY",
+        };
+        let access = match settings.base_url.zip(key) {
+            Some((base_url, key)) => {
+                let value = header_value("AZURE_OPENAI_API_KEY", key.expose_secret().trim())?;
+                Some(Access {
+                    client: HttpClient::new(&resource(&base_url)).context("AZURE_OPENAI_API_BASE")?,
+                    headers: HeaderMap::from_iter([(API_KEY, value)]),
+                    key,
+                })
+            }
+            None => None,
+        };
+        let deployment = settings.deployment.filter(|deployment| !deployment.is_empty());
+        let family = Family::behind(
+            deployment.as_deref().unwrap_or_default(),
+            settings.model.as_deref(),
+            &settings.version,
+        );
+        Ok(Self {
+            access,
+            missing,
+            deployment,
+            version: settings.version,
+            family,
+            downloads,
+        })
+    }
+
+    /// Path and query for a deployment.
+    fn outgoing(&self, call: &Call<'_>) -> Outgoing {
+        let deployment = &*call.spec.model;
+        let request = Request {
+            model: matches!(self.version, ApiVersion::V1(_)).then_some(deployment),
+            prompt: call.prompt.expose(),
+            n: 1,
+            size: call.spec.size.as_deref(),
+            quality: call.spec.quality.as_deref(),
+            format: match self.family {
+                Family::DallE => Format::ResponseFormat("b64_json"),
+                _ => Format::OutputFormat("png"),
+            },
+        };
+        match &self.version {
+            ApiVersion::V1(is_preview) => {
+                let outgoing = Outgoing::post_json(format!("openai/v1/{PATH}"), &request);
+                match is_preview {
+                    true => outgoing.query("api-version", "preview"),
+                    false => outgoing,
+                }
+            }
+            ApiVersion::Dated(date) => {
+                let segment: String = url::form_urlencoded::byte_serialize(deployment.as_bytes()).collect();
+                let segment = segment.replace('+', "%20");
+                Outgoing::post_json(format!("openai/deployments/{segment}/{PATH}"), &request)
+                    .query("api-version", date.as_str())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ImageProvider for AzureOpenAi {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let asked = spec.model.as_deref().filter(|model| !model.is_empty());
+        let deployment = match (asked, self.deployment.as_deref()) {
+            (None, Some(deployment)) => deployment,
+            (Some(model), Some(deployment)) if model == deployment => deployment,
+            (Some(model), Some(deployment)) => {
+                return Err(refused(format!(
+                    "Unsupported image model for {NAME}: {}; use {deployment}",
+                    repeated(model)
+                )));
+            }
+            (_, None) => {
+                return Err(Unsupported {
+                    class: ErrorClass::Auth,
+                    message: format!(
+                        "No image model is configured for provider: {NAME}; AZURE_OPENAI_API_DALLE_DEPLOYMENT_NAME is \
+                         not set"
+                    ),
+                });
+            }
+        };
+        let (size, quality) = self.family.check(spec, deployment)?;
+        if self.access.is_none() {
+            return Err(not_configured(NAME, self.missing));
+        }
+        Ok(CheckedSpec {
+            model: deployment.to_owned(),
+            size: Some(size),
+            quality: Some(quality),
+            seed: None,
+        })
+    }
+
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+        let path = match &self.version {
+            ApiVersion::V1(_) => format!("/openai/v1/{PATH}"),
+            ApiVersion::Dated(_) => format!("/openai/deployments/{}/{PATH}", repeated(&call.spec.model)),
+        };
+        let key = self.access.as_ref().map(|access| access.key.expose_secret());
+        let report = Report {
+            own_signs,
+            ..Report::new(Incident {
+                provider: NAME,
+                request: format!("POST {path}"),
+                prompt: call.prompt.expose(),
+                secrets: key.into_iter().collect(),
+            })
+        };
+        let Some(access) = &self.access else {
+            let why = format!("not sent: {} is not set", self.missing);
+            return Err(report.error(ErrorClass::Auth, &why));
+        };
+        let outgoing = self.outgoing(call).headers(access.headers.clone());
+        let answer = access
+            .client
+            .send(outgoing, call.deadline)
+            .await
+            .map_err(|fault| report.fault(&fault))?;
+        // Does nothing where the caller's span has no such field.
+        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
+
+        let picture = picture_of(&answer, &report).await?;
+        let bytes = match picture.found {
+            Found::Bytes(bytes) => bytes,
+            // Signed by itself: whoever sends the key along is refused, and has given it away.
+            Found::Url(url) => self
+                .downloads
+                .fetch(&url, call.deadline)
+                .await
+                .map_err(|fault| report.unusable(&answer, fault.class(), &fault.to_string()))?,
+        };
+        let usd = self
+            .family
+            .model()
+            .zip(picture.usage.as_ref())
+            .and_then(|(model, usage)| cost_usd(model, usage));
+        Ok(DrawnImage {
+            bytes,
+            source: DigitalSource::TrainedModel,
+            request_id: request_id(&answer.headers, &report.incident),
+            usage: picture.usage,
+            cost: usd.map(|usd| Cost {
+                usd,
+                basis: CostBasis::Computed,
+            }),
+        })
+    }
+}
+
+/// What Azure means by signs of its own.
+fn own_signs(signs: &Signs<'_>, body: &ErrorBody) -> Option<ErrorClass> {
+    match signs.status {
+        // The whole resource is blocked, the network refused, or the key wrong. Never this prompt, although the
+        // sentence may quote the content policy.
+        401 | 403 => return Some(ErrorClass::Auth),
+        // A deployment that is not there, or a path that this version of the API does not have.
+        404 | 410 => return Some(ErrorClass::ModelGone),
+        _ => {}
+    }
+    let inner = |name: &str| body.json.as_ref()?.pointer(&format!("/error/{name}"));
+    let is_filter = ["innererror", "inner_error"]
+        .into_iter()
+        .filter_map(inner)
+        .any(|inner| {
+            inner.get("code").and_then(serde_json::Value::as_str) == Some("ResponsibleAIPolicyViolation")
+                || ["content_filter_result", "content_filter_results"]
+                    .iter()
+                    .any(|name| inner.get(name).is_some_and(|result| !result.is_null()))
+        });
+    // Azure's look-alikes of codes; what OpenAI has too is known to everybody.
+    match signs.code {
+        _ if is_filter => Some(ErrorClass::Moderation),
+        Some("ResponsibleAIPolicyViolation" | "content_filter_error") => Some(ErrorClass::Moderation),
+        Some("RateLimitReached") => Some(ErrorClass::RateLimited),
+        _ => None,
+    }
+}

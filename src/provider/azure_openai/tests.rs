@@ -1,0 +1,388 @@
+//! The provider against fakes on loopback: both paths as sent, every answer that Azure is known to give.
+
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::http_client::install_tls;
+use crate::http_client::tests::in_minutes;
+use crate::provider::suite::{self, Fake, Reply, Subject, any_post};
+use crate::work_package::{ImageType, Prompt};
+
+const KEY: &str = "azure-0123456789abcdef";
+const DEPLOYMENT: &str = "gpt-image-2";
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
+
+fn settings(base_url: &Url, version: &str, deployment: &str) -> AzureOpenAiSettings {
+    AzureOpenAiSettings {
+        base_url: Some(base_url.clone()),
+        api_key: Some(KEY.into()),
+        deployment: Some(deployment.into()),
+        version: ApiVersion::parse(version).unwrap(),
+        model: None,
+    }
+}
+
+fn provider(settings: AzureOpenAiSettings) -> AzureOpenAi {
+    install_tls();
+    AzureOpenAi::new(settings, Downloads::new(true).unwrap()).unwrap()
+}
+
+fn nowhere() -> Url {
+    Url::parse("http://127.0.0.1:9/").unwrap()
+}
+
+fn spec(deployment: &str) -> CheckedSpec {
+    CheckedSpec {
+        model: deployment.into(),
+        size: Some("1536x1024".into()),
+        quality: Some("medium".into()),
+        seed: None,
+    }
+}
+
+fn picture() -> Value {
+    json!({"created": 1_795_300_000, "data": [{"b64_json": BASE64_STANDARD.encode(PNG)}],
+        "usage": {"input_tokens": 23, "output_tokens": 1584, "total_tokens": 1607,
+            "input_tokens_details": {"text_tokens": 23, "image_tokens": 0}}})
+}
+
+async fn draw(provider: &AzureOpenAi, deployment: &str) -> Result<DrawnImage, ProviderError> {
+    let prompt = Prompt::new("a paper boat".into());
+    let spec = spec(deployment);
+    provider
+        .draw(&Call::unwatched(&prompt, &spec, in_minutes(5)))
+        .await
+}
+
+/// The outcome of one call that is answered with this.
+async fn outcome_of(reply: Reply) -> Result<DrawnImage, ProviderError> {
+    let fake = Fake::start(move |_| reply.clone()).await;
+    let outcome = draw(&provider(settings(&fake.url, "v1", DEPLOYMENT)), DEPLOYMENT).await;
+    assert_eq!(fake.asked().len(), 1);
+    outcome
+}
+
+#[tokio::test]
+async fn what_every_provider_has_to_get_right() {
+    for version in ["v1", "2025-04-01-preview"] {
+        let subject = Subject {
+            provider: Box::new(move |base_url| Box::new(provider(settings(base_url, version, DEPLOYMENT)))),
+            key: KEY,
+            spec: spec(DEPLOYMENT),
+            good: |_| Reply::json(200, &picture()),
+            buys: any_post,
+            can_find_again: false,
+            classes: &[],
+        };
+        suite::run(&subject).await;
+    }
+}
+
+#[tokio::test]
+async fn each_path_gets_exactly_the_fields_that_it_takes() {
+    let gpt = json!({"prompt": "a paper boat", "n": 1, "size": "1536x1024", "quality": "medium", "output_format": "png"});
+    let mut v1 = gpt.clone();
+    v1["model"] = "gpt-image-2".into();
+    let mut dall_e = gpt.clone();
+    dall_e.as_object_mut().unwrap().remove("output_format");
+    dall_e["response_format"] = "b64_json".into();
+    let dated = "/openai/deployments/gpt-image-2/images/generations?api-version=2025-04-01-preview";
+    for (base, version, deployment, path, body) in [
+        ("", "v1", DEPLOYMENT, "/openai/v1/images/generations", &v1),
+        ("openai", "v1", DEPLOYMENT, "/openai/v1/images/generations", &v1),
+        (
+            "openai/v1/",
+            "v1",
+            DEPLOYMENT,
+            "/openai/v1/images/generations",
+            &v1,
+        ),
+        (
+            "gateway/openai/",
+            "preview",
+            DEPLOYMENT,
+            "/gateway/openai/v1/images/generations?api-version=preview",
+            &v1,
+        ),
+        ("", "2025-04-01-preview", DEPLOYMENT, dated, &gpt),
+        (
+            "",
+            "2024-10-21",
+            "my dalle/3",
+            "/openai/deployments/my%20dalle%2F3/images/generations?api-version=2024-10-21",
+            &dall_e,
+        ),
+    ] {
+        let fake = Fake::start(|_| Reply::json(200, &picture())).await;
+        let base = fake.url.join(base).unwrap();
+        let provider = provider(settings(&base, version, deployment));
+        draw(&provider, deployment).await.unwrap();
+        let asked = fake.asked().remove(0);
+        assert_eq!((&*asked.method, &*asked.path), ("POST", path));
+        assert_eq!(asked.header("api-key"), Some(KEY));
+        assert_eq!(asked.header("authorization"), None);
+        assert_eq!(asked.header("content-type"), Some("application/json"));
+        assert_eq!(asked.json(), *body);
+    }
+}
+
+#[tokio::test]
+async fn a_picture_comes_back_in_every_shape_with_its_cost_and_request_id() {
+    let encoded = BASE64_STANDARD.encode(PNG);
+    let safe = json!({"hate": {"filtered": false, "severity": "safe"}, "profanity": {"detected": false, "filtered": false}});
+    for body in [
+        picture(),
+        json!({"data": [{"b64_json": encoded, "content_filter_results": safe, "prompt_filter_results": safe}]}),
+        json!({"data": [{"url": format!("data:image/png;base64,{encoded}"), "b64_json": null}]}),
+        json!({"data": [{"b64_json": encoded, "url": null}], "error": null, "created": "1"}),
+    ] {
+        let reply = Reply::json(200, &body).with("apim-request-id", "req-9");
+        let drawn = outcome_of(reply).await.unwrap();
+        assert_eq!(&drawn.bytes[..], PNG);
+        assert_eq!(drawn.request_id.as_deref(), Some("req-9"));
+        assert_eq!(drawn.source, DigitalSource::TrainedModel);
+        let usd = drawn.cost.map(|cost| cost.usd);
+        assert_eq!(usd.is_some(), body["usage"].is_object());
+        assert!(usd.is_none_or(|usd| (usd - 0.047_635).abs() < 1e-9));
+    }
+}
+
+#[tokio::test]
+async fn a_picture_behind_a_signed_address_is_fetched_without_the_key() {
+    let blob = Fake::start(|asked| {
+        // As the store does with a key that it does not know.
+        match asked.header("api-key").or(asked.header("authorization")) {
+            Some(_) => Reply::of(403, "application/xml", "<Error/>"),
+            None => Reply::of(200, "image/png", PNG),
+        }
+    })
+    .await;
+    let url = format!("{}a.png?se=2026-11-23&sig=abc", blob.url);
+    let answer = json!({"created": 1, "data": [{"url": url, "revised_prompt": "a flat boat"}]});
+    let drawn = outcome_of(Reply::json(200, &answer)).await.unwrap();
+    assert_eq!(&drawn.bytes[..], PNG);
+    assert_eq!(blob.asked()[0].path, "/a.png?se=2026-11-23&sig=abc");
+    drop(blob);
+
+    let gone = Fake::start(|_| Reply::of(403, "application/xml", "<Error/>")).await;
+    let answer = json!({"data": [{"url": format!("{}a.png?sig=hidden", gone.url)}]});
+    let error = outcome_of(Reply::json(200, &answer)).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
+    assert!(!error.details.contains("hidden"), "{error}");
+}
+
+#[tokio::test]
+async fn every_known_error_has_its_class() {
+    use ErrorClass::*;
+    let error = |code: &str, message: &str| json!({"error": {"code": code, "message": message}});
+    let inner = |name: &str, inner: Value| json!({"error": {"code": "BadRequest", "message": "x", "param": null, name: inner}});
+    let blocked = "Your resource has been temporarily blocked because we detected behavior that may violate our content policy.";
+    let violation = json!({"code": "ResponsibleAIPolicyViolation"});
+    let verdict = json!({"content_filter_result": {"hate": {"filtered": true}}});
+    let verdicts = json!({"content_filter_results": {"hate": {"filtered": true}}});
+    for (status, body, class) in [
+        (
+            400,
+            error(
+                "contentFilter",
+                "Your task failed as a result of our safety system.",
+            ),
+            Moderation,
+        ),
+        (400, error("content_filter", "x"), Moderation),
+        (400, error("content_policy_violation", "x"), Moderation),
+        (400, error("moderation_blocked", "x"), Moderation),
+        (400, inner("innererror", violation.clone()), Moderation),
+        (400, inner("inner_error", violation.clone()), Moderation),
+        (400, inner("innererror", verdict), Moderation),
+        (400, inner("inner_error", verdicts), Moderation),
+        (400, inner("innererror", json!({"code": "Other"})), InvalidRequest),
+        (400, error("imageGenerationUserError", "x"), InvalidRequest),
+        (400, error("invalid_request_error", "x"), InvalidRequest),
+        (400, error("BadRequest", "unknown size"), InvalidRequest),
+        (
+            401,
+            error(
+                "401",
+                "Access denied due to invalid subscription key or wrong API endpoint.",
+            ),
+            Auth,
+        ),
+        (401, json!({"statusCode": 401, "message": "Unauthorized"}), Auth),
+        (403, error("Forbidden", blocked), Auth),
+        (403, error("content_filter", blocked), Auth),
+        (403, inner("innererror", violation.clone()), Auth),
+        (
+            403,
+            error(
+                "403",
+                "Public access is disabled. Please configure private endpoint.",
+            ),
+            Auth,
+        ),
+        (
+            404,
+            error(
+                "DeploymentNotFound",
+                "The API deployment for this resource does not exist.",
+            ),
+            ModelGone,
+        ),
+        (404, error("404", "Resource not found"), ModelGone),
+        (410, error("410", "retired"), ModelGone),
+        (408, error("408", "The operation was timeout."), Ambiguous),
+        (
+            429,
+            error("429", "Requests have exceeded call rate limit."),
+            RateLimited,
+        ),
+        (429, error("RateLimitReached", "x"), RateLimited),
+        (429, error("insufficient_quota", "x"), Quota),
+        (500, error("InternalServerError", "x"), Overloaded),
+        (502, json!({}), Overloaded),
+        (503, error("503", "x"), Overloaded),
+        (504, json!({}), Ambiguous),
+        (
+            200,
+            json!({"created": 1, "error": {"code": "contentFilter", "message": "x"}}),
+            Moderation,
+        ),
+        (
+            200,
+            json!({"created": 1, "error": {"code": "BadRequest", "inner_error": violation}}),
+            Moderation,
+        ),
+        (
+            200,
+            json!({"created": 1, "error": {"code": "500", "message": "x"}}),
+            BadOutput,
+        ),
+        (
+            200,
+            json!({"data": [{"content_filter_results": {"hate": {"filtered": true}}}]}),
+            Moderation,
+        ),
+        (
+            200,
+            json!({"data": [], "prompt_filter_results": {"hate": {"filtered": true}}}),
+            Moderation,
+        ),
+        (200, json!({"data": [{"revised_prompt": "x"}]}), BadOutput),
+        (200, json!({"data": []}), BadOutput),
+    ] {
+        let error = outcome_of(Reply::json(status, &body)).await.unwrap_err();
+        assert_eq!(error.class, class, "{status} {body}");
+        assert!(
+            error.details.starts_with("POST /openai/v1/images/generations: ") && error.provider == NAME,
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_wait_that_azure_asks_for_is_passed_on() {
+    let limited = json!({"error": {"code": "429", "message": "Try again in 12 seconds."}});
+    for (header, wait_ms) in [
+        (("retry-after-ms", "350"), 350),
+        (("retry-after", "7"), 7000),
+        (("x-other", "1"), 12_000),
+    ] {
+        let reply = Reply::json(429, &limited).with(header.0, header.1);
+        let error = outcome_of(reply).await.unwrap_err();
+        let expected = (ErrorClass::RateLimited, Some(Duration::from_millis(wait_ms)));
+        assert_eq!((error.class, error.retry_after), expected);
+    }
+    let bare = Reply::json(429, &json!({})).with("x-ratelimit-reset-requests", "6m0s");
+    let error = outcome_of(bare).await.unwrap_err();
+    assert_eq!(error.retry_after, Some(Duration::from_secs(360)));
+}
+
+#[test]
+fn a_request_is_checked_against_the_deployment() {
+    let azure = provider(settings(&nowhere(), "v1", "pictures"));
+    let ask = |model: &str, size: &str, quality: &str, image_type| {
+        let spec = ImageSpec {
+            model: Some(model.into()),
+            size: Some(size.into()),
+            quality: Some(quality.into()),
+            image_type,
+            seed: Some(3),
+        };
+        azure
+            .check(&spec)
+            .map(|spec| (spec.model, spec.size.unwrap(), spec.quality.unwrap(), spec.seed))
+            .map_err(|refused| refused.message)
+    };
+    let ok =
+        |size: &str, quality: &str| Ok(("pictures".to_owned(), size.to_owned(), quality.to_owned(), None));
+    use ImageType::{Collection, Icon};
+    assert_eq!(ask("", "", "", Icon), ok("1024x1024", "medium"));
+    assert_eq!(ask("pictures", "", "", Collection), ok("1536x1024", "medium"));
+    assert_eq!(ask("", "2048x1152", "high", Collection), ok("2048x1152", "high"));
+    assert_eq!(
+        ask("gpt-image-2", "", "", Icon).unwrap_err(),
+        "Unsupported image model for azureOpenai: gpt-image-2; use pictures"
+    );
+    let refused = ask("", "17x17", "", Icon).unwrap_err();
+    assert!(
+        refused.starts_with("Unsupported image size for pictures: 17x17; use auto or WIDTHxHEIGHT"),
+        "{refused}"
+    );
+    assert_eq!(
+        ask("", "", "hd", Icon).unwrap_err(),
+        "Unsupported image quality for pictures: hd; use low, medium, high"
+    );
+
+    let old = provider(settings(&nowhere(), "v1", "dall-e-3"));
+    let checked = old.check(&ImageSpec::default()).unwrap();
+    assert_eq!(
+        (checked.size.as_deref(), checked.quality.as_deref()),
+        (Some("1792x1024"), Some("standard"))
+    );
+    let low = ImageSpec {
+        quality: Some("low".into()),
+        ..ImageSpec::default()
+    };
+    assert!(old.check(&low).unwrap_err().message.ends_with("use standard, hd"));
+}
+
+#[tokio::test]
+async fn what_is_not_configured_is_named_and_nothing_is_sent() {
+    install_tls();
+    let whole = settings(&nowhere(), "v1", DEPLOYMENT);
+    let without = |change: fn(&mut AzureOpenAiSettings)| {
+        let mut settings = whole.clone();
+        change(&mut settings);
+        provider(settings)
+    };
+    for (azure, sentence) in [
+        (
+            without(|s| s.base_url = None),
+            "azureOpenai is not configured on this service: AZURE_OPENAI_API_BASE is not set. ",
+        ),
+        (
+            without(|s| s.api_key = None),
+            "azureOpenai is not configured on this service: AZURE_OPENAI_API_KEY is not set. ",
+        ),
+        (
+            without(|s| s.api_key = Some(" \n".into())),
+            "azureOpenai is not configured on this service: AZURE_OPENAI_API_KEY is not set. ",
+        ),
+        (
+            without(|s| s.deployment = None),
+            "No image model is configured for provider: azureOpenai; AZURE_OPENAI_API_DALLE_DEPLOYMENT_NAME is not set",
+        ),
+    ] {
+        let refused = azure.check(&ImageSpec::default()).unwrap_err();
+        assert_eq!(refused.class, ErrorClass::Auth);
+        assert!(refused.message.starts_with(sentence), "{refused}");
+    }
+    let error = draw(&without(|s| s.api_key = None), DEPLOYMENT)
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Auth);
+    assert!(!format!("{:?}", provider(whole)).contains("0123456789"));
+}
