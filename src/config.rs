@@ -5,6 +5,7 @@
 mod environment;
 mod google;
 mod reader;
+mod self_hosted;
 mod values;
 mod variables;
 
@@ -23,7 +24,7 @@ use crate::provider::replicate::ReplicateSettings;
 use crate::provider::stability::StabilitySettings;
 use crate::queue::{QueueSettings, is_cluster};
 use crate::provider::automatic1111::Automatic1111Settings;
-use crate::provider::azure_openai::{ApiVersion, AzureOpenAiSettings};
+use crate::provider::azure_openai::AzureOpenAiSettings;
 use crate::provider::comfyui::ComfyUiSettings;
 use crate::provider::openai::OpenAiSettings;
 use crate::provider::openai_compatible::OpenAiCompatibleSettings;
@@ -131,6 +132,10 @@ impl Config {
         let openai_compatible = openai_compatible_settings(&mut reader);
         let automatic1111 = automatic1111_settings(&mut reader);
         let comfyui = comfyui_settings(&mut reader);
+        let azure_openai = self_hosted::azure_openai_settings(&mut reader);
+        let openai_compatible = self_hosted::openai_compatible_settings(&mut reader);
+        let automatic1111 = self_hosted::automatic1111_settings(&mut reader);
+        let comfyui = self_hosted::comfyui_settings(&mut reader);
         let allow_private_result_urls = reader.or_default("ALLOW_PRIVATE_RESULT_URLS", values::boolean);
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
         // Every command has read them before; their faults are to be told with all others.

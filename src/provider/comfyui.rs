@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::header::header_value;
 use super::incident::Incident;
-use super::pixels::{check_size, not_configured, refused, repeated, sides};
+use super::pixels::{not_configured, sides};
 use super::plain_prompt::without_markup;
 use super::self_hosted::Pauses;
 use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported};
@@ -28,6 +28,7 @@ use crate::failure::ErrorClass;
 use crate::http_client::{HttpClient, check_base_url};
 use crate::work_package::{ImageType, Prompt};
 
+mod check;
 mod history;
 mod server;
 #[cfg(test)]
@@ -43,8 +44,6 @@ const NAME: &str = "comfyui";
 const BASE_URL: &str = "COMFYUI_BASE_URL";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const DEFAULT_CHECKPOINT: &str = "sd_xl_base_1.0.safetensors";
-const SIDES_MULTIPLE_OF: u32 = 8;
-const LONGEST_CHECKPOINT: usize = 200;
 /// Larger numbers are rounded on the way through a browser that shows the workflow.
 const SEEDS: u64 = 1 << 53;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -243,65 +242,11 @@ impl ImageProvider for ComfyUi {
     }
 
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
-        fn given(option: &Option<String>) -> Option<&str> {
-            option.as_deref().filter(|text| !text.is_empty())
+        let checked = check::check(spec, &self.workflow, &self.checkpoint)?;
+        match self.server {
+            Some(_) => Ok(checked),
+            None => Err(not_configured(NAME, BASE_URL)),
         }
-        let takes_checkpoint = self.workflow.takes("checkpoint");
-        let model = match given(&spec.model) {
-            Some(model) if !takes_checkpoint && model != self.workflow.title => {
-                return Err(refused(format!(
-                    "Unsupported image model for {NAME}: {}; its workflow has a checkpoint of its own: leave imageModel out",
-                    repeated(model)
-                )));
-            }
-            Some(model)
-                if model.chars().count() > LONGEST_CHECKPOINT || model.chars().any(char::is_control) =>
-            {
-                return Err(refused(format!(
-                    "Unsupported image model for {NAME}: {}; use the name of a checkpoint of that server",
-                    repeated(model)
-                )));
-            }
-            Some(model) => model,
-            None if takes_checkpoint => &self.checkpoint,
-            None => &self.workflow.title,
-        };
-        let size = given(&spec.size);
-        let takes_size = self.workflow.takes("width") && self.workflow.takes("height");
-        let size = match size.filter(|size| *size != "auto") {
-            Some(size) if !takes_size => {
-                return Err(refused(format!(
-                    "Unsupported image size for {NAME}: {}; its workflow has a size of its own: leave imageSize out",
-                    repeated(size)
-                )));
-            }
-            _ if !takes_size => None,
-            size => Some(check_size(
-                size,
-                spec.image_type,
-                SIDES_MULTIPLE_OF,
-                &repeated(model),
-            )?),
-        };
-        if given(&spec.quality).is_some() {
-            return Err(refused(format!(
-                "Image quality is not supported for {NAME}; leave it out"
-            )));
-        }
-        if let Some(seed) = spec.seed.filter(|seed| *seed < 0) {
-            return Err(refused(format!(
-                "Unsupported seed for {NAME}: {seed}; use 0 or more, or leave it out"
-            )));
-        }
-        if self.server.is_none() {
-            return Err(not_configured(NAME, BASE_URL));
-        }
-        Ok(CheckedSpec {
-            model: model.to_owned(),
-            size,
-            quality: None,
-            seed: spec.seed.filter(|_| self.workflow.takes("seed")),
-        })
     }
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {

@@ -18,6 +18,7 @@ mod private_servers;
 mod providers_google;
 mod providers_policy;
 mod providers_polled;
+mod providers_self_hosted;
 mod queue;
 mod recovery;
 mod retry;

@@ -12,6 +12,7 @@ use crate::http_client::{Answer, BodyEnd, HttpClient, HttpFault, Outgoing};
 use crate::imaging;
 use crate::provider::error_body::ErrorBody;
 use crate::provider::incident::Incident;
+use crate::provider::picture_text::{NotJson, parse};
 use crate::provider::self_hosted::{Pauses, error_of, fetch_own};
 use crate::provider::{DigitalSource, DrawnImage, ProviderError};
 
@@ -138,8 +139,15 @@ impl Server {
             Ok(answer) => match accepted_as(&answer) {
                 Some(handle) => return Ok(handle),
                 None => incident.broken(&answer).unwrap_or_else(|| {
-                    let why = "the answer says nothing of an id";
-                    incident.unusable(answer.status, ErrorClass::BadOutput, why)
+                    let (class, why) = match parse::<Value>(&answer.body) {
+                        Err(NotJson::Cut) => (ErrorClass::Ambiguous, "the answer broke off".to_owned()),
+                        Err(NotJson::Other(why)) => (ErrorClass::BadOutput, why),
+                        Ok(_) => (
+                            ErrorClass::BadOutput,
+                            "the answer says nothing of an id".to_owned(),
+                        ),
+                    };
+                    incident.unusable(answer.status, class, &why)
                 }),
             },
         };
