@@ -6,6 +6,7 @@ mod enqueue;
 mod exit;
 mod healthcheck;
 mod migrate;
+mod providers;
 mod replica;
 mod reseed;
 mod run;
@@ -43,6 +44,8 @@ enum Command {
     Enqueue(enqueue::EnqueueArguments),
     /// Bring the database up to date
     Migrate(migrate::MigrateArguments),
+    /// List the image providers: which are configured, what their models can do and cost, and when they end
+    Providers(providers::ProvidersArguments),
     /// After a loss of data in Redis, put the packages of unfinished jobs back
     Reseed(reseed::ReseedArguments),
     /// Exit 0 when the service's ping key is there, 1 when it is not
@@ -106,6 +109,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Enqueue(arguments) => enqueue::run(arguments, environment).await,
         Command::Migrate(arguments) => migrate::run(&arguments, environment).await,
+        Command::Providers(arguments) => providers::run(&arguments, environment),
         Command::Reseed(arguments) => reseed::run(&arguments, environment).await,
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment).await,

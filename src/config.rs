@@ -4,6 +4,7 @@
 
 mod environment;
 mod google;
+mod providers;
 mod reader;
 mod self_hosted;
 mod values;
@@ -15,26 +16,14 @@ use std::path::PathBuf;
 use secrecy::ExposeSecret;
 
 use crate::db::DbSettings;
-use crate::provider::bfl::BflSettings;
-use crate::provider::fal::FalSettings;
-use crate::provider::gemini::GeminiSettings;
-use crate::provider::imagen::ImagenSettings;
-use crate::provider::openai::OpenAiSettings;
-use crate::provider::replicate::ReplicateSettings;
-use crate::provider::stability::StabilitySettings;
 use crate::queue::{QueueSettings, is_cluster};
-use crate::provider::automatic1111::Automatic1111Settings;
-use crate::provider::azure_openai::AzureOpenAiSettings;
-use crate::provider::comfyui::ComfyUiSettings;
-use crate::provider::openai::OpenAiSettings;
-use crate::provider::openai_compatible::OpenAiCompatibleSettings;
-use crate::queue::QueueSettings;
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
 use crate::worker::{Backoff, WorkerSettings};
 
 pub use environment::Environment;
+pub use providers::ProviderSettings;
 use reader::Reader;
 pub use variables::{VARIABLES, Variable, env_example};
 
@@ -57,34 +46,8 @@ pub struct Config {
     pub db: DbSettings,
     /// Where pictures go.
     pub storage: StorageSettings,
-    /// The provider of packages that name none.
-    pub default_provider: String,
-    /// Who draws, in this order, when the provider that was meant cannot.
-    pub fallback_providers: Vec<String>,
-    /// OpenAI.
-    pub openai: OpenAiSettings,
-    /// Vertex AI.
-    pub imagen: ImagenSettings,
-    /// The Gemini API.
-    pub gemini: GeminiSettings,
-    /// Stability AI.
-    pub stability: StabilitySettings,
-    /// Replicate, for `flux`.
-    pub replicate: ReplicateSettings,
-    /// Black Forest Labs.
-    pub bfl: BflSettings,
-    /// fal.
-    pub fal: FalSettings,
-    /// Azure's OpenAI service.
-    pub azure_openai: AzureOpenAiSettings,
-    /// Any server that speaks OpenAI's Images API.
-    pub openai_compatible: OpenAiCompatibleSettings,
-    /// AUTOMATIC1111's web UI.
-    pub automatic1111: Automatic1111Settings,
-    /// ComfyUI.
-    pub comfyui: ComfyUiSettings,
-    /// Whether result URLs of providers may lead to private addresses.
-    pub allow_private_result_urls: bool,
+    /// Who draws.
+    pub providers: ProviderSettings,
     /// Whether the pictures that icons are made from are kept.
     pub keeps_originals: bool,
     /// The loop.
@@ -111,32 +74,7 @@ impl Config {
         let db = db_settings(&mut reader);
         let storage = storage_settings(&mut reader);
         let worker = worker_settings(&mut reader, &queue);
-        let default_provider = reader.or_default("IMAGE_PROVIDER", values::provider_name);
-        let fallback_providers = reader
-            .optional("IMAGE_PROVIDER_FALLBACKS", values::provider_names)
-            .unwrap_or_default();
-        let openai = OpenAiSettings {
-            api_key: reader.secret("OPENAI_API_KEY"),
-            base_url: reader.or_default("OPENAI_BASE_URL", values::http_url),
-            organization: reader.text("OPENAI_ORG_ID"),
-            project: reader.text("OPENAI_PROJECT_ID"),
-        };
-        for fault in openai.faults() {
-            reader.fault(fault);
-        }
-        let imagen = google::imagen_settings(&mut reader);
-        let gemini = google::gemini_settings(&mut reader);
-        let stability = stability_settings(&mut reader);
-        let (replicate, bfl, fal) = polled_settings(&mut reader);
-        let azure_openai = azure_openai_settings(&mut reader);
-        let openai_compatible = openai_compatible_settings(&mut reader);
-        let automatic1111 = automatic1111_settings(&mut reader);
-        let comfyui = comfyui_settings(&mut reader);
-        let azure_openai = self_hosted::azure_openai_settings(&mut reader);
-        let openai_compatible = self_hosted::openai_compatible_settings(&mut reader);
-        let automatic1111 = self_hosted::automatic1111_settings(&mut reader);
-        let comfyui = self_hosted::comfyui_settings(&mut reader);
-        let allow_private_result_urls = reader.or_default("ALLOW_PRIVATE_RESULT_URLS", values::boolean);
+        let providers = providers::provider_settings(&mut reader);
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
         // Every command has read them before; their faults are to be told with all others.
         let _ = log_settings(&mut reader);
@@ -144,20 +82,7 @@ impl Config {
             queue,
             db,
             storage,
-            default_provider,
-            fallback_providers,
-            openai,
-            imagen,
-            gemini,
-            stability,
-            replicate,
-            bfl,
-            fal,
-            azure_openai,
-            openai_compatible,
-            automatic1111,
-            comfyui,
-            allow_private_result_urls,
+            providers,
             keeps_originals,
             worker,
         })
@@ -264,82 +189,6 @@ fn storage_settings(reader: &mut Reader<'_>) -> StorageSettings {
     if let Err(error) = settings.check() {
         reader.fault(format!("{error:#}"));
     }
-    settings
-}
-
-fn stability_settings(reader: &mut Reader<'_>) -> StabilitySettings {
-    let settings = StabilitySettings {
-        api_key: reader.secret("STABILITY_API_KEY"),
-        base_url: reader.or_default("STABILITY_BASE_URL", values::http_url),
-    };
-    for fault in settings.faults() {
-        reader.fault(fault);
-    }
-    settings
-}
-
-/// The services that are asked for a picture until it is there.
-fn polled_settings(reader: &mut Reader<'_>) -> (ReplicateSettings, BflSettings, FalSettings) {
-    let replicate = ReplicateSettings {
-        api_token: reader.secret("REPLICATE_API_TOKEN"),
-        base_url: reader.or_default("REPLICATE_BASE_URL", values::http_url),
-        model: reader.text("FLUX_PRO_MODEL_NAME"),
-    };
-    let bfl = BflSettings {
-        api_key: reader.secret("BFL_API_KEY"),
-        base_url: reader.or_default("BFL_BASE_URL", values::http_url),
-    };
-    let key = reader.secret("FAL_KEY");
-    let same_key = reader.secret("FAL_API_KEY");
-    let fal = FalSettings {
-        api_key: key.or(same_key),
-        base_url: reader.or_default("FAL_BASE_URL", values::http_url),
-    };
-    for fault in [replicate.faults(), bfl.faults(), fal.faults()].concat() {
-        reader.fault(fault);
-    }
-    (replicate, bfl, fal)
-fn azure_openai_settings(reader: &mut Reader<'_>) -> AzureOpenAiSettings {
-    let settings = AzureOpenAiSettings {
-        base_url: reader.optional("AZURE_OPENAI_API_BASE", values::http_url),
-        api_key: reader.secret("AZURE_OPENAI_API_KEY"),
-        deployment: reader.text("AZURE_OPENAI_API_DALLE_DEPLOYMENT_NAME"),
-        version: reader.or_default("AZURE_OPENAI_API_VERSION", ApiVersion::parse),
-        model: reader.text("AZURE_OPENAI_API_MODEL"),
-    };
-    reader.all_faults(settings.faults());
-    settings
-}
-
-fn openai_compatible_settings(reader: &mut Reader<'_>) -> OpenAiCompatibleSettings {
-    let settings = OpenAiCompatibleSettings {
-        base_url: reader.optional("OPENAI_COMPATIBLE_BASE_URL", values::http_url),
-        api_key: reader.secret("OPENAI_COMPATIBLE_API_KEY"),
-        model: reader.text("OPENAI_COMPATIBLE_MODEL"),
-        is_free: reader.or_default("OPENAI_COMPATIBLE_IS_FREE", values::boolean),
-    };
-    reader.all_faults(settings.faults());
-    settings
-}
-
-fn automatic1111_settings(reader: &mut Reader<'_>) -> Automatic1111Settings {
-    let settings = Automatic1111Settings {
-        base_url: reader.optional("AUTOMATIC1111_BASE_URL", values::http_url),
-        api_key: reader.secret("AUTOMATIC1111_API_KEY"),
-        options: reader.text("AUTOMATIC1111_OPTIONS"),
-    };
-    reader.all_faults(settings.faults());
-    settings
-}
-
-fn comfyui_settings(reader: &mut Reader<'_>) -> ComfyUiSettings {
-    let settings = ComfyUiSettings {
-        base_url: reader.optional("COMFYUI_BASE_URL", values::http_url),
-        api_key: reader.secret("COMFYUI_API_KEY"),
-        workflow: reader.text("COMFYUI_WORKFLOW").map(PathBuf::from),
-        checkpoint: reader.text("COMFYUI_CHECKPOINT"),
-    };
-    reader.all_faults(settings.faults());
     settings
 }
 

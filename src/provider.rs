@@ -4,9 +4,9 @@
 //! service's wire format alone. What happens to the bytes afterwards (checking, marking, resizing,
 //! storing) is the generators' business, what happens after an error is the worker's.
 
-pub mod bfl;
 pub mod automatic1111;
 pub mod azure_openai;
+pub mod bfl;
 pub mod blank;
 pub mod builtin;
 mod call;
@@ -20,22 +20,18 @@ pub mod google_auth;
 mod header;
 pub mod imagen;
 mod incident;
-mod incident;
 pub mod models;
-pub mod models;
-pub mod openai;
 pub mod openai;
 pub mod openai_compatible;
 pub mod openai_images;
 mod picture_text;
-pub mod policy;
-mod polling;
-pub mod replicate;
-pub mod stability;
 mod pixels;
 mod plain_prompt;
 pub mod policy;
+mod polling;
+pub mod replicate;
 mod self_hosted;
+pub mod stability;
 #[cfg(test)]
 pub(crate) mod suite;
 pub mod traffic;

@@ -25,7 +25,7 @@ fn one_variable_is_enough_to_start() {
     assert_eq!(config.worker.max_attempts, 5);
     assert_eq!(config.worker.limits.max_bytes, 256 * 1024);
     assert_eq!(config.worker.limits.reply_prefix, "{generative-ai}:reply:");
-    assert_eq!(config.default_provider, "openai");
+    assert_eq!(config.providers.default, "openai");
 }
 
 #[test]
@@ -175,6 +175,7 @@ fn a_value_can_come_from_a_file() {
     let path = file.path().to_str().unwrap();
     let key = config(&[("OPENAI_API_KEY_FILE", path)])
         .unwrap()
+        .providers
         .openai
         .api_key
         .unwrap();
@@ -193,7 +194,7 @@ fn a_value_can_come_from_a_file() {
 #[test]
 fn the_key_of_gemini_goes_by_two_names_and_the_plainer_one_wins() {
     let key = |variables: &[(&str, &str)]| {
-        let key = config(variables).unwrap().gemini.api_key;
+        let key = config(variables).unwrap().providers.gemini.api_key;
         key.map(|key| key.expose_secret().to_owned())
     };
     assert_eq!(key(&[]), None);
@@ -204,7 +205,7 @@ fn the_key_of_gemini_goes_by_two_names_and_the_plainer_one_wins() {
 
 #[test]
 fn the_login_of_gcloud_is_looked_for_where_gcloud_keeps_it() {
-    let file = |variables: &[(&str, &str)]| config(variables).unwrap().imagen.auth.well_known_file;
+    let file = |variables: &[(&str, &str)]| config(variables).unwrap().providers.imagen.auth.well_known_file;
     assert_eq!(file(&[]), None);
     assert_eq!(
         file(&[("HOME", "/home/me")]),
@@ -284,7 +285,7 @@ fn the_readme_lists_every_variable() {
 fn every_provider_that_is_listed_can_be_the_default() {
     for name in super::values::PROVIDERS {
         assert_eq!(
-            config(&[("IMAGE_PROVIDER", name)]).unwrap().default_provider,
+            config(&[("IMAGE_PROVIDER", name)]).unwrap().providers.default,
             name
         );
     }
@@ -293,7 +294,7 @@ fn every_provider_that_is_listed_can_be_the_default() {
 #[test]
 fn the_key_of_fal_goes_by_two_names_and_its_own_wins() {
     let key = |variables: &[(&str, &str)]| {
-        let key = config(variables).unwrap().fal.api_key;
+        let key = config(variables).unwrap().providers.fal.api_key;
         key.map(|key| key.expose_secret().to_owned())
     };
     assert_eq!(key(&[]), None);

@@ -156,9 +156,6 @@ pub(super) const PROVIDERS: [&str; 13] = [
     "bfl",
     "stability",
     "fal",
-pub(super) const PROVIDERS: [&str; 7] = [
-    "openai",
-    "azureOpenai",
     "openaiCompatible",
     "automatic1111",
     "comfyui",

@@ -1,0 +1,261 @@
+//! The list of image providers, and `providers`, which shows it.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use chrono::{NaiveDate, TimeDelta, Utc};
+use clap::Args;
+use serde::Serialize;
+
+use super::exit::ExitStatus;
+use crate::config::{Environment, ProviderSettings};
+use crate::http_client::Downloads;
+use crate::provider::automatic1111::Automatic1111;
+use crate::provider::azure_openai::AzureOpenAi;
+use crate::provider::bfl::Bfl;
+use crate::provider::blank::Blank;
+use crate::provider::builtin::Builtin;
+use crate::provider::comfyui::ComfyUi;
+use crate::provider::fal::Fal;
+use crate::provider::gemini::Gemini;
+use crate::provider::imagen::Imagen;
+use crate::provider::models::{self, Model};
+use crate::provider::openai::OpenAi;
+use crate::provider::openai_compatible::OpenAiCompatible;
+use crate::provider::replicate::Replicate;
+use crate::provider::stability::Stability;
+use crate::provider::{ImageProvider, ImageSpec, Providers};
+
+/// So long before a model ends people are told.
+const NOTICE: TimeDelta = TimeDelta::days(60);
+
+/// Makes every provider, configured or not. The one list of them.
+///
+/// # Errors
+/// When a provider's settings cannot be used.
+pub(super) fn all(config: &ProviderSettings) -> anyhow::Result<Providers> {
+    let downloads = Downloads::new(config.allow_private_result_urls)?;
+    let all: Vec<Arc<dyn ImageProvider>> = vec![
+        Arc::new(OpenAi::new(config.openai.clone()).context("openai")?),
+        Arc::new(AzureOpenAi::new(config.azure_openai.clone(), downloads.clone()).context("azureOpenai")?),
+        Arc::new(Replicate::new(config.replicate.clone(), downloads.clone()).context("flux")?),
+        Arc::new(Imagen::new(config.imagen.clone()).context("imagen")?),
+        Arc::new(Gemini::new(config.gemini.clone()).context("gemini")?),
+        Arc::new(Bfl::new(config.bfl.clone(), downloads.clone()).context("bfl")?),
+        Arc::new(Stability::new(config.stability.clone()).context("stability")?),
+        Arc::new(Fal::new(config.fal.clone(), downloads.clone()).context("fal")?),
+        Arc::new(
+            OpenAiCompatible::new(config.openai_compatible.clone(), downloads).context("openaiCompatible")?,
+        ),
+        Arc::new(Automatic1111::new(&config.automatic1111).context("automatic1111")?),
+        Arc::new(ComfyUi::new(&config.comfyui).context("comfyui")?),
+        Arc::new(Builtin),
+        Arc::new(Blank),
+    ];
+    Ok(Providers::new(all, &config.default, config.fallbacks.clone()))
+}
+
+/// Says in the log what an operator has to know of the providers before the first package fails.
+pub(super) fn warn_early(providers: &Providers) {
+    let default = providers.name_of(None);
+    for provider in providers.iter() {
+        let refusal = provider.check(&ImageSpec::default()).err();
+        match refusal {
+            Some(refusal) if provider.name() == default => tracing::warn!(
+                "packages that name no imageProvider will fail, since IMAGE_PROVIDER is {default}: {refusal}"
+            ),
+            Some(_) => {}
+            None => {
+                let today = Utc::now().date_naive();
+                for model in models::all(provider.name()).filter(|model| ends_soon(model, today)) {
+                    tracing::warn!(
+                        gen_ai.request.model = model.id,
+                        "{} of {} {}",
+                        model.id,
+                        model.provider,
+                        end_of(model)
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn ends_soon(model: &Model, today: NaiveDate) -> bool {
+    !model.has_ended(today) && model.ends_on.is_some_and(|ends_on| ends_on <= today + NOTICE)
+}
+
+fn end_of(model: &Model) -> String {
+    let (Some(ends_on), successor) = (model.ends_on, &model.successor) else {
+        return String::new();
+    };
+    match successor {
+        Some(successor) => format!("ends on {ends_on}; use {successor} instead"),
+        None => format!("ends on {ends_on}"),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProvidersArguments {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A provider, as people see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    name: &'a str,
+    is_configured: bool,
+    is_default: bool,
+    is_free: bool,
+    /// Why it cannot be used.
+    missing: Option<String>,
+    default_model: Option<String>,
+    models: Vec<ShownModel<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownModel<'a> {
+    id: &'a str,
+    sizes: String,
+    qualities: &'a [String],
+    has_seeds: bool,
+    prompt_max_chars: usize,
+    price: Option<String>,
+    ends_on: Option<NaiveDate>,
+    successor: Option<&'a str>,
+}
+
+pub(super) fn run(arguments: &ProvidersArguments, environment: &Environment) -> anyhow::Result<ExitStatus> {
+    let config = ProviderSettings::from_environment(environment)?;
+    let providers = all(&config)?;
+    let today = Utc::now().date_naive();
+    let shown: Vec<Shown<'_>> = providers
+        .iter()
+        .map(|provider| show(&**provider, providers.name_of(None), today))
+        .collect();
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&shown)?);
+    } else {
+        print!("{}", text(&shown, today));
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn show<'a>(provider: &'a dyn ImageProvider, default: &str, today: NaiveDate) -> Shown<'a> {
+    let checked = provider.check(&ImageSpec::default());
+    Shown {
+        name: provider.name(),
+        is_configured: checked.is_ok(),
+        is_default: provider.name() == default,
+        is_free: provider.is_free(),
+        missing: checked.as_ref().err().map(ToString::to_string),
+        default_model: checked.ok().map(|checked| checked.model),
+        models: models::all(provider.name())
+            .filter(|model| !model.has_ended(today))
+            .map(|model| ShownModel {
+                id: &model.id,
+                sizes: model.sizes.to_string(),
+                qualities: &model.qualities,
+                has_seeds: model.has_seeds,
+                prompt_max_chars: model.prompt_max_chars,
+                price: price(model),
+                ends_on: model.ends_on,
+                successor: model.successor.as_deref(),
+            })
+            .collect(),
+    }
+}
+
+fn price(model: &Model) -> Option<String> {
+    let picture = model.usd_per_image.map(|usd| format!("about ${usd} a picture"));
+    let tokens = model
+        .usd_per_million_tokens
+        .as_ref()
+        .map(|prices| format!("${} for a million image tokens", prices.image_out));
+    picture.or(tokens)
+}
+
+fn text(all: &[Shown<'_>], today: NaiveDate) -> String {
+    let mut text = String::new();
+    for provider in all {
+        let state = match (&provider.missing, provider.is_free) {
+            (Some(missing), _) => format!("not configured: {missing}"),
+            (None, true) => "ready, free of charge".to_owned(),
+            (None, false) => "ready".to_owned(),
+        };
+        let default = if provider.is_default { " (default)" } else { "" };
+        text.push_str(&format!("{}{default}: {state}\n", provider.name));
+        if !provider.is_configured {
+            continue;
+        }
+        if provider.models.is_empty()
+            && let Some(model) = &provider.default_model
+        {
+            text.push_str(&format!("  {model}\n"));
+        }
+        for model in &provider.models {
+            let mark = if provider.default_model.as_deref() == Some(model.id) {
+                "*"
+            } else {
+                " "
+            };
+            text.push_str(&format!("  {mark} {}\n      sizes: {}\n", model.id, model.sizes));
+            if !model.qualities.is_empty() {
+                text.push_str(&format!("      qualities: {}\n", model.qualities.join(", ")));
+            }
+            if let Some(price) = &model.price {
+                text.push_str(&format!("      price: {price}\n"));
+            }
+            if let Some(ends_on) = model.ends_on {
+                let days = (ends_on - today).num_days();
+                let successor = model.successor.unwrap_or("nothing");
+                text.push_str(&format!(
+                    "      ends on {ends_on}, in {days} days; then {successor}\n"
+                ));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_warned_about_in_its_last_sixty_days() {
+        let model = models::find("openai", "gpt-image-1.5").unwrap();
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        assert!(!ends_soon(model, day("2026-10-01")));
+        assert!(ends_soon(model, day("2026-10-02")));
+        assert!(ends_soon(model, day("2026-11-30")));
+        assert!(!ends_soon(model, day("2026-12-01")), "it has ended");
+        assert_eq!(end_of(model), "ends on 2026-12-01; use gpt-image-2 instead");
+    }
+
+    #[test]
+    fn what_is_ready_is_shown_with_its_models_and_what_is_not_with_the_reason() {
+        crate::http_client::install_tls();
+        let environment = Environment::from_iter([("GEMINI_API_KEY", "k")]);
+        let config = ProviderSettings::from_environment(&environment).unwrap();
+        let providers = all(&config).unwrap();
+        let today = "2026-11-25".parse().unwrap();
+        let shown: Vec<_> = providers
+            .iter()
+            .map(|provider| show(&**provider, "openai", today))
+            .collect();
+        let text = text(&shown, today);
+        assert!(text.contains("openai (default): not configured:"), "{text}");
+        assert!(text.contains("OPENAI_API_KEY"), "{text}");
+        assert!(
+            text.contains("\ngemini: ready\n  * gemini-3.1-flash-image\n"),
+            "{text}"
+        );
+        assert!(text.contains("\nbuiltin: ready, free of charge\n"), "{text}");
+        assert_eq!(shown.len(), 13);
+    }
+}

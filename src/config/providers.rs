@@ -1,0 +1,131 @@
+//! Who draws: the settings of every image provider.
+
+use super::reader::Reader;
+use super::{Environment, Faults, google, self_hosted, values};
+use crate::provider::automatic1111::Automatic1111Settings;
+use crate::provider::azure_openai::AzureOpenAiSettings;
+use crate::provider::bfl::BflSettings;
+use crate::provider::comfyui::ComfyUiSettings;
+use crate::provider::fal::FalSettings;
+use crate::provider::gemini::GeminiSettings;
+use crate::provider::imagen::ImagenSettings;
+use crate::provider::openai::OpenAiSettings;
+use crate::provider::openai_compatible::OpenAiCompatibleSettings;
+use crate::provider::replicate::ReplicateSettings;
+use crate::provider::stability::StabilitySettings;
+
+/// Who draws, and how each is reached.
+#[derive(Clone, Debug)]
+pub struct ProviderSettings {
+    /// The provider of packages that name none.
+    pub default: String,
+    /// Who draws, in this order, when the provider that was meant cannot.
+    pub fallbacks: Vec<String>,
+    /// OpenAI.
+    pub openai: OpenAiSettings,
+    /// Azure's OpenAI service.
+    pub azure_openai: AzureOpenAiSettings,
+    /// Replicate, for `flux`.
+    pub replicate: ReplicateSettings,
+    /// Vertex AI.
+    pub imagen: ImagenSettings,
+    /// The Gemini API.
+    pub gemini: GeminiSettings,
+    /// Black Forest Labs.
+    pub bfl: BflSettings,
+    /// Stability AI.
+    pub stability: StabilitySettings,
+    /// fal.
+    pub fal: FalSettings,
+    /// Any server that speaks OpenAI's Images API.
+    pub openai_compatible: OpenAiCompatibleSettings,
+    /// AUTOMATIC1111's web UI.
+    pub automatic1111: Automatic1111Settings,
+    /// ComfyUI.
+    pub comfyui: ComfyUiSettings,
+    /// Whether result URLs of providers may lead to private addresses.
+    pub allow_private_result_urls: bool,
+}
+
+impl ProviderSettings {
+    /// Reads what a command needs that only shows the providers.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let settings = provider_settings(&mut reader);
+        reader.finish(settings)
+    }
+}
+
+pub(super) fn provider_settings(reader: &mut Reader<'_>) -> ProviderSettings {
+    ProviderSettings {
+        default: reader.or_default("IMAGE_PROVIDER", values::provider_name),
+        fallbacks: reader
+            .optional("IMAGE_PROVIDER_FALLBACKS", values::provider_names)
+            .unwrap_or_default(),
+        openai: openai_settings(reader),
+        azure_openai: self_hosted::azure_openai_settings(reader),
+        replicate: replicate_settings(reader),
+        imagen: google::imagen_settings(reader),
+        gemini: google::gemini_settings(reader),
+        bfl: bfl_settings(reader),
+        stability: stability_settings(reader),
+        fal: fal_settings(reader),
+        openai_compatible: self_hosted::openai_compatible_settings(reader),
+        automatic1111: self_hosted::automatic1111_settings(reader),
+        comfyui: self_hosted::comfyui_settings(reader),
+        allow_private_result_urls: reader.or_default("ALLOW_PRIVATE_RESULT_URLS", values::boolean),
+    }
+}
+
+fn openai_settings(reader: &mut Reader<'_>) -> OpenAiSettings {
+    let settings = OpenAiSettings {
+        api_key: reader.secret("OPENAI_API_KEY"),
+        base_url: reader.or_default("OPENAI_BASE_URL", values::http_url),
+        organization: reader.text("OPENAI_ORG_ID"),
+        project: reader.text("OPENAI_PROJECT_ID"),
+    };
+    reader.all_faults(settings.faults());
+    settings
+}
+
+fn replicate_settings(reader: &mut Reader<'_>) -> ReplicateSettings {
+    let settings = ReplicateSettings {
+        api_token: reader.secret("REPLICATE_API_TOKEN"),
+        base_url: reader.or_default("REPLICATE_BASE_URL", values::http_url),
+        model: reader.text("FLUX_PRO_MODEL_NAME"),
+    };
+    reader.all_faults(settings.faults());
+    settings
+}
+
+fn bfl_settings(reader: &mut Reader<'_>) -> BflSettings {
+    let settings = BflSettings {
+        api_key: reader.secret("BFL_API_KEY"),
+        base_url: reader.or_default("BFL_BASE_URL", values::http_url),
+    };
+    reader.all_faults(settings.faults());
+    settings
+}
+
+fn stability_settings(reader: &mut Reader<'_>) -> StabilitySettings {
+    let settings = StabilitySettings {
+        api_key: reader.secret("STABILITY_API_KEY"),
+        base_url: reader.or_default("STABILITY_BASE_URL", values::http_url),
+    };
+    reader.all_faults(settings.faults());
+    settings
+}
+
+fn fal_settings(reader: &mut Reader<'_>) -> FalSettings {
+    let key = reader.secret("FAL_KEY");
+    let same_key = reader.secret("FAL_API_KEY");
+    let settings = FalSettings {
+        api_key: key.or(same_key),
+        base_url: reader.or_default("FAL_BASE_URL", values::http_url),
+    };
+    reader.all_faults(settings.faults());
+    settings
+}
