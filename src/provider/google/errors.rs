@@ -37,10 +37,8 @@ pub(super) fn judge(signs: &Signs<'_>) -> ErrorClass {
         return class;
     }
     let is_limited = signs.status == 429 || signs.word == Some("RESOURCE_EXHAUSTED");
-    // "limit: 0": the account may not use this model at all.
-    if is_limited
-        && (signs.quotas.iter().any(|quota| quota.contains("PerDay")) || says(&["limit: 0,", "limit: 0 "]))
-    {
+    let is_daily = signs.quotas.iter().any(|quota| quota.contains("PerDay"));
+    if is_limited && (is_daily || allows_nothing(&message)) {
         return ErrorClass::Quota;
     }
     match signs.word {
@@ -82,6 +80,13 @@ pub(super) fn judge(signs: &Signs<'_>) -> ErrorClass {
         409 | 425 | 500..=599 => ErrorClass::Overloaded,
         _ => ErrorClass::InvalidRequest,
     }
+}
+
+/// "limit: 0": the account may not use this model at all, and waiting does not help.
+fn allows_nothing(message: &str) -> bool {
+    message.match_indices("limit: 0").any(|(at, found)| {
+        !message[at + found.len()..].starts_with(|next: char| next.is_ascii_digit() || next == '.')
+    })
 }
 
 fn class_of_reason(reason: &str) -> Option<ErrorClass> {

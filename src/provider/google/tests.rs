@@ -164,6 +164,23 @@ pub(in crate::provider) fn documented() -> Vec<(u16, Value, ErrorClass)> {
 }
 
 #[test]
+fn a_limit_of_nothing_is_a_matter_of_money() {
+    let judged = |message| {
+        judge(&Signs {
+            status: 429,
+            message,
+            ..Signs::default()
+        })
+    };
+    for message in ["metric: x, limit: 0, model: y", "Limit: 0", "limit: 0 * other"] {
+        assert_eq!(judged(message), Quota, "{message}");
+    }
+    for message in ["limit: 05", "limit: 0.5", "limit: 10", "x"] {
+        assert_eq!(judged(message), RateLimited, "{message}");
+    }
+}
+
+#[test]
 fn a_phrase_never_overrules_a_status_or_a_reason() {
     let judged = |status, word, reasons: &[&'static str]| {
         judge(&Signs {
