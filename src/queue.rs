@@ -63,10 +63,14 @@ pub struct QueueError(String);
 impl From<redis::RedisError> for QueueError {
     fn from(error: redis::RedisError) -> Self {
         // The category says "timed out" or "connection refused" and never holds a password.
-        Self(match error.detail() {
+        let mut text = match error.detail() {
             Some(detail) => format!("{} ({detail})", error.category()),
             None => error.to_string(),
-        })
+        };
+        if text.contains("UnknownIssuer") {
+            text.push_str("; name a file with its authority in SSL_CERT_FILE");
+        }
+        Self(text)
     }
 }
 

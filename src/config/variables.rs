@@ -41,13 +41,13 @@ pub const VARIABLES: &[Variable] = &[
         "REDIS_WORKER_URL",
         None,
         "redis://127.0.0.1:6379",
-        "Redis 6.2 or later, or Valkey; wins over REDIS_URL",
+        "Redis 6.2 or later, or Valkey 7.2 or later; wins over REDIS_URL",
     ),
     variable(
         "REDIS_URL",
         Some("redis://127.0.0.1:6379"),
         "redis://127.0.0.1:6379",
-        "Redis; rediss:// for TLS",
+        "Redis; rediss:// for TLS. Sentinels: redis+sentinel://:password@host1,host2/master-name?sentinel_password=... A cluster: redis+cluster://:password@host1,host2",
     ),
     variable(
         "QUEUE_NAME",

@@ -1,6 +1,7 @@
 //! What the tests stand on: servers of our own and ways to look at them.
 
 pub(crate) mod aftermath;
+pub(crate) mod authority;
 pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod load;
