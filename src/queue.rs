@@ -57,11 +57,20 @@ pub struct QueueSettings {
 
 /// Why something could not be done in Redis. Always worth doing again when Redis is back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Redis: {0}")]
-pub struct QueueError(String);
+pub enum QueueError {
+    /// The server in use did not do it.
+    #[error("Redis: {0}")]
+    Failed(String),
+    /// Another server has taken over since this was asked. It says nothing about that one.
+    #[error("Redis: {}", server::REPLACED)]
+    Replaced,
+}
 
 impl From<redis::RedisError> for QueueError {
     fn from(error: redis::RedisError) -> Self {
+        if server::is_replaced(&error) {
+            return Self::Replaced;
+        }
         // The category says "timed out" or "connection refused" and never holds a password.
         let mut text = match error.detail() {
             Some(detail) => format!("{} ({detail})", error.category()),
@@ -70,7 +79,7 @@ impl From<redis::RedisError> for QueueError {
         if text.contains("UnknownIssuer") {
             text.push_str("; name a file with its authority in SSL_CERT_FILE");
         }
-        Self(text)
+        Self::Failed(text)
     }
 }
 
@@ -78,8 +87,10 @@ impl From<deadpool_redis::PoolError> for QueueError {
     fn from(error: deadpool_redis::PoolError) -> Self {
         match error {
             deadpool_redis::PoolError::Backend(error) => error.into(),
-            deadpool_redis::PoolError::Timeout(_) => Self("no connection could be opened in time".to_owned()),
-            other => Self(other.to_string()),
+            deadpool_redis::PoolError::Timeout(_) => {
+                Self::Failed("no connection could be opened in time".to_owned())
+            }
+            other => Self::Failed(other.to_string()),
         }
     }
 }

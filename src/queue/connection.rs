@@ -260,16 +260,18 @@ impl Shared {
             }
             number = server.number + 1;
         }
-        let server = Server::new(number, found).map_err(|error| NotFound::Away(error.0))?;
+        let server = Server::new(number, found).map_err(|error| NotFound::Away(error.to_string()))?;
         let server = Arc::new(server);
-        state.server = Some(server.clone());
+        if let Some(replaced) = state.server.replace(server.clone()) {
+            replaced.retire();
+        }
         Ok(server)
     }
 }
 
 impl From<NotFound> for QueueError {
     fn from(error: NotFound) -> Self {
-        Self(error.to_string())
+        Self::Failed(error.to_string())
     }
 }
 

@@ -67,7 +67,7 @@ impl Queue {
     /// [`QueueError`]; the same command can be given again.
     pub async fn run(&self, command: Command) -> Result<bool, QueueError> {
         let ended = || {
-            Err(QueueError(
+            Err(QueueError::Failed(
                 "the pipeline that this was part of was stopped".to_owned(),
             ))
         };

@@ -252,7 +252,7 @@ impl Locator {
                 let (master, nodes) = read_slots(slots, slot, &node.host);
                 self.learn(nodes);
                 master.map(Answer::Master).ok_or_else(|| {
-                    QueueError(format!("it knows nobody who serves slot {slot}, that of this queue"))
+                    QueueError::Failed(format!("it knows nobody who serves slot {slot}, that of this queue"))
                 })
             }
             Err(error) if is_no_cluster(&error) => Ok(Answer::Misnamed(

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::QueueError;
 use super::locate::Found;
@@ -15,6 +18,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// For commands that answer at once; a server that takes longer counts as unreachable.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 const POOL_SIZE: usize = 8;
+
+/// The error of everything that is still asked of a server when another one has taken over.
+pub(super) const REPLACED: &str = "another server has taken over meanwhile";
+
+pub(super) fn is_replaced(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Client && error.to_string().starts_with(REPLACED)
+}
 
 /// What is to be thought of a server after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +78,7 @@ pub(super) struct Server {
     pool: Pool,
     client: Client,
     doubt: AtomicU8,
+    retired: CancellationToken,
 }
 
 impl Server {
@@ -84,13 +95,14 @@ impl Server {
             .recycle_timeout(Some(CONNECT_TIMEOUT))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| QueueError(format!("no pool of connections can be made: {error}")))?;
+            .map_err(|error| QueueError::Failed(format!("no pool of connections can be made: {error}")))?;
         Ok(Self {
             number,
             name: found.name,
             pool,
             client: Client::open(found.info)?,
             doubt: AtomicU8::new(Doubt::None as u8),
+            retired: CancellationToken::new(),
         })
     }
 
@@ -116,8 +128,30 @@ impl Server {
         self.doubt.fetch_max(doubt as u8, Ordering::Relaxed);
     }
 
+    /// Ends whatever is still asked of it: it may be frozen, and never answer.
+    pub(super) fn retire(&self) {
+        self.retired.cancel();
+    }
+
+    /// Waits for an answer, and no longer than the server is in use.
+    async fn heed<T, E>(&self, asking: impl Future<Output = Result<T, E>>) -> Result<T, QueueError>
+    where
+        QueueError: From<E>,
+    {
+        let answer = self.retired.run_until_cancelled(asking).await;
+        match answer {
+            Some(Err(_)) if self.retired.is_cancelled() => Err(QueueError::Replaced),
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => {
+                self.note(Doubt::Look);
+                Err(error.into())
+            }
+            None => Err(QueueError::Replaced),
+        }
+    }
+
     pub(super) async fn connection(self: Arc<Self>) -> Result<Connection, QueueError> {
-        let connection = self.pool.get().await.inspect_err(|_| self.note(Doubt::Look))?;
+        let connection = self.heed(self.pool.get()).await?;
         Ok(Link {
             connection,
             server: self,
@@ -132,15 +166,36 @@ impl Server {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(response_timeout));
-        let connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .inspect_err(|_| self.note(Doubt::Look))?;
+        let opening = self.client.get_multiplexed_async_connection_with_config(&config);
+        let connection = self.heed(opening).await?;
         Ok(Link {
             connection,
             server: self,
         })
+    }
+
+    /// Waits for an answer to a command, and no longer than the server is in use.
+    ///
+    /// What is given up may be done there all the same. Nobody asks that server again, and should it come back
+    /// into use, every script looks first whether it has been run.
+    async fn answer<T>(
+        &self,
+        asking: impl Future<Output = RedisResult<T>>,
+        doubt: impl FnOnce(&T) -> Doubt,
+    ) -> RedisResult<T> {
+        let answer = self.retired.run_until_cancelled(asking).await;
+        let doubt = match &answer {
+            Some(Ok(value)) => doubt(value),
+            Some(Err(error)) => Doubt::of_error(error),
+            None => Doubt::Look,
+        };
+        if doubt > Doubt::None {
+            if self.retired.is_cancelled() {
+                return Err(RedisError::from((ErrorKind::Client, REPLACED)));
+            }
+            self.note(doubt);
+        }
+        answer.unwrap_or_else(|| Err(RedisError::from((ErrorKind::Client, REPLACED))))
     }
 }
 
@@ -172,15 +227,8 @@ impl Connection {
 
 impl<C: ConnectionLike + Send> ConnectionLike for Link<C> {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        let (connection, server) = (&mut self.connection, &self.server);
-        Box::pin(async move {
-            let answer: RedisResult<Value> = connection.req_packed_command(cmd).await;
-            server.note(match &answer {
-                Ok(value) => Doubt::of_value(value),
-                Err(error) => Doubt::of_error(error),
-            });
-            answer
-        })
+        let asking = self.connection.req_packed_command(cmd);
+        Box::pin(self.server.answer(asking, Doubt::of_value))
     }
 
     fn req_packed_commands<'a>(
@@ -189,15 +237,9 @@ impl<C: ConnectionLike + Send> ConnectionLike for Link<C> {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        let (connection, server) = (&mut self.connection, &self.server);
-        Box::pin(async move {
-            let answers: RedisResult<Vec<Value>> = connection.req_packed_commands(cmd, offset, count).await;
-            server.note(match &answers {
-                Ok(values) => values.iter().map(Doubt::of_value).max().unwrap_or(Doubt::None),
-                Err(error) => Doubt::of_error(error),
-            });
-            answers
-        })
+        let asking = self.connection.req_packed_commands(cmd, offset, count);
+        let doubt = |values: &Vec<Value>| values.iter().map(Doubt::of_value).max().unwrap_or(Doubt::None);
+        Box::pin(self.server.answer(asking, doubt))
     }
 
     fn get_db(&self) -> i64 {

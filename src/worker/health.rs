@@ -62,7 +62,11 @@ impl Health {
         self.redis_is_up.load(Ordering::Acquire) && Instant::now() >= trust.from
     }
 
+    /// What a server that has been replaced did not do says nothing of the one in use.
     pub(super) fn redis_failed(&self, error: &QueueError) {
+        if *error == QueueError::Replaced {
+            return;
+        }
         if self.redis_is_up.swap(false, Ordering::Relaxed) {
             tracing::error!(%error, "Redis does not answer; nothing is taken until it does");
         }
