@@ -49,8 +49,8 @@ const SIDES_MULTIPLE_OF: u32 = 8;
 /// Seeds of the server are 32 bits wide.
 const LARGEST_SEED: i64 = 0xffff_ffff;
 const LONGEST_CHECKPOINT: usize = 200;
-/// Between two looks at the progress.
-const LOOK: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
+/// The usual pace of looks at the progress.
+const LOOK: Duration = Duration::from_secs(1);
 /// Nothing depends on these questions.
 const ASIDE: Duration = Duration::from_secs(5);
 
@@ -62,6 +62,8 @@ pub struct Automatic1111 {
     more_fields: Map<String, Value>,
     /// Held while a picture is drawn.
     turn: Arc<Mutex<()>>,
+    /// Between two looks at the progress.
+    pace: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +85,7 @@ impl Automatic1111 {
             secrets,
             more_fields: settings.more_fields()?,
             turn: Arc::default(),
+            pace: LOOK,
         })
     }
 
@@ -119,9 +122,9 @@ fn task_id(call: &Call<'_>) -> String {
 
 impl Server {
     /// Follows the progress of `task` until it is dropped. Whatever goes wrong is of no consequence.
-    async fn follow(&self, task: &str, watch: &dyn Watch) {
+    async fn follow(&self, task: &str, watch: &dyn Watch, pace: Duration) {
         loop {
-            sleep(LOOK).await;
+            sleep(pace).await;
             if let Some(progress) = self.progress().await
                 && progress.is_of(task)
             {
@@ -231,7 +234,7 @@ impl ImageProvider for Automatic1111 {
         let outgoing = Outgoing::post_json(DRAW, &request).headers(server.headers.clone());
         let answer = tokio::select! {
             answer = server.client.send(outgoing, call.deadline) => answer,
-            () = server.follow(&task, call.watch) => unreachable!("it follows for ever"),
+            () = server.follow(&task, call.watch, self.pace) => unreachable!("it follows for ever"),
         };
         let is_unfinished = match &answer {
             Ok(answer) => answer.end != BodyEnd::Whole,

@@ -71,7 +71,11 @@ async fn progress_is_passed_on_where_it_is_ours_and_its_errors_are_not() {
         watch: &drawn,
         ..Call::unwatched(&prompt, &spec, in_minutes(5))
     };
-    provider(&url).draw(&call).await.unwrap();
+    let provider = Automatic1111 {
+        pace: Duration::from_millis(50),
+        ..provider(&url)
+    };
+    provider.draw(&call).await.unwrap();
     assert_eq!(*drawn.0.lock().unwrap(), [0.5, 0.75]);
     gate.abort();
 }
