@@ -29,7 +29,7 @@ async fn every_fault_of_a_configuration_is_told_in_one_go_with_status_78() {
         "STORAGE_URL: no store is called \"ftp\"; write a path, ",
         "WORKER_CONCURRENCY: \"many\" was found; a number from 1 to 1024 is accepted",
         "JOB_TIMEOUT: \"5 minutes\" is not a duration; write for example 500ms, 30s or 5m",
-        "IMAGE_PROVIDER: \"artist\" was found; openai, imagen, gemini, stability, builtin, blank are accepted",
+        "IMAGE_PROVIDER: \"artist\" was found; openai, ",
         "LOG_FORMAT: \"xml\" was found; pretty and json are accepted",
     ];
     for arguments in [
