@@ -210,6 +210,9 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
             base: reader.or_default("RETRY_BASE_DELAY", values::duration),
             max: reader.or_default("RETRY_MAX_DELAY", values::duration),
         },
+        provider_limits: reader
+            .optional("IMAGE_PROVIDER_LIMITS", values::provider_limits)
+            .unwrap_or_default(),
         unknown_outcome: reader.or_default("UNKNOWN_OUTCOME", values::unknown_outcome),
         ping_interval: queue.ping_interval,
         lease_ttl: queue.lease_ttl,

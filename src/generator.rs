@@ -21,7 +21,7 @@ use crate::work_package::ImageWork;
 
 pub use collection_image::CollectionImage;
 pub use icon::Icon;
-pub use ledger::{Intent, Ledger, OpenCall, Unfinished};
+pub use ledger::{Gate, Intent, Ledger, OpenCall, Unfinished};
 pub use studio::{Studio, StudioSettings};
 
 /// One attempt's request for an image.
@@ -37,6 +37,8 @@ pub struct ImageRequest<'a> {
     pub open_call: Option<OpenCall>,
     /// Where calls that cost money are written down.
     pub ledger: &'a dyn Ledger,
+    /// Where room for calls is asked for.
+    pub gate: &'a dyn Gate,
     /// Until when the provider may take.
     pub deadline: Instant,
 }
@@ -79,6 +81,9 @@ pub trait ImageGenerator: Send + Sync {
     /// How long nobody who could draw this may be asked; `None` = somebody may be asked now. An attempt is not
     /// begun before.
     fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration>;
+
+    /// Name of the provider that is meant to draw this.
+    fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str;
 
     /// # Errors
     /// [`Unfinished`], which says what comes next.

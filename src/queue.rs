@@ -12,6 +12,7 @@ mod event;
 mod heartbeat;
 mod keys;
 mod lane;
+mod limits;
 mod locate;
 mod pauses;
 mod recover;
@@ -36,6 +37,7 @@ pub use event::{Event, Status};
 pub use heartbeat::{Heartbeat, Lease, ReplicaStatus};
 pub use keys::{Keys, Priority};
 pub use lane::{Command, Due};
+pub use limits::{Entry, Limit};
 pub use take::{Delivery, Landing, Waiting};
 
 /// How to reach the queue and how to behave there; made by `config`.

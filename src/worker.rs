@@ -10,9 +10,11 @@ mod hand;
 mod health;
 mod ledger;
 mod lifecycle;
+mod limits;
 mod progress;
 mod upkeep;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::db::Db;
 use crate::fault;
 use crate::provider::traffic::Pause;
-use crate::queue::{Delivery, Landing, Lease, Queue, QueueError, ReplicaStatus};
+use crate::queue::{Delivery, Landing, Lease, Limit, Queue, QueueError, ReplicaStatus};
 use crate::router::Router;
 use crate::work_package::PackageLimits;
 
@@ -34,6 +36,7 @@ use hand::Hand;
 use health::Health;
 pub use ledger::UnknownOutcome;
 pub use lifecycle::Ended;
+use limits::Limits;
 use progress::Reporter;
 
 /// How a replica works; made by `config`.
@@ -49,6 +52,8 @@ pub struct WorkerSettings {
     pub max_attempts: u32,
     /// Waits between attempts.
     pub backoff: Backoff,
+    /// How many calls a provider may get, over all replicas (`IMAGE_PROVIDER_LIMITS`).
+    pub provider_limits: BTreeMap<String, Limit>,
     /// What happens to a paid call whose outcome nobody knows (`UNKNOWN_OUTCOME`).
     pub unknown_outcome: UnknownOutcome,
     /// Between two pings; Postgres is asked as often.
@@ -84,6 +89,7 @@ struct Shared {
     health: Health,
     hand: Hand,
     reporter: Reporter,
+    limits: Limits,
     /// Until when this replica holds its lease; set when it begins.
     lease: OnceLock<Lease>,
     /// Attempts end at once, without an ending in Postgres or Redis: what they had is given back.
@@ -105,6 +111,7 @@ impl Worker {
             health: Health::new(status.clone(), settings.lease_ttl, queue.server_number()),
             reporter: Reporter::new(queue.clone(), db.clone()),
             hand: Hand::new(status.clone()),
+            limits: Limits::new(settings.provider_limits.clone()),
             lease: OnceLock::new(),
             abandon: CancellationToken::new(),
             settings,

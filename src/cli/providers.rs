@@ -34,6 +34,7 @@ const NOTICE: TimeDelta = TimeDelta::days(60);
 /// # Errors
 /// When a provider's settings cannot be used.
 pub(super) fn all(config: &ProviderSettings) -> anyhow::Result<Providers> {
+    models::install(config.models.clone());
     let downloads = Downloads::new(config.allow_private_result_urls)?;
     let all: Vec<Arc<dyn ImageProvider>> = vec![
         Arc::new(OpenAi::new(config.openai.clone()).context("openai")?),

@@ -9,6 +9,7 @@ use crate::provider::comfyui::ComfyUiSettings;
 use crate::provider::fal::FalSettings;
 use crate::provider::gemini::GeminiSettings;
 use crate::provider::imagen::ImagenSettings;
+use crate::provider::models::{self, Model};
 use crate::provider::openai::OpenAiSettings;
 use crate::provider::openai_compatible::OpenAiCompatibleSettings;
 use crate::provider::replicate::ReplicateSettings;
@@ -43,6 +44,8 @@ pub struct ProviderSettings {
     pub automatic1111: Automatic1111Settings,
     /// ComfyUI.
     pub comfyui: ComfyUiSettings,
+    /// An operator's own models.
+    pub models: Vec<Model>,
     /// Whether result URLs of providers may lead to private addresses.
     pub allow_private_result_urls: bool,
 }
@@ -76,8 +79,15 @@ pub(super) fn provider_settings(reader: &mut Reader<'_>) -> ProviderSettings {
         openai_compatible: self_hosted::openai_compatible_settings(reader),
         automatic1111: self_hosted::automatic1111_settings(reader),
         comfyui: self_hosted::comfyui_settings(reader),
+        models: reader.optional("MODELS_FILE", models_of).unwrap_or_default(),
         allow_private_result_urls: reader.or_default("ALLOW_PRIVATE_RESULT_URLS", values::boolean),
     }
+}
+
+fn models_of(path: &str) -> Result<Vec<Model>, String> {
+    let json =
+        std::fs::read_to_string(path).map_err(|error| format!("the file {path} cannot be read: {error}"))?;
+    models::parse(&json).map_err(|wrong| format!("the file {path} is no table of models: {wrong}"))
 }
 
 fn openai_settings(reader: &mut Reader<'_>) -> OpenAiSettings {

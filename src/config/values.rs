@@ -1,10 +1,12 @@
 //! What values mean. Each error says what was found and what is accepted; of a secret it says only the latter.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use crate::queue::Limit;
 use crate::telemetry::LogFormat;
 use crate::worker::UnknownOutcome;
 
@@ -185,6 +187,30 @@ pub(super) fn provider_names(text: &str) -> Result<Vec<String>, String> {
         names.push(name);
     }
     Ok(names)
+}
+
+/// `openai:5` (calls open at once) and `openai:20/min`, separated by commas.
+pub(super) fn provider_limits(text: &str) -> Result<BTreeMap<String, Limit>, String> {
+    let mut limits: BTreeMap<String, Limit> = BTreeMap::new();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let wrong = || {
+            format!(
+                "\"{item}\" was found; write for example openai:5 for calls open at once, openai:20/min for calls within a minute"
+            )
+        };
+        let (name, number) = item.split_once(':').ok_or_else(wrong)?;
+        let limit = limits.entry(provider_name(name)?).or_default();
+        let (field, number) = match number.strip_suffix("/min") {
+            Some(number) => (&mut limit.per_minute, number),
+            None => (&mut limit.open, number),
+        };
+        *field = number
+            .parse()
+            .ok()
+            .filter(|number| *number > 0)
+            .ok_or_else(wrong)?;
+    }
+    Ok(limits)
 }
 
 pub(super) fn redis_url(text: &str) -> Result<(), String> {

@@ -85,6 +85,18 @@ pub const VARIABLES: &[Variable] = &[
         "gemini,builtin",
         "Who draws when the provider that was meant cannot, in this order",
     ),
+    variable(
+        "IMAGE_PROVIDER_LIMITS",
+        None,
+        "openai:5,openai:20/min",
+        "Calls that a provider gets at the most, over all replicas: open at once, and within a minute",
+    ),
+    variable(
+        "MODELS_FILE",
+        None,
+        "/etc/generative-ai-worker/models.json",
+        "Models that are added to the table of models, or replace those of the same provider and id",
+    ),
     variable("OPENAI_API_KEY", None, "sk-...", "Key of OpenAI"),
     variable(
         "OPENAI_BASE_URL",

@@ -19,6 +19,10 @@ impl ImageGenerator for Icon {
         self.0.out_of_reach_for(work)
     }
 
+    fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str {
+        self.0.provider_of(work)
+    }
+
     async fn generate(
         &self,
         request: &ImageRequest<'_>,

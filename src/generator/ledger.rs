@@ -57,6 +57,16 @@ impl<E: Into<Failure>> From<E> for Unfinished {
     }
 }
 
+/// Whether there is room for one more call at a provider whose calls are limited. One for each attempt.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Takes room until the attempt ends.
+    ///
+    /// # Errors
+    /// How long to wait.
+    async fn enter(&self, provider: &str) -> Result<(), Duration>;
+}
+
 /// Where calls that cost money are written down. One for each attempt.
 #[async_trait]
 pub trait Ledger: Send + Sync {

@@ -105,6 +105,9 @@ impl Buyer<'_> {
         let provider = &*order.provider;
         let mut resends = 0;
         loop {
+            if let Err(wait) = request.gate.enter(provider.name()).await {
+                return Ok(Answer::OutOfReach(wait));
+            }
             let admission = match self.traffic.admit(provider.name()) {
                 Ok(admission) => admission,
                 Err(wait) => return Ok(Answer::OutOfReach(wait)),

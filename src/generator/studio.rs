@@ -132,6 +132,10 @@ impl Studio {
         }
     }
 
+    pub(super) fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str {
+        self.settings.providers.name_of(work.provider.as_deref())
+    }
+
     /// What is known of every provider.
     #[must_use]
     pub fn traffic(&self) -> &Traffic {

@@ -4,7 +4,7 @@
 //! that table and pricing an answer's token counts; what goes on the wire is each provider's business.
 
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use chrono::NaiveDate;
 use serde::Deserialize;
@@ -19,9 +19,42 @@ pub use limits::{check_prompt, check_seed, split_resolution};
 pub use price::{TokenPrices, cost_usd};
 
 static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("models.json"))
-        .expect("models.json is part of this program and a test reads it")
+    let table =
+        parse(include_str!("models.json")).expect("models.json is part of this program and a test reads it");
+    merged(table, OWN.get().cloned().unwrap_or_default())
 });
+/// An operator's own models.
+static OWN: OnceLock<Vec<Model>> = OnceLock::new();
+
+/// Reads a table of models.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn parse(json: &str) -> Result<Vec<Model>, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+/// Adds an operator's own models to the table, once per process and before anybody looks a model up.
+pub fn install(own: Vec<Model>) {
+    let _ = OWN.set(own);
+}
+
+/// `own` models take the place of those with the same provider and id; a default of its own is the only one.
+fn merged(mut table: Vec<Model>, own: Vec<Model>) -> Vec<Model> {
+    for model in own {
+        if model.is_default {
+            for other in table.iter_mut().filter(|other| other.provider == model.provider) {
+                other.is_default = false;
+            }
+        }
+        let same = |other: &&mut Model| other.provider == model.provider && other.id == model.id;
+        match table.iter_mut().find(same) {
+            Some(other) => *other = model,
+            None => table.push(model),
+        }
+    }
+    table
+}
 
 /// One model of one provider.
 ///
@@ -324,6 +357,27 @@ mod tests {
                 "README.md does not mention {id} of {provider}"
             );
         }
+    }
+
+    #[test]
+    fn an_operators_own_models_come_first() {
+        let table = parse(include_str!("models.json")).unwrap();
+        let mut own = table[0].clone();
+        own.prompt_max_chars = 7;
+        own.is_default = false;
+        let mut new = own.clone();
+        (new.id, new.is_default) = ("gpt-image-9".to_owned(), true);
+        let count = table.len();
+        let merged = merged(table, vec![own.clone(), new]);
+        assert_eq!(merged.len(), count + 1);
+        assert_eq!(merged[0].prompt_max_chars, 7);
+        let defaults: Vec<_> = merged
+            .iter()
+            .filter(|model| model.provider == own.provider && model.is_default)
+            .map(|model| model.id.as_str())
+            .collect();
+        assert_eq!(defaults, ["gpt-image-9"]);
+        assert!(parse("[{\"provider\": 1}]").unwrap_err().contains("line 1"));
     }
 
     #[test]

@@ -123,6 +123,24 @@ impl Keys {
         self.derived("provider-pauses")
     }
 
+    /// Open calls of a provider whose calls are limited.
+    #[must_use]
+    pub fn open_calls(&self, provider: &str) -> String {
+        self.derived(&format!("open-calls:{provider}"))
+    }
+
+    /// Calls of a provider within the last minute.
+    #[must_use]
+    pub fn recent_calls(&self, provider: &str) -> String {
+        self.derived(&format!("recent-calls:{provider}"))
+    }
+
+    /// Packages that wait for a call of a provider to end.
+    #[must_use]
+    pub fn parked(&self, provider: &str) -> String {
+        self.derived(&format!("parked:{provider}"))
+    }
+
     /// The channel of events.
     #[must_use]
     pub fn events(&self) -> String {
@@ -155,6 +173,9 @@ mod tests {
             keys.workers(),
             keys.in_flight(),
             keys.provider_pauses(),
+            keys.open_calls("p"),
+            keys.recent_calls("p"),
+            keys.parked("p"),
             keys.events(),
         ];
         for key in &derived {

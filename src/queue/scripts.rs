@@ -12,6 +12,8 @@ pub(super) struct Scripts {
     pub(super) promote: Script,
     pub(super) renew: Script,
     pub(super) pauses: Script,
+    pub(super) enter: Script,
+    pub(super) leave: Script,
     pub(super) ping: Script,
 }
 
@@ -33,11 +35,13 @@ impl Scripts {
             promote: script(include_str!("scripts/promote.lua")),
             renew: script(include_str!("scripts/renew.lua")),
             pauses: script(include_str!("scripts/pauses.lua")),
+            enter: script(include_str!("scripts/enter.lua")),
+            leave: script(include_str!("scripts/leave.lua")),
             ping: script(include_str!("scripts/ping.lua")),
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 9] {
+    pub(super) fn all(&self) -> [&Script; 11] {
         [
             &self.adopt,
             &self.settle,
@@ -47,6 +51,8 @@ impl Scripts {
             &self.promote,
             &self.renew,
             &self.pauses,
+            &self.enter,
+            &self.leave,
             &self.ping,
         ]
     }

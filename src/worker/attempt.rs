@@ -17,6 +17,7 @@ use tracing::Instrument;
 use super::Shared;
 use super::hand::JobGuard;
 use super::ledger::JobLedger;
+use super::limits::ProviderGate;
 use crate::db::{BeginRequest, Begun, DbError, OpenCall, PictureRecord, Recorded};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
@@ -91,9 +92,13 @@ impl Shared {
             let wait = self.settings.backoff.delay(1, Some(wait), &mut rand::rng());
             return self.say(delivery.delay(Due::In(wait), None)).await;
         }
+        if !self.get_room(generator.provider_of(work), delivery).await {
+            return;
+        }
         if let Some(owned) = self.begin_job(delivery, &package).await {
             span.record("job.attempt", owned.failed + 1);
             self.work_on(&owned, generator, work).await;
+            self.give_room_back(delivery).await;
         }
     }
 
@@ -217,6 +222,10 @@ impl Shared {
             job_id,
             fence: owned.fence,
         };
+        let gate = ProviderGate {
+            shared: self,
+            delivery: owned.delivery,
+        };
         let request = ImageRequest {
             job_id,
             work,
@@ -229,6 +238,7 @@ impl Shared {
                 patience: Duration::from_millis(call.patience_ms),
             }),
             ledger: &ledger,
+            gate: &gate,
             deadline: Instant::now() + self.settings.job_timeout,
         };
         let progress = self.reporter.of(job_id);

@@ -79,6 +79,7 @@ impl Shared {
         while self.queue.promote_due().await? > 0 {
             fault::point("promoted");
         }
+        self.confirm_room().await?;
         for (provider, time) in self.queue.provider_pauses().await? {
             self.router.traffic().hear(&Pause { provider, time });
         }

@@ -11,6 +11,7 @@ mod consume;
 mod dead_letter;
 mod demo;
 mod harness;
+mod limits;
 mod migrations;
 mod outage;
 mod pictures;

@@ -57,6 +57,8 @@ pub(crate) struct Call {
 struct State {
     calls: Vec<Call>,
     bills: usize,
+    open: usize,
+    most_open: usize,
     next: VecDeque<Reply>,
     otherwise: Reply,
     delay: Duration,
@@ -78,6 +80,8 @@ impl OpenAi {
         let state = Arc::new(Mutex::new(State {
             calls: Vec::new(),
             bills: 0,
+            open: 0,
+            most_open: 0,
             next: VecDeque::new(),
             otherwise,
             delay: Duration::ZERO,
@@ -144,6 +148,11 @@ impl OpenAi {
         self.state.lock().unwrap().bills
     }
 
+    /// The most calls that were open at once.
+    pub(crate) fn most_open(&self) -> usize {
+        self.state.lock().unwrap().most_open
+    }
+
     /// Waits until it has been called this often.
     pub(crate) async fn called(&self, times: usize) {
         let waiting = async {
@@ -186,10 +195,13 @@ async fn answer(
         });
         let reply = state.next.pop_front().unwrap_or_else(|| state.otherwise.clone());
         state.bills += usize::from(matches!(reply, Reply::Picture(_)));
+        state.open += 1;
+        state.most_open = state.most_open.max(state.open);
         (reply, state.delay)
     };
     tokio::time::sleep(delay).await;
     let _passed = gate.acquire().await.unwrap();
+    state.lock().unwrap().open -= 1;
     Ok(reply.into_response())
 }
 

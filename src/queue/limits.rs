@@ -1,0 +1,95 @@
+//! Limits to the calls of a provider, over all replicas.
+
+use std::time::Duration;
+
+use super::{Delivery, Queue, QueueError};
+
+/// What a provider may be asked for at the most. 0 = any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// Calls that are open at once.
+    pub open: u32,
+    /// Calls within a minute.
+    pub per_minute: u32,
+}
+
+/// Whether a delivery may call a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It may; to be ended by [`Queue::leave_provider`].
+    Granted,
+    /// It is parked in Redis until a call ends, and not this worker's any more.
+    Parked,
+    /// Not for this time.
+    NotFor(Duration),
+    /// It was not this worker's any more.
+    Lost,
+}
+
+impl Queue {
+    /// Asks to call a provider for a delivery, before it is begun. With `may_park` the delivery waits in Redis where
+    /// as many calls are open as are allowed.
+    ///
+    /// # Errors
+    /// [`QueueError`]; the call may count as open, for twice the lease's time.
+    pub async fn enter_provider(
+        &self,
+        provider: &str,
+        limit: Limit,
+        delivery: &Delivery,
+        may_park: bool,
+    ) -> Result<Entry, QueueError> {
+        let keys = self.redis.keys();
+        let mut call = self.scripts.enter.prepare_invoke();
+        call.key(keys.processing(&self.worker_id))
+            .key(keys.in_flight())
+            .key(keys.open_calls(provider))
+            .key(keys.parked(provider))
+            .key(keys.recent_calls(provider));
+        call.arg(&delivery.id)
+            .arg(&*self.worker_id)
+            .arg(limit.open)
+            .arg(limit.per_minute)
+            .arg(self.hold_ms())
+            .arg(u8::from(may_park));
+        let mut connection = self.redis.connection().await?;
+        let (what, ms): (u8, u64) = call.invoke_async(&mut connection).await?;
+        Ok(match what {
+            0 => Entry::Parked,
+            1 => Entry::Granted,
+            2 => Entry::NotFor(Duration::from_millis(ms)),
+            _ => Entry::Lost,
+        })
+    }
+
+    /// Ends the calls of some deliveries to a provider, confirms those of others, and lets parked packages wait for a
+    /// worker again where there is room.
+    ///
+    /// # Errors
+    /// [`QueueError`]; calls that are not confirmed count as ended after twice the lease's time.
+    pub async fn leave_provider(
+        &self,
+        provider: &str,
+        limit: Limit,
+        ended: &[String],
+        open: &[String],
+    ) -> Result<u64, QueueError> {
+        let keys = self.redis.keys();
+        let mut call = self.scripts.leave.prepare_invoke();
+        call.key(keys.open_calls(provider))
+            .key(keys.parked(provider))
+            .key(&keys.all_waiting());
+        call.arg(limit.open)
+            .arg(&*self.worker_id)
+            .arg(self.hold_ms())
+            .arg(ended.len())
+            .arg(ended)
+            .arg(open);
+        let mut connection = self.redis.connection().await?;
+        Ok(call.invoke_async(&mut connection).await?)
+    }
+
+    fn hold_ms(&self) -> u64 {
+        u64::try_from((2 * self.lease_ttl).as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,32 @@
+-- Lets a delivery call a provider, unless as many calls are open, or were made within a minute, as are allowed. By server time.
+-- Where too many are open, the delivery goes to the parked list, if it may, from which the next call that ends brings one back.
+--
+-- KEYS: processing, in-flight, open calls, parked, calls of the last minute
+-- ARGV: delivery id, worker id, open at most, within a minute at most (0 = any number), ms that a call counts as open unless it is
+--       confirmed, 1 = may be parked
+-- Returns {what, ms}: 1 = it may call; 0 = it is parked; 2 = not for so many ms; 3 = it was not this worker's any more.
+local package = redis.call('HGET', KEYS[1], ARGV[1])
+if not package then return { 3, 0 } end
+local holder = ARGV[2] .. '/' .. ARGV[1]
+local max_open, max_minute = tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now_ms)
+redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now_ms - 60000)
+if max_open > 0 and redis.call('ZCARD', KEYS[3]) >= max_open and not redis.call('ZSCORE', KEYS[3], holder) then
+  if ARGV[6] ~= '1' then return { 2, 1000 } end
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  redis.call('ZREM', KEYS[2], holder)
+  redis.call('LPUSH', KEYS[4], holder .. ':' .. package)
+  return { 0, 0 }
+end
+if max_minute > 0 and redis.call('ZCARD', KEYS[5]) >= max_minute then
+  local oldest = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
+  return { 2, math.max(1, tonumber(oldest[2]) + 60000 - now_ms) }
+end
+redis.call('ZADD', KEYS[3], now_ms + tonumber(ARGV[5]), holder)
+if max_minute > 0 then
+  redis.call('ZADD', KEYS[5], now_ms, holder .. ':' .. now_ms)
+  redis.call('PEXPIRE', KEYS[5], 60000)
+end
+return { 1, 0 }

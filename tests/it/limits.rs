@@ -1,0 +1,83 @@
+//! Limits of a provider hold over all replicas, and room that becomes free is used.
+
+use std::time::Duration;
+
+use redis::AsyncCommands;
+
+use crate::harness::aftermath::key;
+use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::stack::Stack;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_together_open_no_more_calls_than_are_allowed() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.delay(Duration::from_millis(150));
+    let limits = [("IMAGE_PROVIDER_LIMITS", "openai:5")];
+    let _replicas = [
+        stack.replica_of(&openai, &limits).await,
+        stack.replica_of(&openai, &limits).await,
+        stack.replica_of(&openai, &limits).await,
+    ];
+    let jobs = stack.push_logos(60).await;
+    stack.all_done_once(&jobs).await;
+    assert_eq!(openai.most_open(), 5, "all the room is used, and no more");
+    // Every package was begun once, when there was room for it.
+    let deliveries = "SELECT sum(deliveries) FROM generative_ai.jobs";
+    assert_eq!(stack.count(deliveries).await, 60);
+    let parked: u64 = stack.redis().await.llen(key("parked:openai")).await.unwrap();
+    assert_eq!(parked, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn room_of_a_killed_replica_is_used_by_others() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let variables = [("IMAGE_PROVIDER_LIMITS", "openai:2"), ("JOB_TIMEOUT", "3s")];
+    let mut victim = stack.replica_of(&openai, &variables).await;
+    let jobs = stack.push_logos(4).await;
+    openai.called(2).await;
+    victim.kill();
+    openai.open();
+    let _other = stack.replica_of(&openai, &variables).await;
+    stack.all_done_once(&jobs).await;
+    assert_eq!(openai.calls().len(), 6, "two were under way when they were lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_calls_are_made_within_a_minute_than_are_allowed() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let _replica = stack
+        .replica_of(&openai, &[("IMAGE_PROVIDER_LIMITS", "openai:3/min")])
+        .await;
+    let _jobs = stack.push_logos(5).await;
+    stack.done(3).await;
+    stack
+        .until("the others wait", async || {
+            let delayed: u64 = stack.redis().await.zcard(key("delayed")).await.unwrap();
+            (delayed == 2).then_some(())
+        })
+        .await;
+    assert_eq!(openai.calls().len(), 3);
+    assert_eq!(
+        stack.count("SELECT count(*) FROM generative_ai.jobs").await,
+        3,
+        "what waits is not begun"
+    );
+    let due: Vec<(String, f64)> = stack
+        .redis()
+        .await
+        .zrange_withscores(key("delayed"), 0, -1)
+        .await
+        .unwrap();
+    let time: (f64, f64) = redis::cmd("TIME")
+        .query_async(&mut stack.redis().await)
+        .await
+        .unwrap();
+    for (_, due_ms) in due {
+        let wait_s = due_ms / 1000.0 - time.0;
+        assert!((30.0..=61.0).contains(&wait_s), "due in {wait_s} s");
+    }
+}
