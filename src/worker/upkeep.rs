@@ -15,6 +15,8 @@ use crate::provider::traffic::Pause;
 use crate::queue::QueueError;
 
 const TICK: Duration = Duration::from_secs(1);
+/// How often replicas that died are looked for, at least.
+const LOOK_FOR_DEAD: Duration = Duration::from_secs(2);
 
 impl Shared {
     /// Starts everything that goes on until the replica stops.
@@ -65,7 +67,7 @@ impl Shared {
         while !stop.is_cancelled() {
             let recovers = Instant::now() >= next_recovery;
             if recovers {
-                next_recovery = Instant::now() + self.settings.lease_ttl / 4;
+                next_recovery = Instant::now() + (self.settings.lease_ttl / 4).min(LOOK_FOR_DEAD);
             }
             match self.bring_back_once(recovers).await {
                 Ok(()) => self.health.redis_answered(),

@@ -116,3 +116,38 @@ async fn a_refused_prompt_is_not_taken_elsewhere() {
     assert!(job.error.unwrap().contains("refused this prompt"));
     assert_eq!(stack.count("SELECT count(*) FROM images").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_provider_costs_the_others_nothing_and_is_hardly_called() {
+    const EACH: i32 = 500;
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(broken()).await;
+    let replica = stack.replica_of(&openai, &[]).await;
+    let healthy = async |beside: &[i32]| {
+        let jobs = stack.jobs(EACH).await;
+        let mut packages = Vec::new();
+        for (index, job_id) in jobs.iter().enumerate() {
+            packages.push(with(logo(*job_id), "imageProvider", "blank").to_string());
+            packages.extend(beside.get(index).map(|job_id| logo(*job_id).to_string()));
+        }
+        let before = stack.count("SELECT count(*) FROM images").await;
+        let begun = tokio::time::Instant::now();
+        let _: i64 = redis::AsyncCommands::lpush(&mut stack.redis().await, "generative-ai", packages)
+            .await
+            .unwrap();
+        stack.done(before + i64::from(EACH)).await;
+        begun.elapsed()
+    };
+    let alone = healthy(&[]).await;
+    let dead = stack.jobs(EACH).await;
+    let beside = healthy(&dead).await;
+    replica.said("openai has failed 5 times in a row").await;
+    let when_open = openai.calls().len();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let while_open = openai.calls().len() - when_open;
+    println!("{EACH} healthy jobs: {alone:?} alone, {beside:?} beside {EACH} of a dead provider");
+    println!("calls to the dead one: {when_open} until its breaker was open, {while_open} in the 3 s after");
+    // Those that were under way when it opened, and none of the packages that wait.
+    assert!(when_open <= 30, "{when_open} calls");
+    assert!(while_open <= 5, "below 1 % of its packages: {while_open}");
+}
