@@ -260,6 +260,7 @@ impl Shared {
             () = self.attempt(&delivery) => {}
             () = self.abandon.cancelled() => {}
         }
+        self.give_room_back(&delivery).await;
         drop(held);
     }
 }

@@ -98,7 +98,6 @@ impl Shared {
         if let Some(owned) = self.begin_job(delivery, &package).await {
             span.record("job.attempt", owned.failed + 1);
             self.work_on(&owned, generator, work).await;
-            self.give_room_back(delivery).await;
         }
     }
 

@@ -92,12 +92,14 @@ impl Shared {
 
     /// Confirms the calls that go on, and brings parked packages back for room that a dead replica had.
     pub(super) async fn confirm_room(&self) -> Result<(), QueueError> {
+        // What an attempt that broke down has left behind is not in hand any more.
+        let in_hand = self.hand.deliveries();
         for (provider, limit) in &self.limits.limits {
             let open: Vec<String> = self
                 .limits
                 .lock()
                 .get(provider)
-                .map(|held| held.iter().cloned().collect())
+                .map(|held| held.intersection(&in_hand).cloned().collect())
                 .unwrap_or_default();
             self.queue.leave_provider(provider, *limit, &[], &open).await?;
         }

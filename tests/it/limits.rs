@@ -6,7 +6,7 @@ use redis::AsyncCommands;
 
 use crate::harness::aftermath::key;
 use crate::harness::openai::{OpenAi, small_picture};
-use crate::harness::stack::Stack;
+use crate::harness::stack::{Stack, logo};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_replicas_together_open_no_more_calls_than_are_allowed() {
@@ -43,6 +43,25 @@ async fn room_of_a_killed_replica_is_used_by_others() {
     let _other = stack.replica_of(&openai, &variables).await;
     stack.all_done_once(&jobs).await;
     assert_eq!(openai.calls().len(), 6, "two were under way when they were lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_that_are_not_begun_keep_no_room() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let _replica = stack
+        .replica_of(&openai, &[("IMAGE_PROVIDER_LIMITS", "openai:1")])
+        .await;
+    let first = stack.push_logos(1).await;
+    stack.all_done_once(&first).await;
+    // Its job is done, so it is settled without a call.
+    for _ in 0..3 {
+        stack.push(&logo(first[0])).await;
+    }
+    stack.idle().await;
+    let second = stack.push_logos(1).await;
+    stack.all_done_once(&[first[0], second[0]]).await;
+    assert_eq!(openai.calls().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
