@@ -34,6 +34,8 @@ pub struct Delivery {
 pub struct Landing {
     queue: Queue,
     connection: Option<(Dedicated, u64)>,
+    /// Whether Redis had no free memory when it was last asked.
+    is_full: bool,
 }
 
 /// A client that waits for a package, as its server knows it.
@@ -85,11 +87,20 @@ impl Landing {
         match moved {
             Ok(landed) => {
                 self.connection = Some((connection, client_id));
+                if std::mem::take(&mut self.is_full) {
+                    tracing::info!("Redis has free memory again");
+                }
                 Ok(landed.is_some())
             }
             // No outage: the script claims what waits all the same, and so makes room.
             Err(error) if error.code() == Some("OOM") => {
                 self.connection = Some((connection, client_id));
+                if !std::mem::replace(&mut self.is_full, true) {
+                    tracing::error!(
+                        "Redis has reached its maxmemory and refuses what producers push; what waits is worked off. \
+                         Raise maxmemory, remove other data, or add replicas"
+                    );
+                }
                 tokio::time::sleep(PAUSE_WHEN_FULL).await;
                 Ok(false)
             }
@@ -107,6 +118,7 @@ impl Queue {
         Landing {
             queue: self.clone(),
             connection: None,
+            is_full: false,
         }
     }
 

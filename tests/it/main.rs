@@ -27,3 +27,4 @@ mod secrets;
 mod shutdown;
 mod storage;
 mod topology;
+mod unknown_outcome;

@@ -196,6 +196,8 @@ async fn a_redis_without_free_memory_is_drained_by_a_replica_that_stays_healthy(
         !log.contains("does not answer") && !log.contains("does not reach"),
         "{log}"
     );
+    assert_eq!(replica.times_said("Redis has reached its maxmemory"), 1);
+    replica.said("Redis has free memory again").await;
 }
 
 async fn is_older_than_7(stack: &Stack) -> bool {
