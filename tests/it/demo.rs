@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::harness::replica::{self, PROGRAM, Replica};
+use crate::harness::replica::{self, Replica};
 use crate::harness::stack::PATIENCE;
 use crate::harness::temporary_directory;
 
@@ -65,7 +65,7 @@ fn rows_of(printed: &str) -> Vec<(&str, &str, &str, &str)> {
 #[tokio::test]
 async fn the_demo_tells_what_becomes_of_five_packages_and_leaves_two_pictures() {
     let (home, servers) = (temporary_directory(), temporary_directory());
-    let running = Command::new(PROGRAM)
+    let running = Command::new(replica::program())
         .arg("demo")
         .current_dir(home.path())
         .env_clear()

@@ -11,11 +11,19 @@ use serde_json::Value;
 
 use super::stack::PATIENCE;
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_generative-ai-worker");
+/// The worker that is tested. `WORKER_PROGRAM` names another one than that which was built for the tests: what is
+/// shipped, for example, which has no fault points.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is asked of the tests, not of the worker"
+)]
+pub(crate) fn program() -> std::ffi::OsString {
+    std::env::var_os("WORKER_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_generative-ai-worker").into())
+}
 
 /// Runs a command of the worker to its end, with these variables and no others.
 pub(crate) async fn run(arguments: &[&str], environment: &BTreeMap<String, String>) -> Output {
-    let running = tokio::process::Command::new(PROGRAM)
+    let running = tokio::process::Command::new(program())
         .args(arguments)
         .env_clear()
         .envs(environment)
@@ -37,7 +45,7 @@ pub(crate) struct Replica {
 impl Replica {
     pub(crate) fn start(arguments: &[&str], environment: &BTreeMap<String, String>, log: PathBuf) -> Self {
         let file = File::create(&log).unwrap();
-        let process = Command::new(PROGRAM)
+        let process = Command::new(program())
             .args(arguments)
             .env_clear()
             .envs(environment)
