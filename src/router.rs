@@ -24,6 +24,11 @@ impl Router {
         }
     }
 
+    /// Names of all providers.
+    pub fn provider_names(&self) -> impl Iterator<Item = &'static str> {
+        self.icon.0.provider_names()
+    }
+
     /// What is known of every provider.
     #[must_use]
     pub fn traffic(&self) -> &Traffic {

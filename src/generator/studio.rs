@@ -136,6 +136,10 @@ impl Studio {
         self.settings.providers.name_of(work.provider.as_deref())
     }
 
+    pub(crate) fn provider_names(&self) -> impl Iterator<Item = &'static str> {
+        self.settings.providers.iter().map(|provider| provider.name())
+    }
+
     /// What is known of every provider.
     #[must_use]
     pub fn traffic(&self) -> &Traffic {

@@ -107,6 +107,20 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Brings back what was parked for a provider that has no limit any more.
+    pub(super) async fn free_parked(&self) -> Result<(), QueueError> {
+        for provider in self.router.provider_names() {
+            if self.limits.limits.contains_key(provider) {
+                continue;
+            }
+            let none = Limit::default();
+            while self.queue.leave_provider(provider, none, &[], &[]).await? > 0 {}
+        }
+        Ok(())
+    }
+}
+
 /// The gate of one attempt: for providers that draw in place of the one that was meant.
 pub(super) struct ProviderGate<'a> {
     pub(super) shared: &'a Shared,

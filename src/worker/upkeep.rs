@@ -15,6 +15,8 @@ use crate::provider::traffic::Pause;
 use crate::queue::QueueError;
 
 const TICK: Duration = Duration::from_secs(1);
+/// How often packages are looked for that were parked for a limit which is configured no more.
+const FREE_PARKED: Duration = Duration::from_secs(30);
 /// How often replicas that died are looked for, at least.
 const LOOK_FOR_DEAD: Duration = Duration::from_secs(2);
 
@@ -64,12 +66,17 @@ impl Shared {
 
     async fn bring_back(&self, stop: &CancellationToken) {
         let mut next_recovery = Instant::now();
+        let mut next_freeing = Instant::now();
         while !stop.is_cancelled() {
             let recovers = Instant::now() >= next_recovery;
             if recovers {
                 next_recovery = Instant::now() + (self.settings.lease_ttl / 4).min(LOOK_FOR_DEAD);
             }
-            match self.bring_back_once(recovers).await {
+            let frees = Instant::now() >= next_freeing;
+            if frees {
+                next_freeing = Instant::now() + FREE_PARKED;
+            }
+            match self.bring_back_once(recovers, frees).await {
                 Ok(()) => self.health.redis_answered(),
                 Err(error) => self.health.redis_failed(&error),
             }
@@ -77,11 +84,14 @@ impl Shared {
         }
     }
 
-    async fn bring_back_once(&self, recovers: bool) -> Result<(), QueueError> {
+    async fn bring_back_once(&self, recovers: bool, frees: bool) -> Result<(), QueueError> {
         while self.queue.promote_due().await? > 0 {
             fault::point("promoted");
         }
         self.confirm_room().await?;
+        if frees {
+            self.free_parked().await?;
+        }
         for (provider, time) in self.queue.provider_pauses().await? {
             self.router.traffic().hear(&Pause { provider, time });
         }

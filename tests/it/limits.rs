@@ -65,6 +65,28 @@ async fn packages_that_are_not_begun_keep_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn packages_parked_for_a_limit_that_is_gone_are_found() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let timeout = ("JOB_TIMEOUT", "2s");
+    let mut limited = stack
+        .replica_of(&openai, &[("IMAGE_PROVIDER_LIMITS", "openai:1"), timeout])
+        .await;
+    let jobs = stack.push_logos(3).await;
+    stack
+        .until("two are parked", async || {
+            let parked: u64 = stack.redis().await.llen(key("parked:openai")).await.unwrap();
+            (parked == 2).then_some(())
+        })
+        .await;
+    limited.kill();
+    openai.open();
+    let _unlimited = stack.replica_of(&openai, &[timeout]).await;
+    stack.all_done_once(&jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_more_calls_are_made_within_a_minute_than_are_allowed() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
