@@ -160,7 +160,13 @@ async fn the_late_failure_of_a_frozen_replica_harms_nobody() {
     openai.called(1).await;
     failing.freeze();
     let owner = stack.replica_of(&openai, &[LATER]).await;
-    owner.said(GONE).await;
+    // From here on the job is the other's, who waits for the open call.
+    owner.said("taking over a job").await;
+    stack
+        .until("the other waits", async || {
+            (stack.ledger(jobs[0]).await.state == "retry_wait").then_some(())
+        })
+        .await;
     openai.open();
     failing.thaw();
     failing.said(LEASE_LOST).await;
