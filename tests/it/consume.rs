@@ -140,3 +140,23 @@ async fn events_tell_a_job_from_start_to_end_in_order() {
     let (_, reply): (String, String) = stack.redis().await.brpop(reply_to, 10.0).await.unwrap();
     assert_eq!(serde_json::from_str::<Value>(&reply).unwrap(), *last);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_equal_packages_are_each_seen_to_an_end() {
+    let stack = Stack::start().await;
+    let _replicas = [stack.replica(&[]).await, stack.replica(&[]).await];
+    let job_id = stack.job().await;
+    let package = with(logo(job_id), "imageProvider", "blank").to_string();
+    let mut redis = stack.redis().await;
+    let _: i64 = redis.lpush("generative-ai", vec![package; 1000]).await.unwrap();
+    let _: i64 = redis
+        .lpush("generative-ai", vec!["{\"type\":"; 1000])
+        .await
+        .unwrap();
+    stack.ended(job_id).await;
+    stack.idle().await;
+    assert_eq!(stack.count("SELECT count(*) FROM images").await, 1);
+    let kept = "SELECT count(*) FROM generative_ai.dead_packages";
+    assert_eq!(stack.count(kept).await, 1000, "equal ones are kept one by one");
+    assert_eq!(stack.dead_letters().await.len(), 1000);
+}
