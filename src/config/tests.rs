@@ -279,6 +279,25 @@ fn the_readme_lists_every_variable() {
         .map(|v| v.name)
         .collect();
     assert!(missing.is_empty(), "README.md does not mention {missing:?}");
+    // First cells of its table: each variable is told of once.
+    let (_, table) = readme.split_once("## Variables").unwrap();
+    let (table, _) = table.split_once("## Models").unwrap();
+    let cells: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
+        .collect();
+    let repeated: Vec<_> = VARIABLES
+        .iter()
+        .map(|v| v.name)
+        .filter(|name| {
+            let has = |cell: &&&str| cell.split('`').any(|word| word == *name);
+            cells.iter().filter(has).count() != 1
+        })
+        .collect();
+    assert!(
+        repeated.is_empty(),
+        "README.md has no row, or several, for {repeated:?}"
+    );
 }
 
 #[test]
