@@ -8,6 +8,7 @@ mod address;
 mod check;
 mod connection;
 mod dead;
+mod depths;
 mod event;
 mod heartbeat;
 mod keys;
@@ -33,12 +34,13 @@ pub use address::UnusableUrl;
 pub use check::UnfitServer;
 pub use connection::{Redis, check_url, is_cluster};
 pub use dead::DeadLetter;
+pub use depths::{Depths, Waiting};
 pub use event::{Event, Status};
 pub use heartbeat::{Heartbeat, Lease, ReplicaStatus};
 pub use keys::{Keys, Priority};
 pub use lane::{Command, Due};
 pub use limits::{Entry, Limit};
-pub use take::{Delivery, Landing, Waiting};
+pub use take::{BlockedClient, Delivery, Landing};
 
 /// How to reach the queue and how to behave there; made by `config`.
 #[derive(Clone, Debug)]

@@ -117,6 +117,12 @@ impl Keys {
         self.derived("in-flight")
     }
 
+    /// Present while no replica may take new work.
+    #[must_use]
+    pub fn paused(&self) -> String {
+        self.derived("paused")
+    }
+
     /// Providers that want a pause, and until when.
     #[must_use]
     pub fn provider_pauses(&self) -> String {
@@ -172,6 +178,7 @@ mod tests {
             keys.dead(),
             keys.workers(),
             keys.in_flight(),
+            keys.paused(),
             keys.provider_pauses(),
             keys.open_calls("p"),
             keys.recent_calls("p"),

@@ -40,7 +40,7 @@ pub struct Landing {
 
 /// A client that waits for a package, as its server knows it.
 #[derive(Clone, Copy, Debug)]
-pub struct Waiting {
+pub struct BlockedClient {
     server_number: u64,
     client_id: u64,
 }
@@ -53,7 +53,7 @@ impl Landing {
     ///
     /// # Errors
     /// [`QueueError`]; the connection is thrown away and opened anew by the next call.
-    pub async fn wait(&mut self, announce: impl FnOnce(Waiting)) -> Result<bool, QueueError> {
+    pub async fn wait(&mut self, announce: impl FnOnce(BlockedClient)) -> Result<bool, QueueError> {
         let redis = &self.queue.redis;
         let kept = self
             .connection
@@ -71,7 +71,7 @@ impl Landing {
                 (connection, client_id)
             }
         };
-        announce(Waiting {
+        announce(BlockedClient {
             server_number: connection.server().number,
             client_id,
         });
@@ -127,7 +127,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn wake(&self, waiting: Waiting) -> Result<bool, QueueError> {
+    pub async fn wake(&self, waiting: BlockedClient) -> Result<bool, QueueError> {
         let mut connection = self.redis.connection().await?;
         if connection.server().number != waiting.server_number {
             // There the number is somebody else's. The wait ends by itself.

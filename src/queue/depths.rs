@@ -1,0 +1,109 @@
+//! What stands where in the queue, counted in one round trip.
+
+use redis::{FromRedisValue, Value};
+use serde::Serialize;
+
+use super::{Priority, QueueError, Redis};
+
+/// How much waits on one list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// `critical`, `high`, `normal` or `low`.
+    pub priority: &'static str,
+    /// Packages.
+    pub count: u64,
+    /// The job of the package that is taken next, where it can be read.
+    pub next_job_id: Option<i32>,
+}
+
+/// How many packages stand where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Depths {
+    /// The waiting lists, the most urgent first.
+    pub waiting: Vec<Waiting>,
+    /// Being worked on, by whichever replica.
+    pub in_flight: u64,
+    /// Waiting for a time.
+    pub delayed: u64,
+    /// Kept with the reason why they failed; Postgres may have more.
+    pub dead: u64,
+    /// Whether no replica takes new work.
+    pub is_paused: bool,
+}
+
+impl Redis {
+    /// Counts what stands where.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn depths(&self) -> Result<Depths, QueueError> {
+        let keys = self.keys();
+        let mut pipeline = redis::pipe();
+        // A transaction, so that a package on its way from one to the next is counted once.
+        pipeline.atomic();
+        for priority in Priority::ALL {
+            let list = keys.waiting(priority);
+            pipeline.llen(&list).lindex(&list, -1);
+        }
+        pipeline
+            .zcard(keys.in_flight())
+            .zcard(keys.delayed())
+            .zcard(keys.dead())
+            .exists(keys.paused());
+        let mut connection = self.connection().await?;
+        let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
+        let mut answers = answers.into_iter();
+        let mut waiting = Vec::new();
+        for priority in Priority::ALL {
+            let count = next(&mut answers)?;
+            let package: Option<Vec<u8>> = next(&mut answers)?;
+            waiting.push(Waiting {
+                priority: priority.as_str(),
+                count,
+                next_job_id: package.as_deref().and_then(job_id_of),
+            });
+        }
+        Ok(Depths {
+            waiting,
+            in_flight: next(&mut answers)?,
+            delayed: next(&mut answers)?,
+            dead: next(&mut answers)?,
+            is_paused: next(&mut answers)?,
+        })
+    }
+}
+
+fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>) -> Result<T, QueueError> {
+    let answer = answers.next().unwrap_or(Value::Nil);
+    redis::from_redis_value(answer).map_err(|error| QueueError::Failed(error.to_string()))
+}
+
+/// The job that a package is for, unless it is too odd to be read.
+fn job_id_of(package: &[u8]) -> Option<i32> {
+    let package: serde_json::Value = serde_json::from_slice(package).ok()?;
+    match package.get("jobId")? {
+        serde_json::Value::String(text) => text.parse().ok(),
+        number => number.as_i64()?.try_into().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_job_of_a_package_is_read_where_it_can_be() {
+        for (package, job_id) in [
+            (r#"{"jobId":42}"#, Some(42)),
+            (r#"{"jobId":"42"}"#, Some(42)),
+            (r#"{"jobId":99999999999}"#, None),
+            (r#"{"job":42}"#, None),
+            ("42", None),
+            ("{", None),
+        ] {
+            assert_eq!(job_id_of(package.as_bytes()), job_id, "{package}");
+        }
+    }
+}
