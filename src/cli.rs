@@ -1,11 +1,13 @@
 //! The command line: a file per command.
 
+mod cancel;
 mod check_config;
 mod demo;
 mod enqueue;
 mod exit;
 mod healthcheck;
 mod migrate;
+mod pause;
 mod providers;
 mod replica;
 mod reseed;
@@ -46,6 +48,12 @@ enum Command {
     Migrate(migrate::MigrateArguments),
     /// List the image providers: which are configured, what their models can do and cost, and when they end
     Providers(providers::ProvidersArguments),
+    /// Let no replica take new work; what is in hand is finished
+    Pause(pause::PauseArguments),
+    /// Let replicas take new work again
+    Resume,
+    /// End a job, whether it waits or is being worked on
+    Cancel(cancel::CancelArguments),
     /// After a loss of data in Redis, put the packages of unfinished jobs back
     Reseed(reseed::ReseedArguments),
     /// Exit 0 when the service's ping key is there, 1 when it is not
@@ -110,6 +118,9 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Enqueue(arguments) => enqueue::run(arguments, environment).await,
         Command::Migrate(arguments) => migrate::run(&arguments, environment).await,
         Command::Providers(arguments) => providers::run(&arguments, environment),
+        Command::Pause(arguments) => pause::pause(arguments, environment).await,
+        Command::Resume => pause::resume(environment).await,
+        Command::Cancel(arguments) => cancel::run(arguments, environment).await,
         Command::Reseed(arguments) => reseed::run(&arguments, environment).await,
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment).await,

@@ -156,6 +156,8 @@ fn queue_settings(reader: &mut Reader<'_>) -> QueueSettings {
         lease_ttl: reader.or_default("LEASE_TTL", values::lease_ttl),
         ping_interval: reader.or_default("PING_INTERVAL", values::ping_interval),
         dead_letter_max: reader.or_default("DEAD_LETTER_MAX", values::count),
+        weights: reader.or_default("PRIORITY_WEIGHTS", values::weights),
+        fairness: reader.or_default("FAIRNESS", values::fairness),
     }
 }
 
@@ -228,6 +230,13 @@ fn package_limits(reader: &mut Reader<'_>, queue_name: &str) -> PackageLimits {
         max_bytes: reader.or_default("MAX_PACKAGE_BYTES", values::bytes),
         reply_prefix,
     }
+}
+
+/// Who gives a command, in words for other people: the user and the host.
+#[must_use]
+pub fn operator(environment: &Environment) -> String {
+    let user = environment.get("USER").filter(|user| !user.is_empty());
+    format!("{}@{}", user.unwrap_or("somebody"), values::host_name())
 }
 
 /// Where the demo leaves its pictures when no other place is named.

@@ -6,6 +6,7 @@
 
 mod begin;
 mod calls;
+mod cancel;
 mod connect;
 mod error;
 mod fail;
@@ -28,6 +29,7 @@ use crate::batch::Batcher;
 
 pub use begin::{BeginRequest, Begun, OpenCall};
 pub use calls::{CallError, CallNews, CallTurn, IntendRequest};
+pub use cancel::{AbandonedCall, Cancelled};
 pub use error::DbError;
 pub use fail::{Buried, BuryRequest, RetryRequest, Sequel};
 pub use jobs::JobRow;
@@ -65,7 +67,7 @@ pub struct Db {
     begin: Batcher<BeginRequest, Result<Begun, DbError>>,
     intend: Batcher<IntendRequest, Result<Option<i32>, DbError>>,
     note_call: Batcher<CallNews, Result<i64, DbError>>,
-    record: Batcher<PictureRecord, Result<Recorded, DbError>>,
+    record: Batcher<PictureRecord, Result<Option<Recorded>, DbError>>,
     retry: Batcher<RetryRequest, Result<Option<u32>, DbError>>,
     bury: Batcher<BuryRequest, Result<Option<Buried>, DbError>>,
     reject: Batcher<RejectRequest, Result<Buried, DbError>>,

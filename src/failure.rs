@@ -46,6 +46,8 @@ pub enum ErrorClass {
     TimedOut,
     /// A picture was asked for, nobody knows whether it was made, and it may not be bought again.
     UnknownOutcome,
+    /// Somebody has ended the job.
+    Cancelled,
     /// Worker after worker was lost with this job in its hands.
     Poison,
     /// A fault of this service itself, a panic for example.
@@ -54,7 +56,7 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class, for the tests that hold documents and code together.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidPackage,
         Self::Expired,
         Self::Moderation,
@@ -71,6 +73,7 @@ impl ErrorClass {
         Self::Storage,
         Self::TimedOut,
         Self::UnknownOutcome,
+        Self::Cancelled,
         Self::Poison,
         Self::Internal,
     ];
@@ -95,6 +98,7 @@ impl ErrorClass {
             Self::Storage => "storage",
             Self::TimedOut => "timed_out",
             Self::UnknownOutcome => "unknown_outcome",
+            Self::Cancelled => "cancelled",
             Self::Poison => "poison",
             Self::Internal => "internal",
         }
@@ -112,6 +116,7 @@ impl ErrorClass {
             | Self::Quota
             | Self::ModelGone
             | Self::UnknownOutcome
+            | Self::Cancelled
             | Self::Poison => false,
             Self::RateLimited
             | Self::Overloaded

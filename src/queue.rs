@@ -5,8 +5,10 @@
 //! step from one to the next is one script.
 
 mod address;
+mod bell;
 mod check;
 mod connection;
+mod control;
 mod dead;
 mod depths;
 mod event;
@@ -15,24 +17,29 @@ mod keys;
 mod lane;
 mod limits;
 mod locate;
-mod pauses;
 mod recover;
 mod reseed;
 mod scripts;
 mod server;
 mod take;
+mod tick;
+mod turns;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use secrecy::SecretString;
 
+use turns::Turns;
+
 use crate::batch::Batcher;
 
 pub use address::UnusableUrl;
+pub use bell::{Bell, Ring};
 pub use check::UnfitServer;
 pub use connection::{Redis, check_url, is_cluster};
+pub use control::Notice;
 pub use dead::DeadLetter;
 pub use depths::{Depths, Waiting};
 pub use event::{Event, Status};
@@ -40,7 +47,9 @@ pub use heartbeat::{Heartbeat, Lease, ReplicaStatus};
 pub use keys::{Keys, Priority};
 pub use lane::{Command, Due};
 pub use limits::{Entry, Limit};
-pub use take::{BlockedClient, Delivery, Landing};
+pub use take::{Adopted, BlockedClient, Delivery, Landing};
+pub use tick::Tick;
+pub use turns::{Fairness, Weights};
 
 /// How to reach the queue and how to behave there; made by `config`.
 #[derive(Clone, Debug)]
@@ -57,6 +66,10 @@ pub struct QueueSettings {
     pub ping_interval: Duration,
     /// Entries that the dead set keeps.
     pub dead_letter_max: usize,
+    /// Shares of the waiting lists (`PRIORITY_WEIGHTS`).
+    pub weights: Weights,
+    /// Whose backlog holds up nobody else (`FAIRNESS`).
+    pub fairness: Fairness,
 }
 
 /// Why something could not be done in Redis. Always worth doing again when Redis is back.
@@ -107,7 +120,8 @@ pub struct Queue {
     worker_id: Arc<str>,
     lease_ttl: Duration,
     next_delivery: Arc<AtomicU64>,
-    next_turn: Arc<AtomicU64>,
+    turns: Arc<Turns>,
+    is_listening: Arc<AtomicBool>,
     lane: Batcher<Command, Result<bool, QueueError>>,
 }
 
@@ -129,7 +143,8 @@ impl Queue {
             worker_id,
             lease_ttl: settings.lease_ttl,
             next_delivery: Arc::new(AtomicU64::new(1)),
-            next_turn: Arc::default(),
+            is_listening: Arc::default(),
+            turns: Arc::new(Turns::new(settings.weights, settings.fairness)),
             lane,
         })
     }

@@ -35,6 +35,11 @@ impl Router {
         self.icon.0.traffic()
     }
 
+    /// Tells a provider that nobody wants the picture of a call any more, where it can be told.
+    pub async fn cancel_call(&self, provider: &str, handle: &str) {
+        self.icon.0.cancel_call(provider, handle).await;
+    }
+
     /// The generator for this work, and the work as that generator takes it.
     ///
     /// # Errors

@@ -5,9 +5,11 @@
 
 mod attempt;
 mod backoff;
+mod cancel;
 mod fail;
 mod hand;
 mod health;
+mod hear;
 mod ledger;
 mod lifecycle;
 mod limits;
@@ -15,11 +17,12 @@ mod progress;
 mod upkeep;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use crate::db::Db;
 use crate::fault;
 use crate::provider::traffic::Pause;
-use crate::queue::{Delivery, Landing, Lease, Limit, Queue, QueueError, ReplicaStatus};
+use crate::queue::{Adopted, Delivery, Landing, Lease, Limit, Queue, QueueError, ReplicaStatus};
 use crate::router::Router;
 use crate::work_package::PackageLimits;
 
@@ -38,6 +41,7 @@ pub use ledger::UnknownOutcome;
 pub use lifecycle::Ended;
 use limits::Limits;
 use progress::Reporter;
+use upkeep::Alarm;
 
 /// How a replica works; made by `config`.
 #[derive(Clone, Debug)]
@@ -69,6 +73,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How often the loop turns, at least, while every slot is taken.
 const TURN: Duration = Duration::from_secs(1);
 
+/// How long the loop waits where Redis does not tell when packages come in on other lists than the main one.
+const UNHEARD_WAIT: Duration = Duration::from_secs(2);
+/// Between two tries to end a wait.
+const WAKE_AGAIN: Duration = Duration::from_millis(50);
 /// How often a replica compares what it has in hand with what Redis thinks it has.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -90,6 +98,9 @@ struct Shared {
     hand: Hand,
     reporter: Reporter,
     limits: Limits,
+    /// Somebody has said that it is worth looking at the lists.
+    rung: Notify,
+    alarm: Alarm,
     /// Until when this replica holds its lease; set when it begins.
     lease: OnceLock<Lease>,
     /// Attempts end at once, without an ending in Postgres or Redis: what they had is given back.
@@ -112,6 +123,8 @@ impl Worker {
             reporter: Reporter::new(queue.clone(), db.clone()),
             hand: Hand::new(status.clone()),
             limits: Limits::new(settings.provider_limits.clone()),
+            rung: Notify::new(),
+            alarm: Alarm::new(),
             lease: OnceLock::new(),
             abandon: CancellationToken::new(),
             settings,
@@ -166,13 +179,19 @@ impl Shared {
                 continue;
             };
             if !self.health.may_take() {
-                self.put_back_landed().await;
+                // What was on its way here goes to others.
+                if let Err(error) = self.queue.adopt(0).await {
+                    self.health.redis_failed(&error);
+                }
                 pause(stop, PAUSE).await;
                 continue;
             }
             let free = permits.len();
             match self.take(free, &mut must_look_again).await {
-                Ok(deliveries) => {
+                Ok(Adopted {
+                    deliveries,
+                    is_paused,
+                }) => {
                     let is_drained = deliveries.len() < free;
                     for (delivery, permit) in deliveries.into_iter().zip(permits) {
                         let shared = self.clone();
@@ -181,7 +200,10 @@ impl Shared {
                             drop(permit);
                         });
                     }
-                    if is_drained && !stop.is_cancelled() {
+                    self.status.is_paused.store(is_paused, Ordering::Relaxed);
+                    if is_paused {
+                        self.wait_while_paused(stop).await;
+                    } else if is_drained && !stop.is_cancelled() {
                         self.wait_for_package(&mut landing, stop).await;
                     }
                 }
@@ -195,7 +217,7 @@ impl Shared {
     }
 
     /// Claims up to `free` packages; after a claim whose answer may have been lost, first what it claimed.
-    async fn take(&self, free: usize, must_look_again: &mut bool) -> Result<Vec<Delivery>, QueueError> {
+    async fn take(&self, free: usize, must_look_again: &mut bool) -> Result<Adopted, QueueError> {
         if *must_look_again {
             // Before Redis is asked: what ends meanwhile is in the answer and no longer in the hand.
             let held = self.hand.deliveries();
@@ -208,33 +230,46 @@ impl Shared {
                     count = unknown.len(),
                     "found packages that were taken by a call whose answer was lost"
                 );
-                return Ok(self.hand.take(unknown));
+                return Ok(Adopted {
+                    deliveries: self.hand.take(unknown),
+                    is_paused: false,
+                });
             }
         }
-        let deliveries = self.queue.adopt(free).await?;
-        if !deliveries.is_empty() {
+        let adopted = self.queue.adopt(free).await?;
+        if !adopted.deliveries.is_empty() {
             fault::point("adopted");
         }
         self.health.redis_answered();
-        Ok(self.hand.take(deliveries))
+        Ok(Adopted {
+            deliveries: self.hand.take(adopted.deliveries),
+            ..adopted
+        })
     }
 
-    /// Sleeps until a package lands, 2 s at the most. A stop ends the wait from outside, as dropping it could
-    /// strand a package.
+    /// Sleeps until a package lands, or the bell says that one waits elsewhere, a few seconds at the most. The wait is
+    /// ended from outside, as dropping it could strand a package.
     async fn wait_for_package(&self, landing: &mut Landing, stop: &CancellationToken) {
+        let most = if self.queue.is_listening() {
+            Duration::from_secs(60)
+        } else {
+            UNHEARD_WAIT
+        };
         let waiting = OnceLock::new();
-        let mut wait = std::pin::pin!(landing.wait(|client| _ = waiting.set(client)));
-        let result = tokio::select! {
-            result = &mut wait => result,
-            () = stop.cancelled() => loop {
-                if let Some(waiting) = waiting.get() {
-                    let _ = self.queue.wake(*waiting).await;
-                }
-                // It may not have begun to wait yet, so it is woken until it has ended.
-                if let Ok(result) = tokio::time::timeout(Duration::from_millis(50), &mut wait).await {
-                    break result;
-                }
-            },
+        let mut wait = std::pin::pin!(landing.wait(most, |client| _ = waiting.set(client)));
+        let mut is_over = false;
+        let result = loop {
+            if let Some(waiting) = waiting.get().filter(|_| is_over) {
+                let _ = self.queue.wake(*waiting).await;
+            }
+            // It may not have begun to wait yet, so it is woken until it has ended.
+            let turn = if is_over { WAKE_AGAIN } else { TURN };
+            tokio::select! {
+                result = &mut wait => break result,
+                () = stop.cancelled(), if !is_over => is_over = true,
+                () = self.rung.notified(), if !is_over => is_over = true,
+                () = tokio::time::sleep(turn) => self.status.turned(),
+            }
         };
         match result {
             Ok(true) => fault::point("landed"),
@@ -246,10 +281,12 @@ impl Shared {
         }
     }
 
-    /// While this replica takes nothing, what was on its way here goes to others.
-    async fn put_back_landed(&self) {
-        if let Err(error) = self.queue.put_back_landed().await {
-            self.health.redis_failed(&error);
+    /// Sleeps until the queue may have been resumed.
+    async fn wait_while_paused(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.rung.notified() => {}
+            () = tokio::time::sleep(UNHEARD_WAIT) => {}
         }
     }
 

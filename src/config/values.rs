@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use crate::queue::Limit;
+use crate::queue::{Fairness, Limit, Priority, Weights};
 use crate::telemetry::LogFormat;
 use crate::worker::UnknownOutcome;
 
@@ -245,6 +245,41 @@ pub(super) fn unknown_outcome(text: &str) -> Result<UnknownOutcome, String> {
         "hold" => Ok(UnknownOutcome::Hold),
         "fail" => Ok(UnknownOutcome::Fail),
         _ => Err(format!("\"{text}\" was found; retry, hold and fail are accepted")),
+    }
+}
+
+/// `critical:20,low:2`: shares of the lists that are named; the others keep theirs.
+pub(super) fn weights(text: &str) -> Result<Weights, String> {
+    let mut weights = Weights::default();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let wrong = || {
+            format!(
+                "\"{item}\" was found; write critical, high, normal or low with a number from 1 to 1000, for example critical:20,low:2"
+            )
+        };
+        let (name, number) = item.split_once(':').ok_or_else(wrong)?;
+        let priority = Priority::ALL
+            .into_iter()
+            .find(|priority| priority.as_str() == name.trim())
+            .ok_or_else(wrong)?;
+        let number = number
+            .trim()
+            .parse()
+            .ok()
+            .filter(|number| (1..=1000).contains(number));
+        *weights.of(priority) = number.ok_or_else(wrong)?;
+    }
+    Ok(weights)
+}
+
+pub(super) fn fairness(text: &str) -> Result<Fairness, String> {
+    match text {
+        "off" => Ok(Fairness::Off),
+        "collection" => Ok(Fairness::Collection),
+        "user" => Ok(Fairness::User),
+        _ => Err(format!(
+            "\"{text}\" was found; collection, user and off are accepted"
+        )),
     }
 }
 

@@ -391,6 +391,18 @@ pub const VARIABLES: &[Variable] = &[
         "Between two pings; a ping key lives three times as long",
     ),
     variable(
+        "PRIORITY_WEIGHTS",
+        Some("critical:20,high:10,normal:5,low:1"),
+        "critical:20,high:10,normal:5,low:1",
+        "Packages of each list that are taken while all of them are full; a list that was empty for a while goes first at once",
+    ),
+    variable(
+        "FAIRNESS",
+        Some("off"),
+        "collection",
+        "Whose backlog holds up nobody else: collection or user take turns within each list; off: packages leave in the order in which they were pushed",
+    ),
+    variable(
         "LEASE_TTL",
         Some("15s"),
         "15s",

@@ -62,6 +62,8 @@ pub enum Begun {
     NotDue(Duration),
     /// The job waits for an operator.
     Held,
+    /// Somebody has ended the job, as this says.
+    Cancelled(String),
     /// Somebody else changed the row at the same moment: ask again.
     Raced,
 }
@@ -112,7 +114,7 @@ batch_statement! {
     } -> (
         Integer, Bool, Nullable<BigInt>, Nullable<Integer>, Nullable<Integer>,
         Nullable<Integer>, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Integer>,
-        Nullable<Text>, Nullable<Jsonb>,
+        Nullable<Text>, Nullable<Jsonb>, Nullable<Text>,
     )
     "
     , begun AS (
@@ -138,7 +140,8 @@ batch_statement! {
         greatest(0, extract(epoch FROM job.next_attempt_at - now()) * 1000)::bigint, job.image_id, job.image_url,
         CASE WHEN call.job_id IS NOT NULL THEN jsonb_build_object(
             'call_no', call.call_no, 'provider', call.provider, 'model', call.model, 'handle', call.handle,
-            'patience_ms', greatest(0, extract(epoch FROM call.deadline_at - now()) * 1000)::bigint) END
+            'patience_ms', greatest(0, extract(epoch FROM call.deadline_at - now()) * 1000)::bigint) END,
+        job.error_message
     FROM asked
     LEFT JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
     LEFT JOIN begun ON begun.job_id = asked.job_id
@@ -162,6 +165,7 @@ struct BegunRow {
     image_id: Option<i32>,
     image_url: Option<String>,
     open_call: Option<serde_json::Value>,
+    error_message: Option<String>,
 }
 
 pub(super) fn run(
@@ -212,6 +216,7 @@ impl BegunRow {
             },
             (Some("retry_wait"), ..) => Begun::NotDue(milliseconds(self.due_in_ms)),
             (Some("held"), ..) => Begun::Held,
+            (Some("cancelled"), ..) => Begun::Cancelled(self.error_message.unwrap_or_default()),
             _ => Begun::Raced,
         }
     }

@@ -50,11 +50,12 @@ pub struct Recorded {
 
 impl Db {
     /// Records a picture: image row, job row and ledger in one commit. Accepted from any attempt, also from one
-    /// that has lost its fence, as long as the job has no picture; after that the first picture is returned.
+    /// that has lost its fence, as long as the job has no picture; after that the first picture is returned. `None`: somebody has ended the job; its
+    /// objects and what they have cost are known to the ledger all the same.
     ///
     /// # Errors
     /// [`DbError`]; the same call can be made again and never makes a second image row.
-    pub async fn record(&self, picture: PictureRecord) -> Result<Recorded, DbError> {
+    pub async fn record(&self, picture: PictureRecord) -> Result<Option<Recorded>, DbError> {
         match self.submit_record(picture.clone()).await {
             // What deleting the person would have done to an image made before.
             Err(DbError::UnknownUser(_)) => {
@@ -68,7 +69,7 @@ impl Db {
         }
     }
 
-    async fn submit_record(&self, picture: PictureRecord) -> Result<Recorded, DbError> {
+    async fn submit_record(&self, picture: PictureRecord) -> Result<Option<Recorded>, DbError> {
         self.record
             .submit(picture)
             .await
@@ -106,7 +107,7 @@ batch_statement! {
     "
     , open AS (
         SELECT job.job_id FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id
-        WHERE job.state <> 'done' ORDER BY job.job_id FOR UPDATE OF job
+        WHERE job.state NOT IN ('done', 'cancelled') ORDER BY job.job_id FOR UPDATE OF job
     ), image AS (
         INSERT INTO images (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
         SELECT asked.user_id, asked.bucket, 'n/a', asked.formats, 'AI worker', '127.0.0.1', false, now(), now()
@@ -122,6 +123,9 @@ batch_statement! {
         FROM asked JOIN image ON image.formats = asked.formats
         WHERE job.job_id = asked.job_id
         RETURNING job.job_id, job.image_id, job.image_url
+    ), left_over AS (
+        UPDATE generative_ai.jobs AS job SET object_keys = string_to_array(asked.object_keys, E'\\n')
+        FROM asked WHERE job.job_id = asked.job_id AND job.state = 'cancelled'
     ), paid AS (
         UPDATE generative_ai.provider_calls AS call SET
             state = 'succeeded', ended_at = now(), error_class = NULL, error_details = NULL,
@@ -146,7 +150,7 @@ batch_statement! {
 pub(super) fn run_record(
     connection: &mut AsyncPgConnection,
     pictures: Vec<PictureRecord>,
-) -> BoxFuture<'_, Result<HashMap<i32, Recorded>, DbError>> {
+) -> BoxFuture<'_, Result<HashMap<i32, Option<Recorded>>, DbError>> {
     async move {
         let mut statement = RecordPictures::default();
         for picture in pictures {
@@ -176,14 +180,11 @@ pub(super) fn run_record(
         let rows: Vec<(i32, Option<i32>, Option<String>)> = statement.load(connection).await?;
         Ok(rows
             .into_iter()
-            .filter_map(|(job_id, image_id, image_url)| {
-                Some((
-                    job_id,
-                    Recorded {
-                        image_id: image_id?,
-                        image_url: image_url?,
-                    },
-                ))
+            .map(|(job_id, image_id, image_url)| {
+                let recorded = image_id
+                    .zip(image_url)
+                    .map(|(image_id, image_url)| Recorded { image_id, image_url });
+                (job_id, recorded)
             })
             .collect())
     }

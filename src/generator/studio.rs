@@ -24,6 +24,9 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 const STORE_PAUSE_MAX: Duration = Duration::from_secs(15);
 
+/// How long a provider is told that a picture is not wanted any more.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What a studio works with.
 pub struct StudioSettings {
     /// Who can draw.
@@ -138,6 +141,22 @@ impl Studio {
 
     pub(crate) fn provider_names(&self) -> impl Iterator<Item = &'static str> {
         self.settings.providers.iter().map(|provider| provider.name())
+    }
+
+    /// Tells a provider that nobody wants the picture of a call any more. Best effort, within [`CANCEL_TIMEOUT`].
+    pub(crate) async fn cancel_call(&self, provider: &str, handle: &str) {
+        let Ok(provider) = self.settings.providers.select(Some(provider)) else {
+            return;
+        };
+        if tokio::time::timeout(CANCEL_TIMEOUT, provider.cancel(handle))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                provider = provider.name(),
+                "a call could not be cancelled in time"
+            );
+        }
     }
 
     /// What is known of every provider.

@@ -25,6 +25,7 @@ pub fn may_help(class: ErrorClass) -> bool {
         | ErrorClass::Expired
         | ErrorClass::Storage
         | ErrorClass::UnknownOutcome
+        | ErrorClass::Cancelled
         | ErrorClass::Poison
         | ErrorClass::Internal => false,
     }

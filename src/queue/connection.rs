@@ -4,14 +4,15 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use redis::AsyncCommands;
+use redis::{AsyncCommands, PushInfo};
 use secrecy::ExposeSecret;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 
 use super::address::{Address, UnusableUrl};
 use super::locate::{Found, Locator, NotFound};
 use super::server::{Connection, Dedicated, Doubt, Server};
-use super::{Keys, QueueError, QueueSettings};
+use super::{Keys, Priority, QueueError, QueueSettings};
 
 /// Between two looks; doubled after each that finds nothing, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
@@ -121,6 +122,9 @@ impl Redis {
         for list in self.keys().all_waiting().into_iter().chain(landing) {
             pipeline.llen(list);
         }
+        for priority in Priority::ALL {
+            pipeline.zcard(self.keys().sorted(priority));
+        }
         pipeline
             .zcard(self.keys().delayed())
             .zcard(self.keys().in_flight());
@@ -135,6 +139,15 @@ impl Redis {
     /// A connection of its own, whose answers may take up to `response_timeout`.
     pub(super) async fn dedicated(&self, response_timeout: Duration) -> Result<Dedicated, QueueError> {
         self.server().await?.dedicated(response_timeout).await
+    }
+
+    /// A connection of its own in protocol version 3, over which the server also says what it was not asked for.
+    pub(super) async fn listening(
+        &self,
+        response_timeout: Duration,
+        pushes: UnboundedSender<PushInfo>,
+    ) -> Result<Dedicated, QueueError> {
+        self.server().await?.listening(response_timeout, pushes).await
     }
 
     /// Whether a connection leads to the server that is in use now. One that does not must not be used again.

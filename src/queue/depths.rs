@@ -45,7 +45,9 @@ impl Redis {
         pipeline.atomic();
         for priority in Priority::ALL {
             let list = keys.waiting(priority);
+            let sorted = keys.sorted(priority);
             pipeline.llen(&list).lindex(&list, -1);
+            pipeline.zcard(&sorted).zrange(&sorted, 0, 0);
         }
         pipeline
             .zcard(keys.in_flight())
@@ -57,12 +59,18 @@ impl Redis {
         let mut answers = answers.into_iter();
         let mut waiting = Vec::new();
         for priority in Priority::ALL {
-            let count = next(&mut answers)?;
+            let count: u64 = next(&mut answers)?;
             let package: Option<Vec<u8>> = next(&mut answers)?;
+            let sorted: u64 = next(&mut answers)?;
+            let members: Vec<Vec<u8>> = next(&mut answers)?;
+            let package = members
+                .first()
+                .map(|member| unsorted(member))
+                .or(package.as_deref());
             waiting.push(Waiting {
                 priority: priority.as_str(),
-                count,
-                next_job_id: package.as_deref().and_then(job_id_of),
+                count: count + sorted,
+                next_job_id: package.and_then(job_id_of),
             });
         }
         Ok(Depths {
@@ -78,6 +86,11 @@ impl Redis {
 fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>) -> Result<T, QueueError> {
     let answer = answers.next().unwrap_or(Value::Nil);
     redis::from_redis_value(answer).map_err(|error| QueueError::Failed(error.to_string()))
+}
+
+/// The package in a member of a sorted set: what comes after the second colon.
+fn unsorted(member: &[u8]) -> &[u8] {
+    member.splitn(3, |byte| *byte == b':').last().unwrap_or_default()
 }
 
 /// The job that a package is for, unless it is too odd to be read.

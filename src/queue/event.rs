@@ -19,6 +19,8 @@ pub enum Status {
     Failed,
     /// The attempt has failed and there will be another.
     Retrying,
+    /// Somebody has ended the job.
+    Cancelled,
 }
 
 /// One change of a job, in the words of the job row.
@@ -73,6 +75,16 @@ impl Event {
         Self {
             progress: Some(percent),
             ..Self::new(Some(job_id), Status::Progress)
+        }
+    }
+
+    /// Somebody has ended the job.
+    #[must_use]
+    pub fn cancelled(job_id: i32, message: String) -> Self {
+        Self {
+            error: Some(message),
+            error_class: Some(ErrorClass::Cancelled),
+            ..Self::new(Some(job_id), Status::Cancelled)
         }
     }
 

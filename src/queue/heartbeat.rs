@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::server::Dedicated;
-use super::{Queue, QueueError};
+use super::{Queue, QueueError, scripts};
 
-/// A loop that has not turned for this long is stuck: it turns at least every 2 s when there is nothing to do.
+/// A loop that has not turned for this long is stuck: it turns at least every second.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A runtime that has not run a waiting task for this long never will. Far more than full cores can cause.
@@ -43,6 +43,8 @@ pub struct ReplicaStatus {
     pub retried: AtomicU64,
     /// Whether Postgres answered when it was last asked.
     pub postgres_is_up: AtomicBool,
+    /// Whether no replica may take new work now.
+    pub is_paused: AtomicBool,
     /// Whether the replica takes nothing more and finishes what it has.
     pub is_draining: AtomicBool,
 }
@@ -62,6 +64,7 @@ impl ReplicaStatus {
             failed: AtomicU64::new(0),
             retried: AtomicU64::new(0),
             postgres_is_up: AtomicBool::new(true),
+            is_paused: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
         }
     }
@@ -93,6 +96,8 @@ impl ReplicaStatus {
     fn to_json(&self, worker_id: &str) -> String {
         let state = if self.is_draining.load(Ordering::Relaxed) {
             "draining"
+        } else if self.is_paused.load(Ordering::Relaxed) {
+            "paused"
         } else {
             "running"
         };
@@ -218,11 +223,12 @@ impl Beat {
                 .await;
             let pause = match result {
                 Ok(()) => {
-                    if now >= next_renewal {
-                        next_renewal = now + self.queue.lease_ttl / 3;
-                    }
-                    if now >= next_ping {
+                    let pinged = now >= next_ping;
+                    if pinged {
                         next_ping = now + self.ping_interval;
+                    }
+                    if pinged || now >= next_renewal {
+                        next_renewal = now + self.queue.lease_ttl / 3;
                     }
                     next_ping
                         .min(next_renewal)
@@ -296,30 +302,38 @@ impl Beat {
             None => open.insert(redis.dedicated(RESPONSE_TIMEOUT).await?),
         };
         let is_able = self.status.is_able();
-        if renew || self.is_lost || is_new {
-            self.renew(connection).await?;
+        let pings = is_able && (ping || !self.was_able);
+        if renew || pings || self.is_lost || is_new {
+            self.renew(connection, pings).await?;
         }
         if self.is_lost {
             tracing::info!("the heartbeat reaches Redis again");
             self.is_lost = false;
         }
-        if is_able && (ping || !self.was_able) {
-            self.ping(connection).await?;
-        } else if !is_able && self.was_able {
+        if !is_able && self.was_able {
             self.withdraw_pings(connection).await?;
         }
         self.was_able = is_able;
         Ok(())
     }
 
-    async fn renew(&self, connection: &mut Dedicated) -> Result<(), QueueError> {
+    /// Renews the lease and, with it, the pings.
+    async fn renew(&self, connection: &mut Dedicated, pings: bool) -> Result<(), QueueError> {
         let asked_at = Instant::now();
         let keys = self.queue.redis.keys();
         let worker_id = self.queue.worker_id();
-        let ttl_ms = u64::try_from(self.queue.lease_ttl.as_millis()).unwrap_or(u64::MAX);
-        let mut call = self.queue.scripts.renew.key(keys.lease(worker_id));
-        call.key(keys.workers()).arg(worker_id).arg(ttl_ms);
-        let was_held: bool = call.invoke_async(connection).await?;
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let mut call = self.queue.scripts.beat.key(keys.lease(worker_id));
+        call.key(keys.workers())
+            .arg(worker_id)
+            .arg(ms(self.queue.lease_ttl));
+        if pings {
+            call.key(keys.replica_ping(worker_id)).key(keys.ping());
+            call.arg(self.status.to_json(worker_id))
+                .arg(Utc::now().timestamp_millis())
+                .arg(ms(self.ping_interval * 3));
+        }
+        let was_held: bool = scripts::invoke(&call, connection).await?;
         if !was_held && self.held_until.borrow().is_some() {
             tracing::warn!(
                 worker_id,
@@ -328,17 +342,6 @@ impl Beat {
         }
         // Counted from before the call, so that this clock runs out before the server's.
         let _ = self.held_until.send(Some(asked_at + self.queue.lease_ttl));
-        Ok(())
-    }
-
-    async fn ping(&self, connection: &mut Dedicated) -> Result<(), QueueError> {
-        let keys = self.queue.redis.keys();
-        let worker_id = self.queue.worker_id();
-        let ttl_ms = u64::try_from(self.ping_interval.as_millis() * 3).unwrap_or(u64::MAX);
-        let mut call = self.queue.scripts.ping.key(keys.replica_ping(worker_id));
-        call.key(keys.ping()).arg(self.status.to_json(worker_id));
-        call.arg(Utc::now().timestamp_millis()).arg(ttl_ms);
-        call.invoke_async::<()>(connection).await?;
         Ok(())
     }
 

@@ -63,6 +63,42 @@ impl Keys {
         Priority::ALL.map(|priority| self.waiting(priority))
     }
 
+    /// Packages of a waiting list whose turn depends on whose they are (`FAIRNESS`).
+    #[must_use]
+    pub fn sorted(&self, priority: Priority) -> String {
+        self.derived(&format!("sorted:{}", priority.as_str()))
+    }
+
+    /// The waiting lists and their sorted sets, each the most urgent first: where scripts give packages back.
+    #[must_use]
+    pub(super) fn heads(&self) -> [String; 8] {
+        let [critical, high, normal, low] = self.all_waiting();
+        let sorted = Priority::ALL.map(|priority| self.sorted(priority));
+        let [sorted_critical, sorted_high, sorted_normal, sorted_low] = sorted;
+        [
+            critical,
+            high,
+            normal,
+            low,
+            sorted_critical,
+            sorted_high,
+            sorted_normal,
+            sorted_low,
+        ]
+    }
+
+    /// How far the groups of a sorted set have come.
+    #[must_use]
+    pub fn group_tags(&self, priority: Priority) -> String {
+        self.derived(&format!("group-tags:{}", priority.as_str()))
+    }
+
+    /// The channel on which replicas are told what cannot wait.
+    #[must_use]
+    pub fn control(&self) -> String {
+        self.derived("control")
+    }
+
     /// What BLMOVE has moved towards a worker.
     #[must_use]
     pub fn landing(&self, worker_id: &str) -> String {
@@ -169,6 +205,9 @@ mod tests {
             keys.waiting(Priority::Critical),
             keys.waiting(Priority::High),
             keys.waiting(Priority::Low),
+            keys.sorted(Priority::Normal),
+            keys.group_tags(Priority::Normal),
+            keys.control(),
             keys.landing("w"),
             keys.processing("w"),
             keys.lease("w"),

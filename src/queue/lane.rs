@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use redis::{Cmd, Script, Value};
 
-use super::scripts::Scripts;
+use super::scripts::{Scripts, is_lost};
 use super::server::Connection;
 use super::{DeadLetter, Delivery, Event, Queue, QueueError, Redis};
 use crate::batch::Batcher;
@@ -180,11 +180,7 @@ impl Encoder {
         let mut answers = self.pipeline(connection, commands, &all).await?;
         let refused: Vec<usize> = all
             .into_iter()
-            .filter(|&i| {
-                answers[i]
-                    .as_ref()
-                    .is_err_and(|e| e.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoScript))
-            })
+            .filter(|&i| answers[i].as_ref().is_err_and(is_lost))
             .collect();
         if !refused.is_empty() {
             for script in self.scripts.all() {

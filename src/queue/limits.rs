@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Delivery, Queue, QueueError};
+use super::{Delivery, Queue, QueueError, scripts};
 
 /// What a provider may be asked for at the most. 0 = any number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Queue {
             .arg(self.hold_ms())
             .arg(u8::from(may_park));
         let mut connection = self.redis.connection().await?;
-        let (what, ms): (u8, u64) = call.invoke_async(&mut connection).await?;
+        let (what, ms): (u8, u64) = scripts::invoke(&call, &mut connection).await?;
         Ok(match what {
             0 => Entry::Parked,
             1 => Entry::Granted,
@@ -78,7 +78,7 @@ impl Queue {
         let mut call = self.scripts.leave.prepare_invoke();
         call.key(keys.open_calls(provider))
             .key(keys.parked(provider))
-            .key(&keys.all_waiting());
+            .key(&keys.heads());
         call.arg(limit.open)
             .arg(&*self.worker_id)
             .arg(self.hold_ms())
@@ -86,7 +86,27 @@ impl Queue {
             .arg(ended)
             .arg(open);
         let mut connection = self.redis.connection().await?;
-        Ok(call.invoke_async(&mut connection).await?)
+        Ok(scripts::invoke(&call, &mut connection).await?)
+    }
+
+    /// Whether packages are parked for any of these providers.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn has_parked(&self, providers: &[&str]) -> Result<bool, QueueError> {
+        if providers.is_empty() {
+            return Ok(false);
+        }
+        let parked: Vec<String> = providers
+            .iter()
+            .map(|provider| self.redis.keys().parked(provider))
+            .collect();
+        let mut connection = self.redis.connection().await?;
+        let count: u64 = redis::cmd("EXISTS")
+            .arg(parked)
+            .query_async(&mut connection)
+            .await?;
+        Ok(count > 0)
     }
 
     fn hold_ms(&self) -> u64 {

@@ -1,37 +1,59 @@
-//! Bringing packages back: those of replicas that died, and those whose time has come.
+//! Bringing back the packages of replicas that died, or that leave.
+
+use std::time::Duration;
 
 use redis::AsyncCommands;
 
 use super::server::Connection;
-use super::{Queue, QueueError};
+use super::{Queue, QueueError, scripts};
 use crate::fault;
 
 /// Packages that one script call moves at the most, so that Redis is never held up for long.
 const CHUNK: i64 = 200;
 
 impl Queue {
-    /// Puts the packages of every worker whose lease has ended back into their lists, as long as the server in use
-    /// is the one with this number: on another one leases may be missing for another reason.
+    /// Puts the packages of those of some workers whose lease has ended back into their lists, as long as the server in
+    /// use is the one with this number: on another one leases may be missing for another reason.
     /// Returns how many, by worker.
     ///
     /// # Errors
     /// [`QueueError`]; what was moved stays moved, and the next call goes on.
-    pub async fn recover_dead_workers(&self, server_number: u64) -> Result<Vec<(String, u64)>, QueueError> {
+    pub async fn recover_dead(
+        &self,
+        workers: &[String],
+        server_number: u64,
+    ) -> Result<Vec<(String, u64)>, QueueError> {
         let mut connection = self.redis.connection().await?;
         if connection.server().number != server_number {
             return Ok(Vec::new());
         }
-        let workers: Vec<String> = connection.smembers(self.redis.keys().workers()).await?;
         let mut recovered = Vec::new();
         for worker_id in workers {
-            if worker_id == *self.worker_id {
-                continue;
-            }
-            if let Some(moved) = self.recover(&mut connection, &worker_id).await? {
-                recovered.push((worker_id, moved));
+            if let Some(moved) = self.recover(&mut connection, worker_id).await? {
+                recovered.push((worker_id.clone(), moved));
             }
         }
         Ok(recovered)
+    }
+
+    /// For how long the leases of workers hold at least; zero for one without a lease.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn leases(&self, workers: &[String]) -> Result<Vec<Duration>, QueueError> {
+        if workers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = redis::pipe();
+        for worker_id in workers {
+            pipeline.pttl(self.redis.keys().lease(worker_id));
+        }
+        let mut connection = self.redis.connection().await?;
+        let left: Vec<i64> = pipeline.query_async(&mut connection).await?;
+        Ok(left
+            .into_iter()
+            .map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or_default()))
+            .collect())
     }
 
     /// Puts one worker's packages back; `None` when it is alive.
@@ -41,13 +63,11 @@ impl Queue {
         call.key(keys.lease(worker_id))
             .key(keys.landing(worker_id))
             .key(keys.processing(worker_id));
-        call.key(keys.in_flight())
-            .key(keys.workers())
-            .key(&keys.all_waiting());
+        call.key(keys.in_flight()).key(keys.workers()).key(&keys.heads());
         call.arg(worker_id).arg(CHUNK);
         let mut total = 0;
         loop {
-            let moved: i64 = call.invoke_async(connection).await?;
+            let moved: i64 = scripts::invoke(&call, connection).await?;
             let Ok(count) = u64::try_from(moved) else {
                 return Ok(None);
             };
@@ -70,38 +90,6 @@ impl Queue {
         let _: i64 = connection.del(self.redis.keys().lease(&self.worker_id)).await?;
         let given_back = self.recover(&mut connection, &self.worker_id).await?;
         Ok(given_back.unwrap_or_default())
-    }
-
-    /// Puts what has landed here and was not claimed back at the head of its list.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn put_back_landed(&self) -> Result<(), QueueError> {
-        let keys = self.redis.keys();
-        let mut connection = self.redis.connection().await?;
-        while connection
-            .lmove::<_, _, Option<Vec<u8>>>(
-                keys.landing(&self.worker_id),
-                keys.inbox(),
-                redis::Direction::Left,
-                redis::Direction::Right,
-            )
-            .await?
-            .is_some()
-        {}
-        Ok(())
-    }
-
-    /// Puts delayed packages whose time has come at the head of their lists. Returns how many.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn promote_due(&self) -> Result<u64, QueueError> {
-        let keys = self.redis.keys();
-        let mut call = self.scripts.promote.prepare_invoke();
-        call.key(keys.delayed()).key(&keys.all_waiting()).arg(CHUNK);
-        let mut connection = self.redis.connection().await?;
-        Ok(call.invoke_async(&mut connection).await?)
     }
 
     /// Whether a worker has no lease on the server with this number; `false` when another one is in use by now.

@@ -1,6 +1,29 @@
 //! The scripts that move packages. Each validates first and changes last, as Redis rolls nothing back.
 
-use redis::Script;
+use redis::aio::ConnectionLike;
+use redis::{ErrorKind, FromRedisValue, RedisResult, Script, ScriptInvocation, ServerErrorKind};
+
+/// A server that loses its scripts each time they have just been loaded has another fault.
+const LOADS: u32 = 3;
+
+/// Runs a script, loading it as often as the server has lost it.
+pub(super) async fn invoke<T: FromRedisValue>(
+    call: &ScriptInvocation<'_>,
+    connection: &mut impl ConnectionLike,
+) -> RedisResult<T> {
+    let mut loads = 0;
+    loop {
+        match call.invoke_async(connection).await {
+            Err(error) if is_lost(&error) && loads < LOADS => loads += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Whether an error says that the server does not have the script any more.
+pub(super) fn is_lost(error: &redis::RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
 
 /// All scripts, ready to be called by their hash.
 pub(super) struct Scripts {
@@ -9,12 +32,11 @@ pub(super) struct Scripts {
     pub(super) delay: Script,
     pub(super) bury: Script,
     pub(super) recover: Script,
-    pub(super) promote: Script,
-    pub(super) renew: Script,
-    pub(super) pauses: Script,
+    pub(super) tick: Script,
+    pub(super) beat: Script,
+    pub(super) pause_provider: Script,
     pub(super) enter: Script,
     pub(super) leave: Script,
-    pub(super) ping: Script,
 }
 
 impl Scripts {
@@ -26,34 +48,34 @@ impl Scripts {
             let flags = if with_flags { "#!lua flags=allow-oom\n" } else { "" };
             Script::new(&format!("{flags}{code}"))
         };
+        let give_back = include_str!("scripts/give_back.lua");
+        let script_that_gives_back = |code: &str| script(&format!("{give_back}{code}"));
         Self {
             adopt: script(include_str!("scripts/adopt.lua")),
             settle: script(include_str!("scripts/settle.lua")),
             delay: script(include_str!("scripts/delay.lua")),
             bury: script(include_str!("scripts/bury.lua")),
-            recover: script(include_str!("scripts/recover.lua")),
-            promote: script(include_str!("scripts/promote.lua")),
-            renew: script(include_str!("scripts/renew.lua")),
-            pauses: script(include_str!("scripts/pauses.lua")),
+            recover: script_that_gives_back(include_str!("scripts/recover.lua")),
+            tick: script_that_gives_back(include_str!("scripts/tick.lua")),
+            beat: script(include_str!("scripts/beat.lua")),
+            pause_provider: script(include_str!("scripts/pause_provider.lua")),
             enter: script(include_str!("scripts/enter.lua")),
-            leave: script(include_str!("scripts/leave.lua")),
-            ping: script(include_str!("scripts/ping.lua")),
+            leave: script_that_gives_back(include_str!("scripts/leave.lua")),
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 11] {
+    pub(super) fn all(&self) -> [&Script; 10] {
         [
             &self.adopt,
             &self.settle,
             &self.delay,
             &self.bury,
             &self.recover,
-            &self.promote,
-            &self.renew,
-            &self.pauses,
+            &self.tick,
+            &self.beat,
+            &self.pause_provider,
             &self.enter,
             &self.leave,
-            &self.ping,
         ]
     }
 }

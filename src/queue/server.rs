@@ -7,8 +7,10 @@ use std::time::Duration;
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, ProtocolVersion, PushInfo, RedisError,
+    RedisFuture, RedisResult, Value,
 };
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::QueueError;
@@ -84,10 +86,7 @@ pub(super) struct Server {
 impl Server {
     /// Makes the pool, without connecting yet.
     pub(super) fn new(number: u64, found: Found) -> Result<Self, QueueError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let manager = Manager::new_with_config(found.info.clone(), config)?;
+        let manager = Manager::new_with_config(found.info.clone(), config(RESPONSE_TIMEOUT))?;
         let pool = Pool::builder(manager)
             .max_size(POOL_SIZE)
             .wait_timeout(Some(RESPONSE_TIMEOUT))
@@ -163,10 +162,29 @@ impl Server {
         self: Arc<Self>,
         response_timeout: Duration,
     ) -> Result<Dedicated, QueueError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(response_timeout));
-        let opening = self.client.get_multiplexed_async_connection_with_config(&config);
+        let client = self.client.clone();
+        self.open(&client, config(response_timeout)).await
+    }
+
+    /// One in protocol version 3, over which the server also says what it was not asked for.
+    pub(super) async fn listening(
+        self: Arc<Self>,
+        response_timeout: Duration,
+        pushes: UnboundedSender<PushInfo>,
+    ) -> Result<Dedicated, QueueError> {
+        let info = self.client.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(settings))?;
+        self.open(&client, config(response_timeout).set_push_sender(pushes))
+            .await
+    }
+
+    async fn open(
+        self: Arc<Self>,
+        client: &Client,
+        config: AsyncConnectionConfig,
+    ) -> Result<Dedicated, QueueError> {
+        let opening = client.get_multiplexed_async_connection_with_config(&config);
         let connection = self.heed(opening).await?;
         Ok(Link {
             connection,
@@ -197,6 +215,12 @@ impl Server {
         }
         answer.unwrap_or_else(|| Err(RedisError::from((ErrorKind::Client, REPLACED))))
     }
+}
+
+fn config(response_timeout: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(response_timeout))
 }
 
 /// A connection that tells its server's [`Doubt`] from every answer.

@@ -10,16 +10,17 @@ use std::time::Duration;
 use redis::AsyncCommands;
 
 use super::server::Dedicated;
-use super::{Priority, Queue, QueueError};
+use super::{Priority, Queue, QueueError, scripts};
 
-/// How long the server holds a BLMOVE, in seconds.
-const BLOCK_SECONDS: f64 = 2.0;
+/// How long the server holds a BLMOVE. Half a lease at the most: what a server gives to a frozen client after its lease has
+/// ended and its name was struck out, nobody would find.
+const BLOCK: Duration = Duration::from_secs(5);
 /// Above the block time, so that the client never gives up on a move that the server still makes.
-const BLOCK_RESPONSE_TIMEOUT: Duration = Duration::from_secs(6);
+const BLOCK_RESPONSE_TIMEOUT: Duration = Duration::from_secs(9);
 /// How long to wait instead when a full Redis moves nothing.
 const PAUSE_WHEN_FULL: Duration = Duration::from_millis(500);
-/// Every so many claims the lists are read from the least urgent end, so that none waits for ever.
-const FAIR_TURN: u64 = 8;
+/// Packages of one list that one claim sorts at the most, so that Redis is never held up for long.
+const SORTED_AT_ONCE: u32 = 1000;
 
 /// One package in this worker's hands. Equal packages are different deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,15 @@ pub struct Delivery {
     pub id: String,
     /// The bytes as they were pushed.
     pub payload: Vec<u8>,
+}
+
+/// What a claim has brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// The packages, in the order in which they are to be begun.
+    pub deliveries: Vec<Delivery>,
+    /// Whether no replica may take new work now.
+    pub is_paused: bool,
 }
 
 /// The dedicated connection that waits for the next package.
@@ -46,14 +56,18 @@ pub struct BlockedClient {
 }
 
 impl Landing {
-    /// Waits until a package has landed, 2 s at the most. Whether one has is no more than a hint: its answer can be
+    /// Waits until a package has landed, for no longer than `most` or 5 s. Whether one has is no more than a hint: its answer can be
     /// lost on the wire, so whatever it says, look again.
     ///
     /// Must not be cancelled: the server would go on moving. [`Queue::wake`] ends it early.
     ///
     /// # Errors
     /// [`QueueError`]; the connection is thrown away and opened anew by the next call.
-    pub async fn wait(&mut self, announce: impl FnOnce(BlockedClient)) -> Result<bool, QueueError> {
+    pub async fn wait(
+        &mut self,
+        most: Duration,
+        announce: impl FnOnce(BlockedClient),
+    ) -> Result<bool, QueueError> {
         let redis = &self.queue.redis;
         let kept = self
             .connection
@@ -81,7 +95,7 @@ impl Landing {
             .arg(keys.landing(&self.queue.worker_id))
             .arg("RIGHT")
             .arg("LEFT")
-            .arg(BLOCK_SECONDS)
+            .arg(most.min(BLOCK).min(self.queue.lease_ttl / 2).as_secs_f64())
             .query_async(&mut connection)
             .await;
         match moved {
@@ -110,6 +124,9 @@ impl Landing {
         }
     }
 }
+
+/// Of the adopt script: whether new work is paused, the tags of the lists, delivery ids with packages.
+type Answer = (bool, [String; 4], Vec<(String, Vec<u8>)>);
 
 impl Queue {
     /// The waiting end of this worker; connects when it is first used.
@@ -140,36 +157,41 @@ impl Queue {
             .await?)
     }
 
-    /// Claims up to `free` packages: what has landed, then the waiting lists, the most urgent first.
+    /// Claims up to `free` packages: what has landed, then the waiting lists, each by its share. What has landed and is
+    /// not claimed goes back.
     ///
     /// # Errors
     /// [`QueueError`]; packages may have been claimed all the same: see [`Self::in_hand`].
-    pub async fn adopt(&self, free: usize) -> Result<Vec<Delivery>, QueueError> {
+    pub async fn adopt(&self, free: usize) -> Result<Adopted, QueueError> {
         let first = self.next_delivery.fetch_add(free as u64, Ordering::Relaxed);
         let keys = self.redis.keys();
-        let mut order = Priority::ALL;
-        let turn = self.next_turn.fetch_add(1, Ordering::Relaxed);
-        if turn % FAIR_TURN == FAIR_TURN - 1 {
-            order.reverse();
-        }
         let mut call = self.scripts.adopt.prepare_invoke();
         call.key(keys.landing(&self.worker_id))
             .key(keys.processing(&self.worker_id))
             .key(keys.in_flight())
-            .key(keys.workers());
+            .key(keys.workers())
+            .key(keys.paused())
+            .key(&keys.heads());
+        for priority in Priority::ALL {
+            call.key(keys.group_tags(priority));
+        }
         call.arg(free)
             .arg(first)
             .arg(&*self.worker_id)
-            .arg(Priority::Normal.as_str());
-        for priority in order {
-            call.key(keys.waiting(priority)).arg(priority.as_str());
-        }
+            .arg(SORTED_AT_ONCE)
+            .arg(self.turns.fairness.field())
+            .arg(&self.turns.weights.0)
+            .arg(&self.turns.tags());
         let mut connection = self.redis.connection().await?;
-        let pairs: Vec<(String, Vec<u8>)> = call.invoke_async(&mut connection).await?;
-        Ok(pairs
-            .into_iter()
-            .map(|(id, payload)| Delivery { id, payload })
-            .collect())
+        let (is_paused, tags, pairs): Answer = scripts::invoke(&call, &mut connection).await?;
+        self.turns.note(tags);
+        Ok(Adopted {
+            deliveries: pairs
+                .into_iter()
+                .map(|(id, payload)| Delivery { id, payload })
+                .collect(),
+            is_paused,
+        })
     }
 
     /// Everything that Redis holds to be in this worker's hands. What the worker does not know of was claimed

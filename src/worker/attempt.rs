@@ -42,7 +42,7 @@ pub(super) struct Owned<'a> {
     deliveries: u32,
     open_call: Option<OpenCall>,
     /// Keeps other deliveries of the job waiting until the attempt ends.
-    _mine: JobGuard<'a>,
+    mine: JobGuard<'a>,
 }
 
 impl Shared {
@@ -143,7 +143,7 @@ impl Shared {
                         failed,
                         deliveries,
                         open_call,
-                        _mine: mine,
+                        mine,
                     };
                     if crashes < MAX_CRASHES {
                         return Some(owned);
@@ -177,6 +177,13 @@ impl Shared {
                 // It is whole in Postgres, and comes back when an operator has decided.
                 Begun::Held => {
                     self.say(delivery.settle(None, None)).await;
+                    return None;
+                }
+                Begun::Cancelled(message) => {
+                    self.drop_call(job_id).await;
+                    let event = Event::cancelled(job_id, message);
+                    self.say(delivery.settle(Some(event), package.reply_to.clone()))
+                        .await;
                     return None;
                 }
                 Begun::Dead => {
@@ -242,9 +249,15 @@ impl Shared {
         };
         let progress = self.reporter.of(job_id);
         // A crash before the picture is stored costs the picture; after it, the next owner finds it under its key.
-        let generated = AssertUnwindSafe(generator.generate(&request, &progress))
-            .catch_unwind()
-            .await;
+        let generating = AssertUnwindSafe(generator.generate(&request, &progress)).catch_unwind();
+        let generated = tokio::select! {
+            generated = generating => generated,
+            () = owned.mine.cancelled.cancelled() => {
+                drop(progress);
+                // The fence has risen: its state tells what to do with the package.
+                return self.leave_cancelled(owned).await;
+            }
+        };
         // From here on nothing more is told of progress: the next event is the end.
         drop(progress);
         match generated {
@@ -277,7 +290,8 @@ impl Shared {
             call_no: image.call_no,
         };
         let Recorded { image_id, image_url } = match self.insist(|| self.db.record(record.clone())).await {
-            Ok(recorded) => recorded,
+            Ok(Some(recorded)) => recorded,
+            Ok(None) => return self.leave_cancelled(owned).await,
             Err(failure) => return self.fail(owned, failure).await,
         };
         fault::point("recorded");
@@ -327,10 +341,20 @@ impl Shared {
     /// Tells Redis until it has heard. A crash before that is repaired by the package's next delivery.
     pub(super) async fn say(&self, command: Command) {
         let mut pause = PAUSE;
+        let due = match &command {
+            Command::Delay {
+                due: Due::In(delay), ..
+            } => Some(*delay),
+            Command::Delay { due: Due::At(_), .. } => Some(Duration::ZERO),
+            _ => None,
+        };
         while let Err(error) = self.queue.run(command.clone()).await {
             self.health.redis_failed(&error);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+        if let Some(due) = due {
+            self.alarm.set(due);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What this replica has in hand: deliveries, and the jobs that they are for.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::queue::{Delivery, ReplicaStatus};
 
@@ -22,7 +24,7 @@ const A_MOMENT: Duration = Duration::from_millis(300);
 #[derive(Default)]
 struct Held {
     deliveries: HashSet<String>,
-    jobs: HashSet<i32>,
+    jobs: HashMap<i32, CancellationToken>,
 }
 
 impl Hand {
@@ -41,6 +43,10 @@ impl Hand {
     /// Ids of all deliveries in hand.
     pub(super) fn deliveries(&self) -> HashSet<String> {
         self.lock().deliveries.clone()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().deliveries.is_empty()
     }
 
     /// Notes deliveries before anybody works on them.
@@ -62,6 +68,22 @@ impl Hand {
         }
     }
 
+    /// The jobs that attempts of this process work on.
+    pub(super) fn jobs(&self) -> Vec<i32> {
+        self.lock().jobs.keys().copied().collect()
+    }
+
+    pub(super) fn has_job(&self, job_id: i32) -> bool {
+        self.lock().jobs.contains_key(&job_id)
+    }
+
+    /// Ends the attempt at a job that somebody has ended.
+    pub(super) fn cancel(&self, job_id: i32) {
+        if let Some(cancelled) = self.lock().jobs.get(&job_id) {
+            cancelled.cancel();
+        }
+    }
+
     /// Reserves a job for one attempt of this process, until the result is dropped; `None` when another attempt
     /// of this process keeps it for longer than [`A_MOMENT`].
     ///
@@ -71,9 +93,12 @@ impl Hand {
         let reserving = async {
             loop {
                 let released = self.released.notified();
-                let is_free = self.lock().jobs.insert(job_id);
-                if is_free {
-                    return JobGuard { hand: self, job_id };
+                if let Entry::Vacant(free) = self.lock().jobs.entry(job_id) {
+                    return JobGuard {
+                        hand: self,
+                        job_id,
+                        cancelled: free.insert(CancellationToken::new()).clone(),
+                    };
                 }
                 released.await;
             }
@@ -101,6 +126,8 @@ impl Drop for DeliveryGuard<'_> {
 pub(super) struct JobGuard<'a> {
     hand: &'a Hand,
     job_id: i32,
+    /// Somebody has ended the job.
+    pub(super) cancelled: CancellationToken,
 }
 
 impl Drop for JobGuard<'_> {

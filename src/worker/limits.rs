@@ -25,6 +25,10 @@ impl Limits {
         }
     }
 
+    pub(super) fn are_none(&self) -> bool {
+        self.limits.is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, HashSet<String>>> {
         self.held.lock().expect("nothing panics while it holds this lock")
     }
@@ -110,10 +114,15 @@ impl Shared {
 impl Shared {
     /// Brings back what was parked for a provider that has no limit any more.
     pub(super) async fn free_parked(&self) -> Result<(), QueueError> {
-        for provider in self.router.provider_names() {
-            if self.limits.limits.contains_key(provider) {
-                continue;
-            }
+        let unlimited: Vec<&str> = self
+            .router
+            .provider_names()
+            .filter(|provider| !self.limits.limits.contains_key(*provider))
+            .collect();
+        if !self.queue.has_parked(&unlimited).await? {
+            return Ok(());
+        }
+        for provider in unlimited {
             let none = Limit::default();
             while self.queue.leave_provider(provider, none, &[], &[]).await? > 0 {}
         }

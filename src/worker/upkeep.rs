@@ -1,9 +1,11 @@
 //! What a replica does beside its packages: it asks whether Postgres answers, brings back what waits for a
 //! time, and takes back what dead replicas held.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,10 +17,52 @@ use crate::provider::traffic::Pause;
 use crate::queue::QueueError;
 
 const TICK: Duration = Duration::from_secs(1);
+/// The same of a replica that has nothing to do.
+const IDLE_TICK: Duration = Duration::from_secs(10);
+/// Between two ticks that packages ask for which were just delayed.
+const SHORTEST_TICK: Duration = Duration::from_millis(20);
 /// How often packages are looked for that were parked for a limit which is configured no more.
 const FREE_PARKED: Duration = Duration::from_secs(30);
-/// How often replicas that died are looked for, at least.
-const LOOK_FOR_DEAD: Duration = Duration::from_secs(2);
+
+/// Wakes the upkeep before its time.
+pub(super) struct Alarm {
+    notify: Notify,
+    planned: Mutex<Instant>,
+}
+
+impl Alarm {
+    pub(super) fn new() -> Self {
+        Self {
+            notify: Notify::new(),
+            planned: Mutex::new(Instant::now()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Instant> {
+        self.planned
+            .lock()
+            .expect("nothing panics while it holds this lock")
+    }
+
+    /// Something is due after this time.
+    pub(super) fn set(&self, time: Duration) {
+        if Instant::now() + time < *self.lock() {
+            self.notify.notify_one();
+        }
+    }
+
+    async fn sleep(&self, time: Duration, stop: &CancellationToken) {
+        *self.lock() = Instant::now() + time;
+        tokio::time::sleep(SHORTEST_TICK.min(time)).await;
+        tokio::select! {
+            () = tokio::time::sleep(time.saturating_sub(SHORTEST_TICK)) => {}
+            () = self.notify.notified() => {}
+            () = stop.cancelled() => {}
+        }
+        // Whatever is delayed while the upkeep looks, it may have missed.
+        *self.lock() = Instant::now() + Duration::from_secs(24 * 60 * 60);
+    }
+}
 
 impl Shared {
     /// Starts everything that goes on until the replica stops.
@@ -40,6 +84,8 @@ impl Shared {
         tracker.spawn(async move { shared.watch_postgres(&token).await });
         let (shared, token) = (self.clone(), stop.clone());
         tracker.spawn(async move { shared.bring_back(&token).await });
+        let (shared, token) = (self.clone(), self.abandon.clone());
+        tracker.spawn(async move { shared.hear(&token).await });
         let (status, token) = (self.status.clone(), self.abandon.clone());
         tracker.spawn(async move {
             while !token.is_cancelled() {
@@ -56,6 +102,7 @@ impl Shared {
         while !stop.is_cancelled() {
             if self.db.is_up().await {
                 self.health.postgres_answered();
+                self.drop_cancelled().await;
                 pause(stop, self.settings.ping_interval.min(Duration::from_secs(2))).await;
             } else {
                 self.health.postgres_failed("no answer to SELECT 1 within 2 s");
@@ -65,46 +112,87 @@ impl Shared {
     }
 
     async fn bring_back(&self, stop: &CancellationToken) {
-        let mut next_recovery = Instant::now();
         let mut next_freeing = Instant::now();
+        // Until when the leases of others hold at least.
+        let mut leases = HashMap::new();
         while !stop.is_cancelled() {
-            let recovers = Instant::now() >= next_recovery;
-            if recovers {
-                next_recovery = Instant::now() + (self.settings.lease_ttl / 4).min(LOOK_FOR_DEAD);
-            }
-            let frees = Instant::now() >= next_freeing;
-            if frees {
-                next_freeing = Instant::now() + FREE_PARKED;
-            }
-            match self.bring_back_once(recovers, frees).await {
-                Ok(()) => self.health.redis_answered(),
-                Err(error) => self.health.redis_failed(&error),
-            }
-            pause(stop, TICK).await;
+            let pause = match self.bring_back_once(&mut leases, &mut next_freeing).await {
+                Ok(pause) => {
+                    self.health.redis_answered();
+                    pause
+                }
+                Err(error) => {
+                    self.health.redis_failed(&error);
+                    TICK
+                }
+            };
+            self.alarm.sleep(pause, stop).await;
         }
     }
 
-    async fn bring_back_once(&self, recovers: bool, frees: bool) -> Result<(), QueueError> {
-        while self.queue.promote_due().await? > 0 {
+    /// Returns when there may be something to do again.
+    async fn bring_back_once(
+        &self,
+        leases: &mut HashMap<String, Instant>,
+        next_freeing: &mut Instant,
+    ) -> Result<Duration, QueueError> {
+        let server_number = self.queue.server_number();
+        let mut tick = self.queue.tick().await?;
+        while tick.brought_back > 0 {
             fault::point("promoted");
+            self.rung.notify_one();
+            tick = self.queue.tick().await?;
         }
         self.confirm_room().await?;
-        if frees {
+        if Instant::now() >= *next_freeing {
             self.free_parked().await?;
+            *next_freeing = Instant::now() + FREE_PARKED;
         }
-        for (provider, time) in self.queue.provider_pauses().await? {
+        for (provider, time) in tick.pauses {
             self.router.traffic().hear(&Pause { provider, time });
         }
-        let server_number = self.queue.server_number();
-        if recovers && self.health.trusts_leases(server_number) {
-            for (worker_id, count) in self.queue.recover_dead_workers(server_number).await? {
+        let lease_ends = self.recover_dead(leases, tick.workers, server_number).await?;
+        let is_idle = self.hand.is_empty() && self.limits.are_none();
+        let pause = if is_idle { IDLE_TICK } else { TICK };
+        Ok(pause
+            .min(tick.next_due.unwrap_or(pause))
+            .min(lease_ends.unwrap_or(pause)))
+    }
+
+    /// Takes back what workers hold whose lease has ended. Returns when the next lease can end.
+    async fn recover_dead(
+        &self,
+        leases: &mut HashMap<String, Instant>,
+        mut workers: Vec<String>,
+        server_number: u64,
+    ) -> Result<Option<Duration>, QueueError> {
+        workers.retain(|worker_id| worker_id != self.queue.worker_id());
+        leases.retain(|worker_id, _| workers.contains(worker_id));
+        let now = Instant::now();
+        workers.retain(|worker_id| leases.get(worker_id).is_none_or(|end| *end <= now));
+        let mut dead = Vec::new();
+        for (worker_id, left) in workers.iter().zip(self.queue.leases(&workers).await?) {
+            if left.is_zero() {
+                dead.push(worker_id.clone());
+            } else {
+                leases.insert(worker_id.clone(), now + left);
+            }
+        }
+        if !dead.is_empty() && self.health.trusts_leases(server_number) {
+            for (worker_id, count) in self.queue.recover_dead(&dead, server_number).await? {
+                dead.retain(|dead| *dead != worker_id);
                 tracing::warn!(
                     dead_worker_id = worker_id,
                     count,
                     "a replica is gone without a word; its packages are in the queue again"
                 );
+                self.rung.notify_one();
             }
         }
-        Ok(())
+        let next = leases.values().min().map(|end| {
+            // A little later than it was found to hold at least.
+            end.saturating_duration_since(Instant::now()) + SHORTEST_TICK
+        });
+        Ok(if dead.is_empty() { next } else { Some(TICK) })
     }
 }

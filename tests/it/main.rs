@@ -8,6 +8,7 @@ mod chaos;
 mod cli;
 mod config;
 mod consume;
+mod control;
 mod dead_letter;
 mod demo;
 mod harness;

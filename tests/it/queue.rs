@@ -1,13 +1,16 @@
 //! Packages keep their order, their list and their bytes on every way that they can take through Redis.
 
 mod server;
+mod turns;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use generative_ai_worker::failure::ErrorClass;
-use generative_ai_worker::queue::{DeadLetter, Delivery, Due, Event, Queue, QueueSettings};
+use generative_ai_worker::queue::{
+    DeadLetter, Delivery, Due, Event, Fairness, Queue, QueueSettings, Weights,
+};
 use redis::AsyncCommands;
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -21,7 +24,11 @@ const LOW: &str = "{generative-ai}:low";
 const DELAYED: &str = "{generative-ai}:delayed";
 
 async fn join(stack: &Stack) -> Queue {
-    let settings = QueueSettings {
+    Queue::join(&settings(stack)).await.unwrap()
+}
+
+fn settings(stack: &Stack) -> QueueSettings {
+    QueueSettings {
         url: SecretString::from(stack.redis.url()),
         name: QUEUE.to_owned(),
         // Looks like the parts of a delivery's name, which must lead nobody astray.
@@ -29,12 +36,25 @@ async fn join(stack: &Stack) -> Queue {
         lease_ttl: Duration::from_secs(2),
         ping_interval: Duration::from_millis(500),
         dead_letter_max: 3,
-    };
-    Queue::join(&settings).await.unwrap()
+        weights: Weights::default(),
+        fairness: Fairness::Off,
+    }
 }
 
 async fn push(stack: &Stack, list: &str, packages: &[&str]) {
     let _: i64 = stack.redis().await.lpush(list, packages).await.unwrap();
+}
+
+async fn claim(queue: &Queue, free: usize) -> Vec<Delivery> {
+    queue.adopt(free).await.unwrap().deliveries
+}
+
+/// Takes back what other workers hold whose lease has ended.
+async fn recover(queue: &Queue) -> Vec<(String, u64)> {
+    let mut workers = queue.tick().await.unwrap().workers;
+    workers.retain(|worker_id| worker_id != queue.worker_id());
+    let dead = queue.recover_dead(&workers, queue.server_number());
+    dead.await.unwrap()
 }
 
 fn key(kind: &str, queue: &Queue) -> String {
@@ -73,7 +93,11 @@ async fn what_has_landed_comes_first_then_the_most_urgent_each_list_in_its_order
     push(&stack, QUEUE, &["normal 1", "normal 2", "normal 3"]).await;
     push(&stack, HIGH, &["high 1", "high 2"]).await;
     push(&stack, CRITICAL, &["critical 1", "critical 2"]).await;
-    queue.landing().wait(|_| ()).await.unwrap();
+    queue
+        .landing()
+        .wait(Duration::from_secs(2), |_| ())
+        .await
+        .unwrap();
     let landed: Vec<String> = stack
         .redis()
         .await
@@ -82,36 +106,17 @@ async fn what_has_landed_comes_first_then_the_most_urgent_each_list_in_its_order
         .unwrap();
     assert_eq!(landed, ["normal 1"]);
 
-    let first = queue.adopt(4).await.unwrap();
+    let first = claim(&queue, 4).await;
     assert_eq!(
         payloads(&first),
         ["normal 1", "critical 1", "critical 2", "high 1"]
     );
-    let rest = queue.adopt(10).await.unwrap();
+    let rest = claim(&queue, 10).await;
     assert_eq!(
         payloads(&rest),
         ["high 2", "normal 2", "normal 3", "low 1", "low 2"]
     );
-    assert!(queue.adopt(10).await.unwrap().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_least_urgent_list_has_its_turn_however_full_the_others_are() {
-    let stack = Stack::start_without_tables().await;
-    let queue = join(&stack).await;
-    push(&stack, LOW, &["low"]).await;
-    push(&stack, QUEUE, &["normal"; 20]).await;
-    push(&stack, CRITICAL, &["critical"; 20]).await;
-    let mut taken = Vec::new();
-    for _ in 0..16 {
-        taken.extend(payloads(&queue.adopt(1).await.unwrap()));
-    }
-    let count = |what| taken.iter().filter(|payload| *payload == what).count();
-    assert_eq!(
-        (count("critical"), count("normal"), count("low")),
-        (14, 1, 1),
-        "{taken:?}"
-    );
+    assert!(claim(&queue, 10).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +124,7 @@ async fn equal_packages_are_different_deliveries_on_every_way() {
     let stack = Stack::start_without_tables().await;
     let queue = join(&stack).await;
     push(&stack, QUEUE, &["same"; 3]).await;
-    let taken = queue.adopt(3).await.unwrap();
+    let taken = claim(&queue, 3).await;
     let ids: BTreeSet<_> = taken.iter().map(|delivery| &delivery.id).collect();
     assert_eq!(ids.len(), 3);
     for delivery in &taken[..2] {
@@ -127,8 +132,8 @@ async fn equal_packages_are_different_deliveries_on_every_way() {
         assert!(queue.run(command).await.unwrap());
     }
     assert_eq!(queue.in_hand().await.unwrap(), [taken[2].clone()]);
-    assert_eq!(queue.promote_due().await.unwrap(), 2);
-    assert_eq!(payloads(&queue.adopt(3).await.unwrap()), ["same"; 2]);
+    assert_eq!(queue.tick().await.unwrap().brought_back, 2);
+    assert_eq!(payloads(&claim(&queue, 3).await), ["same"; 2]);
     assert!(queue.run(taken[2].settle(None, None)).await.unwrap());
     assert_eq!(queue.in_hand().await.unwrap().len(), 2);
 }
@@ -138,7 +143,7 @@ async fn a_delivery_of_somebody_else_is_left_alone() {
     let stack = Stack::start_without_tables().await;
     let (mine, others) = (join(&stack).await, join(&stack).await);
     push(&stack, QUEUE, &["package"]).await;
-    let delivery = others.adopt(1).await.unwrap().remove(0);
+    let delivery = claim(&others, 1).await.remove(0);
     let mut redis = stack.redis().await;
     let keys = async |redis: &mut redis::aio::MultiplexedConnection| -> BTreeSet<String> {
         redis
@@ -176,10 +181,10 @@ async fn a_dead_workers_packages_return_to_the_heads_of_their_lists_as_they_stoo
     let normal: Vec<&str> = normal.iter().map(String::as_str).collect();
     push(&stack, QUEUE, &normal).await;
     push(&stack, CRITICAL, &["critical 1", "critical 2"]).await;
-    push(&stack, LOW, &["low 1", "low 2"]).await;
     // When this worker dies it has packages of three lists, one has landed, and 20 still wait behind that.
-    let mut taken = dead.adopt(431).await.unwrap();
-    dead.landing().wait(|_| ()).await.unwrap();
+    let mut taken = claim(&dead, 431).await;
+    push(&stack, LOW, &["low 1", "low 2"]).await;
+    dead.landing().wait(Duration::from_secs(2), |_| ()).await.unwrap();
     taken.extend(adopt_low(&stack, &dead).await);
     push(&stack, QUEUE, &["later"]).await;
     let mut redis = stack.redis().await;
@@ -189,10 +194,7 @@ async fn a_dead_workers_packages_return_to_the_heads_of_their_lists_as_they_stoo
         .await
         .unwrap();
     let _: () = redis.set(key("lease", &dead), "").await.unwrap();
-    assert_eq!(
-        queue.recover_dead_workers(queue.server_number()).await.unwrap(),
-        []
-    );
+    assert_eq!(recover(&queue).await, []);
     assert_eq!(dead.in_hand().await.unwrap().len(), taken.len());
 
     let _: i64 = redis.del(key("lease", &dead)).await.unwrap();
@@ -201,7 +203,7 @@ async fn a_dead_workers_packages_return_to_the_heads_of_their_lists_as_they_stoo
         .query_async(&mut redis)
         .await
         .unwrap();
-    let recovered = queue.recover_dead_workers(queue.server_number()).await.unwrap();
+    let recovered = recover(&queue).await;
     assert_eq!(recovered, [(dead.worker_id().to_owned(), 434)]);
     assert!(
         calls_of_scripts(&stack).await >= 3,
@@ -213,11 +215,8 @@ async fn a_dead_workers_packages_return_to_the_heads_of_their_lists_as_they_stoo
     let mut expected = vec!["critical 1", "critical 2"];
     expected.extend(&normal);
     expected.extend(["later", "low 1", "low 2"]);
-    assert_eq!(payloads(&queue.adopt(1000).await.unwrap()), expected);
-    assert_eq!(
-        queue.recover_dead_workers(queue.server_number()).await.unwrap(),
-        []
-    );
+    assert_eq!(payloads(&claim(&queue, 1000).await), expected);
+    assert_eq!(recover(&queue).await, []);
 }
 
 /// Claims the two packages of the least urgent list past all others.
@@ -227,7 +226,7 @@ async fn adopt_low(stack: &Stack, queue: &Queue) -> Vec<Delivery> {
     for list in &others {
         let _: () = redis.rename(list, format!("aside:{list}")).await.unwrap();
     }
-    let low = queue.adopt(2).await.unwrap();
+    let low = claim(queue, 2).await;
     for list in &others {
         let _: () = redis.rename(format!("aside:{list}"), list).await.unwrap();
     }
@@ -259,7 +258,7 @@ async fn packages_whose_time_has_come_return_to_their_lists_the_longest_due_firs
     for list in [CRITICAL, HIGH, QUEUE, LOW] {
         push(&stack, list, &["early", "late", "not yet"]).await;
     }
-    let taken = queue.adopt(12).await.unwrap();
+    let taken = claim(&queue, 12).await;
     // In the opposite order, so that the order of the delays cannot be what counts.
     for delivery in taken.iter().rev() {
         let due_at = match &*delivery.payload {
@@ -274,8 +273,8 @@ async fn packages_whose_time_has_come_return_to_their_lists_the_longest_due_firs
     let mut redis = stack.redis().await;
     let _: () = redis.lpush(QUEUE, "newcomer").await.unwrap();
 
-    assert_eq!(queue.promote_due().await.unwrap(), 8);
-    assert_eq!(queue.promote_due().await.unwrap(), 0);
+    assert_eq!(queue.tick().await.unwrap().brought_back, 8);
+    assert_eq!(queue.tick().await.unwrap().brought_back, 0);
     for (list, expected) in [
         (CRITICAL, vec!["late", "early"]),
         (HIGH, vec!["late", "early"]),
@@ -308,19 +307,23 @@ async fn every_byte_survives_every_way() {
     }
     let same = |deliveries: &[Delivery]| deliveries.iter().map(|delivery| &*delivery.payload).eq(packages);
 
-    queue.landing().wait(|_| ()).await.unwrap();
-    queue.put_back_landed().await.unwrap();
-    let taken = queue.adopt(8).await.unwrap();
+    queue
+        .landing()
+        .wait(Duration::from_secs(2), |_| ())
+        .await
+        .unwrap();
+    queue.adopt(0).await.unwrap();
+    let taken = claim(&queue, 8).await;
     assert!(same(&taken), "waiting, landing, processing");
     assert_eq!(queue.leave().await.unwrap(), 8);
-    let taken = queue.adopt(8).await.unwrap();
+    let taken = claim(&queue, 8).await;
     assert!(same(&taken), "given back");
     for (at, delivery) in (1..).zip(&taken) {
         let due = Due::At(DateTime::from_timestamp_millis(at).unwrap());
         assert!(queue.run(delivery.delay(due, None)).await.unwrap());
     }
-    assert_eq!(queue.promote_due().await.unwrap(), 8);
-    assert!(same(&queue.adopt(8).await.unwrap()), "delayed");
+    assert_eq!(queue.tick().await.unwrap().brought_back, 8);
+    assert!(same(&claim(&queue, 8).await), "delayed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,7 +331,7 @@ async fn the_dead_set_keeps_the_latest_up_to_its_cap() {
     let stack = Stack::start_without_tables().await;
     let queue = join(&stack).await;
     push(&stack, QUEUE, &["x"; 6]).await;
-    let taken = queue.adopt(6).await.unwrap();
+    let taken = claim(&queue, 6).await;
     // The last one is a burial that is done again, the first one is older than all that are kept.
     for (delivery, number) in taken.iter().zip([1, 2, 3, 4, 5, 4]) {
         let bury = delivery.bury(letter(number), failed(), None);
@@ -345,7 +348,7 @@ async fn a_reply_list_that_is_no_list_keeps_no_delivery_from_its_end() {
     let queue = join(&stack).await;
     let mut events = Events::of(&stack).await;
     push(&stack, QUEUE, &["x"; 2]).await;
-    let taken = queue.adopt(2).await.unwrap();
+    let taken = claim(&queue, 2).await;
     let mut redis = stack.redis().await;
     let _: () = redis.set("{generative-ai}:reply:x", "text").await.unwrap();
     let reply_to = Some("{generative-ai}:reply:x".to_owned());

@@ -1,6 +1,6 @@
 -- Ends calls to a provider, confirms those that go on, and brings parked packages back for the room that there is.
 --
--- KEYS: open calls, parked, waiting lists: critical, high, normal, low
+-- KEYS: open calls, parked, lists: critical, high, normal, low; sorted sets of the same
 -- ARGV: open at most (0 = any number), worker id, ms that a call counts as open, number of deliveries whose calls have ended, those
 --       deliveries…, deliveries whose calls go on…
 -- Returns how many packages were brought back.
@@ -16,7 +16,7 @@ for i = 5, #ARGV do
   end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
-local lists = { critical = KEYS[3], high = KEYS[4], normal = KEYS[5], low = KEYS[6] }
+local keys = { unpack(KEYS, 3) }
 local max_open = tonumber(ARGV[1])
 local room = max_open > 0 and max_open - redis.call('ZCARD', KEYS[1]) or 100
 local moved = 0
@@ -24,7 +24,7 @@ while moved < room do
   local parked = redis.call('RPOP', KEYS[2])
   if not parked then break end
   local name, package = string.match(parked, '^([^:]*):(.*)$')
-  redis.call('RPUSH', lists[string.match(name, '%.(%a+)$')] or KEYS[5], package)
+  give_back(keys, name, package)
   moved = moved + 1
 end
 return moved

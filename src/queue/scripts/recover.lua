@@ -1,11 +1,11 @@
 -- Gives the packages of a worker without a lease back to the head of the lists that they came from, the oldest
 -- first in line. A bounded chunk at a time, each of them whole.
 --
--- KEYS: lease, landing, processing, in-flight, workers, waiting lists: critical, high, normal, low
+-- KEYS: lease, landing, processing, in-flight, workers, lists: critical, high, normal, low; sorted sets of the same
 -- ARGV: worker id, chunk
 -- Returns -1 when the worker is alive, else how many were moved; fewer than the chunk = nothing is left.
 if redis.call('EXISTS', KEYS[1]) == 1 then return -1 end
-local lists = { critical = KEYS[6], high = KEYS[7], normal = KEYS[8], low = KEYS[9] }
+local keys = { unpack(KEYS, 6) }
 local chunk = tonumber(ARGV[2])
 local moved = 0
 
@@ -17,8 +17,7 @@ if moved < chunk then
   local function number(id) return tonumber(string.match(id, '^%d+')) or 0 end
   table.sort(ids, function(a, b) return number(a) > number(b) end)
   for i = 1, math.min(#ids, chunk - moved) do
-    local list = lists[string.match(ids[i], '%.(%a+)$')] or KEYS[8]
-    redis.call('RPUSH', list, redis.call('HGET', KEYS[3], ids[i]))
+    give_back(keys, ARGV[1] .. '/' .. ids[i], redis.call('HGET', KEYS[3], ids[i]))
     redis.call('HDEL', KEYS[3], ids[i])
     redis.call('ZREM', KEYS[4], ARGV[1] .. '/' .. ids[i])
     moved = moved + 1

@@ -1,0 +1,60 @@
+//! `cancel`: ends a job, whether it waits or is being worked on.
+
+use clap::Args;
+
+use super::exit::ExitStatus;
+use crate::config::{Environment, operator};
+use crate::db::{Cancelled, Db, DbSettings};
+use crate::queue::{QueueSettings, Redis};
+
+#[derive(Debug, Args)]
+pub(super) struct CancelArguments {
+    /// Row of ac_background_jobs
+    job_id: i32,
+    /// Who cancels, told to the person who waits. Default: the user and the host
+    #[arg(long)]
+    by: Option<String>,
+    /// Why, in a few words for the person who waits
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+pub(super) async fn run(arguments: CancelArguments, environment: &Environment) -> anyhow::Result<ExitStatus> {
+    let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
+    let db = Db::new(&DbSettings::from_environment(environment)?)?;
+    let job_id = arguments.job_id;
+    let by = arguments.by.unwrap_or_else(|| operator(environment));
+    let message = match arguments.reason {
+        Some(reason) => format!("Cancelled by {by}: {reason}"),
+        None => format!("Cancelled by {by}."),
+    };
+    // Postgres first: a replica that hears of it asks there.
+    let said = match db.cancel(job_id, &message).await? {
+        Cancelled::Now { worker_id } => {
+            redis.tell_of_cancelled(job_id, &message).await?;
+            match worker_id {
+                Some(worker_id) => format!("job {job_id} is cancelled; {worker_id} stops working on it"),
+                None => format!("job {job_id} is cancelled; its package is dropped when its turn comes"),
+            }
+        }
+        Cancelled::Before(message) => {
+            // Whoever cancelled may have been cut off before replicas were told.
+            redis.tell_of_cancelled(job_id, &message).await?;
+            format!("job {job_id} was cancelled before: {message}")
+        }
+        Cancelled::NoSuchJob => {
+            println!("there is no row {job_id} in ac_background_jobs");
+            return Ok(ExitStatus::Failed);
+        }
+        Cancelled::Done => {
+            println!("job {job_id} has its picture already; nothing was changed");
+            return Ok(ExitStatus::Failed);
+        }
+        Cancelled::Dead(reason) => {
+            println!("job {job_id} has failed already, nothing was changed: {reason}");
+            return Ok(ExitStatus::Failed);
+        }
+    };
+    println!("{said}");
+    Ok(ExitStatus::Done)
+}
