@@ -47,8 +47,8 @@ pub use heartbeat::{Heartbeat, Lease, ReplicaStatus};
 pub use keys::{Keys, Priority};
 pub use lane::{Command, Due};
 pub use limits::{Entry, Limit};
-pub use take::{Adopted, BlockedClient, Delivery, Landing};
-pub use tick::Tick;
+pub use take::{Adopted, BlockedClient, Delivery, Landed, Landing};
+pub use tick::{Glance, Tick};
 pub use turns::{Fairness, Weights};
 
 /// How to reach the queue and how to behave there; made by `config`.
@@ -122,6 +122,8 @@ pub struct Queue {
     next_delivery: Arc<AtomicU64>,
     turns: Arc<Turns>,
     is_listening: Arc<AtomicBool>,
+    /// The connection that idle replicas look over.
+    glances: Arc<tokio::sync::Mutex<Option<server::Dedicated>>>,
     lane: Batcher<Command, Result<bool, QueueError>>,
 }
 
@@ -144,6 +146,7 @@ impl Queue {
             lease_ttl: settings.lease_ttl,
             next_delivery: Arc::new(AtomicU64::new(1)),
             is_listening: Arc::default(),
+            glances: Arc::default(),
             turns: Arc::new(Turns::new(settings.weights, settings.fairness)),
             lane,
         })

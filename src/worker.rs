@@ -17,7 +17,7 @@ mod progress;
 mod upkeep;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use crate::db::Db;
 use crate::fault;
 use crate::provider::traffic::Pause;
-use crate::queue::{Adopted, Delivery, Landing, Lease, Limit, Queue, QueueError, ReplicaStatus};
+use crate::queue::{Adopted, Delivery, Landed, Landing, Lease, Limit, Queue, QueueError, ReplicaStatus};
 use crate::router::Router;
 use crate::work_package::PackageLimits;
 
@@ -100,6 +100,8 @@ struct Shared {
     limits: Limits,
     /// Somebody has said that it is worth looking at the lists.
     rung: Notify,
+    /// Redis holds something to be in hand while nothing is.
+    has_left_over: AtomicBool,
     alarm: Alarm,
     /// Until when this replica holds its lease; set when it begins.
     lease: OnceLock<Lease>,
@@ -124,6 +126,7 @@ impl Worker {
             hand: Hand::new(status.clone()),
             limits: Limits::new(settings.provider_limits.clone()),
             rung: Notify::new(),
+            has_left_over: AtomicBool::new(false),
             alarm: Alarm::new(),
             lease: OnceLock::new(),
             abandon: CancellationToken::new(),
@@ -163,10 +166,13 @@ impl Shared {
         let mut must_look_again = false;
         let mut looked_at = Instant::now();
         let mut server_number = self.queue.server_number();
+        let mut is_quiet = false;
         while !stop.is_cancelled() {
             self.status.turned();
-            if looked_at.elapsed() > LOOK_EVERY {
-                // What an attempt left behind that broke down is found by nothing else while this replica lives.
+            // What an attempt left behind that broke down is found by nothing else while this replica lives. An idle one
+            // sees it at a glance.
+            let is_left = self.has_left_over.swap(false, Ordering::Relaxed);
+            if is_left || (looked_at.elapsed() > LOOK_EVERY && !self.hand.is_empty()) {
                 must_look_again = true;
                 looked_at = Instant::now();
             }
@@ -184,6 +190,10 @@ impl Shared {
                     self.health.redis_failed(&error);
                 }
                 pause(stop, PAUSE).await;
+                continue;
+            }
+            if std::mem::take(&mut is_quiet) && !must_look_again {
+                is_quiet = self.wait_for_package(&mut landing, stop).await;
                 continue;
             }
             let free = permits.len();
@@ -204,7 +214,7 @@ impl Shared {
                     if is_paused {
                         self.wait_while_paused(stop).await;
                     } else if is_drained && !stop.is_cancelled() {
-                        self.wait_for_package(&mut landing, stop).await;
+                        is_quiet = self.wait_for_package(&mut landing, stop).await;
                     }
                 }
                 Err(error) => {
@@ -249,13 +259,17 @@ impl Shared {
 
     /// Sleeps until a package lands, or the bell says that one waits elsewhere, a few seconds at the most. The wait is
     /// ended from outside, as dropping it could strand a package.
-    async fn wait_for_package(&self, landing: &mut Landing, stop: &CancellationToken) {
+    ///
+    /// `true`: nothing has come, nobody has rung, and this replica is known by its name while the next wait lasts, so that
+    /// it may follow without another look.
+    async fn wait_for_package(&self, landing: &mut Landing, stop: &CancellationToken) -> bool {
         let most = if self.queue.is_listening() {
             Duration::from_secs(60)
         } else {
             UNHEARD_WAIT
         };
         let waiting = OnceLock::new();
+        let longest_wait = landing.longest_wait();
         let mut wait = std::pin::pin!(landing.wait(most, |client| _ = waiting.set(client)));
         let mut is_over = false;
         let result = loop {
@@ -272,13 +286,25 @@ impl Shared {
             }
         };
         match result {
-            Ok(true) => fault::point("landed"),
-            Ok(false) => {}
+            Ok(Landed::Package) => {
+                fault::point("landed");
+                false
+            }
+            Ok(Landed::Nothing) => {
+                !is_over && self.queue.is_listening() && self.holds_lease_for(longest_wait)
+            }
+            Ok(Landed::Unknown) => false,
             Err(error) => {
                 self.health.redis_failed(&error);
                 pause(stop, PAUSE).await;
+                false
             }
         }
+    }
+
+    fn holds_lease_for(&self, time: Duration) -> bool {
+        let until = self.lease.get().and_then(|lease| *lease.borrow());
+        until.is_some_and(|until| Instant::now() + time < until)
     }
 
     /// Sleeps until the queue may have been resumed.

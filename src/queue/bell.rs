@@ -21,7 +21,7 @@ use super::{Notice, Priority, Queue, QueueError};
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A connection over which nothing comes any more looks like one over which there is nothing to say.
-const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_EVERY: Duration = Duration::from_secs(60);
 /// How often it is seen whether another server has taken over.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);

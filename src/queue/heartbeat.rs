@@ -22,6 +22,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 const WEDGED_AFTER: Duration = Duration::from_secs(30);
 /// Longer than the loop can wait for servers that do not answer.
 const LOOP_WEDGED_AFTER: Duration = Duration::from_secs(120);
+/// Of a lease's time.
+const RENEW_AFTER: f64 = 0.4;
 /// More than passes between two beats of a thread that is not frozen.
 const LONGEST_BEAT: Duration = Duration::from_secs(2);
 
@@ -223,12 +225,11 @@ impl Beat {
                 .await;
             let pause = match result {
                 Ok(()) => {
-                    let pinged = now >= next_ping;
-                    if pinged {
+                    if now >= next_ping {
                         next_ping = now + self.ping_interval;
                     }
-                    if pinged || now >= next_renewal {
-                        next_renewal = now + self.queue.lease_ttl / 3;
+                    if now >= next_renewal {
+                        next_renewal = now + self.queue.lease_ttl.mul_f64(RENEW_AFTER);
                     }
                     next_ping
                         .min(next_renewal)
@@ -303,8 +304,9 @@ impl Beat {
         };
         let is_able = self.status.is_able();
         let pings = is_able && (ping || !self.was_able);
-        if renew || pings || self.is_lost || is_new {
-            self.renew(connection, pings).await?;
+        let renews = renew || self.is_lost || is_new;
+        if renews || pings {
+            self.say_alive(connection, renews, pings).await?;
         }
         if self.is_lost {
             tracing::info!("the heartbeat reaches Redis again");
@@ -317,31 +319,61 @@ impl Beat {
         Ok(())
     }
 
-    /// Renews the lease and, with it, the pings.
-    async fn renew(&self, connection: &mut Dedicated, pings: bool) -> Result<(), QueueError> {
+    /// Renews the lease, the pings, or both: plain commands in one round trip, as a script would cost the server
+    /// more. A full server takes scripts only.
+    async fn say_alive(
+        &self,
+        connection: &mut Dedicated,
+        renews: bool,
+        pings: bool,
+    ) -> Result<(), QueueError> {
         let asked_at = Instant::now();
         let keys = self.queue.redis.keys();
         let worker_id = self.queue.worker_id();
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let mut call = self.queue.scripts.beat.key(keys.lease(worker_id));
-        call.key(keys.workers())
-            .arg(worker_id)
-            .arg(ms(self.queue.lease_ttl));
-        if pings {
-            call.key(keys.replica_ping(worker_id)).key(keys.ping());
-            call.arg(self.status.to_json(worker_id))
-                .arg(Utc::now().timestamp_millis())
-                .arg(ms(self.ping_interval * 3));
+        let lease_ms = ms(self.queue.lease_ttl);
+        let mut pipeline = redis::pipe();
+        if renews {
+            let mut renew = redis::cmd("PEXPIRE");
+            renew.arg(keys.lease(worker_id)).arg(lease_ms);
+            pipeline.add_command(renew);
         }
-        let was_held: bool = scripts::invoke(&call, connection).await?;
+        let ping = (
+            self.status.to_json(worker_id),
+            Utc::now().timestamp_millis(),
+            ms(self.ping_interval * 3),
+        );
+        let (own, service) = (keys.replica_ping(worker_id), keys.ping());
+        if pings {
+            pipeline.pset_ex(&own, &ping.0, ping.2).ignore();
+            pipeline.pset_ex(&service, ping.1, ping.2).ignore();
+        }
+        let mut was_held = match pipeline.query_async::<Vec<bool>>(connection).await {
+            Ok(answers) => answers.first().copied().unwrap_or(true),
+            // It takes pings from a script only.
+            Err(error) if scripts::is_full(&error) => {
+                let mut call = self.queue.scripts.ping.key(own);
+                call.key(service).arg(ping.0).arg(ping.1).arg(ping.2);
+                scripts::invoke::<()>(&call, connection).await?;
+                !renews
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if !was_held {
+            let mut call = self.queue.scripts.renew.key(keys.lease(worker_id));
+            call.key(keys.workers()).arg(worker_id).arg(lease_ms);
+            was_held = scripts::invoke(&call, connection).await?;
+        }
         if !was_held && self.held_until.borrow().is_some() {
             tracing::warn!(
                 worker_id,
                 "the lease had run out; another replica may have taken over what was in hand"
             );
         }
-        // Counted from before the call, so that this clock runs out before the server's.
-        let _ = self.held_until.send(Some(asked_at + self.queue.lease_ttl));
+        if renews {
+            // Counted from before the call, so that this clock runs out before the server's.
+            let _ = self.held_until.send(Some(asked_at + self.queue.lease_ttl));
+        }
         Ok(())
     }
 

@@ -25,6 +25,12 @@ pub(super) fn is_lost(error: &redis::RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
+/// Whether an error says that the server has no free memory.
+pub(super) fn is_full(error: &redis::RedisError) -> bool {
+    let errors = error.clone().into_server_errors().unwrap_or_default();
+    errors.iter().any(|(_, error)| error.code() == "OOM")
+}
+
 /// All scripts, ready to be called by their hash.
 pub(super) struct Scripts {
     pub(super) adopt: Script,
@@ -33,10 +39,11 @@ pub(super) struct Scripts {
     pub(super) bury: Script,
     pub(super) recover: Script,
     pub(super) tick: Script,
-    pub(super) beat: Script,
+    pub(super) renew: Script,
     pub(super) pause_provider: Script,
     pub(super) enter: Script,
     pub(super) leave: Script,
+    pub(super) ping: Script,
 }
 
 impl Scripts {
@@ -57,14 +64,15 @@ impl Scripts {
             bury: script(include_str!("scripts/bury.lua")),
             recover: script_that_gives_back(include_str!("scripts/recover.lua")),
             tick: script_that_gives_back(include_str!("scripts/tick.lua")),
-            beat: script(include_str!("scripts/beat.lua")),
+            renew: script(include_str!("scripts/renew.lua")),
             pause_provider: script(include_str!("scripts/pause_provider.lua")),
             enter: script(include_str!("scripts/enter.lua")),
             leave: script_that_gives_back(include_str!("scripts/leave.lua")),
+            ping: script(include_str!("scripts/ping.lua")),
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 10] {
+    pub(super) fn all(&self) -> [&Script; 11] {
         [
             &self.adopt,
             &self.settle,
@@ -72,10 +80,11 @@ impl Scripts {
             &self.bury,
             &self.recover,
             &self.tick,
-            &self.beat,
+            &self.renew,
             &self.pause_provider,
             &self.enter,
             &self.leave,
+            &self.ping,
         ]
     }
 }

@@ -14,9 +14,9 @@ use super::{Priority, Queue, QueueError, scripts};
 
 /// How long the server holds a BLMOVE. Half a lease at the most: what a server gives to a frozen client after its lease has
 /// ended and its name was struck out, nobody would find.
-const BLOCK: Duration = Duration::from_secs(5);
+const BLOCK: Duration = Duration::from_secs(7);
 /// Above the block time, so that the client never gives up on a move that the server still makes.
-const BLOCK_RESPONSE_TIMEOUT: Duration = Duration::from_secs(9);
+const BLOCK_RESPONSE_TIMEOUT: Duration = Duration::from_secs(11);
 /// How long to wait instead when a full Redis moves nothing.
 const PAUSE_WHEN_FULL: Duration = Duration::from_millis(500);
 /// Packages of one list that one claim sorts at the most, so that Redis is never held up for long.
@@ -55,8 +55,25 @@ pub struct BlockedClient {
     client_id: u64,
 }
 
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Landed {
+    /// A package has landed.
+    Package,
+    /// The server says that it has moved nothing.
+    Nothing,
+    /// The answer was lost, or there was none: look.
+    Unknown,
+}
+
 impl Landing {
-    /// Waits until a package has landed, for no longer than `most` or 5 s. Whether one has is no more than a hint: its answer can be
+    /// Longer than any wait that begins now, whatever the server does.
+    #[must_use]
+    pub fn longest_wait(&self) -> Duration {
+        BLOCK.min(self.queue.lease_ttl / 2)
+    }
+
+    /// Waits until a package has landed, for no longer than `most` or 7 s. Whether one has is no more than a hint: its answer can be
     /// lost on the wire, so whatever it says, look again.
     ///
     /// Must not be cancelled: the server would go on moving. [`Queue::wake`] ends it early.
@@ -67,7 +84,7 @@ impl Landing {
         &mut self,
         most: Duration,
         announce: impl FnOnce(BlockedClient),
-    ) -> Result<bool, QueueError> {
+    ) -> Result<Landed, QueueError> {
         let redis = &self.queue.redis;
         let kept = self
             .connection
@@ -95,7 +112,7 @@ impl Landing {
             .arg(keys.landing(&self.queue.worker_id))
             .arg("RIGHT")
             .arg("LEFT")
-            .arg(most.min(BLOCK).min(self.queue.lease_ttl / 2).as_secs_f64())
+            .arg(most.min(self.longest_wait()).as_secs_f64())
             .query_async(&mut connection)
             .await;
         match moved {
@@ -104,7 +121,11 @@ impl Landing {
                 if std::mem::take(&mut self.is_full) {
                     tracing::info!("Redis has free memory again");
                 }
-                Ok(landed.is_some())
+                Ok(if landed.is_some() {
+                    Landed::Package
+                } else {
+                    Landed::Nothing
+                })
             }
             // No outage: the script claims what waits all the same, and so makes room.
             Err(error) if error.code() == Some("OOM") => {
@@ -116,10 +137,10 @@ impl Landing {
                     );
                 }
                 tokio::time::sleep(PAUSE_WHEN_FULL).await;
-                Ok(false)
+                Ok(Landed::Unknown)
             }
             // It may have died long ago, while every slot was taken: that says nothing of the server now.
-            Err(_) if was_kept => Ok(false),
+            Err(_) if was_kept => Ok(Landed::Unknown),
             Err(error) => Err(error.into()),
         }
     }

@@ -2,6 +2,7 @@
 //! time, and takes back what dead replicas held.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use tokio_util::task::TaskTracker;
 use super::{Shared, pause};
 use crate::fault;
 use crate::provider::traffic::Pause;
-use crate::queue::QueueError;
+use crate::queue::{QueueError, Tick};
 
 const TICK: Duration = Duration::from_secs(1);
 /// The same of a replica that has nothing to do.
-const IDLE_TICK: Duration = Duration::from_secs(10);
+const IDLE_TICK: Duration = Duration::from_secs(20);
 /// Between two ticks that packages ask for which were just delayed.
 const SHORTEST_TICK: Duration = Duration::from_millis(20);
 /// How often packages are looked for that were parked for a limit which is configured no more.
@@ -137,9 +138,37 @@ impl Shared {
         next_freeing: &mut Instant,
     ) -> Result<Duration, QueueError> {
         let server_number = self.queue.server_number();
+        let is_idle = self.hand.is_empty() && self.limits.are_none();
+        let mut pause = if is_idle { IDLE_TICK } else { TICK };
+        let mut workers = None;
+        if is_idle {
+            let names: Vec<&str> = self.router.provider_names().collect();
+            let glance = self.queue.glance(&names).await?;
+            if glance.has_waiting {
+                self.has_left_over.store(true, Ordering::Relaxed);
+                self.rung.notify_one();
+            } else if !glance.has_delayed {
+                workers = Some(glance.workers);
+            }
+        }
+        let workers = match workers {
+            Some(workers) => workers,
+            None => {
+                let tick = self.tick(next_freeing).await?;
+                pause = pause.min(tick.next_due.unwrap_or(pause));
+                tick.workers
+            }
+        };
+        let lease_ends = self.recover_dead(leases, workers, server_number).await?;
+        Ok(pause.min(lease_ends.unwrap_or(pause)))
+    }
+
+    /// Brings back what waits for a time or for room.
+    async fn tick(&self, next_freeing: &mut Instant) -> Result<Tick, QueueError> {
         let mut tick = self.queue.tick().await?;
         while tick.brought_back > 0 {
             fault::point("promoted");
+            // It may have come to the head of a list that no BLMOVE watches.
             self.rung.notify_one();
             tick = self.queue.tick().await?;
         }
@@ -148,15 +177,13 @@ impl Shared {
             self.free_parked().await?;
             *next_freeing = Instant::now() + FREE_PARKED;
         }
-        for (provider, time) in tick.pauses {
-            self.router.traffic().hear(&Pause { provider, time });
+        for (provider, time) in &tick.pauses {
+            self.router.traffic().hear(&Pause {
+                provider: provider.clone(),
+                time: *time,
+            });
         }
-        let lease_ends = self.recover_dead(leases, tick.workers, server_number).await?;
-        let is_idle = self.hand.is_empty() && self.limits.are_none();
-        let pause = if is_idle { IDLE_TICK } else { TICK };
-        Ok(pause
-            .min(tick.next_due.unwrap_or(pause))
-            .min(lease_ends.unwrap_or(pause)))
+        Ok(tick)
     }
 
     /// Takes back what workers hold whose lease has ended. Returns when the next lease can end.
@@ -186,8 +213,8 @@ impl Shared {
                     count,
                     "a replica is gone without a word; its packages are in the queue again"
                 );
-                self.rung.notify_one();
             }
+            self.rung.notify_one();
         }
         let next = leases.values().min().map(|end| {
             // A little later than it was found to hold at least.

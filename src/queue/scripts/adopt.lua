@@ -16,8 +16,6 @@ local free = tonumber(ARGV[1])
 local number = tonumber(ARGV[2])
 local names = { 'critical', 'high', 'normal', 'low' }
 local NORMAL = 3
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local fields, marks, weight, tag = {}, {}, {}, {}
 for i = 1, 4 do
   weight[i] = tonumber(ARGV[5 + i])
@@ -30,7 +28,6 @@ local function claim(packages, list)
     number = number + 1
     fields[#fields + 1] = id
     fields[#fields + 1] = package
-    marks[#marks + 1] = now_ms
     marks[#marks + 1] = ARGV[3] .. '/' .. id
   end
 end
@@ -149,7 +146,14 @@ if missing > 0 then
 end
 if #fields > 0 then
   redis.call('HSET', KEYS[2], unpack(fields))
-  redis.call('ZADD', KEYS[3], unpack(marks))
+  local time = redis.call('TIME')
+  local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  local scores = {}
+  for _, mark in ipairs(marks) do
+    scores[#scores + 1] = now_ms
+    scores[#scores + 1] = mark
+  end
+  redis.call('ZADD', KEYS[3], unpack(scores))
 end
 for i = 1, 4 do tag[i] = string.format('%.17g', tag[i] - claimed) end
 return { is_paused, tag, fields }
