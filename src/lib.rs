@@ -10,6 +10,7 @@ pub mod fault;
 pub mod generator;
 pub mod http_client;
 pub mod imaging;
+pub mod measure;
 pub mod private_servers;
 pub mod provider;
 pub mod queue;

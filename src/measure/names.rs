@@ -1,0 +1,93 @@
+//! Every metric, once. `docs/operations.md` has a row for each, in the same order; a test holds the two together.
+//!
+//! Names are OpenTelemetry's where it has one (`messaging.process.duration`, `gen_ai.client.operation.duration`,
+//! `db.client.connection.count`), written as Prometheus writes them, and `generative_ai_…` otherwise.
+
+use super::{Kind, Metric};
+
+/// From what Postgres takes to what the slowest provider takes.
+const STAGE_SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0,
+    320.0,
+];
+const PROCESS_SECONDS: &[f64] = &[
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0,
+];
+const CALL_SECONDS: &[f64] = &[
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0,
+];
+/// What one picture costs.
+const USD: &[f64] = &[0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64];
+
+macro_rules! metrics {
+    ($($constant:ident: $kind:expr, $name:literal, [$($label:literal),*], $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric = Metric {
+                name: $name,
+                help: $help,
+                kind: $kind,
+                labels: &[$($label),*],
+            };
+        )+
+
+        /// Every metric.
+        pub const ALL: &[Metric] = &[$($constant),+];
+    };
+}
+
+metrics! {
+    TAKEN: Kind::Counter, "messaging_client_consumed_messages_total", [],
+        "Packages that this replica has taken, each delivery of one counted.";
+    PACKAGES: Kind::Counter, "generative_ai_packages_total", ["outcome", "error_type"],
+        "Packages that this replica has seen through, by what became of them and the class of the error.";
+    PROCESS_DURATION: Kind::Histogram(PROCESS_SECONDS), "messaging_process_duration_seconds", ["outcome"],
+        "From a package being taken to its being settled, by what became of it.";
+    STAGE_DURATION: Kind::Histogram(STAGE_SECONDS), "generative_ai_stage_duration_seconds", ["stage"],
+        "Parts of the work on a package: begin, draw, prepare, store, record, settle.";
+    IN_HAND: Kind::Gauge, "generative_ai_in_hand_packages", [],
+        "Packages that this replica works on.";
+    SLOTS: Kind::Gauge, "generative_ai_slots", [],
+        "Packages that this replica can work on at once (WORKER_CONCURRENCY).";
+    WAITING: Kind::Gauge, "generative_ai_queue_waiting_packages", ["priority"],
+        "Packages that wait on each list; the same from every replica.";
+    OLDEST_AGE: Kind::Gauge, "generative_ai_queue_oldest_age_seconds", ["priority"],
+        "Age of the job whose package is taken next from each list, 0 where none waits; the same from every replica.";
+    DELAYED: Kind::Gauge, "generative_ai_queue_delayed_packages", [],
+        "Packages that wait for a time; the same from every replica.";
+    DEAD: Kind::Gauge, "generative_ai_queue_dead_packages", [],
+        "Packages among the dead in Redis; the same from every replica.";
+    IN_FLIGHT: Kind::Gauge, "generative_ai_queue_in_flight_packages", [],
+        "Packages that are being worked on by whichever replica; the same from every replica.";
+    PAUSED: Kind::Gauge, "generative_ai_queue_paused", [],
+        "1 while the queue is paused; the same from every replica.";
+    CALLS: Kind::Counter, "generative_ai_provider_calls_total", ["provider", "model", "outcome"],
+        "Calls to providers that have ended: succeeded, or the class of the error.";
+    CALL_DURATION: Kind::Histogram(CALL_SECONDS), "gen_ai_client_operation_duration_seconds",
+        ["provider", "model", "outcome"],
+        "How long a provider took for a picture (succeeded) or an error (failed).";
+    COST: Kind::Histogram(USD), "generative_ai_provider_cost_usd", ["provider", "cost_basis"],
+        "US dollars per picture, as reported, computed from usage, or estimated; the sum is what was spent.";
+    UNKNOWN_OUTCOMES: Kind::Counter, "generative_ai_provider_unknown_outcomes_total", ["provider"],
+        "Paid calls of which nobody knows what they have brought.";
+    PAUSE: Kind::Gauge, "generative_ai_provider_pause_seconds", ["provider"],
+        "How long a provider that has asked for a pause is still left alone.";
+    BREAKER: Kind::Gauge, "generative_ai_provider_breaker_state", ["provider"],
+        "Breaker of a provider: 0 closed (healthy), 1 half-open (one call tries), 2 open (nobody calls).";
+    MODEL_END: Kind::Gauge, "generative_ai_model_ends_in_days", ["provider", "model"],
+        "Days until a model of a configured provider ends, in its last 60 days.";
+    RECOVERED: Kind::Counter, "generative_ai_recovered_packages_total", [],
+        "Packages that this replica has taken back from replicas that died.";
+    LEASE_LOSSES: Kind::Counter, "generative_ai_lease_losses_total", [],
+        "How often this replica's lease had run out before it was renewed.";
+    DEPENDENCY_UP: Kind::Gauge, "generative_ai_dependency_up", ["dependency"],
+        "1 while Redis or Postgres answers this replica.";
+    CONNECTIONS: Kind::Gauge, "db_client_connection_count", ["pool", "state"],
+        "Open connections of the pools, used and idle.";
+    CONNECTIONS_MAX: Kind::Gauge, "db_client_connection_max", ["pool"],
+        "Connections that a pool opens at the most.";
+    CONNECTIONS_WANTED: Kind::Gauge, "db_client_connection_pending_requests", ["pool"],
+        "Callers that wait for a connection of a pool.";
+    BUILD_INFO: Kind::Gauge, "generative_ai_build_info", ["version"],
+        "Always 1; the label is the version.";
+}
