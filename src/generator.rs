@@ -6,6 +6,7 @@
 mod collection_image;
 mod icon;
 mod ledger;
+mod meter;
 mod purchase;
 mod studio;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::failure::{ErrorClass, Failure};
 use crate::generator::{CollectionImage, Icon, ImageGenerator, Studio};
+use crate::provider::models::Model;
 use crate::provider::traffic::Traffic;
 use crate::work_package::{ImageType, ImageWork, Work};
 
@@ -27,6 +28,11 @@ impl Router {
     /// Names of all providers.
     pub fn provider_names(&self) -> impl Iterator<Item = &'static str> {
         self.icon.0.provider_names()
+    }
+
+    /// Models of the providers that are configured.
+    pub fn models(&self) -> impl Iterator<Item = &'static Model> {
+        self.icon.0.models()
     }
 
     /// What is known of every provider.

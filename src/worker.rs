@@ -13,6 +13,7 @@ mod hear;
 mod ledger;
 mod lifecycle;
 mod limits;
+mod observer;
 mod progress;
 mod upkeep;
 
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::db::Db;
 use crate::fault;
+use crate::measure;
 use crate::provider::traffic::Pause;
 use crate::queue::{Adopted, Delivery, Landed, Landing, Lease, Limit, Queue, QueueError, ReplicaStatus};
 use crate::router::Router;
@@ -40,6 +42,7 @@ use health::Health;
 pub use ledger::UnknownOutcome;
 pub use lifecycle::Ended;
 use limits::Limits;
+pub use observer::Observer;
 use progress::Reporter;
 use upkeep::Alarm;
 
@@ -140,6 +143,12 @@ impl Worker {
             shared: Arc::new(shared),
             pauses,
         }
+    }
+
+    /// A look at this replica from outside its loop.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        Observer(self.shared.clone())
     }
 
     /// Takes packages until `stop`, then finishes what is in hand, until `hurry` or for as long as the settings
@@ -319,10 +328,13 @@ impl Shared {
     /// One package from taken to settled, whatever happens to it.
     async fn see_through(self: &Arc<Self>, delivery: Delivery) {
         let held = self.hand.guard(&delivery.id);
-        tokio::select! {
-            () = self.attempt(&delivery) => {}
-            () = self.abandon.cancelled() => {}
-        }
+        let seeing_through = async {
+            tokio::select! {
+                () = self.attempt(&delivery) => {}
+                () = self.abandon.cancelled() => measure::given_back(),
+            }
+        };
+        measure::process(seeing_through).await;
         self.give_room_back(&delivery).await;
         drop(held);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use chrono::{NaiveDate, TimeDelta, Utc};
+use chrono::{NaiveDate, Utc};
 use clap::Args;
 use serde::Serialize;
 
@@ -25,9 +25,6 @@ use crate::provider::openai_compatible::OpenAiCompatible;
 use crate::provider::replicate::Replicate;
 use crate::provider::stability::Stability;
 use crate::provider::{ImageProvider, ImageSpec, Providers};
-
-/// So long before a model ends people are told.
-const NOTICE: TimeDelta = TimeDelta::days(60);
 
 /// Makes every provider, configured or not. The one list of them.
 ///
@@ -83,7 +80,7 @@ pub(super) fn warn_early(providers: &Providers) {
 }
 
 fn ends_soon(model: &Model, today: NaiveDate) -> bool {
-    !model.has_ended(today) && model.ends_on.is_some_and(|ends_on| ends_on <= today + NOTICE)
+    !model.has_ended(today) && model.ends_in_days(today).is_some()
 }
 
 fn end_of(model: &Model) -> String {

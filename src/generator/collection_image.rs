@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::studio::Piece;
 use super::{ImageGenerator, ImageRequest, Progress, StoredImage, Studio, Unfinished};
+use crate::measure::{self, Stage};
 use crate::storage::Role;
 use crate::work_package::ImageWork;
 
@@ -35,9 +36,10 @@ impl ImageGenerator for CollectionImage {
         }
         let drawing = studio.draw(request, &orders, progress).await?;
         let picture = Piece::new(Role::Picture, drawing.bytes.clone(), drawing.inspected);
-        let (picture, mark) = studio.mark(request, &drawing, picture).await?;
+        let marking = studio.mark(request, &drawing, picture);
+        let (picture, mark) = measure::stage(Stage::Prepare, marking).await?;
         progress.reached(80);
         let stored = studio.store(request, &drawing, vec![picture], mark, progress);
-        Ok(stored.await?)
+        Ok(measure::stage(Stage::Store, stored).await?)
     }
 }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::studio::Piece;
 use super::{ImageGenerator, ImageRequest, Progress, StoredImage, Studio, Unfinished};
+use crate::measure::{self, Stage};
 use crate::storage::Role;
 use crate::work_package::ImageWork;
 
@@ -34,8 +35,11 @@ impl ImageGenerator for Icon {
             return Ok(stored);
         }
         let drawing = studio.draw(request, &orders, progress).await?;
-        let icon = studio.shrink(&drawing).await?;
-        let (icon, mark) = studio.mark(request, &drawing, icon).await?;
+        let preparing = async {
+            let icon = studio.shrink(&drawing).await?;
+            studio.mark(request, &drawing, icon).await
+        };
+        let (icon, mark) = measure::stage(Stage::Prepare, preparing).await?;
         progress.reached(80);
         let mut pieces = Vec::with_capacity(2);
         if studio.keeps_originals() {
@@ -48,6 +52,6 @@ impl ImageGenerator for Icon {
         // Last, so that a stored icon means that all is stored.
         pieces.push(icon);
         let stored = studio.store(request, &drawing, pieces, mark, progress);
-        Ok(stored.await?)
+        Ok(measure::stage(Stage::Store, stored).await?)
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::ledger::{Intent, OpenCall, Unfinished};
+use super::meter::Meter;
 use super::studio::Order;
 use super::{ImageRequest, Progress};
 use crate::failure::ErrorClass;
@@ -124,14 +125,17 @@ impl Buyer<'_> {
             };
             fault::point("intended");
             let calling = Calling::new(self, &order.spec, provider, call_no);
+            let meter = Meter::start(order);
             let error = match provider.draw(&calling.call()).await {
                 Ok(image) => {
+                    meter.drawn(&image);
                     admission.succeeded();
                     fault::point("drawn");
                     return Ok(Answer::Drawn(image, call_no));
                 }
                 Err(error) => error,
             };
+            meter.failed(&error);
             admission.failed(&error);
             if let Some(call_no) = call_no {
                 if is_unknown(error.class) {
@@ -181,6 +185,7 @@ impl Buyer<'_> {
                 );
                 match provider.resume(&handle, &calling.call()).await {
                     Ok(image) => {
+                        Meter::of_resumed(order).drawn(&image);
                         fault::point("drawn");
                         return Ok(Some(Purchase {
                             image,
@@ -205,10 +210,12 @@ impl Buyer<'_> {
                 Err(Unfinished::CallGoesOn(error.into()))
             }
             class if is_unknown(class) => {
+                Meter::of_resumed(order).failed(&error);
                 ledger.outcome_unknown(open.call_no, &error).await?;
                 Ok(None)
             }
             _ => {
+                Meter::of_resumed(order).failed(&error);
                 ledger.failed(open.call_no, &error).await;
                 Err(error.into())
             }

@@ -14,6 +14,8 @@ use super::{ImageRequest, Progress, StoredImage, Unfinished};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
 use crate::imaging::{self, BadPicture, Format, Inspected, Mark, Provenance};
+use crate::measure::{self, Stage};
+use crate::provider::models::{self, Model};
 use crate::provider::traffic::Traffic;
 use crate::provider::{CheckedSpec, DrawnImage, ImageProvider, ImageSpec, Providers, fallback};
 use crate::storage::{ObjectKey, Role, Storage, StorageError};
@@ -159,6 +161,16 @@ impl Studio {
         }
     }
 
+    /// Models of the providers that are configured.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &'static Model> {
+        let configured = self
+            .settings
+            .providers
+            .iter()
+            .filter(|provider| provider.check(&ImageSpec::default()).is_ok());
+        configured.flat_map(|provider| models::all(provider.name()))
+    }
+
     /// What is known of every provider.
     #[must_use]
     pub fn traffic(&self) -> &Traffic {
@@ -233,7 +245,7 @@ impl Studio {
             image: drawn,
             call_no,
             order,
-        } = buyer.purchase(orders, &self.settings.providers).await?;
+        } = measure::stage(Stage::Draw, buyer.purchase(orders, &self.settings.providers)).await?;
         progress.reached(70);
         let bytes = drawn.bytes.clone();
         let inspected = self.on_pixels(move || imaging::inspect(&bytes)).await?;

@@ -20,6 +20,8 @@ pub enum Outcome {
     Rejected,
     /// An operator decides.
     Held,
+    /// Somebody has cancelled its job.
+    Cancelled,
     /// Its job had ended before.
     Repeated,
     /// It waits: for its time, for room or a pause at a provider, for another replica.
@@ -38,6 +40,7 @@ impl Outcome {
             Self::Retried => "retried",
             Self::Rejected => "rejected",
             Self::Held => "held",
+            Self::Cancelled => "cancelled",
             Self::Repeated => "repeated",
             Self::Postponed => "postponed",
             Self::GivenBack => "given_back",

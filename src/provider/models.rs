@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::{LazyLock, OnceLock};
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
 use serde::Deserialize;
 
 mod check;
@@ -25,6 +25,9 @@ static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
 });
 /// An operator's own models.
 static OWN: OnceLock<Vec<Model>> = OnceLock::new();
+
+/// So long before a model ends people are told.
+pub const NOTICE: TimeDelta = TimeDelta::days(60);
 
 /// Reads a table of models.
 ///
@@ -101,6 +104,13 @@ pub struct Model {
 }
 
 impl Model {
+    /// Days from `today` (UTC) until the model ends, once it is in its last [`NOTICE`]; below 0 after its end.
+    #[must_use]
+    pub fn ends_in_days(&self, today: NaiveDate) -> Option<i64> {
+        let left = self.ends_on? - today;
+        (left <= NOTICE).then(|| left.num_days())
+    }
+
     /// Whether the model has stopped answering by `today` (UTC).
     #[must_use]
     pub fn has_ended(&self, today: NaiveDate) -> bool {
@@ -257,6 +267,12 @@ fn nearest_ratio(ratios: &[String], width_px: u32, height_px: u32) -> Option<Str
 #[must_use]
 pub fn find(provider: &str, id: &str) -> Option<&'static Model> {
     all(provider).find(|model| model.id == id || model.aliases.iter().any(|alias| alias == id))
+}
+
+/// The id of a model as metrics show it: `other` where it is not in the table, as packages may name any.
+#[must_use]
+pub fn label(provider: &str, id: &str) -> &'static str {
+    find(provider, id).map_or("other", |model| &model.id)
 }
 
 /// All models of `provider`, the recommended ones first.

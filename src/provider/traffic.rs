@@ -109,6 +109,15 @@ impl Traffic {
         lane.paused_until = lane.paused_until.max(Some(until));
     }
 
+    /// How long a pause that was asked for still holds.
+    #[must_use]
+    pub fn pause_of(&self, provider: &str) -> Duration {
+        self.lock()
+            .get(provider)
+            .map(|lane| lane.pause(Instant::now()))
+            .unwrap_or_default()
+    }
+
     /// State of the provider's breaker.
     #[must_use]
     pub fn breaker(&self, provider: &str) -> Breaker {
@@ -122,17 +131,19 @@ impl Traffic {
 
 impl Lane {
     fn wait(&self, now: Instant) -> Duration {
-        let paused = self
-            .paused_until
-            .map(|until| until.saturating_duration_since(now))
-            .unwrap_or_default();
         let open = match self.open {
             // Somebody is finding out.
             Some((_, time)) if self.is_trying => time,
             Some((until, _)) => until.saturating_duration_since(now),
             None => Duration::ZERO,
         };
-        paused.max(open)
+        self.pause(now).max(open)
+    }
+
+    fn pause(&self, now: Instant) -> Duration {
+        self.paused_until
+            .map(|until| until.saturating_duration_since(now))
+            .unwrap_or_default()
     }
 }
 

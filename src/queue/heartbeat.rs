@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::server::Dedicated;
 use super::{Queue, QueueError, scripts};
+use crate::measure;
 
 /// A loop that has not turned for this long is stuck: it turns at least every second.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
@@ -85,14 +86,32 @@ impl ReplicaStatus {
             .expect("nothing panics while it holds this lock") = Instant::now();
     }
 
-    /// Whether the replica is able to work, as far as it can tell without asking Redis.
+    /// Whether the loop has turned at all, which it does when the replica has begun.
     #[must_use]
-    pub fn is_able(&self) -> bool {
+    pub fn has_begun(&self) -> bool {
+        self.turns.load(Ordering::Relaxed) > 0
+    }
+
+    /// For how long the loop has not turned.
+    #[must_use]
+    pub fn stands_for(&self) -> Duration {
         let turned = *self
             .turned
             .lock()
             .expect("nothing panics while it holds this lock");
-        self.postgres_is_up.load(Ordering::Relaxed) && turned.elapsed() < STUCK_AFTER
+        turned.elapsed()
+    }
+
+    /// Whether the replica is able to work, as far as it can tell without asking Redis.
+    #[must_use]
+    pub fn is_able(&self) -> bool {
+        self.postgres_is_up.load(Ordering::Relaxed) && self.stands_for() < STUCK_AFTER
+    }
+
+    /// Packages that it can work on at once.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
     fn to_json(&self, worker_id: &str) -> String {
@@ -365,6 +384,7 @@ impl Beat {
             was_held = scripts::invoke(&call, connection).await?;
         }
         if !was_held && self.held_until.borrow().is_some() {
+            measure::LEASE_LOSSES.count(1, &[]);
             tracing::warn!(
                 worker_id,
                 "the lease had run out; another replica may have taken over what was in hand"

@@ -22,6 +22,7 @@ use crate::db::{BeginRequest, Begun, DbError, OpenCall, PictureRecord, Recorded}
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
 use crate::generator::{self, ImageGenerator, ImageRequest, StoredImage};
+use crate::measure::{self, Outcome, Stage};
 use crate::queue::{Command, Delivery, Due, Event};
 use crate::work_package::{ImageWork, WorkPackage};
 
@@ -95,7 +96,8 @@ impl Shared {
         if !self.get_room(generator.provider_of(work), delivery).await {
             return;
         }
-        if let Some(owned) = self.begin_job(delivery, &package).await {
+        let beginning = self.begin_job(delivery, &package);
+        if let Some(owned) = measure::stage(Stage::Begin, beginning).await {
             span.record("job.attempt", owned.failed + 1);
             self.work_on(&owned, generator, work).await;
         }
@@ -169,6 +171,7 @@ impl Shared {
                     return None;
                 }
                 Begun::Done { image_id, image_url } => {
+                    measure::ended(Outcome::Repeated, None);
                     let event = Event::completed(job_id, image_id, image_url);
                     self.say(delivery.settle(Some(event), package.reply_to.clone()))
                         .await;
@@ -176,10 +179,12 @@ impl Shared {
                 }
                 // It is whole in Postgres, and comes back when an operator has decided.
                 Begun::Held => {
+                    measure::ended(Outcome::Repeated, None);
                     self.say(delivery.settle(None, None)).await;
                     return None;
                 }
                 Begun::Cancelled(message) => {
+                    measure::ended(Outcome::Cancelled, Some(ErrorClass::Cancelled));
                     self.drop_call(job_id).await;
                     let event = Event::cancelled(job_id, message);
                     self.say(delivery.settle(Some(event), package.reply_to.clone()))
@@ -187,6 +192,7 @@ impl Shared {
                     return None;
                 }
                 Begun::Dead => {
+                    measure::ended(Outcome::Repeated, None);
                     self.bury_again(delivery, package).await;
                     return None;
                 }
@@ -289,11 +295,13 @@ impl Shared {
             cost: image.cost.map(|cost| (cost.usd, cost.basis.as_str())),
             call_no: image.call_no,
         };
-        let Recorded { image_id, image_url } = match self.insist(|| self.db.record(record.clone())).await {
+        let recording = self.insist(|| self.db.record(record.clone()));
+        let Recorded { image_id, image_url } = match measure::stage(Stage::Record, recording).await {
             Ok(Some(recorded)) => recorded,
             Ok(None) => return self.leave_cancelled(owned).await,
             Err(failure) => return self.fail(owned, failure).await,
         };
+        measure::ended(Outcome::Completed, None);
         fault::point("recorded");
         self.status.completed.fetch_add(1, Ordering::Relaxed);
         tracing::info!(
@@ -340,7 +348,6 @@ impl Shared {
 
     /// Tells Redis until it has heard. A crash before that is repaired by the package's next delivery.
     pub(super) async fn say(&self, command: Command) {
-        let mut pause = PAUSE;
         let due = match &command {
             Command::Delay {
                 due: Due::In(delay), ..
@@ -348,11 +355,15 @@ impl Shared {
             Command::Delay { due: Due::At(_), .. } => Some(Duration::ZERO),
             _ => None,
         };
-        while let Err(error) = self.queue.run(command.clone()).await {
-            self.health.redis_failed(&error);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
+        let saying = async {
+            let mut pause = PAUSE;
+            while let Err(error) = self.queue.run(command.clone()).await {
+                self.health.redis_failed(&error);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        };
+        measure::stage(Stage::Settle, saying).await;
         if let Some(due) = due {
             self.alarm.set(due);
         }

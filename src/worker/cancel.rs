@@ -4,12 +4,14 @@ use super::Shared;
 use super::attempt::Owned;
 use crate::db::{CallError, CallNews, CallTurn};
 use crate::failure::ErrorClass;
+use crate::measure::{self, Outcome};
 use crate::queue::Event;
 
 impl Shared {
     /// Ends the attempt at a job that has been cancelled while it was in hand.
     pub(super) async fn leave_cancelled(&self, owned: &Owned<'_>) {
         let job_id = owned.package.job_id;
+        measure::ended(Outcome::Cancelled, Some(ErrorClass::Cancelled));
         self.drop_call(job_id).await;
         let message = match self.insist(|| self.db.job(job_id)).await {
             Ok(row) => row.and_then(|row| row.error),
@@ -38,7 +40,13 @@ impl Shared {
                 self.router.cancel_call(&call.provider, handle).await;
                 CallTurn::Failed(error("the job was cancelled, and the provider was told so"))
             }
-            None => CallTurn::Unknown(error("the job was cancelled while the provider was drawing")),
+            None => {
+                let known = self.router.provider_names().find(|name| *name == call.provider);
+                if let Some(provider) = known {
+                    measure::UNKNOWN_OUTCOMES.count(1, &[("provider", provider)]);
+                }
+                CallTurn::Unknown(error("the job was cancelled while the provider was drawing"))
+            }
         };
         let news = CallNews {
             job_id,

@@ -11,6 +11,7 @@ use crate::db::{Buried, BuryRequest, RejectRequest, RetryRequest, Sequel};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
 use crate::generator::Unfinished;
+use crate::measure::{self, Outcome};
 use crate::queue::{DeadLetter, Delivery, Due, Event};
 use crate::work_package::WorkPackage;
 
@@ -61,6 +62,7 @@ impl Shared {
         let event = Event::retrying(job_id, attempt, &failure);
         if self.come_back(owned, &failure, sequel, delay, Some(event)).await {
             self.status.retried.fetch_add(1, Ordering::Relaxed);
+            measure::ended(Outcome::Retried, Some(failure.class));
             tracing::warn!(
                 error.r#type = %failure.class,
                 delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
@@ -115,6 +117,7 @@ impl Shared {
         };
         match self.insist(|| self.db.retry(request.clone())).await {
             Ok(Some(_)) => {
+                measure::ended(Outcome::Held, Some(failure.class));
                 tracing::error!(
                     error.r#type = %failure.class,
                     details = failure.details,
@@ -139,6 +142,7 @@ impl Shared {
         };
         match self.insist(|| self.db.bury(request.clone())).await {
             Ok(Some(buried)) => {
+                measure::ended(Outcome::Failed, Some(failure.class));
                 fault::point("dead-committed");
                 tracing::warn!(
                     error.r#type = %failure.class,
@@ -206,6 +210,7 @@ impl Shared {
         };
         match self.insist(|| self.db.reject(request.clone())).await {
             Ok(buried) => {
+                measure::ended(Outcome::Rejected, Some(failure.class));
                 tracing::warn!(
                     job_id,
                     details = failure.details,

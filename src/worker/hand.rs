@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::measure;
 use crate::queue::{Delivery, ReplicaStatus};
 
 /// Deliveries that an attempt of this process works on, and the jobs that they are for.
@@ -51,6 +52,7 @@ impl Hand {
 
     /// Notes deliveries before anybody works on them.
     pub(super) fn take(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+        measure::TAKEN.count(deliveries.len() as u64, &[]);
         let mut held = self.lock();
         held.deliveries
             .extend(deliveries.iter().map(|delivery| delivery.id.clone()));

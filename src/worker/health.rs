@@ -48,6 +48,11 @@ impl Health {
         self.status.postgres_is_up.load(Ordering::Relaxed)
     }
 
+    /// Whether Redis answered when it was last asked.
+    pub(super) fn redis_is_up(&self) -> bool {
+        self.redis_is_up.load(Ordering::Relaxed)
+    }
+
     /// Whether a missing lease means a dead replica. Not before [`Self::redis_answered`] has set the time for it:
     /// the first call that gets through after an outage may be the very one that asks for leases. Nor soon after
     /// another server has taken over, which may never have heard of the last renewals.

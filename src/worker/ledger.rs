@@ -7,6 +7,7 @@ use super::Shared;
 use crate::db::{CallError, CallNews, CallTurn, IntendRequest};
 use crate::failure::{ErrorClass, Failure};
 use crate::generator::{Intent, Ledger, Unfinished};
+use crate::measure;
 use crate::provider::ProviderError;
 
 /// What happens to a paid call whose outcome nobody knows (`UNKNOWN_OUTCOME`).
@@ -93,6 +94,7 @@ impl Ledger for JobLedger<'_> {
     async fn outcome_unknown(&self, call_no: i32, error: &ProviderError) -> Result<(), Unfinished> {
         let turn = CallTurn::Unknown(Self::call_error(error));
         let unknown = self.note(call_no, turn).await?;
+        measure::UNKNOWN_OUTCOMES.count(1, &[("provider", error.provider)]);
         let policy = self.shared.settings.unknown_outcome;
         tracing::warn!(
             call_no,

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Shared, pause};
 use crate::fault;
+use crate::measure;
 use crate::provider::traffic::Pause;
 use crate::queue::{QueueError, Tick};
 
@@ -208,6 +209,7 @@ impl Shared {
         if !dead.is_empty() && self.health.trusts_leases(server_number) {
             for (worker_id, count) in self.queue.recover_dead(&dead, server_number).await? {
                 dead.retain(|dead| *dead != worker_id);
+                measure::RECOVERED.count(count, &[]);
                 tracing::warn!(
                     dead_worker_id = worker_id,
                     count,
