@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use secrecy::ExposeSecret;
 
 use crate::db::DbSettings;
+use crate::ops::OpsSettings;
 use crate::queue::{QueueSettings, is_cluster};
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
@@ -52,6 +53,8 @@ pub struct Config {
     pub keeps_originals: bool,
     /// The loop.
     pub worker: WorkerSettings,
+    /// HTTP for operators.
+    pub ops: OpsSettings,
 }
 
 /// How to log.
@@ -76,6 +79,9 @@ impl Config {
         let worker = worker_settings(&mut reader, &queue);
         let providers = providers::provider_settings(&mut reader);
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
+        let ops = OpsSettings {
+            http_addr: reader.unless_empty("HTTP_ADDR", values::socket_address),
+        };
         // Every command has read them before; their faults are to be told with all others.
         let _ = log_settings(&mut reader);
         reader.finish(Self {
@@ -85,6 +91,7 @@ impl Config {
             providers,
             keeps_originals,
             worker,
+            ops,
         })
     }
 }

@@ -26,6 +26,7 @@ use diesel_async::pooled_connection::deadpool::Pool;
 use secrecy::SecretString;
 
 use crate::batch::Batcher;
+use crate::measure::PoolUse;
 
 pub use begin::{BeginRequest, Begun, OpenCall};
 pub use calls::{CallError, CallNews, CallTurn, IntendRequest};
@@ -90,6 +91,18 @@ impl Db {
             reject: statement::lane(&pool, reject::run),
             pool,
         })
+    }
+
+    /// How the pool of connections is used.
+    #[must_use]
+    pub fn pool_use(&self) -> PoolUse {
+        let status = self.pool.status();
+        PoolUse {
+            max: status.max_size,
+            open: status.size,
+            idle: status.available,
+            waiting: status.waiting,
+        }
     }
 
     /// Whether Postgres answers, within two seconds.

@@ -11,6 +11,7 @@ pub mod generator;
 pub mod http_client;
 pub mod imaging;
 pub mod measure;
+pub mod ops;
 pub mod private_servers;
 pub mod provider;
 pub mod queue;

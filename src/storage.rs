@@ -163,6 +163,18 @@ impl Storage {
         Ok(())
     }
 
+    /// Whether the store answers, without storing anything. That it lets nobody see what is not there is an answer
+    /// too. Takes at most 30 s.
+    pub async fn answers(&self) -> bool {
+        if let Place::Disk { root } = &self.location.place {
+            return tokio::fs::metadata(root).await.is_ok();
+        }
+        match self.find(&ObjectKey::probe()).await {
+            Ok(_) => true,
+            Err(error) => matches!(error.kind, StorageErrorKind::Refused | StorageErrorKind::Missing),
+        }
+    }
+
     /// The address for everybody: `PUBLIC_URL_BASE`, else the Cloudflare domain, else the store's own.
     #[must_use]
     pub fn public_url(&self, key: &ObjectKey) -> String {

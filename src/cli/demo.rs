@@ -111,6 +111,7 @@ fn config(servers: &Servers, directory: &Path) -> anyhow::Result<Config> {
         ("STORAGE_URL", directory.to_owned()),
         ("IMAGE_PROVIDER", "builtin".to_owned()),
         ("WORKER_NAME", "demo".to_owned()),
+        ("HTTP_ADDR", String::new()),
     ]
     .into_iter()
     .collect();

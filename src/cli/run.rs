@@ -4,13 +4,30 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::exit::ExitStatus;
+use super::exit::{ExitStatus, Misconfigured};
 use super::replica::{Lacking, assemble, reach};
 use crate::config::{Config, Environment};
+use crate::ops::{Ops, OpsSettings, Watched};
 
 pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus> {
     let config = Config::from_environment(environment)?;
-    let worker = assemble(&config, reach(&config, Lacking::Applied).await?).await?;
+    // Before anything is reached: what cannot be watched is not to begin.
+    let ops = listen(&config.ops).await?;
+    let services = reach(&config, Lacking::Applied).await?;
+    let (redis, db, storage) = (
+        services.queue.redis().clone(),
+        services.db.clone(),
+        services.storage.clone(),
+    );
+    let worker = assemble(&config, services).await?;
+    if let Some(ops) = ops {
+        ops.serve(Watched {
+            replica: worker.observer(),
+            redis,
+            db,
+            storage,
+        });
+    }
     let (stop, hurry) = stop_on_signals()?;
     let ended = worker.run(stop, hurry).await?;
     Ok(if ended.is_clean {
@@ -18,6 +35,19 @@ pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus>
     } else {
         ExitStatus::Failed
     })
+}
+
+/// `None` where nothing is to be served.
+async fn listen(settings: &OpsSettings) -> anyhow::Result<Option<Ops>> {
+    let Some(addr) = settings.http_addr else {
+        return Ok(None);
+    };
+    let ops = Ops::listen(addr).await.map_err(|error| {
+        Misconfigured(format!(
+            "HTTP_ADDR: {addr} cannot be listened on: {error}; choose another or leave it empty"
+        ))
+    })?;
+    Ok(Some(ops))
 }
 
 /// Two tokens: SIGTERM or SIGINT cancels the first one, the next of them the second.

@@ -106,6 +106,19 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The same, where a variable that is set to nothing means "none" instead of the default.
+    pub(super) fn unless_empty<T>(&mut self, name: &str, parse: Parse<T>) -> Option<T> {
+        let is_empty = |name: &str| {
+            self.environment
+                .get(name)
+                .is_some_and(|value| value.trim().is_empty())
+        };
+        if is_empty(name) && self.environment.get(&format!("{name}_FILE")).is_none() {
+            return None;
+        }
+        Some(self.or_default(name, parse))
+    }
+
     /// A secret that has to be there. `parse` checks it and never quotes it.
     pub(super) fn required_secret(&mut self, name: &str, parse: Parse<()>) -> SecretString {
         let faults = self.faults.len();

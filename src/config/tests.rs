@@ -26,6 +26,23 @@ fn one_variable_is_enough_to_start() {
     assert_eq!(config.worker.limits.max_bytes, 256 * 1024);
     assert_eq!(config.worker.limits.reply_prefix, "{generative-ai}:reply:");
     assert_eq!(config.providers.default, "openai");
+    assert_eq!(config.ops.http_addr, "127.0.0.1:9464".parse().ok());
+}
+
+#[test]
+fn an_address_that_is_set_to_nothing_is_none() {
+    let http_addr = |value| config(&[("HTTP_ADDR", value)]).unwrap().ops.http_addr;
+    assert_eq!(http_addr(""), None);
+    assert_eq!(http_addr(" "), None);
+    assert_eq!(http_addr("[::]:80"), "[::]:80".parse().ok());
+    for wrong in ["9464", ":9464", "localhost:9464", "127.0.0.1"] {
+        assert_eq!(
+            faults(&[("HTTP_ADDR", wrong)]),
+            [format!(
+                "HTTP_ADDR: \"{wrong}\" was found; an address with its port such as 127.0.0.1:9464, or nothing at all, is accepted"
+            )]
+        );
+    }
 }
 
 #[test]

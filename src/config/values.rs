@@ -1,6 +1,7 @@
 //! What values mean. Each error says what was found and what is accepted; of a secret it says only the latter.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -229,6 +230,14 @@ pub(super) fn database_url(text: &str) -> Result<(), String> {
         )),
         Err(error) => Err(format!("no URL was found ({error}); {accepted}")),
     }
+}
+
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "\"{text}\" was found; an address with its port such as 127.0.0.1:9464, or nothing at all, is accepted"
+        )
+    })
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {

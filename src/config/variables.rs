@@ -416,6 +416,12 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("MAX_PACKAGE_BYTES", Some("256KiB"), "256KiB", "Largest package"),
     variable(
+        "HTTP_ADDR",
+        Some("127.0.0.1:9464"),
+        "127.0.0.1:9464",
+        "Where /healthz, /readyz and /metrics are served; nothing after the equals sign: nowhere; port 0: any free port",
+    ),
+    variable(
         "LOG_FORMAT",
         None,
         "json",

@@ -1,7 +1,9 @@
 //! Single statements: making and reading job rows, progress, and giving jobs back.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Integer, Text};
+use diesel::sql_types::{Array, Double, Integer, Text};
 use diesel_async::RunQueryDsl;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -21,6 +23,14 @@ pub struct JobRow {
     pub error: Option<String>,
     /// With `imageId` and `imageUrl` once it is done.
     pub data: Option<Value>,
+}
+
+#[derive(QueryableByName)]
+struct JobAge {
+    #[diesel(sql_type = Integer)]
+    id: i32,
+    #[diesel(sql_type = Double)]
+    seconds: f64,
 }
 
 impl Db {
@@ -52,6 +62,22 @@ impl Db {
             select.first(connection).await.optional()
         })
         .await
+    }
+
+    /// How long ago the rows of these jobs were made, in seconds by the server's clock, by job; those that have no
+    /// row are left out.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn ages(&self, job_ids: Vec<i32>) -> Result<HashMap<i32, f64>, DbError> {
+        let select = diesel::sql_query(
+            "SELECT id, greatest(extract(epoch FROM now() - created_at), 0)::float8 AS seconds
+             FROM ac_background_jobs WHERE id = ANY($1)",
+        )
+        .bind::<Array<Integer>, _>(job_ids);
+        let rows: Vec<JobAge> =
+            on_connection(&self.pool, async |connection| select.load(connection).await).await?;
+        Ok(rows.into_iter().map(|row| (row.id, row.seconds)).collect())
     }
 
     /// How many rows there are in `images`.

@@ -13,6 +13,7 @@ use super::address::{Address, UnusableUrl};
 use super::locate::{Found, Locator, NotFound};
 use super::server::{Connection, Dedicated, Doubt, Server};
 use super::{Keys, Priority, QueueError, QueueSettings};
+use crate::measure::PoolUse;
 
 /// Between two looks; doubled after each that finds nothing, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
@@ -130,6 +131,23 @@ impl Redis {
             .zcard(self.keys().in_flight());
         let counts: Vec<u64> = pipeline.query_async(&mut connection).await?;
         Ok(counts.iter().all(|count| *count == 0))
+    }
+
+    /// How the pool of connections to the server in use is used; `None` before there is one.
+    #[must_use]
+    pub fn pool_use(&self) -> Option<PoolUse> {
+        let server = self.shared.lock().server.clone();
+        server.map(|server| server.pool_use())
+    }
+
+    /// Whether the server in use answers a PING.
+    pub async fn is_up(&self) -> bool {
+        let ping = async {
+            let mut connection = self.connection().await?;
+            let _: String = redis::cmd("PING").query_async(&mut connection).await?;
+            Ok::<_, QueueError>(())
+        };
+        ping.await.is_ok()
     }
 
     pub(super) async fn connection(&self) -> Result<Connection, QueueError> {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::QueueError;
 use super::locate::Found;
+use crate::measure::PoolUse;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// For commands that answer at once; a server that takes longer counts as unreachable.
@@ -110,6 +111,16 @@ impl Server {
             0 => Doubt::None,
             1 => Doubt::Look,
             _ => Doubt::Gone,
+        }
+    }
+
+    pub(super) fn pool_use(&self) -> PoolUse {
+        let status = self.pool.status();
+        PoolUse {
+            max: status.max_size,
+            open: status.size,
+            idle: status.available,
+            waiting: status.waiting,
         }
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod load;
 pub(crate) mod openai;
+pub(crate) mod operator;
 pub(crate) mod picture;
 pub(crate) mod polled;
 pub(crate) mod proxy;

@@ -14,6 +14,7 @@ mod demo;
 mod harness;
 mod limits;
 mod migrations;
+mod ops;
 mod outage;
 mod pictures;
 mod private_servers;

@@ -136,6 +136,28 @@ impl Replica {
             .expect("the replica ends in time")
     }
 
+    /// How many TCP sockets of it listen (Linux).
+    pub(crate) fn listens_on(&self) -> usize {
+        let process = PathBuf::from(format!("/proc/{}", self.process.id()));
+        let listening: Vec<String> = ["net/tcp", "net/tcp6"]
+            .iter()
+            .filter_map(|table| std::fs::read_to_string(process.join(table)).ok())
+            .flat_map(|table| {
+                let rows = table
+                    .lines()
+                    .map(|row| row.split_whitespace().collect::<Vec<_>>());
+                // 0A is LISTEN.
+                rows.filter(|row| row.get(3) == Some(&"0A"))
+                    .map(|row| format!("socket:[{}]", row[9]))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let open = std::fs::read_dir(process.join("fd")).unwrap();
+        open.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok())
+            .filter(|target| listening.iter().any(|socket| target.as_os_str() == &**socket))
+            .count()
+    }
+
     /// The most memory that it has had, in KiB (Linux).
     pub(crate) fn peak_memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

@@ -98,6 +98,7 @@ impl Stack {
             ("LEASE_TTL", "2s".to_owned()),
             ("RETRY_BASE_DELAY", "300ms".to_owned()),
             ("RETRY_MAX_DELAY", "1s".to_owned()),
+            ("HTTP_ADDR", "127.0.0.1:0".to_owned()),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

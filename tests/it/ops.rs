@@ -1,0 +1,270 @@
+//! What probes and metrics say of a replica, in calm and in outages.
+
+use std::collections::BTreeSet;
+
+use chrono::{Days, Utc};
+use generative_ai_worker::measure;
+use serde_json::json;
+
+use crate::harness::command::command;
+use crate::harness::openai::{KEY, OpenAi, Reply, small_picture};
+use crate::harness::operator::Operator;
+use crate::harness::stack::{Stack, logo, with};
+
+const READY: &str = r#"{"isReady":true,"state":"running","notAnswering":[]}"#;
+
+fn not_answering(what: &str) -> String {
+    format!(r#"{{"isReady":false,"state":"running","notAnswering":["{what}"]}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_loses_postgres_or_redis_is_alive_and_not_ready_until_they_are_back() {
+    let mut stack = Stack::start().await;
+    let replica = stack.replica(&[]).await;
+    let operator = Operator::of(&replica).await;
+    operator.is_ready(&stack, 200, READY).await;
+    operator.is_alive().await;
+
+    stack.postgres.stop();
+    operator.is_ready(&stack, 503, &not_answering("postgres")).await;
+    operator.is_alive().await;
+    let up = r#"generative_ai_dependency_up{dependency="postgres"}"#;
+    operator.shows(&stack, up, 0.0).await;
+    stack.postgres.restart().unwrap();
+    operator.is_ready(&stack, 200, READY).await;
+    operator.shows(&stack, up, 1.0).await;
+
+    stack.redis.stop();
+    operator.is_ready(&stack, 503, &not_answering("redis")).await;
+    operator.is_alive().await;
+    let up = r#"generative_ai_dependency_up{dependency="redis"}"#;
+    operator.shows(&stack, up, 0.0).await;
+    // Nobody knows, which is something else than none.
+    let delayed = "generative_ai_queue_delayed_packages";
+    operator.shows(&stack, delayed, f64::NAN).await;
+    stack.redis.restart().unwrap();
+    operator.is_ready(&stack, 200, READY).await;
+    operator.shows(&stack, up, 1.0).await;
+    operator.shows(&stack, delayed, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_store_is_not_ready_until_it_is_back() {
+    let stack = Stack::start().await;
+    let replica = stack.replica(&[]).await;
+    let operator = Operator::of(&replica).await;
+    std::fs::remove_dir_all(stack.pictures.path()).unwrap();
+    operator.is_ready(&stack, 503, &not_answering("storage")).await;
+    operator.is_alive().await;
+    std::fs::create_dir(stack.pictures.path()).unwrap();
+    operator.is_ready(&stack, 200, READY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_drains_is_alive_and_not_ready_and_is_served_to_its_end() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let mut replica = stack.replica_of(&openai, &[]).await;
+    let operator = Operator::of(&replica).await;
+    let jobs = stack.push_logos(1).await;
+    openai.called(1).await;
+    replica.terminate();
+    let draining = r#"{"isReady":false,"state":"draining","notAnswering":[]}"#;
+    operator.is_ready(&stack, 503, draining).await;
+    operator.is_alive().await;
+    operator
+        .shows(&stack, "generative_ai_in_hand_packages", 1.0)
+        .await;
+    openai.open();
+    assert!(replica.exit().await.success());
+    assert!(!operator.is_served().await);
+    stack.all_done_once(&jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_packages_and_calls_is_counted_and_tells_nothing_of_them() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let ends_on = Utc::now().date_naive() + Days::new(10);
+    let models = stack.path("models.json");
+    let model = json!([{
+        "provider": "openai", "id": "gpt-image-brief", "ends_on": ends_on, "successor": "gpt-image-2",
+        "sizes": {"listed": ["auto"]}, "default_size": {"icon": "auto", "otherwise": "auto"},
+        "prompt_max_chars": 1000, "formats": ["png"],
+    }]);
+    std::fs::write(&models, model.to_string()).unwrap();
+    let variables = [
+        ("MODELS_FILE", models.to_str().unwrap()),
+        ("WORKER_CONCURRENCY", "3"),
+    ];
+    let replica = stack.replica_of(&openai, &variables).await;
+    let operator = Operator::of(&replica).await;
+
+    let prompt = "a grebe-7719 on its nest";
+    let busy = json!({"message": "slow down", "code": "rate_limit_exceeded"});
+    openai.then(Reply::Error(429, busy, vec![]));
+    let retried = stack.job().await;
+    stack.push(&with(logo(retried), "prompt", prompt)).await;
+    assert_eq!(stack.ended(retried).await.progress, Some(100));
+    let refused =
+        json!({"message": "no", "code": "moderation_blocked", "type": "image_generation_user_error"});
+    openai.then(Reply::Error(400, refused, vec![]));
+    let failed = stack.job().await;
+    stack.push(&with(logo(failed), "prompt", prompt)).await;
+    assert!(stack.ended(failed).await.error.is_some());
+    stack
+        .push_raw(format!("{{\"type\": \"{prompt}\"").as_bytes())
+        .await;
+    stack.push(&with(logo(retried), "prompt", prompt)).await;
+    stack.idle().await;
+
+    let package = |outcome: &str, class: &str| {
+        format!(r#"generative_ai_packages_total{{outcome="{outcome}",error_type="{class}"}}"#)
+    };
+    let call = |outcome: &str| {
+        format!(
+            r#"generative_ai_provider_calls_total{{provider="openai",model="gpt-image-2",outcome="{outcome}"}}"#
+        )
+    };
+    operator.shows(&stack, &package("repeated", ""), 1.0).await;
+    operator
+        .shows(&stack, &package("rejected", "invalid_package"), 1.0)
+        .await;
+    let scrape = operator.scrape().await;
+    let spent = r#"generative_ai_provider_cost_usd_sum{provider="openai",cost_basis="computed"}"#;
+    for (series, value) in [
+        (package("completed", ""), 1.0),
+        (package("retried", "rate_limited"), 1.0),
+        (package("failed", "moderation"), 1.0),
+        (call("succeeded"), 1.0),
+        (call("rate_limited"), 1.0),
+        (call("moderation"), 1.0),
+        (spent.to_owned(), 0.04762),
+        ("messaging_client_consumed_messages_total".to_owned(), 5.0),
+        (
+            r#"messaging_process_duration_seconds_count{outcome="completed"}"#.to_owned(),
+            1.0,
+        ),
+        (
+            r#"generative_ai_stage_duration_seconds_count{stage="record"}"#.to_owned(),
+            1.0,
+        ),
+        (
+            r#"generative_ai_stage_duration_seconds_count{stage="store"}"#.to_owned(),
+            1.0,
+        ),
+        ("generative_ai_slots".to_owned(), 3.0),
+        ("generative_ai_queue_dead_packages".to_owned(), 2.0),
+        (
+            r#"generative_ai_provider_breaker_state{provider="openai"}"#.to_owned(),
+            0.0,
+        ),
+        (
+            r#"generative_ai_provider_unknown_outcomes_total{provider="openai"}"#.to_owned(),
+            0.0,
+        ),
+        (r#"db_client_connection_max{pool="postgres"}"#.to_owned(), 10.0),
+    ] {
+        let found = scrape
+            .get(&series)
+            .unwrap_or_else(|| panic!("{series} is not in\n{}", scrape.text));
+        assert!((found - value).abs() < 1e-9, "{series} is {found}, not {value}");
+    }
+    let left = r#"generative_ai_model_ends_in_days{provider="openai",model="gpt-image-brief"}"#;
+    assert!(
+        matches!(scrape.get(left), Some(9.0 | 10.0)),
+        "midnight may have passed"
+    );
+
+    let shown: BTreeSet<&str> = scrape
+        .text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let known: BTreeSet<&str> = measure::ALL.iter().map(|metric| metric.name).collect();
+    assert_eq!(shown, known, "every metric is shown, and no other");
+    for secret in [prompt, "grebe", KEY, "postgres://", "redis://"] {
+        assert!(!scrape.text.contains(secret), "{secret} is in\n{}", scrape.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_counted_with_its_age() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let replica = stack.replica_of(&openai, &[("WORKER_CONCURRENCY", "1")]).await;
+    let operator = Operator::of(&replica).await;
+    let mut jobs = stack.push_logos(1).await;
+    openai.called(1).await;
+    jobs.extend(stack.push_logos(2).await);
+    let older = "UPDATE ac_background_jobs SET created_at = created_at - interval '1 hour' WHERE id = $1";
+    stack.sql(older, &[&jobs[1]]).await;
+    let scrape = operator
+        .shows(
+            &stack,
+            r#"generative_ai_queue_waiting_packages{priority="normal"}"#,
+            2.0,
+        )
+        .await;
+    let age = |priority: &str| format!(r#"generative_ai_queue_oldest_age_seconds{{priority="{priority}"}}"#);
+    assert!(scrape.get(&age("normal")) >= Some(3600.0), "{}", scrape.text);
+    assert_eq!(scrape.get(&age("high")), Some(0.0), "none waits there");
+    assert_eq!(scrape.get("generative_ai_queue_in_flight_packages"), Some(1.0));
+    assert_eq!(scrape.get("generative_ai_in_hand_packages"), Some(1.0));
+    openai.open();
+    stack.all_done_once(&jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_models_make_one_series() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let base_url = format!("http://127.0.0.1:{}/v1", openai.port());
+    let variables = [
+        ("OPENAI_COMPATIBLE_BASE_URL", &*base_url),
+        ("OPENAI_COMPATIBLE_MODEL", "sdxl"),
+        ("IMAGE_PROVIDER", "openaiCompatible"),
+    ];
+    let replica = stack.replica(&variables).await;
+    let operator = Operator::of(&replica).await;
+    let jobs = stack.jobs(200).await;
+    for job_id in &jobs {
+        let model = format!("checkpoint-{job_id}");
+        stack.push(&with(logo(*job_id), "imageModel", model)).await;
+    }
+    stack.all_done_once(&jobs).await;
+    let other = r#"generative_ai_provider_calls_total{provider="openaiCompatible",model="other",outcome="succeeded"}"#;
+    let scrape = operator.shows(&stack, other, 200.0).await;
+    assert_eq!(scrape.beginning("generative_ai_provider_calls_total{"), [other]);
+    assert!(!scrape.text.contains("checkpoint-"), "{}", scrape.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_ends_the_start() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let variables = [
+        ("DATABASE_URL", "postgres://worker@127.0.0.1:1/app"),
+        ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("HTTP_ADDR", &*addr),
+    ];
+    let line = format!(
+        "generative-ai-worker: HTTP_ADDR: {addr} cannot be listened on: Address already in use (os error 98); choose \
+         another or leave it empty\n"
+    );
+    command(&["run"], &variables).await.is(78, "", &line);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_address_is_none() {
+    let stack = Stack::start().await;
+    let served = stack.replica(&[]).await;
+    let replica = stack.replica(&[("HTTP_ADDR", "")]).await;
+    assert_eq!((served.listens_on(), replica.listens_on()), (1, 0));
+    let operator = Operator::of(&served).await;
+    for path in ["/", "/metrics/", "/healthz/x", "/jobs"] {
+        assert_eq!(operator.get(path).await.0, 404, "{path}");
+    }
+}
