@@ -46,6 +46,10 @@ WORKDIR /var/lib/generative-ai-worker
 # default of eight arenas per core each arena would keep some of them.
 ENV MALLOC_ARENA_MAX=2
 
+# Probes and metrics, for the network that the container is in.
+ENV HTTP_ADDR=0.0.0.0:9464
+EXPOSE 9464
+
 # The worker is process 1, handles SIGTERM itself (it drains, then gives back what is unfinished) and
 # starts no children: no init is needed. Whoever stops it has to wait longer than SHUTDOWN_TIMEOUT.
 STOPSIGNAL SIGTERM
