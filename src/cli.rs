@@ -2,6 +2,7 @@
 
 mod cancel;
 mod check_config;
+mod dead;
 mod demo;
 mod enqueue;
 mod exit;
@@ -13,6 +14,7 @@ mod replica;
 mod reseed;
 mod run;
 mod schema;
+mod text;
 
 use std::process::ExitCode;
 
@@ -56,6 +58,8 @@ enum Command {
     Cancel(cancel::CancelArguments),
     /// After a loss of data in Redis, put the packages of unfinished jobs back
     Reseed(reseed::ReseedArguments),
+    /// List, show, retry, purge and export packages that have failed for good
+    Dead(dead::DeadArguments),
     /// Exit 0 when the service's ping key is there, 1 when it is not
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Report every fault of the configuration, and whether every service can be reached
@@ -122,6 +126,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Resume => pause::resume(environment).await,
         Command::Cancel(arguments) => cancel::run(arguments, environment).await,
         Command::Reseed(arguments) => reseed::run(&arguments, environment).await,
+        Command::Dead(arguments) => dead::run(arguments, environment).await,
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment).await,
         Command::Schema => schema::run(environment),

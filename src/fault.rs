@@ -5,7 +5,7 @@
 //! `stored:3`. What a crash there leaves behind, and who repairs it, is told in `docs/guarantees.md`.
 
 /// Where the process may be told to die. Each stands right after the step that it names.
-pub const POINTS: [&str; 14] = [
+pub const POINTS: [&str; 15] = [
     "landed",
     "adopted",
     "begun",
@@ -20,6 +20,7 @@ pub const POINTS: [&str; 14] = [
     "dead-committed",
     "recovering",
     "promoted",
+    "revived",
 ];
 
 /// Dies here when it was told to, or stops every thread of the runtime (`begun:1:wedge`).

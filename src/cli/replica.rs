@@ -5,7 +5,7 @@ use anyhow::Context;
 use super::exit::{Misconfigured, Several};
 use super::providers;
 use crate::config::Config;
-use crate::db::{self, Db};
+use crate::db::{self, Db, DbSettings};
 use crate::generator::{Studio, StudioSettings};
 use crate::provider::traffic::Traffic;
 use crate::queue::Queue;
@@ -60,7 +60,15 @@ async fn reach_postgres(config: &Config, lacking: Lacking) -> anyhow::Result<Db>
         }
         return Db::new(&config.db);
     }
-    let pending = db::pending(&config.db).await?;
+    reach_migrated(&config.db).await
+}
+
+/// Reaches Postgres, for commands that change nothing of its tables.
+///
+/// # Errors
+/// When it cannot be reached, or lacks what this version knows.
+pub(super) async fn reach_migrated(settings: &DbSettings) -> anyhow::Result<Db> {
+    let pending = db::pending(settings).await?;
     if let Some(first) = pending.first() {
         let count = pending.len();
         return Err(Misconfigured(format!(
@@ -68,7 +76,7 @@ async fn reach_postgres(config: &Config, lacking: Lacking) -> anyhow::Result<Db>
         ))
         .into());
     }
-    Db::new(&config.db)
+    Db::new(settings)
 }
 
 async fn reach_storage(config: &Config) -> anyhow::Result<Storage> {

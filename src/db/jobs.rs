@@ -80,6 +80,15 @@ impl Db {
         Ok(rows.into_iter().map(|row| (row.id, row.seconds)).collect())
     }
 
+    /// The time by the clock of Postgres.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn now(&self) -> Result<chrono::DateTime<chrono::Utc>, DbError> {
+        let select = diesel::select(diesel::dsl::now.into_sql::<diesel::sql_types::Timestamptz>());
+        on_connection(&self.pool, async |connection| select.get_result(connection).await).await
+    }
+
     /// How many rows there are in `images`.
     ///
     /// # Errors

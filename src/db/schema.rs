@@ -30,6 +30,7 @@ diesel::table! {
         attempts -> Integer,
         worker_id -> Text,
         dead_at -> Timestamptz,
+        retried_at -> Nullable<Timestamptz>,
     }
 }
 

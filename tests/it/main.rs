@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod consume;
 mod control;
+mod dead_commands;
 mod dead_letter;
 mod demo;
 mod harness;

@@ -1,0 +1,180 @@
+//! Which dead packages a command is about, how many they are, and whether a person agrees.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use super::super::exit::ExitStatus;
+use super::super::text;
+use crate::db::{DeadCount, DeadFilter};
+use crate::failure::ErrorClass;
+
+/// Fewer digits of an id would name too many.
+const ID_DIGITS: usize = 4;
+
+/// The options that choose.
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// Ids, or the beginnings of ids as `dead list` shows them, or job ids; none = all
+    #[arg(value_name = "ID", value_parser = which)]
+    which: Vec<Which>,
+    /// Of this class; may be given several times
+    #[arg(long, value_name = "CLASS", value_parser = classes(), hide_possible_values = true)]
+    class: Vec<String>,
+    /// Of this provider: the one that was asked last, or where none was asked the one that the package names
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// Dead for longer than this, such as 2d
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older_than: Option<Duration>,
+    /// Dead for less than this, such as 1h
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    newer_than: Option<Duration>,
+    /// Of this job
+    #[arg(long, value_name = "ID")]
+    job: Option<i32>,
+}
+
+/// A package, or all those of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Job(i32),
+    Id(String),
+}
+
+impl Selection {
+    /// The same as the database takes it.
+    pub(super) fn filter(self, limit: Option<u32>, with_retried: bool) -> DeadFilter {
+        let mut filter = DeadFilter {
+            classes: ErrorClass::ALL
+                .into_iter()
+                .filter(|class| self.class.iter().any(|name| name == class.as_str()))
+                .collect(),
+            provider: self.provider,
+            older_than: self.older_than,
+            newer_than: self.newer_than,
+            with_retried,
+            limit,
+            ..DeadFilter::default()
+        };
+        for which in self.which.into_iter().chain(self.job.map(Which::Job)) {
+            which.add_to(&mut filter);
+        }
+        filter
+    }
+}
+
+impl Which {
+    pub(super) fn add_to(self, filter: &mut DeadFilter) {
+        match self {
+            Self::Job(job_id) => filter.job_ids.push(job_id),
+            Self::Id(id) => filter.ids.push(id),
+        }
+    }
+}
+
+fn classes() -> PossibleValuesParser {
+    PossibleValuesParser::new(ErrorClass::ALL.map(ErrorClass::as_str))
+}
+
+/// `42` is a job; everything else has to be the beginning of an id.
+pub(super) fn which(text: &str) -> Result<Which, String> {
+    if let Ok(job_id) = text.parse() {
+        return Ok(Which::Job(job_id));
+    }
+    let is_id = text.len() >= ID_DIGITS && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if is_id {
+        Ok(Which::Id(text.to_ascii_lowercase()))
+    } else {
+        Err("a job id, or at least 4 digits of a package's id are accepted".to_owned())
+    }
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || "no age was found; write for example 30m, 12h or 2d".to_owned();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
+}
+
+/// Says how many there are, by class. Returns how many in all.
+pub(super) fn tell_counts(counts: &[DeadCount], what: &str) -> anyhow::Result<i64> {
+    let total = counts.iter().map(|count| count.count).sum();
+    if total == 0 {
+        text::print("no dead package matches\n")?;
+        return Ok(0);
+    }
+    let rows: Vec<Vec<String>> = counts
+        .iter()
+        .map(|count| vec![count.error_class.clone(), count.count.to_string()])
+        .collect();
+    let columns = [("class", text::Align::Left), ("packages", text::Align::Right)];
+    text::print(&format!(
+        "{what} {}\n{}",
+        packages(total),
+        text::table(&columns, &rows, None)
+    ))?;
+    Ok(total)
+}
+
+pub(super) fn packages(count: i64) -> String {
+    match count {
+        1 => "1 package".to_owned(),
+        count => format!("{count} packages"),
+    }
+}
+
+/// Asks a person at a terminal. `Err` holds the status that the command ends with.
+pub(super) fn ask(question: &str) -> anyhow::Result<Result<(), ExitStatus>> {
+    if !io::stdin().is_terminal() {
+        eprintln!(
+            "generative-ai-worker: standard input is no terminal, so nobody can be asked; add --yes to go on"
+        );
+        return Ok(Err(ExitStatus::Usage));
+    }
+    eprint!("{question} [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(Ok(()));
+    }
+    eprintln!("nothing was done");
+    Ok(Err(ExitStatus::Failed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_job_and_the_beginning_of_an_id_is_a_package() {
+        assert_eq!(which("42"), Ok(Which::Job(42)));
+        assert_eq!(which("1F3A9c2b-4d"), Ok(Which::Id("1f3a9c2b-4d".to_owned())));
+        for wrong in ["", "1f3", "boat", "4%2", "99999999999%"] {
+            assert!(which(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ages_are_read_in_the_units_that_people_use() {
+        assert_eq!(age("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(age("2d"), Ok(Duration::from_secs(172_800)));
+        for wrong in ["", "2", "d", "2 days", "-1h", "99999999999999999999d"] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What commands print for people: tables, ages, and texts that a terminal can bear.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+/// Characters of a line where nobody can say how wide the terminal is.
+const USUAL_WIDTH: usize = 100;
+
+/// Where a column's values stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// Rows below one another, columns as wide as they need to be, the last one cut at `width` characters of the line.
+pub(super) fn table(columns: &[(&str, Align)], rows: &[Vec<String>], width: Option<usize>) -> String {
+    let header: Vec<String> = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|i| {
+            let cells = std::iter::once(&header).chain(rows).filter_map(|row| row.get(i));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+        })
+        .collect();
+    let mut text = String::new();
+    for row in std::iter::once(&header).chain(rows) {
+        let mut line = String::new();
+        for (i, cell) in row.iter().enumerate() {
+            let padding = " ".repeat(widths[i].saturating_sub(cell.chars().count()));
+            let is_last = i + 1 == row.len();
+            match columns[i].1 {
+                Align::Left if is_last => line.push_str(cell),
+                Align::Left => line.push_str(&format!("{cell}{padding}  ")),
+                Align::Right => line.push_str(&format!("{padding}{cell}{}", if is_last { "" } else { "  " })),
+            }
+        }
+        let line = line.trim_end();
+        text.push_str(&width.map_or_else(|| line.to_owned(), |width| cut(line, width)));
+        text.push('\n');
+    }
+    text
+}
+
+/// At most so many characters.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(most.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+/// In one line and without what a terminal would obey: parts of it may have been written by anybody.
+pub(super) fn plain(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' => ' ',
+            c if c.is_control() || is_reordering(c) => '\u{fffd}',
+            c => c,
+        })
+        .collect();
+    text.trim().to_owned()
+}
+
+/// Characters that turn the rest of a line around.
+fn is_reordering(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
+/// `42 s`, `12 min`, `3 h`, `5 d`: the largest unit of which there is at least one.
+pub(super) fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// An age in seconds as a database counts it; the future counts as now.
+pub(super) fn age_of_seconds(seconds: f64) -> String {
+    age(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// How long something took: `480 ms`, `1.2 s`, `3 min 20 s`.
+pub(super) fn took(time: Duration) -> String {
+    match time.as_millis() {
+        ms @ 0..1_000 => format!("{ms} ms"),
+        ms @ 1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        ms => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+    }
+}
+
+/// A time for people.
+pub(super) fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// A time for machines, as in events.
+pub(super) fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// How many characters a line on standard output has.
+pub(super) fn line_width() -> usize {
+    let size = io::stdout()
+        .is_terminal()
+        .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
+        .flatten();
+    match size.map(|size| usize::from(size.ws_col)) {
+        Some(columns) if columns >= 20 => columns,
+        _ => USUAL_WIDTH,
+    }
+}
+
+/// Prints to standard output. Nobody has to read all of it: a closed pipe is no error.
+///
+/// # Errors
+/// When it cannot be written for another reason, such as a full disk.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => Ok(result?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_one_another_and_lines_end_where_the_terminal_does() {
+        let rows = [
+            vec!["a".to_owned(), "1".to_owned(), "short".to_owned()],
+            vec!["boat".to_owned(), "12".to_owned(), "a long reason".to_owned()],
+        ];
+        let columns = [("id", Align::Left), ("no", Align::Right), ("reason", Align::Left)];
+        assert_eq!(
+            table(&columns, &rows, Some(18)),
+            "id    no  reason\na      1  short\nboat  12  a long …\n"
+        );
+        assert!(table(&columns, &rows, None).ends_with("a long reason\n"));
+    }
+
+    #[test]
+    fn ages_have_one_unit_and_durations_are_as_exact_as_they_are_short() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3_599, "59 min"),
+            (7_300, "2 h"),
+            (200_000, "2 d"),
+        ] {
+            assert_eq!(age(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(age_of_seconds(-3.0), "0 s");
+        for (ms, text) in [(480, "480 ms"), (1_290, "1.2 s"), (200_000, "3 min 20 s")] {
+            assert_eq!(took(Duration::from_millis(ms)), text);
+        }
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_a_producer_has_written() {
+        assert_eq!(plain("\u{1b}[2Ja\nb\u{202e}c "), "\u{fffd}[2Ja b\u{fffd}c");
+    }
+}
