@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// Characters of a line where nobody can say how wide the terminal is.
-const USUAL_WIDTH: usize = 100;
-
 /// Where a column's values stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
@@ -106,16 +103,13 @@ pub(super) fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// How many characters a line on standard output has.
-pub(super) fn line_width() -> usize {
-    let size = io::stdout()
-        .is_terminal()
-        .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
-        .flatten();
-    match size.map(|size| usize::from(size.ws_col)) {
-        Some(columns) if columns >= 20 => columns,
-        _ => USUAL_WIDTH,
+/// How many characters a line of the terminal has; `None` where standard output is none.
+pub(super) fn line_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
     }
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns >= 20)
 }
 
 /// Prints to standard output. Nobody has to read all of it: a closed pipe is no error.

@@ -9,6 +9,12 @@ use crate::harness::command::{Said, command_on};
 use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::stack::{Stack, logo, with};
 
+fn reason(number: u32) -> String {
+    format!(
+        "Reason {number}, which is as long as a sentence has to be that a person can act on. Start the job again in some minutes."
+    )
+}
+
 fn id(number: u32) -> Uuid {
     Uuid::from_u128(0x1f3a_9c2b_4d5e_4000_8000_0000_0000_0000 + (u128::from(number) << 80))
 }
@@ -26,7 +32,7 @@ async fn bury(stack: &Stack, number: u32, job_id: Option<i32>, class: &str, hour
                 &id(number).to_string(),
                 &job_id,
                 &payload,
-                &format!("Reason {number}, which is as long as a sentence that a person can act on has to be, and is not cut."),
+                &reason(number),
                 &class,
                 &attempts,
                 &hours,
@@ -97,10 +103,20 @@ async fn dead_packages_are_listed_without_their_prompts() {
         .await
         .is(0, "no dead package matches\n", "");
     three(&stack).await;
+    let cut = |number: u32| reason(number).chars().take(99).collect::<String>();
     let header = "id             job  class            attempts     age  reason\n";
-    let third = "1f3a9c2b-4d61    -  invalid_package         0  30 min  Reason 3, which is as long as a sentence tha…\n";
-    let second = "1f3a9c2b-4d60    2  moderation              1     3 h  Reason 2, which is as long as a sentence tha…\n";
-    let first = "1f3a9c2b-4d5f    1  auth                    1     2 d  Reason 1, which is as long as a sentence tha…\n";
+    let third = format!(
+        "1f3a9c2b-4d61    -  invalid_package         0  30 min  {}…\n",
+        cut(3)
+    );
+    let second = format!(
+        "1f3a9c2b-4d60    2  moderation              1     3 h  {}…\n",
+        cut(2)
+    );
+    let first = format!(
+        "1f3a9c2b-4d5f    1  auth                    1     2 d  {}…\n",
+        cut(1)
+    );
     let said = dead(&stack, &["list"]).await;
     said.is(0, &format!("{header}{third}{second}{first}"), "");
 
@@ -141,8 +157,7 @@ async fn dead_packages_are_listed_without_their_prompts() {
 async fn a_dead_package_is_shown_whole_when_asked_for() {
     let stack = Stack::start().await;
     let jobs = three(&stack).await;
-    let reason =
-        "Reason 2, which is as long as a sentence that a person can act on has to be, and is not cut.";
+    let reason = reason(2);
     let flux = with(logo(jobs[1]), "imageProvider", "flux").to_string();
     let at = |said: &Said| {
         let line = said.out.lines().find(|line| line.contains("  dead at")).unwrap();

@@ -25,6 +25,8 @@ pub(super) struct ListArguments {
 
 /// An id's first two groups: enough to tell packages apart, and never to be taken for a job's.
 const ID_CHARS: usize = 13;
+/// As much of a reason as is shown, also where lines may be longer.
+const REASON_CHARS: usize = 100;
 
 pub(super) async fn run(arguments: ListArguments, db: &Db) -> anyhow::Result<ExitStatus> {
     let filter = arguments.selection.filter(None, arguments.all);
@@ -49,7 +51,7 @@ pub(super) async fn run(arguments: ListArguments, db: &Db) -> anyhow::Result<Exi
     Ok(ExitStatus::Done)
 }
 
-fn table(packages: &[DeadPackage], width: usize) -> String {
+fn table(packages: &[DeadPackage], width: Option<usize>) -> String {
     let columns = [
         ("id", Align::Left),
         ("job", Align::Right),
@@ -75,9 +77,12 @@ fn table(packages: &[DeadPackage], width: usize) -> String {
                 package.error_class.clone(),
                 package.attempts.to_string(),
                 text::age_of_seconds(package.age_s),
-                format!("{retried}{}", text::plain(&package.reason)),
+                text::cut(
+                    &format!("{retried}{}", text::plain(&package.reason)),
+                    REASON_CHARS,
+                ),
             ]
         })
         .collect();
-    text::table(&columns, &rows, Some(width))
+    text::table(&columns, &rows, width)
 }
