@@ -14,6 +14,7 @@ mod replica;
 mod reseed;
 mod run;
 mod schema;
+mod status;
 mod text;
 
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ enum Command {
     Cancel(cancel::CancelArguments),
     /// After a loss of data in Redis, put the packages of unfinished jobs back
     Reseed(reseed::ReseedArguments),
+    /// Show how the queue, its replicas and its jobs stand
+    Status(status::StatusArguments),
     /// List, show, retry, purge and export packages that have failed for good
     Dead(dead::DeadArguments),
     /// Exit 0 when the service's ping key is there, 1 when it is not
@@ -126,6 +129,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Resume => pause::resume(environment).await,
         Command::Cancel(arguments) => cancel::run(arguments, environment).await,
         Command::Reseed(arguments) => reseed::run(&arguments, environment).await,
+        Command::Status(arguments) => status::run(&arguments, environment).await,
         Command::Dead(arguments) => dead::run(arguments, environment).await,
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment).await,

@@ -26,6 +26,7 @@ use crate::worker::{Backoff, WorkerSettings};
 pub use environment::Environment;
 pub use providers::ProviderSettings;
 use reader::Reader;
+pub use values::PROVIDERS;
 pub use variables::{VARIABLES, Variable, env_example};
 
 /// Everything that is wrong with a configuration, one line each. Never a secret.

@@ -150,7 +150,7 @@ pub(super) fn host_name() -> String {
 }
 
 /// Providers that this version has, as `IMAGE_PROVIDER` and packages name them.
-pub(super) const PROVIDERS: [&str; 13] = [
+pub const PROVIDERS: [&str; 13] = [
     "openai",
     "azureOpenai",
     "flux",

@@ -83,7 +83,7 @@ impl Redis {
     }
 }
 
-fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>) -> Result<T, QueueError> {
+pub(super) fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>) -> Result<T, QueueError> {
     let answer = answers.next().unwrap_or(Value::Nil);
     redis::from_redis_value(answer).map_err(|error| QueueError::Failed(error.to_string()))
 }

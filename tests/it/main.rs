@@ -28,6 +28,7 @@ mod recovery;
 mod retry;
 mod secrets;
 mod shutdown;
+mod status;
 mod storage;
 mod topology;
 mod unknown_outcome;

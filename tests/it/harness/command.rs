@@ -25,6 +25,39 @@ impl Said {
         };
         assert_eq!(*self, expected);
     }
+
+    /// Compares what it printed line by line; `*` stands for any text. Nothing may stand on standard error.
+    #[track_caller]
+    pub(crate) fn looks_like(&self, status: i32, pattern: &str) {
+        assert_eq!((self.status, &*self.err), (Some(status), ""), "{}", self.out);
+        let mut lines = self.out.lines();
+        for expected in pattern.lines() {
+            let line = lines.next().unwrap_or("nothing");
+            assert!(
+                is_like(line, expected),
+                "expected: {expected}\n   found: {line}\nin:\n{}",
+                self.out
+            );
+        }
+        assert_eq!(lines.next(), None, "in:\n{}", self.out);
+    }
+}
+
+fn is_like(line: &str, pattern: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = line.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
+    let Some(last) = pattern.rsplit_once('*').map(|(_, last)| last) else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    line.ends_with(last)
 }
 
 impl From<Output> for Said {

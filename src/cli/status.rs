@@ -1,0 +1,105 @@
+//! `status`: how the queue, its replicas and its jobs stand, from Redis and from Postgres. One of the two being away
+//! hides nothing of the other.
+
+mod told;
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::exit::ExitStatus;
+use super::run::stop_on_signals;
+use super::text;
+use crate::config::{Environment, PROVIDERS};
+use crate::db::{Db, DbError, DbSettings, Figures};
+use crate::queue::{Overview, QueueError, QueueSettings, Redis};
+
+/// Between two looks of `--watch`.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Home and clear, as every terminal knows them.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// As JSON
+    #[arg(long, conflicts_with = "watch")]
+    json: bool,
+    /// Look again every 2 s, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+}
+
+/// What both sides say.
+struct Status {
+    redis: Result<Overview, QueueError>,
+    postgres: Result<Figures, DbError>,
+}
+
+pub(super) async fn run(
+    arguments: &StatusArguments,
+    environment: &Environment,
+) -> anyhow::Result<ExitStatus> {
+    let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
+    let db = Db::new(&DbSettings::from_environment(environment)?)?;
+    let queue = redis.keys().inbox().to_owned();
+    if !arguments.watch {
+        let status = look(&redis, &db).await;
+        if arguments.json {
+            let json = serde_json::to_string_pretty(&status.to_json(&queue))?;
+            text::print(&format!("{json}\n"))?;
+        } else {
+            text::print(&status.tell(&queue))?;
+        }
+        return Ok(match (&status.redis, &status.postgres) {
+            (Ok(_), Ok(_)) => ExitStatus::Done,
+            _ => ExitStatus::Unreachable,
+        });
+    }
+    let (stop, _) = stop_on_signals()?;
+    let watch = async {
+        loop {
+            let status = look(&redis, &db).await.tell(&queue);
+            if io::stdout().is_terminal() {
+                text::print(&format!("{CLEAR}{status}"))?;
+            } else {
+                text::print(&format!("{status}\n"))?;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    match stop.run_until_cancelled(watch).await {
+        Some(ended) => ended,
+        None => Ok(ExitStatus::Done),
+    }
+}
+
+async fn look(redis: &Redis, db: &Db) -> Status {
+    let (redis, postgres) = tokio::join!(redis.overview(&PROVIDERS), db.figures());
+    Status { redis, postgres }
+}
+
+impl Status {
+    fn to_json(&self, queue: &str) -> Value {
+        fn side<T: serde::Serialize, E: ToString>(side: &Result<T, E>) -> Value {
+            match side {
+                Ok(side) => json!(side),
+                Err(error) => json!({"error": error.to_string()}),
+            }
+        }
+        json!({"queue": queue, "redis": side(&self.redis), "postgres": side(&self.postgres)})
+    }
+
+    fn tell(&self, queue: &str) -> String {
+        let redis = match &self.redis {
+            Ok(overview) => told::redis(queue, overview),
+            Err(error) => format!("Redis is away: {}\n", text::plain(&error.to_string())),
+        };
+        let postgres = match &self.postgres {
+            Ok(figures) => told::postgres(figures),
+            Err(error) => format!("Postgres is away: {}\n", text::plain(&error.to_string())),
+        };
+        format!("{redis}\n{postgres}")
+    }
+}

@@ -1,0 +1,135 @@
+//! What stands where in Postgres: jobs that have not ended, dead packages, and what providers have cost.
+
+use diesel::sql_types::{Array, BigInt, Double, Text};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::RunQueryDsl;
+use serde::Serialize;
+
+use super::statement::on_connection;
+use super::{Db, DbError};
+
+/// Jobs in one state.
+#[derive(Clone, Debug, PartialEq, Serialize, QueryableByName)]
+#[serde(rename_all = "camelCase")]
+pub struct StateCount {
+    /// `waiting`, `begun`, `retry_wait` or `held`.
+    #[diesel(sql_type = Text)]
+    pub state: String,
+    /// How many.
+    #[diesel(sql_type = BigInt)]
+    pub count: i64,
+    /// How long ago the oldest of them was last begun.
+    #[diesel(sql_type = Double)]
+    pub oldest_s: f64,
+}
+
+/// Calls of a provider within the last 24 hours.
+#[derive(Clone, Debug, PartialEq, Serialize, QueryableByName)]
+#[serde(rename_all = "camelCase")]
+pub struct Spending {
+    /// Who was asked.
+    #[diesel(sql_type = Text)]
+    pub provider: String,
+    /// How often.
+    #[diesel(sql_type = BigInt)]
+    pub calls: i64,
+    /// Those that brought a picture.
+    #[diesel(sql_type = BigInt)]
+    pub succeeded: i64,
+    /// Those of which nobody knows what they brought.
+    #[diesel(sql_type = BigInt)]
+    pub unknown: i64,
+    /// US dollars, as far as known.
+    #[diesel(sql_type = Double)]
+    pub cost_usd: f64,
+}
+
+/// What stands where.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// Jobs that have begun and not ended, by state.
+    pub unfinished: Vec<StateCount>,
+    /// Packages that failed for good and have not been pushed again.
+    pub dead: i64,
+    /// Calls that cost money, by provider.
+    pub spending_24h: Vec<Spending>,
+}
+
+/// What no replica works on any more although it should.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, QueryableByName)]
+pub struct Stuck {
+    /// Jobs begun by workers that are not alive.
+    #[diesel(sql_type = BigInt)]
+    pub ownerless: i64,
+    /// Calls that are open after their deadline.
+    #[diesel(sql_type = BigInt)]
+    pub overdue_calls: i64,
+    /// Jobs that wait for a worker, or whose next attempt is due.
+    #[diesel(sql_type = BigInt)]
+    pub due: i64,
+    /// Jobs that wait for an operator.
+    #[diesel(sql_type = BigInt)]
+    pub held: i64,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+impl Db {
+    /// Counts what stands where.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn figures(&self) -> Result<Figures, DbError> {
+        on_connection(&self.pool, async |connection| {
+            let unfinished = sql_query(
+                "SELECT state, count(*) AS count, extract(epoch FROM now() - min(begun_at))::double precision AS oldest_s
+                 FROM generative_ai.jobs WHERE state IN ('waiting', 'begun', 'retry_wait', 'held')
+                 GROUP BY state ORDER BY state",
+            )
+            .load(connection)
+            .await?;
+            let dead: Vec<Count> =
+                sql_query("SELECT count(*) AS count FROM generative_ai.dead_packages WHERE retried_at IS NULL")
+                    .load(connection)
+                    .await?;
+            let spending_24h = sql_query(
+                "SELECT provider, count(*) AS calls, count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
+                    count(*) FILTER (WHERE state = 'unknown') AS unknown, coalesce(sum(cost_usd), 0) AS cost_usd
+                 FROM generative_ai.provider_calls WHERE sent_at > now() - interval '24 hours'
+                 GROUP BY provider ORDER BY provider",
+            )
+            .load(connection)
+            .await?;
+            Ok::<_, diesel::result::Error>(Figures {
+                unfinished,
+                dead: dead.into_iter().next().map_or(0, |row| row.count),
+                spending_24h,
+            })
+        })
+        .await
+    }
+
+    /// Counts what no replica works on although it should.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn stuck(&self, live_workers: &[String]) -> Result<Stuck, DbError> {
+        let select = sql_query(
+            "SELECT count(*) FILTER (WHERE state = 'begun' AND worker_id <> ALL($1)) AS ownerless,
+                count(*) FILTER (WHERE state = 'waiting' OR (state = 'retry_wait' AND next_attempt_at < now())) AS due,
+                count(*) FILTER (WHERE state = 'held') AS held,
+                (SELECT count(*) FROM generative_ai.provider_calls
+                 WHERE state IN ('intended', 'accepted') AND deadline_at < now()) AS overdue_calls
+             FROM generative_ai.jobs WHERE state IN ('waiting', 'begun', 'retry_wait', 'held')",
+        )
+        .bind::<Array<Text>, _>(live_workers);
+        let rows: Vec<Stuck> =
+            on_connection(&self.pool, async |connection| select.load(connection).await).await?;
+        Ok(rows.into_iter().next().unwrap_or_default())
+    }
+}
