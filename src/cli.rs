@@ -7,6 +7,7 @@ mod demo;
 mod enqueue;
 mod exit;
 mod healthcheck;
+mod jobs;
 mod migrate;
 mod pause;
 mod providers;
@@ -59,6 +60,8 @@ enum Command {
     Cancel(cancel::CancelArguments),
     /// After a loss of data in Redis, put the packages of unfinished jobs back
     Reseed(reseed::ReseedArguments),
+    /// Tell the whole story of one job
+    Jobs(jobs::JobsArguments),
     /// Show how the queue, its replicas and its jobs stand
     Status(status::StatusArguments),
     /// List, show, retry, purge and export packages that have failed for good
@@ -129,6 +132,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Resume => pause::resume(environment).await,
         Command::Cancel(arguments) => cancel::run(arguments, environment).await,
         Command::Reseed(arguments) => reseed::run(&arguments, environment).await,
+        Command::Jobs(arguments) => jobs::run(arguments, environment).await,
         Command::Status(arguments) => status::run(&arguments, environment).await,
         Command::Dead(arguments) => dead::run(arguments, environment).await,
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,

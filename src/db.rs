@@ -19,6 +19,7 @@ mod reject;
 mod reseed;
 mod schema;
 mod statement;
+mod story;
 mod tls;
 
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub use overview::{Figures, Spending, StateCount, Stuck};
 pub use record::{PictureRecord, Recorded};
 pub use reject::RejectRequest;
 pub use reseed::Unfinished;
+pub use story::{CallRow, ImageRow, LedgerRow, ShownRow, Story};
 
 /// How to reach Postgres; made by `config`.
 #[derive(Clone, Debug)]

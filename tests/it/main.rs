@@ -13,6 +13,7 @@ mod dead_commands;
 mod dead_letter;
 mod demo;
 mod harness;
+mod jobs_show;
 mod limits;
 mod migrations;
 mod ops;

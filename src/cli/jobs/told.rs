@@ -1,0 +1,281 @@
+//! A job's story in words: those of the log and of events.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::text::{age_of_seconds, plain, rfc3339, time, took};
+use crate::db::{CallRow, DeadPackage, LedgerRow, Story};
+
+/// Who works on a job.
+pub(super) struct Owner {
+    pub(super) worker_id: String,
+    /// Whether it holds its lease; `None` = Redis cannot be asked.
+    pub(super) is_alive: Option<bool>,
+}
+
+/// All that is known of a job.
+pub(super) struct Life<'a> {
+    pub(super) job_id: i32,
+    pub(super) story: &'a Story,
+    pub(super) owner: Option<&'a Owner>,
+    pub(super) dead: &'a [DeadPackage],
+}
+
+/// What a job's calls have cost.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct TotalCost {
+    pub(super) usd: f64,
+    /// Calls that are open, or of which nobody knows what they brought: they may be billed.
+    pub(super) unknown: usize,
+}
+
+impl Life<'_> {
+    /// How it stands, in one sentence.
+    pub(super) fn headline(&self) -> String {
+        let job_id = self.job_id;
+        let Some(ledger) = &self.story.ledger else {
+            let shown = self.story.shown.as_ref();
+            return match shown.and_then(|row| row.error.as_deref()) {
+                Some(error) => format!("job {job_id} failed before it was begun: {}", plain(error)),
+                None if shown.is_none() => {
+                    format!("job {job_id} has no row in ac_background_jobs; only refused packages name it")
+                }
+                None => format!("no replica has begun job {job_id}: its package waits, or was never pushed"),
+            };
+        };
+        let reason = plain(ledger.error_message.as_deref().unwrap_or("no reason is known"));
+        match ledger.state.as_str() {
+            "waiting" => format!("job {job_id} waits for a replica"),
+            "begun" => format!(
+                "job {job_id} is being worked on, in attempt {}",
+                ledger.attempts + 1
+            ),
+            "retry_wait" => {
+                let due_in = ledger.due_in_s.unwrap_or_default();
+                let due = match due_in > 0.0 {
+                    true => format!("next in {}", age_of_seconds(due_in)),
+                    false => "next now".to_owned(),
+                };
+                match ledger.attempts {
+                    0 => format!("job {job_id} is looked at again, {due}: {reason}"),
+                    failed => format!("attempt {failed} of job {job_id} failed, {due}: {reason}"),
+                }
+            }
+            "held" => format!(
+                "job {job_id} is held: decide whether another picture may be bought, then run generative-ai-worker reseed --held"
+            ),
+            "done" => format!(
+                "job {job_id} is done: image {}",
+                ledger.image_id.unwrap_or_default()
+            ),
+            "dead" => format!(
+                "job {job_id} failed for good in attempt {}: {reason}",
+                ledger.attempts
+            ),
+            other => format!("job {job_id} is {other}"),
+        }
+    }
+
+    pub(super) fn cost(&self) -> TotalCost {
+        let mut total = TotalCost::default();
+        for call in &self.story.calls {
+            match call.cost_usd {
+                Some(usd) => total.usd += usd,
+                None if call.state != "failed" => total.unknown += 1,
+                None => {}
+            }
+        }
+        total
+    }
+
+    /// The whole story.
+    pub(super) fn tell(&self) -> String {
+        let mut text = format!("{}\n", self.headline());
+        let mut line = |name: &str, value: &str| {
+            let _ = writeln!(text, "  {name:<9} {}", plain(value));
+        };
+        if let Some(shown) = &self.story.shown {
+            let of = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
+            line(
+                "row",
+                &format!(
+                    "progress {}, error {}, imageId {}",
+                    shown
+                        .progress
+                        .map_or_else(|| "null".to_owned(), |p| p.to_string()),
+                    shown.error.as_deref().unwrap_or("null"),
+                    of(&shown.image_id).as_deref().unwrap_or("none"),
+                ),
+            );
+            if let (Some(created), Some(updated)) = (shown.created_at, shown.updated_at) {
+                line("made", &format!("{}, changed {}", time(created), time(updated)));
+            }
+        }
+        if let Some(ledger) = &self.story.ledger {
+            self.tell_ledger(ledger, &mut line);
+        }
+        line("cost", &self.cost_in_words());
+        for call in &self.story.calls {
+            tell_call(call, &mut text);
+        }
+        for package in self.dead {
+            tell_dead(package, &mut text);
+        }
+        text
+    }
+
+    fn tell_ledger(&self, ledger: &LedgerRow, line: &mut impl FnMut(&str, &str)) {
+        line(
+            "state",
+            &format!(
+                "{}; failed attempts {}, deliveries {}, crashes {}",
+                ledger.state, ledger.attempts, ledger.deliveries, ledger.crashes
+            ),
+        );
+        line("begun", &time(ledger.begun_at));
+        if let Some(owner) = self.owner {
+            let lease = match owner.is_alive {
+                Some(true) => "alive",
+                Some(false) => "without a lease: another replica will take the job over",
+                None => "whether it is alive cannot be told",
+            };
+            line("owner", &format!("{}, {lease}", owner.worker_id));
+        }
+        if let Some(next) = ledger.next_attempt_at.filter(|_| ledger.state == "retry_wait") {
+            line("next", &time(next));
+        }
+        if let Some(finished) = ledger.finished_at {
+            line("ended", &time(finished));
+        }
+        if let Some(class) = &ledger.error_class {
+            line("class", class);
+        }
+        if let Some(details) = &ledger.error_details {
+            line("details", details);
+        }
+        if let Some(provider) = &ledger.provider {
+            let request = request(ledger.provider_request_id.as_deref());
+            let model = ledger.model.as_deref().unwrap_or_default();
+            line("drawn by", &format!("{provider} {model}{request}"));
+        }
+        if let Some(url) = &ledger.image_url {
+            line("picture", url);
+        }
+        for key in ledger.object_keys.iter().flatten() {
+            line("object", key);
+        }
+        if let Some(mark) = &ledger.provenance_mark {
+            line("mark", mark);
+        }
+        match &self.story.image {
+            Some(image) => {
+                let owner = image
+                    .user_id
+                    .map_or_else(|| "nobody".to_owned(), |id| format!("user {id}"));
+                let deleted = if image.deleted { ", deleted" } else { "" };
+                line("image row", &format!("{}, of {owner}{deleted}", image.id));
+            }
+            None if ledger.image_id.is_some() => line("image row", "gone"),
+            None => {}
+        }
+    }
+
+    fn cost_in_words(&self) -> String {
+        let calls = self.story.calls.len();
+        if calls == 0 {
+            return "nothing was bought".to_owned();
+        }
+        let TotalCost { usd, unknown } = self.cost();
+        let calls = match calls {
+            1 => "1 call".to_owned(),
+            calls => format!("{calls} calls"),
+        };
+        match unknown {
+            0 => format!("${usd:.4} for {calls}"),
+            unknown => format!("${usd:.4} for {calls}, and what {unknown} of them may still be billed"),
+        }
+    }
+}
+
+fn request(id: Option<&str>) -> String {
+    id.map(|id| format!(", request {id}")).unwrap_or_default()
+}
+
+fn tell_call(call: &CallRow, text: &mut String) {
+    let took = took(Duration::try_from_secs_f64(call.took_s).unwrap_or_default());
+    let class = call.error_class.as_deref().unwrap_or("no class");
+    let outcome = match call.state.as_str() {
+        "succeeded" => format!("succeeded after {took}"),
+        "failed" => format!("failed after {took}: {class}"),
+        "unknown" => format!("nobody knows what it brought, after {took}: {class}"),
+        state => format!("{state}, open for {took}"),
+    };
+    let _ = writeln!(
+        text,
+        "call {}: {} {}: {outcome}",
+        call.call_no, call.provider, call.model
+    );
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<9} {}", plain(value));
+    };
+    line("sent", &format!("{} by {}", time(call.sent_at), call.worker_id));
+    match call.ended_at {
+        Some(ended) => line("ended", &time(ended)),
+        None => line("deadline", &time(call.deadline_at)),
+    }
+    if let Some(id) = &call.provider_request_id {
+        line("request", id);
+    }
+    if let Some(handle) = &call.handle {
+        line("handle", handle);
+    }
+    if let Some(details) = &call.error_details {
+        line("details", details);
+    }
+    if let Some(usd) = call.cost_usd {
+        let basis = call.cost_basis.as_deref().unwrap_or("of unknown basis");
+        line("cost", &format!("${usd:.4} ({basis})"));
+    }
+}
+
+fn tell_dead(package: &DeadPackage, text: &mut String) {
+    let attempts = match package.attempts {
+        0 => "refused before any attempt".to_owned(),
+        attempts => format!("attempt {attempts}"),
+    };
+    let _ = writeln!(
+        text,
+        "dead package {}: {attempts}: {}",
+        package.id, package.error_class
+    );
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<9} {}", plain(value));
+    };
+    line(
+        "dead at",
+        &format!("{} by {}", time(package.dead_at), package.worker_id),
+    );
+    line("reason", &package.reason);
+    if let Some(details) = &package.details {
+        line("details", details);
+    }
+    if let Some(retried_at) = package.retried_at {
+        line("retried", &time(retried_at));
+    }
+}
+
+/// A dead package within a job's JSON.
+pub(super) fn dead_json(package: &DeadPackage) -> Value {
+    json!({
+        "id": package.id,
+        "errorClass": package.error_class,
+        "reason": package.reason,
+        "details": package.details,
+        "attempts": package.attempts,
+        "workerId": package.worker_id,
+        "deadAt": rfc3339(package.dead_at),
+        "retriedAt": package.retried_at.map(rfc3339),
+    })
+}
