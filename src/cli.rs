@@ -4,6 +4,7 @@ mod cancel;
 mod check_config;
 mod dead;
 mod demo;
+mod doctor;
 mod enqueue;
 mod exit;
 mod healthcheck;
@@ -68,6 +69,8 @@ enum Command {
     Dead(dead::DeadArguments),
     /// Exit 0 when the service's ping key is there, 1 when it is not
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Look at everything that a healthy service rests on, and say what to do
+    Doctor(doctor::DoctorArguments),
     /// Report every fault of the configuration, and whether every service can be reached
     CheckConfig(check_config::CheckConfigArguments),
     /// Print the JSON Schema of work packages
@@ -136,6 +139,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Status(arguments) => status::run(&arguments, environment).await,
         Command::Dead(arguments) => dead::run(arguments, environment).await,
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,
+        Command::Doctor(arguments) => doctor::run(&arguments, environment).await,
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment).await,
         Command::Schema => schema::run(environment),
     }

@@ -4,6 +4,7 @@
 //! service's wire format alone. What happens to the bytes afterwards (checking, marking, resizing,
 //! storing) is the generators' business, what happens after an error is the worker's.
 
+pub mod account;
 pub mod automatic1111;
 pub mod azure_openai;
 pub mod bfl;

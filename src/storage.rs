@@ -7,6 +7,7 @@ mod client;
 mod error;
 mod key;
 mod location;
+mod rehearse;
 mod settings;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreEx
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::key::{InvalidKeyPart, ObjectKey, Role};
 use self::location::{Location, Place};
+pub use self::rehearse::Rehearsal;
 pub use self::settings::{S3Settings, StorageSettings};
 
 /// No single call takes longer, its resends included.

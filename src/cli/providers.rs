@@ -79,11 +79,11 @@ pub(super) fn warn_early(providers: &Providers) {
     }
 }
 
-fn ends_soon(model: &Model, today: NaiveDate) -> bool {
+pub(super) fn ends_soon(model: &Model, today: NaiveDate) -> bool {
     !model.has_ended(today) && model.ends_in_days(today).is_some()
 }
 
-fn end_of(model: &Model) -> String {
+pub(super) fn end_of(model: &Model) -> String {
     let (Some(ends_on), successor) = (model.ends_on, &model.successor) else {
         return String::new();
     };

@@ -183,6 +183,12 @@ impl Keys {
         self.derived(&format!("parked:{provider}"))
     }
 
+    /// A key on which rights are tried.
+    #[must_use]
+    pub fn trial(&self, what: &str) -> String {
+        self.derived(&format!("doctor:{what}"))
+    }
+
     /// The channel of events.
     #[must_use]
     pub fn events(&self) -> String {
@@ -222,6 +228,7 @@ mod tests {
             keys.open_calls("p"),
             keys.recent_calls("p"),
             keys.parked("p"),
+            keys.trial("t"),
             keys.events(),
         ];
         for key in &derived {

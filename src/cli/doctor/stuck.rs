@@ -1,0 +1,121 @@
+//! Packages and jobs that nobody works on although somebody should.
+
+use super::findings::Findings;
+use crate::config::PROVIDERS;
+use crate::db::{Db, Stuck};
+use crate::queue::{Overview, Redis};
+
+/// So long after its time a delayed package should be on its list.
+const OVERDUE_MS: i64 = 10_000;
+
+pub(super) async fn look(redis: &Redis, db: &Db) -> Findings {
+    let mut findings = Findings::about("packages");
+    let Ok(overview) = redis.overview(&PROVIDERS).await else {
+        findings.fail("what stands where cannot be told without Redis");
+        return findings;
+    };
+    in_redis(&mut findings, &overview, &redis.keys().paused());
+    let live: Vec<String> = overview
+        .replicas
+        .iter()
+        .filter(|replica| replica.has_lease)
+        .map(|replica| replica.worker_id.clone())
+        .collect();
+    match db.stuck(&live).await {
+        Ok(stuck) => in_postgres(&mut findings, stuck, &overview),
+        Err(error) => findings.fail(format!("what jobs wait for cannot be told: {error}")),
+    }
+    findings
+}
+
+/// Packages that a replica would take.
+fn to_be_taken(overview: &Overview) -> u64 {
+    overview.depths.waiting.iter().map(|list| list.count).sum()
+}
+
+fn in_redis(findings: &mut Findings, overview: &Overview, paused: &str) {
+    let waiting = to_be_taken(overview);
+    match (overview.ping_age_ms, waiting) {
+        (Some(_), _) => findings.ok(format!("a replica is able to work; {waiting} packages wait")),
+        (None, 0) => findings.warn("no replica pings; nothing waits: start one before something does"),
+        (None, waiting) => findings.fail(format!(
+            "no replica pings and {waiting} packages wait: start one, or read the log of those that run"
+        )),
+    }
+    if overview.depths.is_paused {
+        findings.warn(format!(
+            "the queue is paused: no replica takes new work; {paused} says who has paused it, generative-ai-worker resume ends it"
+        ));
+    }
+    let dead: Vec<&str> = overview
+        .replicas
+        .iter()
+        .filter(|replica| !replica.has_lease && replica.landing + replica.processing > 0)
+        .map(|replica| replica.worker_id.as_str())
+        .collect();
+    if dead.is_empty() {
+        findings.ok("no dead replica has packages");
+    } else {
+        findings.warn(format!(
+            "dead replicas have packages, which live ones take back within twice LEASE_TTL: {}",
+            dead.join(", ")
+        ));
+    }
+    let landed: u64 = overview
+        .replicas
+        .iter()
+        .filter(|replica| replica.has_lease)
+        .map(|replica| replica.landing)
+        .sum();
+    if landed > 0 {
+        findings.warn(format!(
+            "{landed} packages have landed and are not adopted; if this stays, Redis or Postgres is away for a replica"
+        ));
+    }
+    match overview.next_due_in_ms {
+        Some(ms) if ms < -OVERDUE_MS => findings.fail(format!(
+            "a delayed package is overdue for {} s: no replica brings it back; start one",
+            -ms / 1_000
+        )),
+        _ => findings.ok("no delayed package is overdue"),
+    }
+}
+
+fn in_postgres(findings: &mut Findings, stuck: Stuck, overview: &Overview) {
+    let depths = &overview.depths;
+    let parked: u64 = overview.providers.iter().map(|room| room.parked).sum();
+    let in_hand: u64 = overview
+        .replicas
+        .iter()
+        .map(|replica| replica.landing + replica.processing)
+        .sum();
+    let is_empty = to_be_taken(overview) + depths.delayed + depths.in_flight + parked + in_hand == 0;
+    let unfinished = stuck.due + stuck.ownerless;
+    if unfinished > 0 && is_empty {
+        findings.fail(format!(
+            "{unfinished} unfinished jobs are in Postgres and no package is in Redis, which has lost them: run \
+             generative-ai-worker reseed"
+        ));
+    } else if stuck.ownerless > 0 {
+        findings.warn(format!(
+            "{} jobs were begun by replicas that are gone; the next delivery of each takes it over",
+            stuck.ownerless
+        ));
+    } else {
+        findings.ok("every job that was begun has a live replica");
+    }
+    if stuck.overdue_calls > 0 {
+        findings.warn(format!(
+            "{} paid calls are open after their deadline; the next delivery of each job gives them up",
+            stuck.overdue_calls
+        ));
+    } else {
+        findings.ok("no paid call is open after its deadline");
+    }
+    if stuck.held > 0 {
+        findings.warn(format!(
+            "{} jobs are held: decide whether another picture may be bought, then run generative-ai-worker reseed --held",
+            stuck.held
+        ));
+    }
+}

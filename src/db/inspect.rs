@@ -1,0 +1,121 @@
+//! How a Postgres server is set up, and what this account may do there: what an operator would look at first.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::RunQueryDsl;
+use tokio::time::Instant;
+
+use super::statement::on_connection;
+use super::{Db, DbError};
+
+/// How a server is set up.
+#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
+pub struct PostgresFacts {
+    /// As it calls itself.
+    #[diesel(sql_type = Text)]
+    pub version: String,
+    /// 160004 for 16.4
+    #[diesel(sql_type = Integer)]
+    pub version_number: i32,
+    /// Whether it is a standby, to which nothing can be written.
+    #[diesel(sql_type = Bool)]
+    pub is_standby: bool,
+    /// `fsync`
+    #[diesel(sql_type = Text)]
+    pub fsync: String,
+    /// `synchronous_commit`, for this account.
+    #[diesel(sql_type = Text)]
+    pub synchronous_commit: String,
+    /// Connections that are open, to all of its databases.
+    #[diesel(sql_type = BigInt)]
+    pub connections: i64,
+    /// Connections that it takes.
+    #[diesel(sql_type = BigInt)]
+    pub max_connections: i64,
+    /// Its time.
+    #[diesel(sql_type = Timestamptz)]
+    pub now: DateTime<Utc>,
+}
+
+/// A right that this account lacks.
+#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
+pub struct MissingRight {
+    /// On what.
+    #[diesel(sql_type = Text)]
+    pub object: String,
+    /// Which.
+    #[diesel(sql_type = Text)]
+    pub right: String,
+    /// Whether the object is there at all.
+    #[diesel(sql_type = Nullable<Bool>)]
+    pub is_there: Option<bool>,
+    /// Whether `run` needs it; otherwise a command does.
+    #[diesel(sql_type = Bool)]
+    pub is_needed: bool,
+}
+
+const RIGHTS: &str = "
+    WITH asked(object, rights, is_needed) AS (VALUES
+        ('ac_background_jobs', ARRAY['SELECT', 'UPDATE'], true),
+        ('ac_background_jobs', ARRAY['INSERT'], false),
+        ('images', ARRAY['SELECT', 'INSERT'], true),
+        ('generative_ai.jobs', ARRAY['SELECT', 'INSERT', 'UPDATE'], true),
+        ('generative_ai.provider_calls', ARRAY['SELECT', 'INSERT', 'UPDATE'], true),
+        ('generative_ai.dead_packages', ARRAY['SELECT', 'INSERT', 'UPDATE'], true),
+        ('generative_ai.dead_packages', ARRAY['DELETE'], false),
+        ('generative_ai.installation', ARRAY['SELECT'], true))
+    SELECT object, \"right\", to_regclass(object) IS NOT NULL AS is_there, is_needed
+    FROM asked, unnest(rights) AS \"right\"
+    WHERE NOT coalesce(has_table_privilege(to_regclass(object), \"right\"), false)
+    UNION ALL
+    SELECT sequence, 'USAGE', true, true
+    FROM (SELECT pg_get_serial_sequence(to_regclass('images')::text, 'id')) AS found(sequence)
+    WHERE sequence IS NOT NULL AND NOT has_sequence_privilege(sequence, 'USAGE')
+    ORDER BY 1, 2";
+
+impl Db {
+    /// Looks at the server's settings. Also returns how far its clock is ahead of this machine's, in ms, as exactly
+    /// as one question can tell.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn facts(&self) -> Result<(PostgresFacts, i64), DbError> {
+        let select = || {
+            sql_query(
+                "SELECT current_setting('server_version') AS version,
+                    current_setting('server_version_num')::integer AS version_number,
+                    pg_is_in_recovery() AS is_standby, current_setting('fsync') AS fsync,
+                    current_setting('synchronous_commit') AS synchronous_commit,
+                    (SELECT sum(numbackends) FROM pg_stat_database)::bigint AS connections,
+                    current_setting('max_connections')::bigint AS max_connections, clock_timestamp() AS now",
+            )
+        };
+        let (rows, middle): (Vec<PostgresFacts>, _) = on_connection(&self.pool, async |connection| {
+            // The first one connects and prepares, which takes long.
+            let _: Vec<PostgresFacts> = select().load(connection).await?;
+            let (before, begun) = (Utc::now(), Instant::now());
+            let rows = select().load(connection).await?;
+            let half: Duration = begun.elapsed() / 2;
+            Ok::<_, diesel::result::Error>((rows, before + half))
+        })
+        .await?;
+        let facts = rows
+            .into_iter()
+            .next()
+            .ok_or_else(|| DbError::Unavailable("it answered nothing".to_owned()))?;
+        let ahead = (facts.now - middle).num_milliseconds();
+        Ok((facts, ahead))
+    }
+
+    /// Rights that this account lacks.
+    ///
+    /// # Errors
+    /// [`DbError`], also when the schema `generative_ai` may not be used.
+    pub async fn missing_rights(&self) -> Result<Vec<MissingRight>, DbError> {
+        let select = sql_query(RIGHTS);
+        on_connection(&self.pool, async |connection| select.load(connection).await).await
+    }
+}

@@ -1,0 +1,256 @@
+//! Whether a service accepts a key, asked by the one call that each service answers for free. Buys nothing.
+//!
+//! Services without such a call are not asked.
+
+use std::time::Duration;
+
+use base64::Engine;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio::time::Instant;
+use url::Url;
+
+use super::automatic1111::Automatic1111Settings;
+use super::bfl::BflSettings;
+use super::comfyui::ComfyUiSettings;
+use super::gemini::GeminiSettings;
+use super::header::header_value;
+use super::openai::OpenAiSettings;
+use super::openai_compatible::OpenAiCompatibleSettings;
+use super::replicate::ReplicateSettings;
+use super::stability::StabilitySettings;
+use crate::http_client::{HttpClient, Outgoing};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A question that costs nothing.
+#[derive(Clone, Debug)]
+pub struct AccountQuestion {
+    base_url: Url,
+    path: &'static str,
+    header: HeaderName,
+    value: Option<SecretString>,
+}
+
+/// What a service says of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AccountAnswer {
+    /// It accepts it, and has so many credits left, where it says so.
+    Accepted(Option<f64>),
+    /// It does not.
+    Refused(u16),
+    /// It says something else, or nothing; nothing of the key is in the text.
+    Unclear(String),
+}
+
+impl AccountQuestion {
+    fn new(
+        base_url: &Url,
+        path: &'static str,
+        header: HeaderName,
+        prefix: &str,
+        key: Option<&SecretString>,
+    ) -> Self {
+        let key = key
+            .map(|key| key.expose_secret().trim())
+            .filter(|key| !key.is_empty());
+        Self {
+            base_url: base_url.clone(),
+            path,
+            header,
+            value: key.map(|key| SecretString::from(format!("{prefix}{key}"))),
+        }
+    }
+
+    fn bearer(base_url: &Url, path: &'static str, key: Option<&SecretString>) -> Self {
+        Self::new(base_url, path, AUTHORIZATION, "Bearer ", key)
+    }
+
+    /// Asks.
+    pub async fn ask(&self) -> AccountAnswer {
+        let unclear = |error: &dyn std::fmt::Display| AccountAnswer::Unclear(error.to_string());
+        let client = match HttpClient::new(&self.base_url) {
+            Ok(client) => client,
+            Err(error) => return unclear(&error),
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(value) = &self.value {
+            match header_value("the key", value.expose_secret()) {
+                Ok(value) => headers.insert(self.header.clone(), value),
+                Err(error) => return unclear(&error),
+            };
+        }
+        let asking = Outgoing::get(self.path).headers(headers);
+        match client.send(asking, Instant::now() + PATIENCE).await {
+            Ok(answer) if answer.status.is_success() => AccountAnswer::Accepted(credits(&answer.body)),
+            Ok(answer) => match answer.status.as_u16() {
+                status @ (401 | 403) => AccountAnswer::Refused(status),
+                status => unclear(&format!("GET {} answers {status}", client.url(self.path).path())),
+            },
+            Err(fault) => unclear(&fault),
+        }
+    }
+}
+
+/// Source: Black Forest Labs, "Get credits"; Stability AI, "Account balance".
+fn credits(body: &[u8]) -> Option<f64> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    body.get("credits")?.as_f64()
+}
+
+/// Settings of a service that answers such a question.
+pub trait HasAccount {
+    /// The question; `None` where no address is configured.
+    fn question(&self) -> Option<AccountQuestion>;
+}
+
+impl HasAccount for OpenAiSettings {
+    /// Source: OpenAI API reference, "List models".
+    fn question(&self) -> Option<AccountQuestion> {
+        Some(AccountQuestion::bearer(
+            &self.base_url,
+            "models",
+            self.api_key.as_ref(),
+        ))
+    }
+}
+
+impl HasAccount for OpenAiCompatibleSettings {
+    fn question(&self) -> Option<AccountQuestion> {
+        let base_url = self.base_url.as_ref()?;
+        Some(AccountQuestion::bearer(base_url, "models", self.api_key.as_ref()))
+    }
+}
+
+impl HasAccount for ReplicateSettings {
+    /// Source: Replicate, "HTTP API", `account.get`.
+    fn question(&self) -> Option<AccountQuestion> {
+        Some(AccountQuestion::bearer(
+            &self.base_url,
+            "account",
+            self.api_token.as_ref(),
+        ))
+    }
+}
+
+impl HasAccount for StabilitySettings {
+    /// Source: Stability AI, REST API v1, "Account balance".
+    fn question(&self) -> Option<AccountQuestion> {
+        Some(AccountQuestion::bearer(
+            &self.base_url,
+            "v1/user/balance",
+            self.api_key.as_ref(),
+        ))
+    }
+}
+
+impl HasAccount for GeminiSettings {
+    /// Source: Gemini API reference, `models.list`.
+    fn question(&self) -> Option<AccountQuestion> {
+        let header = HeaderName::from_static("x-goog-api-key");
+        Some(AccountQuestion::new(
+            &self.base_url,
+            "v1beta/models",
+            header,
+            "",
+            self.api_key.as_ref(),
+        ))
+    }
+}
+
+impl HasAccount for BflSettings {
+    /// Source: Black Forest Labs, API reference, "Get credits".
+    fn question(&self) -> Option<AccountQuestion> {
+        let header = HeaderName::from_static("x-key");
+        Some(AccountQuestion::new(
+            &self.base_url,
+            "credits",
+            header,
+            "",
+            self.api_key.as_ref(),
+        ))
+    }
+}
+
+impl HasAccount for ComfyUiSettings {
+    /// Source: ComfyUI, "Routes".
+    fn question(&self) -> Option<AccountQuestion> {
+        let header = HeaderName::from_static("x-api-key");
+        let base_url = self.base_url.as_ref()?;
+        Some(AccountQuestion::new(
+            base_url,
+            "system_stats",
+            header,
+            "",
+            self.api_key.as_ref(),
+        ))
+    }
+}
+
+impl HasAccount for Automatic1111Settings {
+    /// Source: AUTOMATIC1111's web UI, "API".
+    fn question(&self) -> Option<AccountQuestion> {
+        let key = self
+            .api_key
+            .as_ref()
+            .map(|key| key.expose_secret().trim().to_owned());
+        let key = key
+            .filter(|key| !key.is_empty())
+            .map(|key| SecretString::from(base64::engine::general_purpose::STANDARD.encode(key)));
+        let base_url = self.base_url.as_ref()?;
+        Some(AccountQuestion::new(
+            base_url,
+            "sdapi/v1/sd-models",
+            AUTHORIZATION,
+            "Basic ",
+            key.as_ref(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremock::matchers::{header, method, path};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+    use crate::http_client::install_tls;
+
+    #[tokio::test]
+    async fn a_key_is_asked_about_where_it_belongs_and_the_answer_is_told_without_it() {
+        install_tls();
+        let server = MockServer::start().await;
+        let base_url: Url = server.uri().parse().unwrap();
+        Mock::given(method("GET"))
+            .and(path("/credits"))
+            .and(header("x-key", "k1"))
+            .respond_with(ResponseTemplate::new(200).set_body_string("{\"credits\": 12.5}"))
+            .mount(&server)
+            .await;
+        Mock::given(path("/credits"))
+            .respond_with(ResponseTemplate::new(403).set_body_string("k2 is wrong"))
+            .mount(&server)
+            .await;
+        let ask = async |key: &str| {
+            let settings = BflSettings {
+                api_key: Some(SecretString::from(key)),
+                base_url: base_url.clone(),
+            };
+            settings.question().unwrap().ask().await
+        };
+        assert_eq!(ask(" k1\n").await, AccountAnswer::Accepted(Some(12.5)));
+        assert_eq!(ask("k2").await, AccountAnswer::Refused(403));
+        let settings = OpenAiSettings {
+            api_key: Some(SecretString::from("k1")),
+            base_url: base_url.clone(),
+            organization: None,
+            project: None,
+        };
+        let answer = settings.question().unwrap().ask().await;
+        assert_eq!(
+            answer,
+            AccountAnswer::Unclear("GET /models answers 404".to_owned())
+        );
+    }
+}
