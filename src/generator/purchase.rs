@@ -104,14 +104,16 @@ impl Buyer<'_> {
     async fn ask(&self, order: &Order) -> Result<Answer, Unfinished> {
         let request = self.request;
         let provider = &*order.provider;
+        if let Err(wait) = request.gate.enter(provider.name()).await {
+            return Ok(Answer::OutOfReach(wait));
+        }
         let mut resends = 0;
+        let mut refused = None;
         loop {
-            if let Err(wait) = request.gate.enter(provider.name()).await {
-                return Ok(Answer::OutOfReach(wait));
-            }
             let admission = match self.traffic.admit(provider.name()) {
                 Ok(admission) => admission,
-                Err(wait) => return Ok(Answer::OutOfReach(wait)),
+                // An attempt that has called counts, also where others have found out meanwhile that it is of no use.
+                Err(wait) => return Ok(refused.map_or(Answer::OutOfReach(wait), Answer::Refused)),
             };
             let call_no = if provider.is_free() {
                 None
@@ -144,7 +146,7 @@ impl Buyer<'_> {
                 }
                 request.ledger.failed(call_no, &error).await;
             }
-            let pause = policy::pause_before_resend(&error, resends)
+            let pause = policy::pause_before_resend(&error, resends, self.traffic.faults(provider.name()))
                 .filter(|pause| Instant::now() + *pause < request.deadline);
             let Some(pause) = pause else {
                 return if fallback::may_help(error.class) {
@@ -162,6 +164,7 @@ impl Buyer<'_> {
                 "{error}; sending it again in {pause_ms} ms"
             );
             tokio::time::sleep(pause).await;
+            refused = Some(error);
         }
     }
 
@@ -300,3 +303,6 @@ impl Watch for Calling<'_> {
         self.buyer.progress.reached(percent as u8);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! When the same call is sent again within one attempt.
 //!
 //! Only where nothing can have been bought, and only for moments: a wait of more than 3 seconds is
-//! left to the queue, which does not hold a slot meanwhile.
+//! left to the queue, which does not hold a slot meanwhile. So is a service that looks dead: slots that
+//! wait for it would be missing to the jobs of others.
 
 use std::time::Duration;
 
@@ -14,16 +15,18 @@ use crate::failure::ErrorClass;
 const MAX_RESENDS: u32 = 2;
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// A service that has failed so many times in a row is not waited for with a slot in hand.
+const LOOKS_DEAD: u32 = 2;
 /// The longest wait asked for by a provider that is spent within the attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// How long to pause before the same call is sent again, or `None` where it must not be.
-/// `resends` counts those that were made already.
+/// `resends` counts those that were made already, `faults` how often the service has failed in a row, whoever asked.
 ///
 /// `Overloaded` is a definite answer that no picture was made; gateways' timeouts are `Ambiguous`.
 #[must_use]
-pub fn pause_before_resend(error: &ProviderError, resends: u32) -> Option<Duration> {
-    if resends >= MAX_RESENDS {
+pub fn pause_before_resend(error: &ProviderError, resends: u32, faults: u32) -> Option<Duration> {
+    if resends >= MAX_RESENDS || faults >= LOOKS_DEAD {
         return None;
     }
     let asked = match (error.class, error.retry_after) {
@@ -56,17 +59,26 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_a_moment_is_sent_again_twice_within_bounds() {
+    fn a_failure_of_a_moment_is_sent_again_within_bounds() {
         for class in [ErrorClass::Network, ErrorClass::Overloaded] {
-            assert!(pause_before_resend(&error(class, None), 0).unwrap() <= Duration::from_millis(250));
-            assert!(pause_before_resend(&error(class, None), 1).unwrap() <= Duration::from_millis(500));
-            assert_eq!(pause_before_resend(&error(class, None), 2), None);
+            assert!(pause_before_resend(&error(class, None), 0, 1).unwrap() <= Duration::from_millis(250));
+        }
+        let busy = error(ErrorClass::RateLimited, Some(1));
+        assert!(pause_before_resend(&busy, 1, 0).unwrap() <= Duration::from_millis(501));
+        assert_eq!(pause_before_resend(&busy, 2, 0), None);
+    }
+
+    #[test]
+    fn a_service_that_looks_dead_is_left_to_the_queue() {
+        for class in [ErrorClass::Network, ErrorClass::Overloaded] {
+            assert!(pause_before_resend(&error(class, None), 0, 1).is_some());
+            assert_eq!(pause_before_resend(&error(class, None), 0, 2), None);
         }
     }
 
     #[test]
     fn the_wait_that_was_asked_for_is_honoured() {
-        let pause = pause_before_resend(&error(ErrorClass::RateLimited, Some(3000)), 0).unwrap();
+        let pause = pause_before_resend(&error(ErrorClass::RateLimited, Some(3000)), 0, 0).unwrap();
         assert!((3000..=3250).contains(&pause.as_millis()), "{pause:?}");
     }
 
@@ -77,7 +89,7 @@ mod tests {
             error(ErrorClass::RateLimited, None),
             error(ErrorClass::Overloaded, Some(3001)),
         ] {
-            assert_eq!(pause_before_resend(&error, 0), None);
+            assert_eq!(pause_before_resend(&error, 0, 0), None);
         }
     }
 
@@ -86,7 +98,7 @@ mod tests {
         for class in ErrorClass::ALL {
             let resent = matches!(class, ErrorClass::Network | ErrorClass::Overloaded);
             assert_eq!(
-                pause_before_resend(&error(class, None), 0).is_some(),
+                pause_before_resend(&error(class, None), 0, 1).is_some(),
                 resent,
                 "{class}"
             );

@@ -118,6 +118,12 @@ impl Traffic {
             .unwrap_or_default()
     }
 
+    /// How many times in a row the provider has failed, for reasons of its own and whoever asked.
+    #[must_use]
+    pub fn faults(&self, provider: &str) -> u32 {
+        self.lock().get(provider).map_or(0, |lane| lane.faults)
+    }
+
     /// State of the provider's breaker.
     #[must_use]
     pub fn breaker(&self, provider: &str) -> Breaker {
@@ -265,7 +271,9 @@ mod tests {
     async fn faults_in_a_row_open_the_breaker_and_one_call_closes_it() {
         let (traffic, _news) = Traffic::new();
         fail(&traffic, ErrorClass::Overloaded, FAULTS - 1);
+        assert_eq!(traffic.faults("p"), FAULTS - 1);
         traffic.admit("p").ok().unwrap().succeeded();
+        assert_eq!(traffic.faults("p"), 0);
         fail(&traffic, ErrorClass::Network, FAULTS - 1);
         assert_eq!(traffic.breaker("p"), Breaker::Closed);
         fail(&traffic, ErrorClass::Network, 1);
