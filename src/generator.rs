@@ -9,6 +9,8 @@ mod ledger;
 mod meter;
 mod purchase;
 mod studio;
+#[cfg(test)]
+mod testing;
 
 use std::time::Duration;
 
@@ -79,11 +81,11 @@ pub struct StoredImage {
 /// comes again: the second call must end with the same objects as the first, not with more.
 #[async_trait]
 pub trait ImageGenerator: Send + Sync {
-    /// How long nobody who could draw this may be asked; `None` = somebody may be asked now. An attempt is not
-    /// begun before.
+    /// How long nobody who can draw this may be asked; `None` = somebody may be asked now, or the work is refused
+    /// anyway. An attempt is not begun before.
     fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration>;
 
-    /// Name of the provider that is meant to draw this.
+    /// Name of the provider that would be asked first now.
     fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str;
 
     /// # Errors

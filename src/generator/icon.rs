@@ -30,7 +30,7 @@ impl ImageGenerator for Icon {
         progress: &dyn Progress,
     ) -> Result<StoredImage, Unfinished> {
         let studio = &self.0;
-        let orders = studio.orders(request)?;
+        let orders = studio.orders(request.work)?;
         if let Some(stored) = studio.find_stored(request, &orders, Role::Icon).await? {
             return Ok(stored);
         }

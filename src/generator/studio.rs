@@ -1,6 +1,5 @@
 //! The steps that all generators share: order, draw, shrink, mark, store.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,9 +16,12 @@ use crate::imaging::{self, BadPicture, Format, Inspected, Mark, Provenance};
 use crate::measure::{self, Stage};
 use crate::provider::models::{self, Model};
 use crate::provider::traffic::Traffic;
-use crate::provider::{CheckedSpec, DrawnImage, ImageProvider, ImageSpec, Providers, fallback};
+use crate::provider::{DrawnImage, Providers};
 use crate::storage::{ObjectKey, Role, Storage, StorageError};
-use crate::work_package::ImageWork;
+
+mod orders;
+
+pub(super) use orders::Order;
 
 /// How long a picture that has been paid for is kept in memory while the store is away.
 const STORE_PATIENCE: Duration = Duration::from_secs(10 * 60);
@@ -47,13 +49,6 @@ pub struct Studio {
     traffic: Traffic,
     /// Pixel work at once: as much as there are cores, since more would only cost memory.
     pixel_slots: Semaphore,
-}
-
-/// Who is to draw, and what exactly.
-#[derive(Clone)]
-pub(super) struct Order {
-    pub(super) provider: Arc<dyn ImageProvider>,
-    pub(super) spec: CheckedSpec,
 }
 
 /// A picture as the provider sent it, found to be one.
@@ -98,49 +93,6 @@ impl Studio {
         self.settings.keeps_originals
     }
 
-    /// Chooses the providers and checks, at no cost, that they offer what is asked for: the one that is meant, then
-    /// those that may help out. Never empty.
-    pub(super) fn orders(&self, request: &ImageRequest<'_>) -> Result<Vec<Order>, Failure> {
-        let work = request.work;
-        let providers = &self.settings.providers;
-        let spec = ImageSpec {
-            image_type: work.image_type,
-            model: work.model.clone(),
-            size: work.size.clone(),
-            quality: work.quality.clone(),
-            seed: work.seed,
-        };
-        let meant = providers.select(work.provider.as_deref())?;
-        let meant_name = meant.name();
-        let refused = match meant.check(&spec) {
-            Ok(spec) => Ok(Order {
-                provider: meant,
-                spec,
-            }),
-            // A wrong option is its producer's to mend; a provider that is not there is not.
-            Err(refused) if refused.class == ErrorClass::InvalidRequest => return Err(refused.into()),
-            Err(refused) => Err(refused),
-        };
-        let helpers = providers.fallbacks_for(meant_name).filter_map(|provider| {
-            let spec = fallback::translate(&*provider, &spec)?;
-            Some(Order { provider, spec })
-        });
-        match refused {
-            Ok(order) => Ok(std::iter::once(order).chain(helpers).collect()),
-            Err(refused) => {
-                let orders: Vec<Order> = helpers.collect();
-                if orders.is_empty() {
-                    return Err(refused.into());
-                }
-                Ok(orders)
-            }
-        }
-    }
-
-    pub(super) fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str {
-        self.settings.providers.name_of(work.provider.as_deref())
-    }
-
     pub(crate) fn provider_names(&self) -> impl Iterator<Item = &'static str> {
         self.settings.providers.iter().map(|provider| provider.name())
     }
@@ -175,18 +127,6 @@ impl Studio {
     #[must_use]
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
-    }
-
-    /// How long every provider that could draw this is out of reach; `None` = one may be asked now.
-    pub(super) fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration> {
-        let providers = &self.settings.providers;
-        let meant = providers.name_of(work.provider.as_deref());
-        let wait = providers
-            .fallbacks_for(meant)
-            .map(|provider| self.traffic.wait_for(provider.name()))
-            .chain([self.traffic.wait_for(meant)])
-            .min()?;
-        (!wait.is_zero()).then_some(wait)
     }
 
     /// What an earlier attempt has stored and not recorded: finishing with it costs nothing.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use redis::AsyncCommands;
 use serde_json::{Value, json};
 
 use crate::harness::openai::{OpenAi, Reply, small_picture};
@@ -76,6 +77,36 @@ async fn a_broken_provider_is_left_alone_and_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_begun_for_fallbacks_that_cannot_draw() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(broken()).await;
+    let variables = [
+        ("IMAGE_PROVIDER_FALLBACKS", "gemini,bfl"),
+        ("WORKER_CONCURRENCY", "2"),
+    ];
+    let replica = stack.replica_of(&openai, &variables).await;
+    let jobs = stack.push_logos(40).await;
+    replica.said("openai has failed 5 times in a row").await;
+    stack
+        .until("all are put back", async || {
+            let delayed: usize = stack
+                .redis()
+                .await
+                .zcard("{generative-ai}:delayed")
+                .await
+                .unwrap();
+            (delayed == jobs.len()).then_some(())
+        })
+        .await;
+    let begun = stack.count("SELECT count(*) FROM generative_ai.jobs").await;
+    let counted = stack
+        .count("SELECT count(*) FROM generative_ai.jobs WHERE attempts > 0")
+        .await;
+    assert!((1..=7).contains(&begun), "{begun} were begun");
+    assert_eq!(begun, counted, "what was begun has called, and counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fallback_draws_where_it_is_configured_and_nothing_was_bought() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(broken()).await;
@@ -132,7 +163,10 @@ async fn a_dead_provider_costs_the_others_nothing_and_is_hardly_called() {
         }
         let before = stack.count("SELECT count(*) FROM images").await;
         let begun = tokio::time::Instant::now();
-        let _: i64 = redis::AsyncCommands::lpush(&mut stack.redis().await, "generative-ai", packages)
+        let _: i64 = stack
+            .redis()
+            .await
+            .lpush("generative-ai", packages)
             .await
             .unwrap();
         stack.done(before + i64::from(EACH)).await;

@@ -2,9 +2,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::generator::testing::work;
 use crate::generator::{Gate, Intent, Ledger};
 use crate::provider::{ImageSpec, Unsupported};
-use crate::work_package::{ImageType, ImageWork};
 
 /// Fails every call for one reason, and counts them.
 struct Failing {
@@ -96,18 +96,7 @@ impl Progress for NoProgress {
 
 /// Has `provider` asked for a picture by one attempt.
 async fn attempt(provider: Arc<Failing>, traffic: &Traffic, notes: &Notes) -> Unfinished {
-    let work = ImageWork {
-        prompt: Prompt::new("A lighthouse".into()),
-        image_type: ImageType::Icon,
-        user_id: None,
-        collection_type: "group".into(),
-        collection_id: "7".into(),
-        provider: None,
-        model: None,
-        size: None,
-        quality: None,
-        seed: None,
-    };
+    let work = work();
     let request = ImageRequest {
         job_id: 1,
         work: &work,

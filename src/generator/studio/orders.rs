@@ -1,0 +1,80 @@
+//! Who is asked for a picture, in which order, and whether anybody may be asked now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Studio;
+use crate::failure::{ErrorClass, Failure};
+use crate::provider::{CheckedSpec, ImageProvider, ImageSpec, fallback};
+use crate::work_package::ImageWork;
+
+/// Who is to draw, and what exactly.
+#[derive(Clone)]
+pub(in crate::generator) struct Order {
+    pub(in crate::generator) provider: Arc<dyn ImageProvider>,
+    pub(in crate::generator) spec: CheckedSpec,
+}
+
+impl Studio {
+    /// Chooses the providers and checks, at no cost, that they offer what is asked for: the one that is meant, then
+    /// those that may help out. Never empty.
+    pub(in crate::generator) fn orders(&self, work: &ImageWork) -> Result<Vec<Order>, Failure> {
+        let providers = &self.settings.providers;
+        let spec = ImageSpec {
+            image_type: work.image_type,
+            model: work.model.clone(),
+            size: work.size.clone(),
+            quality: work.quality.clone(),
+            seed: work.seed,
+        };
+        let meant = providers.select(work.provider.as_deref())?;
+        let meant_name = meant.name();
+        let refused = match meant.check(&spec) {
+            Ok(spec) => Ok(Order {
+                provider: meant,
+                spec,
+            }),
+            // A wrong option is its producer's to mend; a provider that is not there is not.
+            Err(refused) if refused.class == ErrorClass::InvalidRequest => return Err(refused.into()),
+            Err(refused) => Err(refused),
+        };
+        let helpers = providers.fallbacks_for(meant_name).filter_map(|provider| {
+            let spec = fallback::translate(&*provider, &spec)?;
+            Some(Order { provider, spec })
+        });
+        match refused {
+            Ok(order) => Ok(std::iter::once(order).chain(helpers).collect()),
+            Err(refused) => {
+                let orders: Vec<Order> = helpers.collect();
+                if orders.is_empty() {
+                    return Err(refused.into());
+                }
+                Ok(orders)
+            }
+        }
+    }
+
+    /// Who would be asked first for this now.
+    pub(in crate::generator) fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str {
+        let orders = self.orders(work).unwrap_or_default();
+        orders
+            .iter()
+            .map(|order| order.provider.name())
+            .find(|name| self.traffic.wait_for(name).is_zero())
+            .unwrap_or_else(|| self.settings.providers.name_of(work.provider.as_deref()))
+    }
+
+    /// How long everybody who can draw this is out of reach; `None` = somebody may be asked now, or the work is
+    /// refused anyway.
+    pub(in crate::generator) fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration> {
+        let orders = self.orders(work).ok()?;
+        let wait = orders
+            .iter()
+            .map(|order| self.traffic.wait_for(order.provider.name()))
+            .min()?;
+        (!wait.is_zero()).then_some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests;
