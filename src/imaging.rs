@@ -213,7 +213,7 @@ mod tests {
                 let at = position.index(bytes.len());
                 bytes[at] = value;
                 if let Ok(inspected) = inspect(&bytes) {
-                    let _ = icon(&bytes, &inspected);
+                    let _ = icon(&bytes, &inspected, Format::Png);
                     let _ = mark(bytes.into(), &inspected, &samples::provenance());
                 }
             }

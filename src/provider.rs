@@ -45,7 +45,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::failure::{ErrorClass, Failure};
-use crate::work_package::{ImageType, MAX_PROMPT_CHARS, Prompt};
+use crate::work_package::{ImageOptions, ImageType, MAX_PROMPT_CHARS, OutputFormat, Prompt, Word};
 
 pub use call::{Call, Cost, CostBasis, DigitalSource, DrawnImage, Unwatched, Watch};
 
@@ -62,10 +62,12 @@ pub struct ImageSpec {
     pub quality: Option<String>,
     /// For providers that have seeds.
     pub seed: Option<i64>,
+    /// Refused by providers that do not have them.
+    pub options: ImageOptions,
 }
 
 /// An [`ImageSpec`] that a provider has accepted, with its defaults filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckedSpec {
     /// Model id as it goes on the wire.
     pub model: String,
@@ -75,6 +77,27 @@ pub struct CheckedSpec {
     pub quality: Option<String>,
     /// Seed, where given and known to the provider.
     pub seed: Option<i64>,
+    /// What was asked for besides, all of which the provider has.
+    pub options: ImageOptions,
+}
+
+impl CheckedSpec {
+    /// The format to ask the service for: PNG, unless another was asked for.
+    #[must_use]
+    pub(in crate::provider) fn format(&self) -> &'static str {
+        self.options.output_format.unwrap_or(OutputFormat::Png).as_str()
+    }
+
+    /// The level of moderation to ask for, where one was asked for.
+    #[must_use]
+    pub(in crate::provider) fn moderation(&self) -> Option<&'static str> {
+        self.options.moderation.map(Word::as_str)
+    }
+
+    /// The background to ask for, where one was asked for.
+    pub(in crate::provider) fn background(&self) -> Option<&'static str> {
+        self.options.background.map(Word::as_str)
+    }
 }
 
 /// A request that a provider refuses before anything is spent.

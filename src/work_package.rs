@@ -4,6 +4,7 @@
 //! asked for is the provider's own question, asked later and also for free.
 
 mod fields;
+mod options;
 mod profile;
 mod schema;
 
@@ -13,6 +14,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use fields::Fields;
+pub(crate) use fields::any_of;
+pub use options::{Background, ImageOptions, Moderation, OutputFormat, Word};
 pub use schema::json_schema;
 
 /// Longest prompt, in characters (not bytes).
@@ -90,6 +93,8 @@ pub struct ImageWork {
     pub quality: Option<String>,
     /// For providers that have seeds.
     pub seed: Option<i64>,
+    /// What else is asked of the picture.
+    pub options: ImageOptions,
 }
 
 /// What a picture is for. Decides the generator and the default size.
@@ -207,6 +212,7 @@ impl ImageWork {
             size: fields.text("imageSize")?,
             quality: fields.text("imageQuality")?,
             seed: fields.integer("seed")?,
+            options: fields.options()?,
         };
         let context = fields.text("generationContext")?;
         if let Some(name) = fields.text("imageGenerationProfile")? {

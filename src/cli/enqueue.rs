@@ -34,6 +34,8 @@ pub(super) struct EnqueueArguments {
     /// The provider's quality, such as low
     #[arg(long)]
     quality: Option<String>,
+    #[command(flatten)]
+    options: Box<OptionArguments>,
     /// Kind of the collection that the picture is for
     #[arg(long, default_value = "group")]
     collection_type: String,
@@ -46,6 +48,19 @@ pub(super) struct EnqueueArguments {
     /// Follow the job to its end; exit 1 when it fails
     #[arg(long)]
     wait: bool,
+}
+
+#[derive(Debug, Args)]
+struct OptionArguments {
+    /// What is behind what is drawn: transparent, opaque or auto
+    #[arg(long)]
+    background: Option<String>,
+    /// How strict the provider is: low or auto
+    #[arg(long)]
+    moderation: Option<String>,
+    /// Format of the file: png, jpeg or webp
+    #[arg(long)]
+    output_format: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -100,6 +115,9 @@ impl EnqueueArguments {
             "imageModel": self.model,
             "imageSize": self.size,
             "imageQuality": self.quality,
+            "background": self.options.background,
+            "moderation": self.options.moderation,
+            "outputFormat": self.options.output_format,
             "collectionType": self.collection_type,
             "collectionId": self.collection_id,
             "userId": self.user_id,

@@ -25,6 +25,7 @@ use crate::provider::openai_compatible::OpenAiCompatible;
 use crate::provider::replicate::Replicate;
 use crate::provider::stability::Stability;
 use crate::provider::{ImageProvider, ImageSpec, Providers};
+use crate::work_package::Word;
 
 /// Makes every provider, configured or not. The one list of them.
 ///
@@ -120,6 +121,9 @@ struct ShownModel<'a> {
     id: &'a str,
     sizes: String,
     qualities: &'a [String],
+    backgrounds: Vec<&'static str>,
+    moderations: Vec<&'static str>,
+    formats: Vec<&'static str>,
     has_seeds: bool,
     prompt_max_chars: usize,
     price: Option<String>,
@@ -158,6 +162,9 @@ fn show<'a>(provider: &'a dyn ImageProvider, default: &str, today: NaiveDate) ->
                 id: &model.id,
                 sizes: model.sizes.to_string(),
                 qualities: &model.qualities,
+                backgrounds: words(&model.backgrounds),
+                moderations: words(&model.moderations),
+                formats: words(&model.formats),
                 has_seeds: model.has_seeds,
                 prompt_max_chars: model.prompt_max_chars,
                 price: price(model),
@@ -166,6 +173,10 @@ fn show<'a>(provider: &'a dyn ImageProvider, default: &str, today: NaiveDate) ->
             })
             .collect(),
     }
+}
+
+fn words<W: Word>(words: &[W]) -> Vec<&'static str> {
+    words.iter().map(|word| word.as_str()).collect()
 }
 
 fn price(model: &Model) -> Option<String> {
@@ -204,6 +215,11 @@ fn text(all: &[Shown<'_>], today: NaiveDate) -> String {
             text.push_str(&format!("  {mark} {}\n      sizes: {}\n", model.id, model.sizes));
             if !model.qualities.is_empty() {
                 text.push_str(&format!("      qualities: {}\n", model.qualities.join(", ")));
+            }
+            for (what, words) in [("backgrounds", &model.backgrounds), ("formats", &model.formats)] {
+                if !words.is_empty() {
+                    text.push_str(&format!("      {what}: {}\n", words.join(", ")));
+                }
             }
             if let Some(price) = &model.price {
                 text.push_str(&format!("      price: {price}\n"));

@@ -36,7 +36,7 @@ impl ImageGenerator for Icon {
         }
         let drawing = studio.draw(request, &orders, progress).await?;
         let preparing = async {
-            let icon = studio.shrink(&drawing).await?;
+            let icon = studio.shrink(request, &drawing).await?;
             studio.mark(request, &drawing, icon).await
         };
         let (icon, mark) = measure::stage(Stage::Prepare, preparing).await?;

@@ -18,6 +18,7 @@ use crate::provider::models::{self, Model};
 use crate::provider::traffic::Traffic;
 use crate::provider::{DrawnImage, Providers};
 use crate::storage::{ObjectKey, Role, Storage, StorageError};
+use crate::work_package::OutputFormat;
 
 mod orders;
 
@@ -74,6 +75,15 @@ impl Piece {
             bytes,
             inspected,
         }
+    }
+}
+
+/// The format of a file that was asked for in this word.
+fn written(word: OutputFormat) -> Format {
+    match word {
+        OutputFormat::Png => Format::Png,
+        OutputFormat::Jpeg => Format::Jpeg,
+        OutputFormat::Webp => Format::WebP,
     }
 }
 
@@ -189,6 +199,15 @@ impl Studio {
         progress.reached(70);
         let bytes = drawn.bytes.clone();
         let inspected = self.on_pixels(move || imaging::inspect(&bytes)).await?;
+        let asked = order.spec.options.output_format.map(written);
+        if asked.is_some_and(|asked| asked != inspected.format) {
+            tracing::warn!(
+                provider = order.provider.name(),
+                "{} sent {} in place of the format that was asked for; it is delivered so",
+                order.provider.name(),
+                inspected.format.name()
+            );
+        }
         Ok(Drawing {
             bytes: drawn.bytes.clone(),
             inspected,
@@ -198,11 +217,16 @@ impl Studio {
         })
     }
 
-    pub(super) async fn shrink(&self, drawing: &Drawing) -> Result<Piece, Failure> {
+    pub(super) async fn shrink(
+        &self,
+        request: &ImageRequest<'_>,
+        drawing: &Drawing,
+    ) -> Result<Piece, Failure> {
         let (bytes, inspected) = (drawing.bytes.clone(), drawing.inspected);
+        let format = request.work.options.output_format.map_or(Format::Png, written);
         let (icon, inspected) = self
             .on_pixels(move || {
-                let icon = imaging::icon(&bytes, &inspected)?;
+                let icon = imaging::icon(&bytes, &inspected, format)?;
                 let inspected = imaging::inspect(&icon)?;
                 Ok((Bytes::from(icon), inspected))
             })

@@ -1,6 +1,6 @@
 //! What tests of the generators need.
 
-use crate::work_package::{ImageType, ImageWork, Prompt};
+use crate::work_package::{ImageOptions, ImageType, ImageWork, Prompt};
 
 /// An icon, by whichever provider.
 pub(super) fn work() -> ImageWork {
@@ -15,5 +15,6 @@ pub(super) fn work() -> ImageWork {
         size: None,
         quality: None,
         seed: None,
+        options: ImageOptions::default(),
     }
 }

@@ -4,14 +4,18 @@ use std::io::Cursor;
 use std::sync::{Mutex, PoisonError};
 
 use fast_image_resize::{FilterType, MulDiv, ResizeAlg, ResizeOptions, Resizer};
+use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType as PngFilter, PngEncoder};
+use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
 
 use super::{BadPicture, Format, Inspected, MAX_DECODED_BYTES, MAX_SIDE_PX, jpeg};
 
 /// The longest side of an icon, in pixels.
 pub const ICON_SIDE_PX: u32 = 400;
+
+const JPEG_QUALITY: u8 = 90;
 
 /// From this many decoded bytes on, pictures are decoded one after the other.
 const LARGE_BYTES: u64 = 32 * 1024 * 1024;
@@ -22,7 +26,7 @@ const MAX_PROFILE_BYTES: usize = 16 * 1024;
 /// Held while a large picture is in memory, so that many large ones at once need no more than one does.
 static LARGE_PICTURE: Mutex<()> = Mutex::new(());
 
-/// Fits a picture inside 400 × 400 px as a PNG: upright, with its transparency, without its metadata.
+/// Fits a picture inside 400 × 400 px, in `format`: upright, with its transparency, without its metadata.
 ///
 /// Scaled down by its longer side, never enlarged, cropped or padded; a picture that is small enough keeps
 /// its size and is encoded anew. A colour profile other than sRGB's goes along, since the pixels mean
@@ -31,7 +35,7 @@ static LARGE_PICTURE: Mutex<()> = Mutex::new(());
 /// # Errors
 /// [`BadPicture::Corrupt`] where the pixels cannot be decoded and [`BadPicture::TooMuchMemory`] where that
 /// would take more than 192 MiB; both retried.
-pub fn icon(bytes: &[u8], inspected: &Inspected) -> Result<Vec<u8>, BadPicture> {
+pub fn icon(bytes: &[u8], inspected: &Inspected, format: Format) -> Result<Vec<u8>, BadPicture> {
     let corrupt = |error: &dyn std::fmt::Display| BadPicture::Corrupt {
         format: inspected.format,
         details: error.to_string(),
@@ -57,7 +61,7 @@ pub fn icon(bytes: &[u8], inspected: &Inspected) -> Result<Vec<u8>, BadPicture> 
     let mut small = fit(picture).map_err(|error| corrupt(&error))?;
     // Last, because turning a small picture is cheap and the fit is square.
     small.apply_orientation(orientation);
-    encode(small, profile).map_err(|error| corrupt(&error))
+    encode(small, profile, format).map_err(|error| corrupt(&error))
 }
 
 /// A guess from above at what decoding takes: four bytes a pixel, and besides them the 16-bit coefficients of
@@ -105,29 +109,59 @@ fn fitted_size(width: u32, height: u32) -> (u32, u32) {
     (scaled(width), scaled(height))
 }
 
-fn encode(picture: DynamicImage, profile: Option<Vec<u8>>) -> image::ImageResult<Vec<u8>> {
-    let (width, height) = (picture.width(), picture.height());
+fn encode(picture: DynamicImage, profile: Option<Vec<u8>>, format: Format) -> image::ImageResult<Vec<u8>> {
     let see_through = picture
         .color()
         .has_alpha()
         .then(|| picture.to_rgba8())
         .filter(|rgba| rgba.pixels().any(|pixel| pixel.0[3] != u8::MAX));
-    let (pixels, color) = match see_through {
-        Some(rgba) => (rgba.into_raw(), ExtendedColorType::Rgba8),
-        None => (picture.into_rgb8().into_raw(), ExtendedColorType::Rgb8),
+    let small = match see_through {
+        Some(rgba) if format == Format::Jpeg => DynamicImage::ImageRgb8(on_white(&rgba)),
+        Some(rgba) => DynamicImage::ImageRgba8(rgba),
+        None => DynamicImage::ImageRgb8(picture.into_rgb8()),
     };
-    let mut file = Vec::new();
-    let mut encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Fast, PngFilter::Adaptive);
     // Grey and CMYK pixels are RGB by now, so that their profiles no longer apply.
     let fitting =
         |profile: &Vec<u8>| profile.len() <= MAX_PROFILE_BYTES && profile.get(16..20) == Some(b"RGB ");
-    if let Some(profile) = profile.filter(fitting) {
+    let profile = profile.filter(fitting);
+    let mut file = Vec::new();
+    match format {
+        Format::Png => write(
+            PngEncoder::new_with_quality(&mut file, CompressionType::Fast, PngFilter::Adaptive),
+            &small,
+            profile,
+        ),
+        Format::Jpeg => write(
+            JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY),
+            &small,
+            profile,
+        ),
+        Format::WebP => write(WebPEncoder::new_lossless(&mut file), &small, profile),
+    }?;
+    Ok(file)
+}
+
+fn write(
+    mut encoder: impl ImageEncoder,
+    picture: &DynamicImage,
+    profile: Option<Vec<u8>>,
+) -> image::ImageResult<()> {
+    if let Some(profile) = profile {
         encoder
             .set_icc_profile(profile)
             .map_err(image::ImageError::Unsupported)?;
     }
-    encoder.write_image(&pixels, width, height, color)?;
-    Ok(file)
+    picture.write_with_encoder(encoder)
+}
+
+/// JPEG has no transparency, and what is behind it would come out black.
+fn on_white(picture: &RgbaImage) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    RgbImage::from_fn(width, height, |x, y| {
+        let [red, green, blue, alpha] = picture.get_pixel(x, y).0.map(u16::from);
+        let over = |channel: u16| ((channel * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        Rgb([over(red), over(green), over(blue)])
+    })
 }
 
 #[cfg(test)]
@@ -140,7 +174,7 @@ mod tests {
     use super::*;
 
     fn icon_of(bytes: &[u8]) -> DynamicImage {
-        let made = icon(bytes, &inspect(bytes).unwrap()).unwrap();
+        let made = icon(bytes, &inspect(bytes).unwrap(), Format::Png).unwrap();
         assert_eq!(inspect(&made).unwrap().format, Format::Png);
         image::load_from_memory(&made).unwrap()
     }
@@ -163,9 +197,30 @@ mod tests {
     #[test]
     fn a_small_picture_is_not_enlarged_and_loses_its_metadata() {
         let with_text = insert_png_chunk(&png(&photo(30, 20)), b"tEXt", b"parameters\0secret prompt");
-        let made = icon(&with_text, &inspect(&with_text).unwrap()).unwrap();
+        let made = icon(&with_text, &inspect(&with_text).unwrap(), Format::Png).unwrap();
         assert!(!made.windows(13).any(|part| part == b"secret prompt"));
         assert_eq!(image::load_from_memory(&made).unwrap(), photo(30, 20));
+    }
+
+    #[test]
+    fn an_icon_comes_in_the_format_that_is_asked_for() {
+        let half = RgbaImage::from_fn(500, 500, |x, _| Rgba([200, 0, 0, if x < 250 { 0 } else { 255 }]));
+        let half = DynamicImage::ImageRgba8(half);
+        for source in [png(&half), webp(&half)] {
+            for format in [Format::Png, Format::WebP, Format::Jpeg] {
+                let made = icon(&source, &inspect(&source).unwrap(), format).unwrap();
+                assert_eq!(inspect(&made).unwrap().format, format);
+                let made = image::load_from_memory(&made).unwrap();
+                assert_eq!((made.width(), made.height()), (400, 400));
+                assert_eq!(made.color().has_alpha(), format != Format::Jpeg);
+                let [red, green, _, alpha] = made.get_pixel(20, 20).0;
+                match format {
+                    Format::Jpeg => assert!(red > 250 && green > 250, "what is behind is white"),
+                    _ => assert_eq!(alpha, 0, "{format:?}"),
+                }
+                assert!(made.get_pixel(380, 20).0[1] < 10, "{format:?}");
+            }
+        }
     }
 
     #[test]
@@ -252,7 +307,7 @@ mod tests {
             let mut encoder = PngEncoder::new(&mut file);
             encoder.set_icc_profile(profile.clone()).unwrap();
             photo(500, 500).write_with_encoder(encoder).unwrap();
-            let made = icon(&file, &inspect(&file).unwrap()).unwrap();
+            let made = icon(&file, &inspect(&file).unwrap(), Format::Png).unwrap();
             let mut decoder = image::codecs::png::PngDecoder::new(Cursor::new(&made)).unwrap();
             assert_eq!(decoder.icc_profile().unwrap(), kept.then_some(profile));
         }
@@ -270,14 +325,14 @@ mod tests {
             bytes
         };
         let inspected = inspect(&bomb_within_limits).unwrap();
-        let refused = icon(&bomb_within_limits, &inspected).unwrap_err();
+        let refused = icon(&bomb_within_limits, &inspected, Format::Png).unwrap_err();
         assert!(
             matches!(refused, BadPicture::TooMuchMemory { needed } if needed > MAX_PIXELS * 4),
             "{refused:?}"
         );
 
         let empty_stream = [&png_header(9, 9)[..], &png(&photo(1, 1))[33..]].concat();
-        let refused = icon(&empty_stream, &inspect(&empty_stream).unwrap()).unwrap_err();
+        let refused = icon(&empty_stream, &inspect(&empty_stream).unwrap(), Format::Png).unwrap_err();
         assert!(matches!(refused, BadPicture::Corrupt { .. }), "{refused:?}");
     }
 }

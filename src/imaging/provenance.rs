@@ -297,7 +297,7 @@ mod tests {
             let marked = marked(bytes);
             assert!(!marked.windows(13).any(|part| part == b"secret prompt"));
             // The picture still lies on its side: shown upright it is 5 wide and 9 high.
-            let upright = pixels(&icon(&marked, &inspect(&marked).unwrap()).unwrap());
+            let upright = pixels(&icon(&marked, &inspect(&marked).unwrap(), Format::Png).unwrap());
             assert_eq!((upright.width(), upright.height()), (5, 9));
         }
     }

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 
 use super::incident::Incident;
+use super::models::{Choices, check_options};
 use super::pixels::{check_size, not_configured, refused, repeated, sides};
 use super::plain_prompt::without_markup;
 use super::self_hosted::error_of;
@@ -27,7 +28,7 @@ use super::{
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, BodyEnd, HttpClient, HttpFault, Outgoing};
 use crate::imaging;
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::{ImageType, Moderation, Prompt};
 
 mod response;
 mod settings;
@@ -198,6 +199,12 @@ impl ImageProvider for Automatic1111 {
                 "Unsupported seed for {NAME}: {seed}; use 0 to {LARGEST_SEED}, or leave it out"
             )));
         }
+        // It refuses no prompt, and its settings alone choose the format.
+        let choices = Choices {
+            moderations: &[Moderation::Low],
+            ..Choices::default()
+        };
+        check_options(choices, NAME, model, &spec.options)?;
         if self.server.is_none() {
             return Err(not_configured(NAME, BASE_URL));
         }
@@ -206,6 +213,7 @@ impl ImageProvider for Automatic1111 {
             size: Some(size),
             quality: None,
             seed: spec.seed,
+            options: spec.options,
         })
     }
 

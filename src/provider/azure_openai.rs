@@ -68,6 +68,10 @@ struct Request<'a> {
     size: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quality: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    background: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moderation: Option<&'static str>,
     #[serde(flatten)]
     format: Format,
 }
@@ -129,9 +133,11 @@ impl AzureOpenAi {
             n: 1,
             size: call.spec.size.as_deref(),
             quality: call.spec.quality.as_deref(),
+            background: call.spec.background(),
+            moderation: call.spec.moderation(),
             format: match self.family {
                 Family::DallE => Format::ResponseFormat("b64_json"),
-                _ => Format::OutputFormat("png"),
+                _ => Format::OutputFormat(call.spec.format()),
             },
         };
         match &self.version {
@@ -180,6 +186,7 @@ impl ImageProvider for AzureOpenAi {
             }
         };
         let (size, quality) = self.family.check(spec, deployment)?;
+        self.family.check_options(&spec.options, deployment)?;
         if self.access.is_none() {
             return Err(not_configured(NAME, self.missing));
         }
@@ -188,6 +195,7 @@ impl ImageProvider for AzureOpenAi {
             size: Some(size),
             quality: Some(quality),
             seed: None,
+            options: spec.options,
         })
     }
 

@@ -149,7 +149,7 @@ fn body(call: &Call<'_>) -> Map<String, Value> {
         body.insert("seed".into(), seed.into());
     }
     // The default is JPEG.
-    body.insert("output_format".into(), "png".into());
+    body.insert("output_format".into(), call.spec.format().into());
     body
 }
 

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::models::{Choices, check_options};
 use super::{
     Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported,
 };
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::{Background, ImageType, Moderation, OutputFormat, Prompt};
 
 const NAME: &str = "blank";
 
@@ -16,7 +17,7 @@ const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\
     \0\0\0\x0bIDATx\xdac\x60\0\x02\0\0\x05\0\x01\xe9\xfa\xdc\xd8\
     \0\0\0\0IEND\xae\x42\x60\x82";
 
-/// Answers at once with one transparent pixel, whatever is asked for.
+/// Answers at once with one transparent pixel, whatever size and quality are asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Blank;
 
@@ -40,13 +41,21 @@ impl ImageProvider for Blank {
             size,
             quality,
             seed,
+            options,
             ..
         } = spec.clone();
+        let choices = Choices {
+            backgrounds: &[Background::Transparent],
+            moderations: &[Moderation::Low],
+            formats: &[OutputFormat::Png],
+        };
+        check_options(choices, NAME, NAME, &options)?;
         Ok(CheckedSpec {
             model: model.unwrap_or_else(|| NAME.to_owned()),
             size,
             quality,
             seed,
+            options,
         })
     }
 
@@ -85,5 +94,24 @@ mod tests {
             (pixels.dimensions(), pixels.get_pixel(0, 0).0),
             ((1, 1), [0, 0, 0, 0])
         );
+    }
+
+    #[test]
+    fn what_the_pixel_is_not_is_refused() {
+        let mut asked = ImageSpec::default();
+        asked.options.background = Some(Background::Opaque);
+        assert!(
+            Blank
+                .check(&asked)
+                .unwrap_err()
+                .message
+                .contains("use transparent")
+        );
+        asked.options = crate::work_package::ImageOptions {
+            background: Some(Background::Transparent),
+            moderation: Some(Moderation::Low),
+            output_format: Some(OutputFormat::Png),
+        };
+        assert_eq!(Blank.check(&asked).unwrap().options, asked.options);
     }
 }

@@ -18,11 +18,12 @@ use image::{ExtendedColorType, ImageEncoder, ImageResult};
 
 use self::canvas::Canvas;
 use self::random::Random;
+use super::models::{Choices, check_options};
 use super::{
     Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported,
 };
 use crate::failure::ErrorClass;
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::{Background, ImageType, Moderation, OutputFormat, Prompt};
 
 const NAME: &str = "builtin";
 const MODEL: &str = "builtin-1";
@@ -76,11 +77,23 @@ impl ImageProvider for Builtin {
                 size
             }
         };
+        // A scene has a sky. Nothing is ever refused for what the prompt says.
+        let is_badge = sides(size).is_some_and(|(width, height)| width == height);
+        let choices = Choices {
+            backgrounds: match is_badge {
+                true => &[Background::Transparent, Background::Opaque],
+                false => &[Background::Opaque],
+            },
+            moderations: &[Moderation::Low],
+            formats: &[OutputFormat::Png],
+        };
+        check_options(choices, NAME, NAME, &spec.options)?;
         Ok(CheckedSpec {
             model: MODEL.to_owned(),
             size: Some(size.to_owned()),
             quality: None,
             seed: spec.seed,
+            options: spec.options,
         })
     }
 
@@ -92,7 +105,10 @@ impl ImageProvider for Builtin {
             .and_then(sides)
             .ok_or_else(|| broken("the size has not been checked".to_owned()))?;
         let (prompt, seed) = (call.prompt.clone(), call.spec.seed);
-        let drawn = tokio::task::spawn_blocking(move || picture(prompt.expose(), seed, width, height)).await;
+        let is_opaque = call.spec.options.background == Some(Background::Opaque);
+        let drawn =
+            tokio::task::spawn_blocking(move || picture(prompt.expose(), seed, width, height, is_opaque))
+                .await;
         let png = drawn
             .map_err(|_| broken("drawing stopped with a panic".to_owned()))?
             .map_err(|error| broken(format!("the picture could not be encoded: {error}")))?;
@@ -107,7 +123,13 @@ impl ImageProvider for Builtin {
 }
 
 /// A PNG, drawn and encoded on the thread that calls.
-fn picture(prompt: &str, seed: Option<i64>, width: u32, height: u32) -> ImageResult<Vec<u8>> {
+fn picture(
+    prompt: &str,
+    seed: Option<i64>,
+    width: u32,
+    height: u32,
+    is_opaque: bool,
+) -> ImageResult<Vec<u8>> {
     let seed = seed.map(i64::to_be_bytes);
     let seed = seed.as_ref().map_or(&[][..], |seed| seed.as_slice());
     let mut random = Random::from_parts(&[prompt.as_bytes(), seed]);
@@ -117,6 +139,9 @@ fn picture(prompt: &str, seed: Option<i64>, width: u32, height: u32) -> ImageRes
         badge::paint(&mut canvas, &theme, &mut random);
     } else {
         scene::paint(&mut canvas, &theme, &mut random);
+    }
+    if is_opaque {
+        canvas.put_on_white();
     }
     encode(&canvas)
 }

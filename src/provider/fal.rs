@@ -167,7 +167,7 @@ fn input(call: &Call<'_>) -> Map<String, Value> {
         input.insert("seed".into(), seed.into());
     }
     // The default is JPEG.
-    input.insert("output_format".into(), "png".into());
+    input.insert("output_format".into(), call.spec.format().into());
     input
 }
 

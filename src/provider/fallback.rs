@@ -32,7 +32,9 @@ pub fn may_help(class: ErrorClass) -> bool {
 }
 
 /// The same picture, as `provider` can be asked for it: its own default model, and the size that has the shape
-/// which was asked for. `None` where it has no such shape, or is not configured.
+/// which was asked for. Background, moderation and format stay as they are: a picture on white, in another format or
+/// refused by a stricter service is not what was asked for. `None` where it has no such shape or option, or is not
+/// configured.
 #[must_use]
 pub fn translate(provider: &dyn ImageProvider, spec: &ImageSpec) -> Option<CheckedSpec> {
     let sizes = match spec.size.as_deref().filter(|size| !size.is_empty()) {
@@ -95,6 +97,7 @@ fn candidates(size: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::work_package::{Background, OutputFormat};
 
     #[test]
     fn a_size_is_asked_for_in_every_way_that_has_its_shape() {
@@ -106,6 +109,22 @@ mod tests {
         assert_eq!(candidates("1792x1024")[1], "16:9");
         assert_eq!(candidates("auto"), ["auto"]);
         assert_eq!(candidates("0x0"), ["0x0"]);
+    }
+
+    #[test]
+    fn an_option_that_another_provider_does_not_have_leaves_it_out() {
+        use crate::provider::builtin::Builtin;
+        let mut spec = ImageSpec {
+            model: Some("gpt-image-2.5-flare".into()),
+            size: Some("1024x1024".into()),
+            quality: Some("high".into()),
+            ..ImageSpec::default()
+        };
+        spec.options.background = Some(Background::Transparent);
+        let badge = translate(&Builtin, &spec).unwrap();
+        assert_eq!((badge.quality, badge.options), (None, spec.options));
+        spec.options.output_format = Some(OutputFormat::Webp);
+        assert_eq!(translate(&Builtin, &spec), None);
     }
 
     #[test]

@@ -9,13 +9,17 @@ use std::sync::{LazyLock, OnceLock};
 use chrono::{NaiveDate, TimeDelta};
 use serde::Deserialize;
 
+use crate::work_package::{Background, Moderation, OutputFormat, any_of};
+
 mod check;
 mod limits;
+mod options;
 mod price;
 
 pub use check::check;
 pub(in crate::provider) use check::repeated;
 pub use limits::{check_prompt, check_seed, split_resolution};
+pub use options::{Choices, check_options};
 pub use price::{TokenPrices, cost_usd};
 
 static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
@@ -95,8 +99,14 @@ pub struct Model {
     pub has_seeds: bool,
     /// Longest prompt, in characters.
     pub prompt_max_chars: usize,
-    /// File formats that can be asked for.
-    pub formats: Vec<String>,
+    /// Backgrounds that can be asked for; none where the model chooses.
+    #[serde(default)]
+    pub backgrounds: Vec<Background>,
+    /// Levels of moderation that can be asked for besides the service's own.
+    #[serde(default)]
+    pub moderations: Vec<Moderation>,
+    /// File formats that can be asked for; none where the service chooses.
+    pub formats: Vec<OutputFormat>,
     /// `None` where no price per token has been published.
     pub usd_per_million_tokens: Option<TokenPrices>,
     /// Price of a picture at the default size, for an estimate where the service reports nothing.
@@ -109,6 +119,16 @@ impl Model {
     pub fn ends_in_days(&self, today: NaiveDate) -> Option<i64> {
         let left = self.ends_on? - today;
         (left <= NOTICE).then(|| left.num_days())
+    }
+
+    /// What can be asked of it besides size and quality.
+    #[must_use]
+    pub fn choices(&self) -> Choices<'_> {
+        Choices {
+            backgrounds: &self.backgrounds,
+            moderations: &self.moderations,
+            formats: &self.formats,
+        }
     }
 
     /// Whether the model has stopped answering by `today` (UTC).
@@ -207,13 +227,13 @@ impl fmt::Display for Sizes {
     /// What would be right, for the sentence about what was wrong.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<&String> = self.listed.iter().chain(&self.ratios).collect();
-        f.write_str(&check::any_of(&words))?;
+        f.write_str(&any_of(&words))?;
         if !self.resolutions.is_empty() {
             write!(
                 f,
                 ", each with or without a resolution behind it, such as {}@{}",
                 self.ratios[0],
-                check::any_of(&self.resolutions)
+                any_of(&self.resolutions)
             )?;
         }
         if !self.ratios.is_empty() {
@@ -318,7 +338,8 @@ mod tests {
                     .all(|quality| model.qualities.contains(quality)),
                 "{name}"
             );
-            assert!(model.formats.contains(&"png".to_owned()), "{name}");
+            let is_png_asked_for = model.formats.contains(&OutputFormat::Png);
+            assert!(is_png_asked_for || model.formats.is_empty(), "{name}");
             assert!(model.prompt_max_chars > 0, "{name}");
         }
         let providers: HashSet<&str> = TABLE.iter().map(|model| model.provider.as_str()).collect();

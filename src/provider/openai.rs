@@ -147,6 +147,8 @@ struct Request<'a> {
     size: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quality: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    background: Option<&'static str>,
     output_format: &'static str,
     moderation: &'static str,
 }
@@ -200,8 +202,9 @@ impl ImageProvider for OpenAi {
             n: 1,
             size: spec.size.as_deref(),
             quality: spec.quality.as_deref(),
-            output_format: "png",
-            moderation: "auto",
+            background: spec.background(),
+            output_format: spec.format(),
+            moderation: spec.moderation().unwrap_or("auto"),
         };
         let answer = self
             .client

@@ -14,6 +14,7 @@ use url::Url;
 use super::error_body::ErrorBody;
 use super::header::header_value;
 use super::incident::Incident;
+use super::models::{self, Model};
 use super::openai_images::{Found, PATH, Report, Signs, picture_of, request_id};
 use super::pixels::{not_configured, refused, repeated, sides};
 use super::plain_prompt::without_directives;
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, Downloads, HttpClient, Outgoing, check_base_url};
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::{ImageType, Prompt, Word};
 
 #[cfg(test)]
 mod tests;
@@ -88,6 +89,12 @@ struct Request<'a> {
     quality: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    background: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moderation: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_format: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<&'static str>,
 }
@@ -240,6 +247,9 @@ impl ImageProvider for OpenAiCompatible {
                 repeated(quality)
             )));
         }
+        // Nothing is known of its models but what an operator says in MODELS_FILE.
+        let choices = models::find(NAME, &model).map(Model::choices);
+        models::check_options(choices.unwrap_or_default(), NAME, &model, &spec.options)?;
         if self.client.is_none() {
             return Err(not_configured(NAME, BASE_URL));
         }
@@ -248,6 +258,7 @@ impl ImageProvider for OpenAiCompatible {
             size,
             quality,
             seed: spec.seed,
+            options: spec.options,
         })
     }
 
@@ -278,6 +289,9 @@ impl ImageProvider for OpenAiCompatible {
             size: call.spec.size.as_deref(),
             quality: call.spec.quality.as_deref(),
             seed: call.spec.seed,
+            background: call.spec.background(),
+            moderation: call.spec.moderation(),
+            output_format: call.spec.options.output_format.map(Word::as_str),
             response_format: Some("b64_json"),
         };
         let answer = self.ask(client, request, &report, call.deadline).await?;

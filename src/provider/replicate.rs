@@ -170,7 +170,11 @@ fn input(call: &Call<'_>) -> Map<String, Value> {
         input.insert("seed".into(), seed.into());
     }
     // The default is WebP, in which many places cannot show a picture.
-    input.insert("output_format".into(), "png".into());
+    let format = match call.spec.format() {
+        "jpeg" => "jpg",
+        format => format,
+    };
+    input.insert("output_format".into(), format.into());
     input
 }
 

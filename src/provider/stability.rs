@@ -150,7 +150,10 @@ impl ImageProvider for Stability {
             .map_err(|why| incident.error(ErrorClass::InvalidRequest, &why))?;
 
         let seed = call.spec.seed.map(|seed| seed.to_string());
-        let mut fields = vec![("prompt", call.prompt.expose()), ("output_format", "png")];
+        let mut fields = vec![
+            ("prompt", call.prompt.expose()),
+            ("output_format", call.spec.format()),
+        ];
         fields.extend(sd3_model.map(|model| ("model", model)));
         fields.extend(call.spec.size.as_deref().map(|ratio| ("aspect_ratio", ratio)));
         fields.extend(seed.as_deref().map(|seed| ("seed", seed)));

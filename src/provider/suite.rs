@@ -17,6 +17,7 @@ use crate::http_client::install_tls;
 use crate::work_package::Prompt;
 
 pub(crate) mod fake;
+mod options;
 mod tests;
 
 pub(crate) use fake::{Asked, Fake, Reply};
@@ -42,6 +43,8 @@ pub(crate) struct Subject {
     /// Whether a call whose answer was lost can be found again by an id that the caller gave, so that a lost
     /// answer may still end in a picture.
     pub(crate) can_find_again: bool,
+    /// Words of options that the model takes, and what is sent for each; all others have to be refused.
+    pub(crate) options: &'static [(&'static str, &'static str)],
     /// Statuses that mean something else to this service than to most, when nothing explains them.
     pub(crate) classes: &'static [(u16, ErrorClass)],
 }
@@ -70,6 +73,7 @@ pub(crate) async fn run(subject: &Subject) {
     run.redirects().await;
     run.echoes().await;
     run.too_late().await;
+    run.options().await;
     assert!(run.faults.is_empty(), "\n{}", run.faults.join("\n"));
 }
 

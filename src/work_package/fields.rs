@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::options::{Background, ImageOptions, OutputFormat, Word, words};
 use super::{MAX_PROMPT_CHARS, PackageLimits, Prompt};
 
 /// How much of a wrong value a message quotes, in characters.
@@ -82,6 +83,35 @@ impl<'a> Fields<'a> {
             Some(value) => integer(value)
                 .map(Some)
                 .ok_or_else(|| wrong(name, value, "an integer")),
+        }
+    }
+
+    pub(super) fn options(&self) -> Result<ImageOptions, String> {
+        let options = ImageOptions {
+            background: self.word("background")?,
+            moderation: self.word("moderation")?,
+            output_format: self.word("outputFormat")?,
+        };
+        match (options.background, options.output_format) {
+            (Some(Background::Transparent), Some(OutputFormat::Jpeg)) => Err(
+                "outputFormat: \"jpeg\" was found; with a transparent background png or webp is accepted"
+                    .to_owned(),
+            ),
+            _ => Ok(options),
+        }
+    }
+
+    /// One of a few words; `auto` counts as absent where it is one of them.
+    fn word<W: Word>(&self, name: &str) -> Result<Option<W>, String> {
+        let Some(value) = self.value(name) else {
+            return Ok(None);
+        };
+        let found = value.as_str().unwrap_or_default();
+        let word = W::ALL.iter().copied().find(|word| word.as_str() == found);
+        match word {
+            None if W::HAS_AUTO && found == "auto" => Ok(None),
+            None => Err(wrong(name, value, &any_of(&words::<W>()))),
+            word => Ok(word),
         }
     }
 
@@ -191,6 +221,18 @@ fn is_key_part(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// "a, b or c"
+pub(crate) fn any_of<S: AsRef<str>>(words: &[S]) -> String {
+    let mut sentence = String::new();
+    for (index, word) in words.iter().enumerate() {
+        if index > 0 {
+            sentence.push_str(if index + 1 == words.len() { " or " } else { ", " });
+        }
+        sentence.push_str(word.as_ref());
+    }
+    sentence
 }
 
 fn missing(name: &str, accepted: &str) -> String {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::options::{Background, Moderation, OutputFormat, Word, words};
 use super::{COLLECTION_IMAGE, MAX_PROMPT_CHARS};
 
 /// JSON Schema (draft 2020-12) of the packages that this version accepts.
@@ -51,6 +52,9 @@ pub fn json_schema(reply_prefix: &str) -> Value {
             "generationContext": optional_text,
             "imageGenerationProfile": with(optional_text.clone(), "Fixes provider, model, size and quality"),
             "seed": {"type": ["integer", "null"]},
+            "background": with(choice::<Background>(), "What is behind what is drawn; for models that offer it"),
+            "moderation": with(choice::<Moderation>(), "How strict the service is; for models that offer it"),
+            "outputFormat": with(choice::<OutputFormat>(), "Of the file that is delivered; jpeg has no transparent background"),
             "notBefore": with(time.clone(), "Not started before this time"),
             "deadline": with(time, "Fails as expired when it has not been started by this time"),
             "replyTo": {
@@ -64,8 +68,21 @@ pub fn json_schema(reply_prefix: &str) -> Value {
             "traceparent": with(json!({}), "W3C trace context; ignored when it is not one")
         },
         "if": {"properties": {"type": {"const": COLLECTION_IMAGE}}},
-        "then": {"required": ["prompt", "collectionType", "collectionId"]}
+        "then": {
+            "required": ["prompt", "collectionType", "collectionId"],
+            "not": {
+                "required": ["background", "outputFormat"],
+                "properties": {"background": {"const": "transparent"}, "outputFormat": {"const": "jpeg"}}
+            }
+        }
     })
+}
+
+/// `null` and `""` count as absent.
+fn choice<W: Word>() -> Value {
+    let words = words::<W>().into_iter().map(Value::from);
+    let all: Vec<Value> = words.chain([Value::from(""), Value::Null]).collect();
+    json!({ "enum": all })
 }
 
 fn with(mut schema: Value, description: &str) -> Value {

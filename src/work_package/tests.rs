@@ -31,6 +31,30 @@ fn image(package: &Value) -> ImageWork {
     }
 }
 
+/// A picture with a transparent background, in this format.
+fn see_through(format: &str) -> Value {
+    let mut package = with("background", json!("transparent"));
+    package["outputFormat"] = json!(format);
+    package
+}
+
+#[test]
+fn options_are_read_and_auto_asks_for_nothing() {
+    let mut asked = see_through("webp");
+    asked["moderation"] = json!("low");
+    let expected = ImageOptions {
+        background: Some(Background::Transparent),
+        moderation: Some(Moderation::Low),
+        output_format: Some(OutputFormat::Webp),
+    };
+    assert_eq!(image(&asked).options, expected);
+    for nothing in [json!("auto"), json!(""), json!(null)] {
+        let mut asked = with("background", nothing.clone());
+        asked["moderation"] = nothing;
+        assert_eq!(image(&asked).options, ImageOptions::default());
+    }
+}
+
 #[test]
 fn a_minimal_package_is_accepted() {
     let parsed = parse(&package()).unwrap();
@@ -127,6 +151,26 @@ fn each_rejection_names_the_field_what_was_found_and_what_is_accepted() {
         (
             with("seed", json!("x")),
             "seed: \"x\" was found; an integer is accepted",
+        ),
+        (
+            with("background", json!("clear")),
+            "background: \"clear\" was found; transparent, opaque or auto is accepted",
+        ),
+        (
+            with("moderation", json!("none")),
+            "moderation: \"none\" was found; low or auto is accepted",
+        ),
+        (
+            with("outputFormat", json!("gif")),
+            "outputFormat: \"gif\" was found; png, jpeg or webp is accepted",
+        ),
+        (
+            with("outputFormat", json!(["png"])),
+            "outputFormat: a list was found; png, jpeg or webp is accepted",
+        ),
+        (
+            see_through("jpeg"),
+            "outputFormat: \"jpeg\" was found; with a transparent background png or webp is accepted",
         ),
         (
             with("notBefore", json!("soon")),
@@ -293,6 +337,18 @@ fn schema_and_parser_agree() {
         with("replyTo", json!("elsewhere")),
         with("callbackUrl", json!("http://example.org/")),
         with("callbackUrl", json!("https://example.org/done")),
+        with("background", json!("transparent")),
+        with("background", json!("auto")),
+        with("background", json!("")),
+        with("background", json!("clear")),
+        with("moderation", json!("low")),
+        with("moderation", json!("high")),
+        with("moderation", json!(null)),
+        with("outputFormat", json!("webp")),
+        with("outputFormat", json!("auto")),
+        with("outputFormat", json!(1)),
+        see_through("jpeg"),
+        see_through("webp"),
         with("traceparent", json!(3)),
         with("something", json!("else")),
     ];
@@ -314,7 +370,7 @@ proptest! {
 
     #[test]
     fn no_value_of_any_kind_in_any_field_makes_parse_panic(
-        name in proptest::sample::select(vec!["type", "jobId", "prompt", "userId", "collectionId", "notBefore", "seed", "replyTo", "callbackUrl", "traceparent", "imageGenerationProfile"]),
+        name in proptest::sample::select(vec!["type", "jobId", "prompt", "userId", "collectionId", "notBefore", "seed", "replyTo", "callbackUrl", "traceparent", "imageGenerationProfile", "background", "moderation", "outputFormat"]),
         value in proptest::sample::select(vec![json!(null), json!(true), json!(-1), json!(1e300), json!(u64::MAX), json!("é\u{0}"), json!(["x"]), json!({"a": 1})]),
     ) {
         if let Err(rejection) = parse(&with(name, value)) {

@@ -18,6 +18,7 @@ mod jobs_show;
 mod limits;
 mod migrations;
 mod ops;
+mod options;
 mod outage;
 mod pictures;
 mod private_servers;

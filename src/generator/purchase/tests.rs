@@ -117,6 +117,7 @@ async fn attempt(provider: Arc<Failing>, traffic: &Traffic, notes: &Notes) -> Un
         size: None,
         quality: None,
         seed: None,
+        ..CheckedSpec::default()
     };
     let orders = [Order {
         provider: provider.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Studio;
 use crate::failure::{ErrorClass, Failure};
 use crate::provider::{CheckedSpec, ImageProvider, ImageSpec, fallback};
-use crate::work_package::ImageWork;
+use crate::work_package::{ImageOptions, ImageType, ImageWork};
 
 /// Who is to draw, and what exactly.
 #[derive(Clone)]
@@ -20,12 +20,18 @@ impl Studio {
     /// those that may help out. Never empty.
     pub(in crate::generator) fn orders(&self, work: &ImageWork) -> Result<Vec<Order>, Failure> {
         let providers = &self.settings.providers;
+        let is_icon = work.image_type == ImageType::Icon;
         let spec = ImageSpec {
             image_type: work.image_type,
             model: work.model.clone(),
             size: work.size.clone(),
             quality: work.quality.clone(),
             seed: work.seed,
+            options: ImageOptions {
+                // An icon is made from what comes, in whichever format is asked for.
+                output_format: work.options.output_format.filter(|_| !is_icon),
+                ..work.options
+            },
         };
         let meant = providers.select(work.provider.as_deref())?;
         let meant_name = meant.name();

@@ -33,6 +33,7 @@ fn spec() -> CheckedSpec {
         size: Some("1344x768".into()),
         quality: None,
         seed: None,
+        ..CheckedSpec::default()
     }
 }
 
@@ -83,6 +84,7 @@ async fn what_every_provider_has_to_get_right() {
         },
         buys: is_draw,
         can_find_again: false,
+        options: &[("low", "")],
         classes: &[],
     };
     suite::run(&subject).await;

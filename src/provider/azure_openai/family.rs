@@ -1,10 +1,10 @@
 //! What is behind a deployment, and what it takes: a name of an operator's choice does not say.
 
-use super::ApiVersion;
-use crate::provider::models::{self, Model};
+use super::{ApiVersion, NAME};
+use crate::provider::models::{self, Choices, Model};
 use crate::provider::pixels::{refused, repeated};
 use crate::provider::{ImageSpec, Unsupported};
-use crate::work_package::ImageType;
+use crate::work_package::{Background, ImageOptions, ImageType, Moderation, OutputFormat};
 
 /// What a deployment takes.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +104,24 @@ impl Family {
                 })?,
         };
         Ok((size, quality.to_owned()))
+    }
+
+    /// Background, moderation and format. Azure delivers no WebP.
+    pub(super) fn check_options(self, options: &ImageOptions, deployment: &str) -> Result<(), Unsupported> {
+        let gpt = Choices {
+            backgrounds: &[Background::Transparent, Background::Opaque],
+            moderations: &[Moderation::Low],
+            formats: &[OutputFormat::Png, OutputFormat::Jpeg],
+        };
+        let choices = match self {
+            Self::DallE => Choices::default(),
+            Self::Gpt(model) => Choices {
+                backgrounds: &model.backgrounds,
+                ..gpt
+            },
+            Self::AnyGpt => gpt,
+        };
+        models::check_options(choices, NAME, deployment, options)
     }
 
     fn accept(self, size: &str) -> Option<String> {

@@ -42,6 +42,7 @@ fn spec(deployment: &str) -> CheckedSpec {
         size: Some("1536x1024".into()),
         quality: Some("medium".into()),
         seed: None,
+        ..CheckedSpec::default()
     }
 }
 
@@ -76,6 +77,12 @@ async fn what_every_provider_has_to_get_right() {
         good: |_| Reply::json(200, &picture()),
         buys: any_post,
         can_find_again: false,
+        options: &[
+            ("opaque", "\"background\":\"opaque\""),
+            ("low", "\"moderation\":\"low\""),
+            ("png", "\"output_format\":\"png\""),
+            ("jpeg", "\"output_format\":\"jpeg\""),
+        ],
         classes: &[],
     };
     suite::run(&subject).await;
@@ -184,6 +191,7 @@ fn a_request_is_checked_against_the_deployment() {
             quality: Some(quality.into()),
             image_type,
             seed: Some(3),
+            ..ImageSpec::default()
         };
         azure
             .check(&spec)

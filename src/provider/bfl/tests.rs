@@ -39,6 +39,7 @@ fn spec() -> CheckedSpec {
         size: Some("1344x768".into()),
         quality: None,
         seed: Some(7),
+        ..CheckedSpec::default()
     }
 }
 
@@ -116,6 +117,10 @@ async fn what_every_provider_has_to_get_right() {
         good,
         buys: any_post,
         can_find_again: false,
+        options: &[
+            ("png", "\"output_format\":\"png\""),
+            ("jpeg", "\"output_format\":\"jpeg\""),
+        ],
         classes: &[],
     };
     suite::run(&subject).await;

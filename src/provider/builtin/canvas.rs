@@ -31,6 +31,19 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
+    /// Puts white behind what has been painted.
+    pub(super) fn put_on_white(&mut self) {
+        for pixel in self.pixmap.pixels_mut() {
+            // Colours are multiplied with their alpha here.
+            let behind = u8::MAX - pixel.alpha();
+            let [red, green, blue] =
+                [pixel.red(), pixel.green(), pixel.blue()].map(|channel| channel.saturating_add(behind));
+            if let Some(on_white) = PremultipliedColorU8::from_rgba(red, green, blue, u8::MAX) {
+                *pixel = on_white;
+            }
+        }
+    }
+
     /// Transparent; sides of at least one pixel.
     pub(super) fn new(width_px: u32, height_px: u32) -> Self {
         Self {

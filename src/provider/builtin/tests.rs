@@ -102,7 +102,7 @@ fn every_motif_fills_every_shape_of_frame() {
 #[test]
 fn a_prompt_in_an_unknown_script_is_drawn_without_initials() {
     for prompt in ["未来の都市", "", "🎉"] {
-        let png = picture(prompt, None, 200, 100).unwrap();
+        let png = picture(prompt, None, 200, 100, false).unwrap();
         assert!(inspect(&png).is_ok(), "{prompt}");
     }
 }
@@ -150,5 +150,39 @@ fn what_is_not_offered_is_refused_before_drawing() {
     assert_eq!(
         refused.message,
         "Unsupported image model for builtin: gpt-image-2; use builtin-1"
+    );
+}
+
+#[tokio::test]
+async fn a_badge_stands_on_what_is_asked_for() {
+    for (background, is_see_through) in [
+        (None, true),
+        (Some(Background::Transparent), true),
+        (Some(Background::Opaque), false),
+    ] {
+        let mut asked = spec(ImageType::Icon, Some("64x64"));
+        asked.options.background = background;
+        let checked = Builtin.check(&asked).unwrap();
+        let prompt = Prompt::new("a paper boat".into());
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        let drawn = Builtin.draw(&Call::unwatched(&prompt, &checked, deadline)).await;
+        let picture = image::load_from_memory(&drawn.unwrap().bytes).unwrap();
+        assert_eq!(picture.color().has_alpha(), is_see_through, "{background:?}");
+    }
+}
+
+#[test]
+fn what_it_cannot_draw_is_refused() {
+    let mut scene = spec(ImageType::Collection, None);
+    scene.options.background = Some(Background::Transparent);
+    assert_eq!(
+        Builtin.check(&scene).unwrap_err().message,
+        "Unsupported image background for builtin: transparent; use opaque, or leave it out"
+    );
+    let mut jpeg = spec(ImageType::Icon, None);
+    jpeg.options.output_format = Some(OutputFormat::Jpeg);
+    assert_eq!(
+        Builtin.check(&jpeg).unwrap_err().message,
+        "Unsupported image output format for builtin: jpeg; use png, or leave it out"
     );
 }

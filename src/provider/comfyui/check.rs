@@ -2,8 +2,10 @@
 
 use super::NAME;
 use super::workflow::Workflow;
+use crate::provider::models::{Choices, check_options};
 use crate::provider::pixels::{check_size, refused, repeated};
 use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
+use crate::work_package::Moderation;
 
 const SIDES_MULTIPLE_OF: u32 = 8;
 const LONGEST_CHECKPOINT: usize = 200;
@@ -62,10 +64,17 @@ pub(super) fn check(
             "Unsupported seed for {NAME}: {seed}; use 0 or more, or leave it out"
         )));
     }
+    // It refuses no prompt, and the workflow alone chooses background and format.
+    let choices = Choices {
+        moderations: &[Moderation::Low],
+        ..Choices::default()
+    };
+    check_options(choices, NAME, model, &spec.options)?;
     Ok(CheckedSpec {
         model: model.to_owned(),
         size,
         quality: None,
         seed: spec.seed.filter(|_| workflow.takes("seed")),
+        options: spec.options,
     })
 }

@@ -37,6 +37,7 @@ fn spec() -> CheckedSpec {
         size: Some("1344x768".into()),
         quality: None,
         seed: Some(7),
+        ..CheckedSpec::default()
     }
 }
 
@@ -191,6 +192,7 @@ async fn what_every_provider_has_to_get_right() {
         good,
         buys: is_queueing,
         can_find_again: true,
+        options: &[("low", "")],
         classes: &[],
     };
     suite::run(&subject).await;

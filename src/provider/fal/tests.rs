@@ -38,6 +38,7 @@ fn spec() -> CheckedSpec {
         size: Some("landscape_16_9".into()),
         quality: None,
         seed: Some(7),
+        ..CheckedSpec::default()
     }
 }
 
@@ -135,6 +136,10 @@ async fn what_every_provider_has_to_get_right() {
         good,
         buys: any_post,
         can_find_again: false,
+        options: &[
+            ("png", "\"output_format\":\"png\""),
+            ("jpeg", "\"output_format\":\"jpeg\""),
+        ],
         classes: &[],
     };
     suite::run(&subject).await;

@@ -38,6 +38,7 @@ fn spec(size: &str) -> CheckedSpec {
         size: Some(size.into()),
         quality: None,
         seed: Some(7),
+        ..CheckedSpec::default()
     }
 }
 
@@ -75,6 +76,7 @@ async fn what_every_provider_has_to_get_right() {
         good: |_| Reply::json(200, &picture()),
         buys: any_post,
         can_find_again: false,
+        options: &[],
         classes: &[],
     };
     suite::run(&subject).await;

@@ -39,6 +39,10 @@ pub(in crate::provider) fn request(prompt: &Prompt, spec: &CheckedSpec) -> Value
             picture["imageSize"] = resolution.into();
         }
     }
+    // Vertex AI alone has this choice.
+    if let Some(format) = spec.options.output_format {
+        picture["imageOutputOptions"] = json!({"mimeType": format.media_type()});
+    }
     // Without the modality the model may answer with a text about the picture.
     let mut config = json!({"responseModalities": ["IMAGE"], "imageConfig": picture});
     if let Some(seed) = spec.seed {

@@ -40,6 +40,7 @@ pub(super) fn check(spec: &ImageSpec, id: &str) -> Result<CheckedSpec, Unsupport
         size: checked.size,
         quality: None,
         seed: spec.seed,
+        options: spec.options,
     })
 }
 
@@ -55,6 +56,9 @@ pub(super) fn request(prompt: &Prompt, spec: &CheckedSpec) -> Value {
         parameters["seed"] = seed.into();
         // Both at once are refused.
         parameters["addWatermark"] = false.into();
+    }
+    if let Some(format) = spec.options.output_format {
+        parameters["outputOptions"] = json!({"mimeType": format.media_type()});
     }
     json!({"instances": [{"prompt": prompt.expose()}], "parameters": parameters})
 }

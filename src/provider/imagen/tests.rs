@@ -44,6 +44,7 @@ fn spec(model: &str, size: &str) -> CheckedSpec {
         size: Some(size.into()),
         quality: None,
         seed: None,
+        ..CheckedSpec::default()
     }
 }
 
@@ -120,6 +121,10 @@ async fn has_everything_right(model: &str) {
         good,
         buys: any_post,
         can_find_again: false,
+        options: &[
+            ("png", "\"mimeType\":\"image/png\""),
+            ("jpeg", "\"mimeType\":\"image/jpeg\""),
+        ],
         classes: &[],
     };
     suite::run(&subject).await;

@@ -2,16 +2,17 @@
 
 use chrono::NaiveDate;
 
+use super::options::check_options;
 use super::{Model, all, find};
 use crate::failure::ErrorClass;
 use crate::http_client::mask;
 use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
-use crate::work_package::ImageType;
+use crate::work_package::{ImageType, any_of};
 
 /// What a person wrote is repeated up to this length.
 const REPEATED_CHARS: usize = 80;
 
-/// Checks model, size and quality of `spec`, in this order, and fills in the defaults. Empty means absent.
+/// Checks model, size, quality and options of `spec`, in this order, and fills in the defaults. Empty means absent.
 ///
 /// `today` (UTC) decides which models have ended.
 ///
@@ -69,11 +70,13 @@ pub fn check(provider: &str, spec: &ImageSpec, today: NaiveDate) -> Result<Check
             message: format!("Unsupported image model for {provider}: {id}; it {end}"),
         });
     }
+    check_options(model.choices(), provider, id, &spec.options)?;
     Ok(CheckedSpec {
         model: id.to_owned(),
         size: Some(size),
         quality,
         seed: spec.seed.filter(|_| model.has_seeds),
+        options: spec.options,
     })
 }
 
@@ -104,18 +107,6 @@ fn end_of(model: &Model, today: NaiveDate) -> Option<String> {
         .map(|successor| format!("; use {successor} instead"))
         .unwrap_or_default();
     Some(format!("was shut down on {ends_on}{successor}"))
-}
-
-/// "a, b or c"
-pub(super) fn any_of<S: AsRef<str>>(words: &[S]) -> String {
-    let mut sentence = String::new();
-    for (index, word) in words.iter().enumerate() {
-        if index > 0 {
-            sentence.push_str(if index + 1 == words.len() { " or " } else { ", " });
-        }
-        sentence.push_str(word.as_ref());
-    }
-    sentence
 }
 
 /// A field of the package is somebody else's text too: one line of it is repeated, and no more.
@@ -173,6 +164,7 @@ mod tests {
                     size: Some(size.into()),
                     quality: Some("medium".into()),
                     seed: None,
+                    ..CheckedSpec::default()
                 }
             );
         }

@@ -36,6 +36,7 @@ fn spec() -> CheckedSpec {
         size: Some("2048x1152".into()),
         quality: Some("medium".into()),
         seed: None,
+        ..CheckedSpec::default()
     }
 }
 
@@ -102,6 +103,13 @@ async fn what_every_provider_has_to_get_right() {
         good: |_| Reply::json(200, &picture()),
         buys: any_post,
         can_find_again: false,
+        options: &[
+            ("opaque", "\"background\":\"opaque\""),
+            ("low", "\"moderation\":\"low\""),
+            ("png", "\"output_format\":\"png\""),
+            ("jpeg", "\"output_format\":\"jpeg\""),
+            ("webp", "\"output_format\":\"webp\""),
+        ],
         classes: &[],
     };
     suite::run(&subject).await;

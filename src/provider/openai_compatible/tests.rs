@@ -32,6 +32,7 @@ fn spec() -> CheckedSpec {
         size: Some("1024x1024".into()),
         quality: None,
         seed: None,
+        ..CheckedSpec::default()
     }
 }
 
@@ -64,6 +65,7 @@ async fn what_every_provider_has_to_get_right() {
         good: |_| Reply::json(200, &picture()),
         buys: any_post,
         can_find_again: false,
+        options: &[],
         classes: &[],
     };
     suite::run(&subject).await;
@@ -98,6 +100,7 @@ async fn only_fields_are_sent_that_every_server_knows() {
         size: None,
         quality: Some("high".into()),
         seed: Some(7),
+        ..CheckedSpec::default()
     };
     draw(&open, &spec, "a boat").await.unwrap();
     let asked = fake.asked().remove(1);
@@ -275,6 +278,7 @@ fn a_request_is_checked_as_far_as_it_can_be() {
                 quality: Some(quality.into()),
                 seed: Some(1),
                 image_type: ImageType::Icon,
+                ..ImageSpec::default()
             })
             .map_err(|refused| (refused.class, refused.message))
     };
@@ -284,6 +288,7 @@ fn a_request_is_checked_as_far_as_it_can_be() {
             size: size.map(str::to_owned),
             quality: quality.map(str::to_owned),
             seed: Some(1),
+            ..CheckedSpec::default()
         })
     };
     assert_eq!(ask("", "", ""), checked("sdxl", Some("1024x1024"), None));

@@ -108,6 +108,7 @@ impl Scripted {
             size: None,
             quality: None,
             seed: None,
+            ..CheckedSpec::default()
         };
         let mut call = Call::unwatched(&prompt, &spec, deadline);
         call.watch = &watch;

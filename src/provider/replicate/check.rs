@@ -45,11 +45,14 @@ pub(super) fn check(configured: &str, spec: &ImageSpec) -> Result<CheckedSpec, U
     if given(&spec.quality).is_some() {
         return refuse(format!("Image quality is not supported for {NAME}; leave it out"));
     }
+    let choices = rules.map(Model::choices).unwrap_or_default();
+    models::check_options(choices, NAME, configured, &spec.options)?;
     Ok(CheckedSpec {
         model: configured.to_owned(),
         size: Some(size),
         quality: None,
         seed: spec.seed,
+        options: spec.options,
     })
 }
 

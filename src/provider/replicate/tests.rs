@@ -42,6 +42,7 @@ fn spec() -> CheckedSpec {
         size: Some("16:9".into()),
         quality: None,
         seed: Some(7),
+        ..CheckedSpec::default()
     }
 }
 
@@ -126,6 +127,11 @@ async fn what_every_provider_has_to_get_right() {
         good,
         buys: is_order,
         can_find_again: false,
+        options: &[
+            ("png", "\"output_format\":\"png\""),
+            ("jpeg", "\"output_format\":\"jpg\""),
+            ("webp", "\"output_format\":\"webp\""),
+        ],
         // A prediction that was not confirmed may exist.
         classes: &[(500, Ambiguous), (502, Ambiguous), (503, Ambiguous)],
     };

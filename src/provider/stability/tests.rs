@@ -33,6 +33,7 @@ fn spec(model: &str) -> CheckedSpec {
         size: Some("16:9".into()),
         quality: None,
         seed: Some(7),
+        ..CheckedSpec::default()
     }
 }
 
@@ -74,6 +75,11 @@ async fn what_every_provider_has_to_get_right() {
         good: |asked| answer(asked, Reply::json(200, &picture())),
         buys: any_post,
         can_find_again: false,
+        options: &[
+            ("png", "name=\"output_format\"\r\n\r\npng\r\n"),
+            ("jpeg", "name=\"output_format\"\r\n\r\njpeg\r\n"),
+            ("webp", "name=\"output_format\"\r\n\r\nwebp\r\n"),
+        ],
         classes: &[],
     };
     suite::run(&subject).await;

@@ -11,6 +11,7 @@ async fn a_provider_that_never_fails_is_found_out() {
         size: None,
         quality: None,
         seed: None,
+        ..CheckedSpec::default()
     };
     let subject = Subject {
         provider: Box::new(|_| Box::new(Blank)),
@@ -19,6 +20,7 @@ async fn a_provider_that_never_fails_is_found_out() {
         good: |_| Reply::json(200, &json!({})),
         buys: any_post,
         can_find_again: false,
+        options: &[],
         classes: &[],
     };
     run(&subject).await;

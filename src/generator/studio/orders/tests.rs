@@ -8,6 +8,7 @@ use crate::provider::blank::Blank;
 use crate::provider::traffic::{Pause, Traffic};
 use crate::provider::{Call, DrawnImage, ProviderError, Providers, Unsupported};
 use crate::storage::{Storage, StorageSettings};
+use crate::work_package::OutputFormat;
 
 /// Takes everything, or is not configured.
 struct Named(&'static str, bool);
@@ -96,4 +97,16 @@ async fn what_is_refused_anyway_does_not_wait() {
     };
     close(&studio, "helper", 10);
     assert_eq!(studio.out_of_reach_for(&unknown), None);
+}
+
+#[tokio::test]
+async fn the_format_of_an_icon_is_not_its_providers_business() {
+    let studio = studio(true).await;
+    let mut work = work();
+    work.options.output_format = Some(OutputFormat::Webp);
+    let orders = studio.orders(&work).unwrap();
+    assert_eq!(orders[0].spec.options, ImageOptions::default());
+    work.image_type = ImageType::Collection;
+    let refused = studio.orders(&work).err().unwrap();
+    assert_eq!(refused.class, ErrorClass::InvalidRequest, "{refused}");
 }

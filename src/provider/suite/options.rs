@@ -1,0 +1,79 @@
+//! Each option is sent as the service wants it, or refused: never left out in silence.
+
+use tokio::time::Instant;
+
+use super::{Duration, Fake, PROMPT, Run};
+use crate::failure::ErrorClass;
+use crate::http_client::quote;
+use crate::provider::{Call, CheckedSpec, ImageSpec};
+use crate::work_package::{Background, ImageOptions, Moderation, OutputFormat, Prompt, Word};
+
+/// Every option that a package may have, one at a time.
+fn all() -> Vec<(String, ImageOptions)> {
+    let none = ImageOptions::default();
+    let backgrounds = Background::ALL.iter().map(|word| {
+        let background = Some(*word);
+        (word.as_str(), ImageOptions { background, ..none })
+    });
+    let moderations = Moderation::ALL.iter().map(|word| {
+        let moderation = Some(*word);
+        (word.as_str(), ImageOptions { moderation, ..none })
+    });
+    let formats = OutputFormat::ALL.iter().map(|word| {
+        let output_format = Some(*word);
+        (
+            word.as_str(),
+            ImageOptions {
+                output_format,
+                ..none
+            },
+        )
+    });
+    let all = backgrounds.chain(moderations).chain(formats);
+    all.map(|(word, options)| (word.to_owned(), options)).collect()
+}
+
+impl Run<'_> {
+    pub(super) async fn options(&mut self) {
+        for (word, options) in all() {
+            self.case = format!("option {word}");
+            let fake = Fake::start(self.subject.good).await;
+            let provider = (self.subject.provider)(&fake.url);
+            let asked = ImageSpec {
+                model: Some(self.subject.spec.model.clone()),
+                options,
+                ..ImageSpec::default()
+            };
+            let sent = self.subject.options.iter().find(|(known, _)| *known == word);
+            match (provider.check(&asked), sent) {
+                (Ok(checked), Some((_, sent))) => {
+                    if checked.options != options {
+                        self.fault(format!("it was accepted as {:?}", checked.options));
+                    }
+                    let spec = CheckedSpec {
+                        options,
+                        ..self.subject.spec.clone()
+                    };
+                    let prompt = Prompt::new(PROMPT.to_owned());
+                    let deadline = Instant::now() + Duration::from_secs(300);
+                    if let Err(error) = provider.draw(&Call::unwatched(&prompt, &spec, deadline)).await {
+                        self.fault(format!("no picture: {error}"));
+                    }
+                    let bought = fake.asked().into_iter().find(|asked| (self.subject.buys)(asked));
+                    let body = bought.map(|asked| asked.text()).unwrap_or_default();
+                    if !body.contains(sent) {
+                        self.fault(format!("{sent} was not sent: {}", quote(&body)));
+                    }
+                }
+                (Err(refused), None) => {
+                    let is_explained = refused.message.contains("leave it out");
+                    if refused.class != ErrorClass::InvalidRequest || !is_explained {
+                        self.fault(format!("{:?}: {refused}", refused.class));
+                    }
+                }
+                (Ok(_), None) => self.fault("it was accepted"),
+                (Err(refused), Some(_)) => self.fault(format!("it was refused: {refused}")),
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Options of a package reach the provider and the picture that is delivered, or are refused before anything is spent.
+
+use generative_ai_worker::imaging::{self, Format};
+use image::{GenericImageView, Rgba, RgbaImage};
+use serde_json::{Value, json};
+
+use crate::harness::files_below;
+use crate::harness::openai::{OpenAi, Reply, small_picture};
+use crate::harness::picture::webp;
+use crate::harness::stack::{Stack, icon, logo};
+
+fn asking(mut package: Value, options: &Value) -> Value {
+    for (name, value) in options.as_object().unwrap() {
+        package[name] = value.clone();
+    }
+    package
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_see_through_icon_stays_see_through_in_the_format_that_is_asked_for() {
+    let stack = Stack::start().await;
+    let half = RgbaImage::from_fn(640, 640, |x, _| Rgba([0, 0, 200, if x < 320 { 0 } else { 255 }]));
+    let openai = OpenAi::start(Reply::Picture(webp(&half.into()).into())).await;
+    let _replica = stack.replica_of(&openai, &[]).await;
+    let job_id = stack.job().await;
+    let options = json!({"imageModel": "gpt-image-2.5-flare", "background": "transparent", "outputFormat": "webp",
+        "moderation": "low"});
+    stack.push(&asking(icon(job_id), &options)).await;
+    let job = stack.ended(job_id).await;
+    assert_eq!((job.progress, job.error), (Some(100), None));
+    let asked = openai.calls().remove(0).body;
+    assert_eq!(
+        (
+            &asked["background"],
+            &asked["output_format"],
+            &asked["moderation"]
+        ),
+        (&json!("transparent"), &json!("png"), &json!("low")),
+        "the icon is made from what loses nothing"
+    );
+    let (name, bytes) = files_below(stack.pictures.path()).into_iter().next().unwrap();
+    assert!(name.ends_with("-icon.webp"), "{name}");
+    assert_eq!(imaging::inspect(&bytes).unwrap().format, Format::WebP);
+    let made = image::load_from_memory(&bytes).unwrap();
+    assert_eq!((made.get_pixel(9, 9).0[3], made.get_pixel(390, 9).0[3]), (0, 255));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_provider_can_do_is_refused_before_anything_is_spent() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let fallback = ("IMAGE_PROVIDER_FALLBACKS", "builtin");
+    let _replica = stack.replica_of(&openai, &[fallback]).await;
+    for (options, said) in [
+        (
+            json!({"background": "transparent"}),
+            "Unsupported image background for gpt-image-2: transparent; use opaque, or leave it out",
+        ),
+        (
+            json!({"imageProvider": "builtin", "outputFormat": "webp"}),
+            "Unsupported image output format for builtin: webp; use png, or leave it out",
+        ),
+        (
+            json!({"outputFormat": "gif"}),
+            "outputFormat: \"gif\" was found; png, jpeg or webp is accepted",
+        ),
+    ] {
+        let job_id = stack.job().await;
+        stack.push(&asking(logo(job_id), &options)).await;
+        assert_eq!(stack.ended(job_id).await.error.unwrap(), said);
+    }
+    assert_eq!(openai.calls().len(), 0);
+    assert_eq!(stack.count("SELECT count(*) FROM images").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fallback_that_cannot_do_what_is_asked_is_left_out() {
+    let stack = Stack::start().await;
+    let error = json!({"message": "no access", "type": "invalid_request_error", "code": "invalid_api_key"});
+    let openai = OpenAi::start(Reply::Error(401, error, vec![])).await;
+    let _replica = stack
+        .replica_of(&openai, &[("IMAGE_PROVIDER_FALLBACKS", "builtin")])
+        .await;
+    let (drawn, refused) = (stack.job().await, stack.job().await);
+    stack
+        .push(&asking(logo(drawn), &json!({"outputFormat": "png"})))
+        .await;
+    assert_eq!(stack.ended(drawn).await.progress, Some(100));
+    stack
+        .push(&asking(logo(refused), &json!({"outputFormat": "jpeg"})))
+        .await;
+    let error = stack.ended(refused).await.error.unwrap();
+    assert!(
+        error.contains("openai did not accept this service's credentials"),
+        "{error}"
+    );
+    assert_eq!(openai.calls().len(), 2);
+    assert_eq!(openai.calls()[1].body["output_format"], "jpeg");
+}
