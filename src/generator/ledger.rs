@@ -60,11 +60,14 @@ impl<E: Into<Failure>> From<E> for Unfinished {
 /// Whether there is room for one more call at a provider whose calls are limited. One for each attempt.
 #[async_trait]
 pub trait Gate: Send + Sync {
-    /// Takes room until the attempt ends.
+    /// Takes room for one call, before it is made. What is open at once is taken until the attempt ends.
     ///
     /// # Errors
     /// How long to wait.
     async fn enter(&self, provider: &str) -> Result<(), Duration>;
+
+    /// The attempt waits for the picture of an earlier call: until it enters again, no call of its is counted.
+    async fn only_waits(&self);
 }
 
 /// Where calls that cost money are written down. One for each attempt.

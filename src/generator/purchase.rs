@@ -55,6 +55,7 @@ impl Buyer<'_> {
     ) -> Result<Purchase, Unfinished> {
         if let Some(open) = &self.request.open_call {
             let order = order_of(open, orders, providers);
+            self.request.gate.only_waits().await;
             if let Some(purchase) = self.take_up(open, &order).await? {
                 return Ok(purchase);
             }
@@ -104,16 +105,21 @@ impl Buyer<'_> {
     async fn ask(&self, order: &Order) -> Result<Answer, Unfinished> {
         let request = self.request;
         let provider = &*order.provider;
-        if let Err(wait) = request.gate.enter(provider.name()).await {
-            return Ok(Answer::OutOfReach(wait));
-        }
         let mut resends = 0;
         let mut refused = None;
         loop {
-            let admission = match self.traffic.admit(provider.name()) {
-                Ok(admission) => admission,
+            let admission = self.traffic.admit(provider.name());
+            let room = match &admission {
+                // Each call is counted that is made, and no other.
+                Ok(_) => request.gate.enter(provider.name()).await,
+                Err(wait) => Err(*wait),
+            };
+            let admission = match (admission, room) {
+                (Ok(admission), Ok(())) => admission,
                 // An attempt that has called counts, also where others have found out meanwhile that it is of no use.
-                Err(wait) => return Ok(refused.map_or(Answer::OutOfReach(wait), Answer::Refused)),
+                (_, Err(wait)) | (Err(wait), _) => {
+                    return Ok(refused.map_or(Answer::OutOfReach(wait), Answer::Refused));
+                }
             };
             let call_no = if provider.is_free() {
                 None

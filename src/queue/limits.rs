@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use redis::AsyncCommands;
+
 use super::{Delivery, Queue, QueueError, scripts};
 
 /// What a provider may be asked for at the most. 0 = any number.
@@ -28,7 +30,7 @@ pub enum Entry {
 
 impl Queue {
     /// Asks to call a provider for a delivery, before it is begun. With `may_park` the delivery waits in Redis where
-    /// as many calls are open as are allowed.
+    /// as many calls are open as are allowed. `call_no` tells the calls of one delivery apart.
     ///
     /// # Errors
     /// [`QueueError`]; the call may count as open, for twice the lease's time.
@@ -37,6 +39,7 @@ impl Queue {
         provider: &str,
         limit: Limit,
         delivery: &Delivery,
+        call_no: u32,
         may_park: bool,
     ) -> Result<Entry, QueueError> {
         let keys = self.redis.keys();
@@ -51,7 +54,8 @@ impl Queue {
             .arg(limit.open)
             .arg(limit.per_minute)
             .arg(self.hold_ms())
-            .arg(u8::from(may_park));
+            .arg(u8::from(may_park))
+            .arg(call_no);
         let mut connection = self.redis.connection().await?;
         let (what, ms): (u8, u64) = scripts::invoke(&call, &mut connection).await?;
         Ok(match what {
@@ -60,6 +64,22 @@ impl Queue {
             2 => Entry::NotFor(Duration::from_millis(ms)),
             _ => Entry::Lost,
         })
+    }
+
+    /// Takes a call back that was let through and is not made: it does not count as one of this minute.
+    ///
+    /// # Errors
+    /// [`QueueError`]; it counts until its minute is over.
+    pub async fn uncount_call(
+        &self,
+        provider: &str,
+        delivery: &Delivery,
+        call_no: u32,
+    ) -> Result<(), QueueError> {
+        let mut connection = self.redis.connection().await?;
+        let call = format!("{}/{}:{call_no}", self.worker_id, delivery.id);
+        let recent = self.redis.keys().recent_calls(provider);
+        Ok(connection.zrem(recent, call).await?)
     }
 
     /// Ends the calls of some deliveries to a provider, confirms those of others, and lets parked packages wait for a

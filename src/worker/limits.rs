@@ -1,7 +1,7 @@
 //! Room at providers that take only so many calls: asked for before a package is begun, given back when its attempt
 //! ends.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,7 +14,17 @@ use crate::queue::{Delivery, Due, Entry, Limit, QueueError};
 /// The limits that are configured, and the deliveries of this worker that have room.
 pub(super) struct Limits {
     limits: BTreeMap<String, Limit>,
-    held: Mutex<BTreeMap<String, HashSet<String>>>,
+    /// By provider, then by delivery.
+    held: Mutex<BTreeMap<String, HashMap<String, Room>>>,
+}
+
+/// What a delivery has at a provider.
+#[derive(Clone, Copy, Default)]
+struct Room {
+    /// Calls that were let through.
+    calls: u32,
+    /// Whether the last of them is still to be made.
+    is_spare: bool,
 }
 
 impl Limits {
@@ -29,28 +39,48 @@ impl Limits {
         self.limits.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, HashSet<String>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, HashMap<String, Room>>> {
         self.held.lock().expect("nothing panics while it holds this lock")
     }
 
-    fn hold(&self, provider: &str, delivery: &Delivery) {
-        self.lock()
-            .entry(provider.to_owned())
-            .or_default()
-            .insert(delivery.id.clone());
+    /// Notes a call that was let through, and whether it is still to be made.
+    fn hold(&self, provider: &str, delivery: &Delivery, is_spare: bool) {
+        let mut held = self.lock();
+        let rooms = held.entry(provider.to_owned()).or_default();
+        let room = rooms.entry(delivery.id.clone()).or_default();
+        room.calls += 1;
+        room.is_spare = is_spare;
     }
 
-    fn has(&self, provider: &str, delivery: &Delivery) -> bool {
+    fn room(&self, provider: &str, delivery: &Delivery) -> Option<Room> {
+        self.lock().get(provider)?.get(&delivery.id).copied()
+    }
+
+    /// Uses the call that was let through and not made, where there is one.
+    fn spend(&self, provider: &str, delivery: &Delivery) -> bool {
+        let mut held = self.lock();
+        let room = held
+            .get_mut(provider)
+            .and_then(|rooms| rooms.get_mut(&delivery.id));
+        room.is_some_and(|room| std::mem::take(&mut room.is_spare))
+    }
+
+    /// The calls of a delivery that were let through and not made, by provider; they count as used from now on.
+    fn spares(&self, delivery: &Delivery) -> Vec<(String, u32)> {
         self.lock()
-            .get(provider)
-            .is_some_and(|held| held.contains(&delivery.id))
+            .iter_mut()
+            .filter_map(|(provider, rooms)| {
+                let room = rooms.get_mut(&delivery.id)?;
+                std::mem::take(&mut room.is_spare).then(|| (provider.clone(), room.calls))
+            })
+            .collect()
     }
 
     /// Forgets a delivery and returns the providers at which it had room.
     fn give_up(&self, delivery: &Delivery) -> Vec<String> {
         self.lock()
             .iter_mut()
-            .filter_map(|(provider, held)| held.remove(&delivery.id).then(|| provider.clone()))
+            .filter_map(|(provider, held)| held.remove(&delivery.id).map(|_| provider.clone()))
             .collect()
     }
 }
@@ -63,9 +93,10 @@ impl Shared {
         };
         let mut pause = Duration::from_millis(200);
         loop {
-            match self.queue.enter_provider(provider, limit, delivery, true).await {
+            let entry = self.queue.enter_provider(provider, limit, delivery, 1, true);
+            match entry.await {
                 Ok(Entry::Granted) => {
-                    self.limits.hold(provider, delivery);
+                    self.limits.hold(provider, delivery, true);
                     return true;
                 }
                 Ok(Entry::Parked | Entry::Lost) => return false,
@@ -82,8 +113,22 @@ impl Shared {
         }
     }
 
+    /// Takes the calls back that a delivery was let through for and does not make.
+    async fn uncount(&self, delivery: &Delivery) {
+        for (provider, call_no) in self.limits.spares(delivery) {
+            let limit = self.limits.limits.get(&provider);
+            if limit.is_some_and(|limit| limit.per_minute > 0)
+                && let Err(error) = self.queue.uncount_call(&provider, delivery, call_no).await
+            {
+                // It counts for a minute, which is too much and not too little.
+                self.health.redis_failed(&error);
+            }
+        }
+    }
+
     /// Gives back what room a delivery had.
     pub(super) async fn give_room_back(&self, delivery: &Delivery) {
+        self.uncount(delivery).await;
         for provider in self.limits.give_up(delivery) {
             let limit = self.limits.limits.get(&provider).copied().unwrap_or_default();
             let ended = [delivery.id.clone()];
@@ -103,7 +148,7 @@ impl Shared {
                 .limits
                 .lock()
                 .get(provider)
-                .map(|held| held.intersection(&in_hand).cloned().collect())
+                .map(|held| held.keys().filter(|id| in_hand.contains(*id)).cloned().collect())
                 .unwrap_or_default();
             self.queue.leave_provider(provider, *limit, &[], &open).await?;
         }
@@ -130,7 +175,7 @@ impl Shared {
     }
 }
 
-/// The gate of one attempt: for providers that draw in place of the one that was meant.
+/// The gate of one attempt: for each of its calls.
 pub(super) struct ProviderGate<'a> {
     pub(super) shared: &'a Shared,
     pub(super) delivery: &'a Delivery,
@@ -143,20 +188,26 @@ impl Gate for ProviderGate<'_> {
         let Some(limit) = limits.limits.get(provider).copied() else {
             return Ok(());
         };
-        if limits.has(provider, self.delivery) {
+        let room = limits.room(provider, self.delivery);
+        if limits.spend(provider, self.delivery) || (room.is_some() && limit.per_minute == 0) {
             return Ok(());
         }
+        let call_no = room.unwrap_or_default().calls + 1;
         let entry = self
             .shared
             .queue
-            .enter_provider(provider, limit, self.delivery, false);
+            .enter_provider(provider, limit, self.delivery, call_no, false);
         match entry.await {
             Ok(Entry::Granted) => {
-                limits.hold(provider, self.delivery);
+                limits.hold(provider, self.delivery, false);
                 Ok(())
             }
             Ok(Entry::NotFor(time)) => Err(time),
             Ok(Entry::Parked | Entry::Lost) | Err(_) => Err(Duration::from_secs(1)),
         }
+    }
+
+    async fn only_waits(&self) {
+        self.shared.uncount(self.delivery).await;
     }
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use redis::AsyncCommands;
+use serde_json::json;
 
 use crate::harness::aftermath::key;
-use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::openai::{OpenAi, Reply, small_picture};
+use crate::harness::polled::Polled;
 use crate::harness::stack::{Stack, logo};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,4 +123,77 @@ async fn no_more_calls_are_made_within_a_minute_than_are_allowed() {
         let wait_s = due_ms / 1000.0 - time.0;
         assert!((30.0..=61.0).contains(&wait_s), "due in {wait_s} s");
     }
+}
+
+async fn delayed(stack: &Stack, expected: usize) {
+    stack
+        .until("the others wait", async || {
+            let delayed: usize = stack.redis().await.zcard(key("delayed")).await.unwrap();
+            (delayed == expected).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_only_waited_for_is_not_counted_again() {
+    let stack = Stack::start().await;
+    let polled = Polled::start().await;
+    let own = polled.variables();
+    let mut variables: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    variables.extend([
+        ("IMAGE_PROVIDER_LIMITS", "flux:2/min"),
+        ("IMAGE_PROVIDER", "flux"),
+    ]);
+    let mut victim = stack.replica(&variables).await;
+    let first = stack.push_logos(1).await;
+    polled.looked_at().await;
+    victim.kill();
+    let other = stack.replica(&variables).await;
+    other.said("asking again for a picture that is being made").await;
+    let second = stack.push_logos(1).await;
+    polled.ordered(2).await;
+    let _third = stack.push_logos(1).await;
+    delayed(&stack, 1).await;
+    polled.finish();
+    for job_id in [first[0], second[0]] {
+        assert_eq!(stack.ended(job_id).await.progress, Some(100));
+    }
+    assert_eq!(polled.orders(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_that_makes_no_call_is_not_counted() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let _replica = stack
+        .replica_of(&openai, &[("IMAGE_PROVIDER_LIMITS", "openai:2/min")])
+        .await;
+    let first = stack.push_logos(1).await;
+    stack.all_done_once(&first).await;
+    for _ in 0..3 {
+        // Its job is done.
+        stack.push(&logo(first[0])).await;
+        stack.idle().await;
+    }
+    let second = stack.push_logos(1).await;
+    stack.all_done_once(&[first[0], second[0]]).await;
+    let _third = stack.push_logos(1).await;
+    delayed(&stack, 1).await;
+    assert_eq!(openai.calls().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_sent_again_is_counted_twice() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let error = json!({"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"});
+    openai.then(Reply::Error(429, error, vec![("retry-after-ms", "10")]));
+    let limits = ("IMAGE_PROVIDER_LIMITS", "openai:2/min");
+    let _replica = stack.replica_of(&openai, &[limits]).await;
+    let first = stack.push_logos(1).await;
+    stack.all_done_once(&first).await;
+    assert_eq!(openai.calls().len(), 2);
+    let _second = stack.push_logos(1).await;
+    delayed(&stack, 1).await;
+    assert_eq!(openai.calls().len(), 2);
 }

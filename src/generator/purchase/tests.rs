@@ -86,6 +86,10 @@ impl Gate for Notes {
         self.note(format!("enter {provider}"));
         Ok(())
     }
+
+    async fn only_waits(&self) {
+        self.note("only waits");
+    }
 }
 
 struct NoProgress;

@@ -1,9 +1,10 @@
 -- Lets a delivery call a provider, unless as many calls are open, or were made within a minute, as are allowed. By server time.
+-- What is counted as a call of this minute is taken back by its name where the call is not made after all.
 -- Where too many are open, the delivery goes to the parked list, if it may, from which the next call that ends brings one back.
 --
 -- KEYS: processing, in-flight, open calls, parked, calls of the last minute
 -- ARGV: delivery id, worker id, open at most, within a minute at most (0 = any number), ms that a call counts as open unless it is
---       confirmed, 1 = may be parked
+--       confirmed, 1 = may be parked, number of the call within its delivery
 -- Returns {what, ms}: 1 = it may call; 0 = it is parked; 2 = not for so many ms; 3 = it was not this worker's any more.
 local package = redis.call('HGET', KEYS[1], ARGV[1])
 if not package then return { 3, 0 } end
@@ -20,13 +21,15 @@ if max_open > 0 and redis.call('ZCARD', KEYS[3]) >= max_open and not redis.call(
   redis.call('LPUSH', KEYS[4], holder .. ':' .. package)
   return { 0, 0 }
 end
-if max_minute > 0 and redis.call('ZCARD', KEYS[5]) >= max_minute then
+-- Counted already where the answer was lost.
+local call = holder .. ':' .. ARGV[7]
+if max_minute > 0 and redis.call('ZCARD', KEYS[5]) >= max_minute and not redis.call('ZSCORE', KEYS[5], call) then
   local oldest = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
   return { 2, math.max(1, tonumber(oldest[2]) + 60000 - now_ms) }
 end
 redis.call('ZADD', KEYS[3], now_ms + tonumber(ARGV[5]), holder)
 if max_minute > 0 then
-  redis.call('ZADD', KEYS[5], now_ms, holder .. ':' .. now_ms)
+  redis.call('ZADD', KEYS[5], now_ms, call)
   redis.call('PEXPIRE', KEYS[5], 60000)
 end
 return { 1, 0 }

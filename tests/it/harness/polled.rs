@@ -96,6 +96,18 @@ impl Polled {
         self.state.lock().unwrap().leaks
     }
 
+    /// Waits until so many orders have come.
+    pub(crate) async fn ordered(&self, orders: usize) {
+        let waiting = async {
+            while self.orders() < orders {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .expect("they are ordered");
+    }
+
     /// Waits until it has been asked for a picture that is not finished.
     pub(crate) async fn looked_at(&self) {
         let waiting = async {
