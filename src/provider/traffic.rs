@@ -106,6 +106,14 @@ impl Traffic {
         let until = Instant::now() + pause.time;
         let mut lanes = self.lock();
         let lane = lanes.entry(pause.provider.clone()).or_default();
+        if lane.paused_until.is_none_or(|until| until <= Instant::now()) {
+            let seconds = pause.time.as_secs();
+            tracing::debug!(
+                provider = pause.provider,
+                "{} is left alone for {seconds} s",
+                pause.provider
+            );
+        }
         lane.paused_until = lane.paused_until.max(Some(until));
     }
 

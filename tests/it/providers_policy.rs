@@ -55,6 +55,84 @@ async fn a_pause_that_one_replica_is_asked_for_holds_for_all() {
     );
 }
 
+/// Members of the sorted set of what waits, with the time (Unix ms) at which each is due.
+async fn waiting(stack: &Stack) -> Vec<(String, f64)> {
+    let mut redis = stack.redis().await;
+    redis
+        .zrange_withscores("{generative-ai}:delayed", 0, -1)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_pause_holds_no_slot_and_no_other_job_on_any_replica() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(busy("30")).await;
+    let telling = ("RUST_LOG", "info,generative_ai_worker::provider::traffic=debug");
+    let first = stack.replica_of(&openai, &[telling]).await;
+    let mut paused = stack.push_logos(1).await;
+    first
+        .said("openai asks for a pause; its packages wait 30 s")
+        .await;
+    let second = stack.replica_of(&openai, &[telling]).await;
+    second.said("openai is left alone for").await;
+
+    paused.extend(stack.push_logos(8).await);
+    let others = stack.jobs(8).await;
+    for job_id in &others {
+        stack.push(&with(logo(*job_id), "imageProvider", "builtin")).await;
+    }
+    for job_id in &others {
+        assert_eq!(
+            stack.ended(*job_id).await.progress,
+            Some(100),
+            "meanwhile others go on"
+        );
+    }
+    stack
+        .until("no slot is held", async || {
+            let in_flight: usize = stack
+                .redis()
+                .await
+                .zcard("{generative-ai}:in-flight")
+                .await
+                .unwrap();
+            (in_flight == 0 && waiting(&stack).await.len() == paused.len()).then_some(())
+        })
+        .await;
+    let mut redis = stack.redis().await;
+    let ends_ms: f64 = redis
+        .hget("{generative-ai}:provider-pauses", "openai")
+        .await
+        .unwrap();
+    let (seconds, _): (f64, f64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
+    assert!(ends_ms > seconds * 1000.0, "the pause holds by the server's time");
+    for (package, due_ms) in waiting(&stack).await {
+        let after_s = (due_ms - ends_ms) / 1000.0;
+        assert!(
+            (-5.0..=5.0).contains(&after_s),
+            "{package} is due {after_s} s after the pause"
+        );
+    }
+    assert_eq!(openai.calls().len(), 1, "neither replica calls");
+    let begun = "SELECT count(*) FROM generative_ai.jobs WHERE provider IS DISTINCT FROM 'builtin'";
+    assert_eq!(stack.count(begun).await, 1, "what waits is not begun");
+
+    drop((first, second));
+    let helped = stack
+        .replica_of(&openai, &[telling, ("IMAGE_PROVIDER_FALLBACKS", "builtin")])
+        .await;
+    helped.said("openai is left alone for").await;
+    let job_id = stack.job().await;
+    stack.push(&logo(job_id)).await;
+    assert_eq!(
+        stack.ended(job_id).await.progress,
+        Some(100),
+        "a fallback, where there is one"
+    );
+    assert_eq!(openai.calls().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_provider_is_left_alone_and_others_go_on() {
     let stack = Stack::start().await;
