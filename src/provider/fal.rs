@@ -247,7 +247,9 @@ impl Polled for Fal {
     }
 
     async fn look(&self, request: &Request, report: &Report<'_>, deadline: Instant) -> Look {
-        let (client, url) = (self.service.client(), request.status.clone());
+        let (client, mut url) = (self.service.client(), request.status.clone());
+        // Many models write their progress there, and nowhere else.
+        url.query_pairs_mut().append_pair("logs", "1");
         let status = match self
             .service
             .ask(client, url, report, outcome::judge, deadline)
@@ -257,7 +259,7 @@ impl Polled for Fal {
             Err(look) => return look,
         };
         match outcome::read_status(&status, report) {
-            outcome::Status::Going => return Look::Going(None),
+            outcome::Status::Going(fraction) => return Look::Going(fraction),
             outcome::Status::Failed(error) => return Look::Failed(error),
             outcome::Status::Completed => {}
         }

@@ -23,7 +23,7 @@ mod service;
 #[cfg(test)]
 pub(in crate::provider) mod tests;
 
-pub(in crate::provider) use report::{Report, Signs, class_of_status, is_plain_id};
+pub(in crate::provider) use report::{Report, Signs, class_of_status, is_plain_id, progress_in};
 pub(in crate::provider) use service::{Key, Service};
 
 /// One look may take this long: an answer that stalls is asked for again.

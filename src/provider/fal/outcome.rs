@@ -6,7 +6,7 @@ use crate::failure::ErrorClass;
 use crate::http_client::{Answer, BodyEnd};
 use crate::provider::ProviderError;
 use crate::provider::error_body::ErrorBody;
-use crate::provider::polling::{Look, Ready, Report, Signs, class_of_status};
+use crate::provider::polling::{Look, Ready, Report, Signs, class_of_status, progress_in};
 
 /// The class of an answer that is not a success: by the type of its error, then by its status, whose repeat
 /// the service may have ruled out.
@@ -72,7 +72,8 @@ pub(super) fn without_id(answer: &Answer, body: &Value, report: &Report<'_>) -> 
 
 /// How far a request is.
 pub(super) enum Status {
-    Going,
+    /// With the fraction that is done, where the model's logs tell.
+    Going(Option<f32>),
     Completed,
     Failed(ProviderError),
 }
@@ -80,7 +81,9 @@ pub(super) enum Status {
 /// Reads the answer of a status address. What is not known is waited for.
 pub(super) fn read_status(status: &Value, report: &Report<'_>) -> Status {
     if status.get("status").and_then(Value::as_str) != Some("COMPLETED") {
-        return Status::Going;
+        let logs = status.get("logs").and_then(Value::as_array);
+        let mut messages = logs.into_iter().flatten().rev();
+        return Status::Going(messages.find_map(|log| progress_in(log.get("message")?.as_str()?)));
     }
     let text = |name: &str| {
         status

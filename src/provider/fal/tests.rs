@@ -65,7 +65,7 @@ fn good(asked: &Asked) -> Reply {
     match asked.path.as_str() {
         _ if asked.method == "POST" => accepted(asked),
         path if path.starts_with("/files/") => png(),
-        path if path.ends_with("/status") => completed(asked),
+        path if path.starts_with(&format!("{APP}/status")) => completed(asked),
         _ => Reply::json(200, &picture(asked)).with("x-fal-billable-units", "0.59"),
     }
 }
@@ -74,7 +74,7 @@ fn good(asked: &Asked) -> Reply {
 async fn service(looks: Vec<fn(&Asked) -> Reply>, result: fn(&Asked) -> Reply) -> Fake {
     let looked = AtomicUsize::new(0);
     Fake::start(move |asked| {
-        if asked.path.ends_with("/status") {
+        if asked.path.starts_with(&format!("{APP}/status")) {
             let at = looked.fetch_add(1, Ordering::Relaxed).min(looks.len() - 1);
             looks[at](asked)
         } else if asked.path == APP {
@@ -222,7 +222,7 @@ async fn an_order_holds_exactly_what_the_model_takes() {
         assert_eq!(asked[0].header("authorization"), Some(key.as_str()));
         assert_eq!(
             asked[1].path,
-            format!("{APP}/status"),
+            format!("{APP}/status?logs=1"),
             "the address that was given"
         );
         assert_eq!(asked[2].path, APP);

@@ -218,3 +218,11 @@ fn named(status: StatusCode) -> String {
         None => status.as_u16().to_string(),
     }
 }
+
+/// The last percentage of a progress bar in a model's logs: `45%|████▌     | 14/31`.
+pub(in crate::provider) fn progress_in(logs: &str) -> Option<f32> {
+    let before = logs.rsplit_once("%|")?.0;
+    let digits = before.len() - before.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let percent: u8 = before[before.len() - digits..].parse().ok()?;
+    (percent <= 100).then(|| f32::from(percent) / 100.0)
+}

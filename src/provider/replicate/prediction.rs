@@ -6,7 +6,7 @@ use crate::failure::ErrorClass;
 use crate::http_client::Answer;
 use crate::provider::ProviderError;
 use crate::provider::error_body::ErrorBody;
-use crate::provider::polling::{Look, Ready, Report, Signs, class_of_status, is_plain_id};
+use crate::provider::polling::{Look, Ready, Report, Signs, class_of_status, is_plain_id, progress_in};
 
 /// How deep an output may be wrapped.
 const DEPTH: usize = 5;
@@ -63,7 +63,12 @@ pub(super) fn look(prediction: &Value, report: &Report<'_>) -> Look {
             ErrorClass::Overloaded,
             "the prediction was aborted, as its time had run out before it began",
         ),
-        _ => Look::Going(progress(prediction)),
+        _ => Look::Going(
+            prediction
+                .get("logs")
+                .and_then(Value::as_str)
+                .and_then(progress_in),
+        ),
     }
 }
 
@@ -144,13 +149,4 @@ fn class_of_reason(reason: &str) -> ErrorClass {
     } else {
         ErrorClass::BadOutput
     }
-}
-
-/// The last percentage of a progress bar in the logs: `45%|████▌     | 14/31`.
-fn progress(prediction: &Value) -> Option<f32> {
-    let logs = prediction.get("logs")?.as_str()?;
-    let before = logs.rsplit_once("%|")?.0;
-    let digits = before.len() - before.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let percent: u8 = before[before.len() - digits..].parse().ok()?;
-    (percent <= 100).then(|| f32::from(percent) / 100.0)
 }

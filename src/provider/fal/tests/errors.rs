@@ -77,7 +77,7 @@ async fn order_error(reply: Reply) -> ProviderError {
 
 async fn result_error(status: Reply, result: Reply) -> ProviderError {
     let fake = Fake::start(move |asked| match asked.path.as_str() {
-        path if path.ends_with("/status") => status.clone(),
+        path if path.ends_with("/status?logs=1") => status.clone(),
         APP => result.clone(),
         _ => good(asked),
     })

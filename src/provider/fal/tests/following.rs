@@ -8,6 +8,11 @@ async fn a_request_is_waited_for_and_faults_on_the_way_are_ridden_out() {
         vec![
             in_queue,
             |_| Reply::json(202, &json!({"status": "IN_PROGRESS", "logs": []})),
+            |_| {
+                let logs = json!([{"message": " 10%|█         | 3/30", "level": "STDERR"}, {"message": " 40%|████      | 12/30"},
+                    {"message": "something else"}, 7]);
+                Reply::json(202, &json!({"status": "IN_PROGRESS", "logs": logs}))
+            },
             |_| Reply::json(200, &json!({"status": "A_STATUS_OF_THE_FUTURE"})),
             |_| Reply::json(200, &json!({})),
             |_| Reply::HangUp,
@@ -23,6 +28,7 @@ async fn a_request_is_waited_for_and_faults_on_the_way_are_ridden_out() {
     let (drawn, watch) = draw(&fake, MINUTE).await;
     assert_eq!(&drawn.unwrap().bytes[..], PNG);
     assert_eq!(watch.handle(), handle(&fake));
+    assert_eq!(*watch.fractions.lock().unwrap(), [0.4]);
     assert_eq!(times(&fake, "POST", "/"), 1);
 }
 
