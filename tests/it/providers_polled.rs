@@ -1,5 +1,7 @@
 //! Providers that work on a picture for a while: a package ends in a picture, and a crash meanwhile buys nothing twice.
 
+use std::time::Duration;
+
 use crate::harness::files_below;
 use crate::harness::polled::{NAMES, Polled};
 use crate::harness::replica::Replica;
@@ -55,6 +57,33 @@ async fn a_replica_killed_while_a_picture_is_made_does_not_buy_it_twice() {
         assert_eq!(polled.orders(), 1, "{name}: one order, one picture");
         let calls = "SELECT count(*) FROM generative_ai.provider_calls";
         assert_eq!(stack.count(calls).await, 1, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_deadline_of_an_attempt_its_picture_is_given_up_at_the_service() {
+    for (name, cancels) in [("flux", 1), ("fal", 1), ("bfl", 0)] {
+        let stack = Stack::start().await;
+        let polled = Polled::start().await;
+        let variables = [("JOB_TIMEOUT", "2s"), ("UNKNOWN_OUTCOME", "fail")];
+        let _replica = replica_of(&stack, &polled, &variables).await;
+        let job_id = stack.job().await;
+        stack.push(&with(logo(job_id), "imageProvider", name)).await;
+        let error = stack.ended(job_id).await.error.unwrap();
+        assert!(
+            error.contains("Nobody knows whether it made one"),
+            "{name}: {error}"
+        );
+        stack.idle().await;
+        // What a cancelled picture has cost is the service's business: it may be on the bill.
+        let query = "SELECT state, error_class, handle IS NOT NULL FROM generative_ai.provider_calls";
+        let call = stack.sql(query, &[]).await.remove(0);
+        let call: (String, String, bool) = (call.get(0), call.get(1), call.get(2));
+        assert_eq!(call, ("unknown".into(), "timed_out".into(), true), "{name}");
+        assert_eq!((polled.orders(), polled.cancels()), (1, cancels), "{name}");
+        let looks = polled.looks();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(polled.looks(), looks, "{name}: nobody asks any more");
     }
 }
 

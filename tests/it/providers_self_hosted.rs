@@ -65,6 +65,10 @@ impl Services {
     }
 
     async fn replica(&self, stack: &Stack) -> Replica {
+        self.replica_with(stack, &[]).await
+    }
+
+    async fn replica_with(&self, stack: &Stack, own: &[(&str, &str)]) -> Replica {
         let at = |path: &str| format!("http://127.0.0.1:{}/{path}", self.port);
         let variables = [
             ("AZURE_OPENAI_API_BASE", at("azure")),
@@ -76,7 +80,8 @@ impl Services {
             ("AUTOMATIC1111_API_KEY", "worker:hunter2".to_owned()),
             ("COMFYUI_BASE_URL", at("comfyui")),
         ];
-        let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, &**value)).collect();
+        let variables = variables.iter().map(|(name, value)| (*name, &**value));
+        let variables: Vec<(&str, &str)> = variables.chain(own.iter().copied()).collect();
         stack.replica(&variables).await
     }
 
@@ -86,7 +91,7 @@ impl Services {
         matching.map(|(_, body)| body.clone()).collect()
     }
 
-    /// Whether ComfyUI finishes what it has been given.
+    /// Whether ComfyUI and AUTOMATIC1111 finish what they have been given.
     fn set_open(&self, is_open: bool) {
         self.state.lock().unwrap().is_open = is_open;
     }
@@ -114,9 +119,16 @@ async fn answer(
     let line = format!("{} {}", request.method(), request.uri());
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let mut state = state.lock().unwrap();
-    state.asked.push((line.clone(), body.clone()));
     let path = line.split(['?', ' ']).nth(1).unwrap();
+    let is_open = {
+        let mut state = state.lock().unwrap();
+        state.asked.push((line.clone(), body.clone()));
+        state.is_open
+    };
+    if path == "/a1111/sdapi/v1/txt2img" && !is_open {
+        return std::future::pending().await;
+    }
+    let mut state = state.lock().unwrap();
     let entries = |ids: &[String]| ids.iter().map(|id| json!([1, id])).collect::<Value>();
     let answer = match path {
         "/azure/openai/v1/images/generations" => {
@@ -124,6 +136,11 @@ async fn answer(
         }
         "/compatible/v1/images/generations" => json!({"data": [{"url": "/compatible/files/a.png"}]}),
         "/a1111/sdapi/v1/txt2img" => json!({"images": [BASE64_STANDARD.encode(told())], "info": "{}"}),
+        "/a1111/sdapi/v1/progress" => {
+            let mut all = state.asked.iter().rev();
+            let drawn = all.find(|(line, _)| line.ends_with("/txt2img"));
+            json!({"progress": 0.5, "current_task": drawn.map(|(_, body)| body["force_task_id"].clone())})
+        }
         "/comfyui/prompt" => {
             let id = body["prompt_id"].as_str().unwrap().to_owned();
             state.queued.push(id.clone());
@@ -217,6 +234,38 @@ async fn a_replica_killed_while_comfyui_draws_does_not_have_it_drawn_twice() {
     let job = stack.ended(job_id).await;
     assert_eq!((job.progress, job.error), (Some(100), None));
     assert_eq!(services.asked("POST /comfyui/prompt").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_deadline_of_an_attempt_the_server_is_told_to_stop() {
+    let stack = Stack::start().await;
+    let services = Services::start().await;
+    services.set_open(false);
+    let variables = [("JOB_TIMEOUT", "2s"), ("MAX_ATTEMPTS", "1")];
+    let _replica = services.replica_with(&stack, &variables).await;
+    for (name, stop) in [
+        ("automatic1111", "POST /a1111/sdapi/v1/interrupt"),
+        ("comfyui", "POST /comfyui/interrupt"),
+    ] {
+        let job_id = stack.job().await;
+        stack.push(&with(logo(job_id), "imageProvider", name)).await;
+        let error = stack.ended(job_id).await.error.unwrap();
+        assert!(error.contains("did not answer in time"), "{name}: {error}");
+        stack
+            .until("the server is told", async || {
+                (!services.asked(stop).is_empty()).then_some(())
+            })
+            .await;
+        stack.idle().await;
+        assert_eq!(services.asked(stop).len(), 1, "{name}");
+    }
+    let drawn = [
+        services.asked("POST /a1111/sdapi/v1/txt2img"),
+        services.asked("POST /comfyui/prompt"),
+    ];
+    assert_eq!(drawn.map(|asked| asked.len()), [1, 1]);
+    let calls = "SELECT count(*) FROM generative_ai.provider_calls";
+    assert_eq!(stack.count(calls).await, 0, "what is free is not in the ledger");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,6 +88,10 @@ impl Polled {
         self.state.lock().unwrap().orders
     }
 
+    pub(crate) fn looks(&self) -> usize {
+        self.state.lock().unwrap().looks
+    }
+
     pub(crate) fn cancels(&self) -> usize {
         self.state.lock().unwrap().cancels
     }
