@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::failure::{ErrorClass, Failure};
 use crate::generator::{CollectionImage, Icon, ImageGenerator, Studio};
+use crate::provider::Unsupported;
 use crate::provider::models::Model;
 use crate::provider::traffic::Traffic;
 use crate::work_package::{ImageType, ImageWork, Work};
@@ -35,15 +36,26 @@ impl Router {
         self.icon.0.models()
     }
 
+    /// Tells a provider, by its name, that nobody wants the picture of the call that it knows as `handle`. Best
+    /// effort, and within 5 s; `false` when it was not told by then.
+    ///
+    /// # Errors
+    /// [`Unsupported`] for a provider that this version does not know.
+    pub async fn cancel_call(&self, provider: &str, handle: &str) -> Result<bool, Unsupported> {
+        self.icon.0.cancel_call(provider, handle).await
+    }
+
+    /// What a provider knows a call of a job by whose handle is in no ledger, where it takes ids from its caller. The
+    /// calls of a job are counted from 1; those that cost nothing are all 0.
+    #[must_use]
+    pub fn handle_of(&self, provider: &str, job_id: i32, call_no: i32) -> Option<String> {
+        self.icon.0.handle_of(provider, job_id, call_no)
+    }
+
     /// What is known of every provider.
     #[must_use]
     pub fn traffic(&self) -> &Traffic {
         self.icon.0.traffic()
-    }
-
-    /// Tells a provider that nobody wants the picture of a call any more, where it can be told.
-    pub async fn cancel_call(&self, provider: &str, handle: &str) {
-        self.icon.0.cancel_call(provider, handle).await;
     }
 
     /// The generator for this work, and the work as that generator takes it.

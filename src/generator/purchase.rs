@@ -252,7 +252,7 @@ fn is_unknown(class: ErrorClass) -> bool {
 }
 
 /// The same for every try to make a call, and for no other call.
-fn call_id(namespace: Uuid, job_id: i32, call_no: i32) -> Uuid {
+pub(super) fn call_id(namespace: Uuid, job_id: i32, call_no: i32) -> Uuid {
     Uuid::new_v5(&namespace, format!("call {job_id}/{call_no}").as_bytes())
 }
 

@@ -20,6 +20,7 @@ use crate::provider::{DrawnImage, Providers};
 use crate::storage::{ObjectKey, Role, Storage, StorageError};
 use crate::work_package::OutputFormat;
 
+mod cancel;
 mod orders;
 
 pub(super) use orders::Order;
@@ -28,9 +29,6 @@ pub(super) use orders::Order;
 const STORE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 const STORE_PAUSE_MAX: Duration = Duration::from_secs(15);
-
-/// How long a provider is told that a picture is not wanted any more.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a studio works with.
 pub struct StudioSettings {
@@ -105,22 +103,6 @@ impl Studio {
 
     pub(crate) fn provider_names(&self) -> impl Iterator<Item = &'static str> {
         self.settings.providers.iter().map(|provider| provider.name())
-    }
-
-    /// Tells a provider that nobody wants the picture of a call any more. Best effort, within [`CANCEL_TIMEOUT`].
-    pub(crate) async fn cancel_call(&self, provider: &str, handle: &str) {
-        let Ok(provider) = self.settings.providers.select(Some(provider)) else {
-            return;
-        };
-        if tokio::time::timeout(CANCEL_TIMEOUT, provider.cancel(handle))
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                provider = provider.name(),
-                "a call could not be cancelled in time"
-            );
-        }
     }
 
     /// Models of the providers that are configured.

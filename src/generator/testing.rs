@@ -1,5 +1,13 @@
 //! What tests of the generators need.
 
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Studio, StudioSettings};
+use crate::provider::traffic::Traffic;
+use crate::provider::{ImageProvider, Providers};
+use crate::storage::{Storage, StorageSettings};
 use crate::work_package::{ImageOptions, ImageType, ImageWork, Prompt};
 
 /// An icon, by whichever provider.
@@ -17,4 +25,21 @@ pub(super) fn work() -> ImageWork {
         seed: None,
         options: ImageOptions::default(),
     }
+}
+
+/// A studio with these providers, of which `default` is meant where a package names none.
+pub(super) async fn studio_of(all: Vec<Arc<dyn ImageProvider>>, default: &str, fallbacks: &[&str]) -> Studio {
+    crate::http_client::install_tls();
+    let storage = StorageSettings {
+        url: Some("memory://".into()),
+        ..StorageSettings::default()
+    };
+    let fallbacks = fallbacks.iter().map(|name| (*name).to_owned()).collect();
+    let settings = StudioSettings {
+        providers: Providers::new(all, default, fallbacks),
+        storage: Storage::open(storage).await.unwrap(),
+        key_namespace: Uuid::nil(),
+        keeps_originals: false,
+    };
+    Studio::new(settings, Traffic::new().0)
 }

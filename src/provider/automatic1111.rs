@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
+use uuid::Uuid;
 
 use super::incident::Incident;
 use super::models::{Choices, check_options};
@@ -259,6 +260,10 @@ impl ImageProvider for Automatic1111 {
         // Does nothing where the caller's span has no such field.
         tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
         picture_of(&incident, answer).await
+    }
+
+    fn handle_of(&self, call_id: Uuid) -> Option<String> {
+        Some(call_id.to_string())
     }
 
     async fn cancel(&self, handle: &str) {

@@ -25,28 +25,27 @@ impl Shared {
     }
 
     /// Tells the provider that nobody wants the picture of a cancelled job any more, where it can be told, and ends the call
-    /// in the ledger. A call that nothing is known of may have been billed.
-    pub(super) async fn drop_call(&self, job_id: i32) {
+    /// in the ledger. A call that nothing is known of may have been billed. `false`: there is no such call.
+    pub(super) async fn drop_call(&self, job_id: i32) -> bool {
         let Ok(Some(call)) = self.insist(|| self.db.abandoned_call(job_id)).await else {
-            return;
+            return false;
+        };
+        let handle = call
+            .handle
+            .or_else(|| self.router.handle_of(&call.provider, job_id, call.call_no));
+        let is_told = match handle {
+            Some(handle) => self.router.cancel_call(&call.provider, &handle).await == Ok(true),
+            None => false,
         };
         let error = |details: &str| CallError {
             class: ErrorClass::Cancelled.as_str(),
             details: details.to_owned(),
             provider_request_id: None,
         };
-        let turn = match &call.handle {
-            Some(handle) => {
-                self.router.cancel_call(&call.provider, handle).await;
-                CallTurn::Failed(error("the job was cancelled, and the provider was told so"))
-            }
-            None => {
-                let known = self.router.provider_names().find(|name| *name == call.provider);
-                if let Some(provider) = known {
-                    measure::UNKNOWN_OUTCOMES.count(1, &[("provider", provider)]);
-                }
-                CallTurn::Unknown(error("the job was cancelled while the provider was drawing"))
-            }
+        let turn = if is_told {
+            CallTurn::Failed(error("the job was cancelled, and the provider was told so"))
+        } else {
+            CallTurn::Unknown(error("the job was cancelled while the provider was drawing"))
         };
         let news = CallNews {
             job_id,
@@ -59,6 +58,18 @@ impl Shared {
                 "the end of call {} of job {job_id} cannot be recorded",
                 call.call_no
             );
+        }
+        true
+    }
+
+    /// The same for a call that costs nothing and is in no ledger.
+    async fn drop_free_call(&self, owned: &Owned<'_>) {
+        let Ok((generator, work)) = self.router.route(&owned.package.work) else {
+            return;
+        };
+        let provider = generator.provider_of(work);
+        if let Some(handle) = self.router.handle_of(&provider, owned.package.job_id, 0) {
+            let _ = self.router.cancel_call(&provider, &handle).await;
         }
     }
 }

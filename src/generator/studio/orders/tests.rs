@@ -1,13 +1,10 @@
 use async_trait::async_trait;
-use uuid::Uuid;
 
 use super::*;
-use crate::generator::StudioSettings;
-use crate::generator::testing::work;
+use crate::generator::testing::{studio_of, work};
 use crate::provider::blank::Blank;
-use crate::provider::traffic::{Pause, Traffic};
-use crate::provider::{Call, DrawnImage, ProviderError, Providers, Unsupported};
-use crate::storage::{Storage, StorageSettings};
+use crate::provider::traffic::Pause;
+use crate::provider::{Call, DrawnImage, ProviderError, Unsupported};
 use crate::work_package::OutputFormat;
 
 /// Takes everything, or is not configured.
@@ -36,24 +33,12 @@ impl ImageProvider for Named {
 
 /// A studio whose default is `meant` and that has two fallbacks, of which `absent` is not configured.
 async fn studio(meant_is_configured: bool) -> Studio {
-    crate::http_client::install_tls();
-    let storage = StorageSettings {
-        url: Some("memory://".into()),
-        ..StorageSettings::default()
-    };
     let all: Vec<Arc<dyn ImageProvider>> = vec![
         Arc::new(Named("meant", meant_is_configured)),
         Arc::new(Named("absent", false)),
         Arc::new(Named("helper", true)),
     ];
-    let fallbacks = vec!["absent".to_owned(), "helper".to_owned()];
-    let settings = StudioSettings {
-        providers: Providers::new(all, "meant", fallbacks),
-        storage: Storage::open(storage).await.unwrap(),
-        key_namespace: Uuid::nil(),
-        keeps_originals: false,
-    };
-    Studio::new(settings, Traffic::new().0)
+    studio_of(all, "meant", &["absent", "helper"]).await
 }
 
 fn close(studio: &Studio, provider: &str, time_s: u64) {
