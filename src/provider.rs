@@ -21,6 +21,7 @@ pub mod google_auth;
 mod header;
 pub mod imagen;
 mod incident;
+mod key;
 pub mod models;
 pub mod openai;
 pub mod openai_compatible;

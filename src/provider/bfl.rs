@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use super::polling::{
-    self, Key, Look, Made, Polled, Report, Service, is_plain_id, not_configured, unreadable_handle,
-};
+use super::key::{self, Key};
+use super::pixels::not_configured;
+use super::polling::{self, Look, Made, Polled, Report, Service, is_plain_id, unreadable_handle};
 use super::{
     Call, CheckedSpec, Cost, CostBasis, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported,
     models,
@@ -50,11 +50,11 @@ impl BflSettings {
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        polling::faults(key(self.api_key.clone()), BASE, &self.base_url)
+        key::faults(own_key(self.api_key.clone()), BASE, &self.base_url)
     }
 }
 
-fn key(key: Option<SecretString>) -> anyhow::Result<Option<Key>> {
+fn own_key(key: Option<SecretString>) -> anyhow::Result<Option<Key>> {
     Key::new(KEY, key, HeaderName::from_static("x-key"), "")
 }
 
@@ -71,7 +71,7 @@ impl Bfl {
     pub fn new(settings: BflSettings, downloads: Downloads) -> anyhow::Result<Self> {
         let client = HttpClient::new(&settings.base_url).context(BASE)?;
         Ok(Self {
-            service: Service::new(NAME, client, downloads, key(settings.api_key)?),
+            service: Service::new(NAME, client, downloads, own_key(settings.api_key)?),
         })
     }
 
@@ -167,10 +167,7 @@ impl ImageProvider for Bfl {
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
         let checked = models::check(NAME, spec, chrono::Utc::now().date_naive())?;
         if !self.service.is_configured() {
-            return Err(not_configured(format!(
-                "{NAME} is not configured on this service: {KEY} is not set. Choose another image provider, or have an \
-                 operator set it."
-            )));
+            return Err(not_configured(NAME, KEY));
         }
         Ok(checked)
     }

@@ -5,25 +5,29 @@
 //!
 //! Source: Gemini API guide, "Image generation"; Gemini API reference, "Using Gemini API keys".
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use async_trait::async_trait;
 use chrono::Utc;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::header::HeaderName;
+use secrecy::SecretString;
 use url::Url;
 
 use super::incident::Incident;
+use super::key::{self, Key};
+use super::pixels::not_configured;
 use super::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, google, models,
 };
 use crate::failure::ErrorClass;
-use crate::http_client::{HttpClient, check_base_url};
+use crate::http_client::HttpClient;
 
 #[cfg(test)]
 mod tests;
 
 /// The name that packages write.
 const NAME: &str = "gemini";
+const KEY: &str = "GEMINI_API_KEY";
+const BASE: &str = "GEMINI_BASE_URL";
 /// Seeds are 32 bits wide. Source: Gemini API reference, "GenerationConfig", field `seed`.
 pub(super) const MAX_SEED: i64 = i32::MAX as i64;
 
@@ -40,28 +44,19 @@ impl GeminiSettings {
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        let key = self.api_key.as_ref().and_then(|key| key_header(key).err());
-        let base_url = check_base_url(&self.base_url).context("GEMINI_BASE_URL").err();
-        let faults = key.into_iter().chain(base_url);
-        faults.map(|error| format!("{error:#}")).collect()
+        key::faults(own_key(self.api_key.clone()), BASE, &self.base_url)
     }
 }
 
-fn key_header(key: &SecretString) -> anyhow::Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(key.expose_secret().trim()).map_err(|_| {
-        anyhow!(
-            "GEMINI_API_KEY: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII"
-        )
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
+fn own_key(key: Option<SecretString>) -> anyhow::Result<Option<Key>> {
+    Key::new(KEY, key, HeaderName::from_static("x-goog-api-key"), "")
 }
 
 /// The Gemini API.
 #[derive(Debug)]
 pub struct Gemini {
     client: HttpClient,
-    key: Option<(SecretString, HeaderValue)>,
+    key: Option<Key>,
 }
 
 impl Gemini {
@@ -70,17 +65,8 @@ impl Gemini {
     /// # Errors
     /// When the base URL or the key cannot be used. No secret is repeated.
     pub fn new(settings: GeminiSettings) -> anyhow::Result<Self> {
-        let client = HttpClient::new(&settings.base_url).context("GEMINI_BASE_URL")?;
-        let key = settings
-            .api_key
-            .filter(|key| !key.expose_secret().trim().is_empty());
-        let key = match key {
-            Some(key) => {
-                let header = key_header(&key)?;
-                Some((key, header))
-            }
-            None => None,
-        };
+        let client = HttpClient::new(&settings.base_url).context(BASE)?;
+        let key = own_key(settings.api_key)?;
         Ok(Self { client, key })
     }
 }
@@ -95,13 +81,7 @@ impl ImageProvider for Gemini {
         let checked = models::check(NAME, spec, Utc::now().date_naive())?;
         models::check_seed(&checked, MAX_SEED)?;
         if self.key.is_none() {
-            return Err(Unsupported {
-                class: ErrorClass::Auth,
-                message: format!(
-                    "{NAME} is not configured on this service: GEMINI_API_KEY is not set. Choose another image \
-                     provider, or have an operator set it."
-                ),
-            });
+            return Err(not_configured(NAME, KEY));
         }
         Ok(checked)
     }
@@ -115,18 +95,17 @@ impl ImageProvider for Gemini {
             prompt: call.prompt.expose(),
             secrets: Vec::new(),
         };
-        let Some((key, header)) = &self.key else {
-            return Err(incident.error(ErrorClass::Auth, "not sent: GEMINI_API_KEY is not set"));
+        let Some(key) = &self.key else {
+            return Err(incident.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set")));
         };
-        incident.secrets.push(key.expose_secret());
+        incident.secrets.push(key.expose());
         models::check_prompt(model, call.prompt)
             .map_err(|why| incident.error(ErrorClass::InvalidRequest, &why))?;
-        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-goog-api-key"), header.clone())]);
         let answer = self
             .client
             .post_json(
                 &path,
-                headers,
+                key.headers(),
                 &google::request(call.prompt, call.spec),
                 call.deadline,
             )

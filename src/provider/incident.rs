@@ -51,6 +51,22 @@ impl Incident<'_> {
         Some(self.unusable(answer.status, class, &why))
     }
 
+    /// What `read` finds in a whole and successful answer.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        answer: &Answer,
+        read: fn(&[u8]) -> T,
+    ) -> Result<T, ProviderError> {
+        if let Some(error) = self.broken(answer) {
+            return Err(error);
+        }
+        let body = answer.body.clone();
+        // Tens of megabytes at worst: too long for a thread that other jobs share.
+        tokio::task::spawn_blocking(move || read(&body))
+            .await
+            .map_err(|_| self.unusable(answer.status, ErrorClass::BadOutput, "reading the answer failed"))
+    }
+
     /// A successful answer without a usable picture. `why` holds nothing of the answer that was not masked.
     pub(super) fn unusable(&self, status: StatusCode, class: ErrorClass, why: &str) -> ProviderError {
         self.error(class, &format!("{}: {why}", status.as_u16()))

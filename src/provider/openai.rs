@@ -16,6 +16,7 @@ use super::header::header_value;
 use super::incident::Incident;
 use super::models;
 use super::openai_images::{Found, PATH, Report, picture_of, request_id};
+use super::pixels::not_configured;
 use super::{
     Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError,
     Unsupported,
@@ -162,13 +163,7 @@ impl ImageProvider for OpenAi {
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
         let checked = models::check(NAME, spec, Utc::now().date_naive())?;
         if self.credentials.is_none() {
-            return Err(Unsupported {
-                class: ErrorClass::Auth,
-                message: format!(
-                    "{NAME} is not configured on this service: OPENAI_API_KEY is not set. Choose another image \
-                     provider, or have an operator set it."
-                ),
-            });
+            return Err(not_configured(NAME, "OPENAI_API_KEY"));
         }
         Ok(checked)
     }

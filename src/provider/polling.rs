@@ -6,15 +6,13 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rand::Rng;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
-use url::Url;
 
-use super::{Call, Cost, CostBasis, DigitalSource, DrawnImage, ProviderError, Unsupported, models};
+use super::{Call, Cost, CostBasis, DigitalSource, DrawnImage, ProviderError, models};
 use crate::failure::ErrorClass;
 use crate::http_client::DownloadFault;
 
@@ -24,7 +22,7 @@ mod service;
 pub(in crate::provider) mod tests;
 
 pub(in crate::provider) use report::{Report, Signs, class_of_status, is_plain_id, progress_in};
-pub(in crate::provider) use service::{Key, Service};
+pub(in crate::provider) use service::Service;
 
 /// One look may take this long: an answer that stalls is asked for again.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -262,32 +260,10 @@ fn passing(error: ProviderError) -> ProviderError {
     ProviderError { class, ..error }
 }
 
-/// The refusal of a provider that has no key.
-pub(in crate::provider) fn not_configured(message: String) -> Unsupported {
-    Unsupported {
-        class: ErrorClass::Auth,
-        message,
-    }
-}
-
 /// The handle of a call that an earlier attempt has saved, read back.
 pub(in crate::provider) fn unreadable_handle(report: &Report<'_>) -> ProviderError {
     report.error(
         ErrorClass::Ambiguous,
         "the saved handle of the call cannot be read",
     )
-}
-
-/// What keeps a key and a base URL from being used.
-pub(in crate::provider) fn faults(
-    key: anyhow::Result<Option<Key>>,
-    base_variable: &'static str,
-    base_url: &Url,
-) -> Vec<String> {
-    let base = crate::http_client::check_base_url(base_url).context(base_variable);
-    [key.err(), base.err()]
-        .into_iter()
-        .flatten()
-        .map(|error| format!("{error:#}"))
-        .collect()
 }

@@ -18,9 +18,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-use super::polling::{
-    self, Key, Look, Made, Polled, Ready, Report, Service, is_plain_id, not_configured, unreadable_handle,
-};
+use super::key::{self, Key};
+use super::polling::{self, Look, Made, Polled, Ready, Report, Service, is_plain_id, unreadable_handle};
 use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, models};
 use crate::failure::ErrorClass;
 use crate::http_client::{BodyEnd, DownloadFault, Downloads, HttpClient, HttpFault};
@@ -57,14 +56,14 @@ impl ReplicateSettings {
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        let mut faults = polling::faults(key(self.api_token.clone()), BASE, &self.base_url);
+        let mut faults = key::faults(own_key(self.api_token.clone()), BASE, &self.base_url);
         let target = self.model.as_deref().map(Target::parse).transpose();
         faults.extend(target.err().map(|error| format!("{error:#}")));
         faults
     }
 }
 
-fn key(token: Option<SecretString>) -> anyhow::Result<Option<Key>> {
+fn own_key(token: Option<SecretString>) -> anyhow::Result<Option<Key>> {
     Key::new(TOKEN, token, AUTHORIZATION, "Bearer ")
 }
 
@@ -120,7 +119,7 @@ impl Replicate {
             None => None,
         };
         Ok(Self {
-            service: Service::new(NAME, client, downloads, key(settings.api_token)?),
+            service: Service::new(NAME, client, downloads, own_key(settings.api_token)?),
             model,
         })
     }
@@ -178,6 +177,13 @@ fn input(call: &Call<'_>) -> Map<String, Value> {
     input
 }
 
+fn unusable(message: String) -> Unsupported {
+    Unsupported {
+        class: ErrorClass::Auth,
+        message,
+    }
+}
+
 /// `Prefer: wait=2` and `Cancel-After: 297s`.
 fn headers(deadline: Instant) -> HeaderMap {
     let left = deadline.saturating_duration_since(Instant::now());
@@ -205,14 +211,14 @@ impl ImageProvider for Replicate {
 
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
         let Some((model, _)) = &self.model else {
-            return Err(not_configured(format!(
+            return Err(unusable(format!(
                 "No image model is configured for provider: {NAME}; {MODEL} is not set. Choose another image provider, \
                  or have an operator set it."
             )));
         };
         let checked = check::check(model, spec)?;
         if !self.service.is_configured() {
-            return Err(not_configured(format!(
+            return Err(unusable(format!(
                 "Flux image generator is not configured. {TOKEN} is not set: choose another image provider, or have an \
                  operator set it."
             )));

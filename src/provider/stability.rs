@@ -4,19 +4,21 @@
 //!
 //! Source: Stability AI, REST API v2beta, "Generate".
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use async_trait::async_trait;
 use chrono::Utc;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 use uuid::Uuid;
 
 use super::incident::Incident;
+use super::key::{self, Key};
+use super::pixels::not_configured;
 use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, models};
 use crate::failure::ErrorClass;
-use crate::http_client::{HttpClient, check_base_url};
+use crate::http_client::HttpClient;
 use crate::work_package::{ImageType, Prompt};
 
 mod answer;
@@ -25,6 +27,8 @@ mod tests;
 
 /// The name that packages write.
 const NAME: &str = "stability";
+const KEY: &str = "STABILITY_API_KEY";
+const BASE: &str = "STABILITY_BASE_URL";
 /// Source: Stability AI, REST API v2beta, "Generate", field `seed`.
 const MAX_SEED: i64 = 4_294_967_294;
 
@@ -41,28 +45,19 @@ impl StabilitySettings {
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        let key = self.api_key.as_ref().and_then(|key| bearer(key).err());
-        let base_url = check_base_url(&self.base_url).context("STABILITY_BASE_URL").err();
-        let faults = key.into_iter().chain(base_url);
-        faults.map(|error| format!("{error:#}")).collect()
+        key::faults(own_key(self.api_key.clone()), BASE, &self.base_url)
     }
 }
 
-fn bearer(key: &SecretString) -> anyhow::Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret().trim())).map_err(|_| {
-        anyhow!(
-            "STABILITY_API_KEY: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII"
-        )
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
+fn own_key(key: Option<SecretString>) -> anyhow::Result<Option<Key>> {
+    Key::new(KEY, key, AUTHORIZATION, "Bearer ")
 }
 
 /// Stability AI.
 #[derive(Debug)]
 pub struct Stability {
     client: HttpClient,
-    key: Option<(SecretString, HeaderValue)>,
+    key: Option<Key>,
 }
 
 impl Stability {
@@ -71,17 +66,8 @@ impl Stability {
     /// # Errors
     /// When the base URL or the key cannot be used. No secret is repeated.
     pub fn new(settings: StabilitySettings) -> anyhow::Result<Self> {
-        let client = HttpClient::new(&settings.base_url).context("STABILITY_BASE_URL")?;
-        let key = settings
-            .api_key
-            .filter(|key| !key.expose_secret().trim().is_empty());
-        let key = match key {
-            Some(key) => {
-                let header = bearer(&key)?;
-                Some((key, header))
-            }
-            None => None,
-        };
+        let client = HttpClient::new(&settings.base_url).context(BASE)?;
+        let key = own_key(settings.api_key)?;
         Ok(Self { client, key })
     }
 }
@@ -115,13 +101,7 @@ impl ImageProvider for Stability {
         let checked = models::check(NAME, spec, Utc::now().date_naive())?;
         models::check_seed(&checked, MAX_SEED)?;
         if self.key.is_none() {
-            return Err(Unsupported {
-                class: ErrorClass::Auth,
-                message: format!(
-                    "{NAME} is not configured on this service: STABILITY_API_KEY is not set. Choose another image \
-                     provider, or have an operator set it."
-                ),
-            });
+            return Err(not_configured(NAME, KEY));
         }
         Ok(checked)
     }
@@ -142,10 +122,10 @@ impl ImageProvider for Stability {
             prompt: call.prompt.expose(),
             secrets: Vec::new(),
         };
-        let Some((key, header)) = &self.key else {
-            return Err(incident.error(ErrorClass::Auth, "not sent: STABILITY_API_KEY is not set"));
+        let Some(key) = &self.key else {
+            return Err(incident.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set")));
         };
-        incident.secrets.push(key.expose_secret());
+        incident.secrets.push(key.expose());
         models::check_prompt(model, call.prompt)
             .map_err(|why| incident.error(ErrorClass::InvalidRequest, &why))?;
 
@@ -164,11 +144,16 @@ impl ImageProvider for Stability {
         let kind = format!("multipart/form-data; boundary={boundary}");
         let kind = HeaderValue::from_str(&kind)
             .map_err(|_| incident.error(ErrorClass::Internal, "not sent: the boundary is no header value"))?;
-        *request.headers_mut() = HeaderMap::from_iter([
-            (AUTHORIZATION, header.clone()),
+        let more = [
             (ACCEPT, HeaderValue::from_static("application/json")),
             (CONTENT_TYPE, kind),
-        ]);
+        ];
+        *request.headers_mut() = key
+            .headers()
+            .into_iter()
+            .filter_map(|(name, value)| Some((name?, value)))
+            .chain(more)
+            .collect();
         let answer = self
             .client
             .exchange(request, call.deadline)

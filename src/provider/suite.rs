@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ProviderError};
+use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError};
 use crate::failure::{ErrorClass, Failure};
 use crate::http_client::install_tls;
 use crate::work_package::Prompt;
@@ -50,6 +50,22 @@ pub(crate) struct Subject {
 }
 
 type Factory = dyn Fn(&Url) -> Box<dyn ImageProvider>;
+
+/// Where nobody answers.
+pub(crate) fn nowhere() -> Url {
+    Url::parse("http://127.0.0.1:9/").unwrap()
+}
+
+/// A request with these options; what is empty is left out.
+pub(crate) fn asking(model: &str, size: &str, quality: &str) -> ImageSpec {
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    ImageSpec {
+        model: given(model),
+        size: given(size),
+        quality: given(quality),
+        ..ImageSpec::default()
+    }
+}
 
 /// Whatever is posted buys.
 pub(crate) fn any_post(asked: &Asked) -> bool {

@@ -8,7 +8,7 @@ use url::Url;
 use super::*;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
-use crate::provider::suite::{self, Fake, Reply, Subject, any_post};
+use crate::provider::suite::{self, Fake, Reply, Subject, any_post, nowhere};
 use crate::work_package::{ImageType, Prompt};
 
 mod errors;
@@ -30,10 +30,6 @@ fn settings(base_url: &Url, version: &str, deployment: &str) -> AzureOpenAiSetti
 fn provider(settings: AzureOpenAiSettings) -> AzureOpenAi {
     install_tls();
     AzureOpenAi::new(settings, Downloads::new(true).unwrap()).unwrap()
-}
-
-fn nowhere() -> Url {
-    Url::parse("http://127.0.0.1:9/").unwrap()
 }
 
 fn spec(deployment: &str) -> CheckedSpec {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::http_client::install_tls;
-use crate::provider::polling::tests::{Kept, PNG, QUICK, after, keeps_secrets, png, prompt, times};
+use crate::provider::polling::tests::{Kept, PNG, QUICK, after, draw_by, png, prompt, times};
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post};
 
 mod errors;
@@ -85,14 +85,7 @@ async fn service(looks: Vec<fn(&Asked) -> Reply>) -> Fake {
 }
 
 async fn draw_with(provider: Bfl, wait: Duration) -> (Result<DrawnImage, ProviderError>, Kept) {
-    let (prompt, spec, watch) = (prompt(), spec(), Kept::default());
-    let mut call = Call::unwatched(&prompt, &spec, after(wait));
-    call.watch = &watch;
-    let outcome = provider.draw(&call).await;
-    if let Err(error) = &outcome {
-        keeps_secrets(error, TEST_KEY);
-    }
-    (outcome, watch)
+    draw_by(&provider, &spec(), TEST_KEY, wait).await
 }
 
 async fn draw(fake: &Fake, wait: Duration) -> (Result<DrawnImage, ProviderError>, Kept) {
@@ -219,7 +212,7 @@ async fn credits_become_dollars_and_without_them_there_is_an_estimate() {
 
 #[tokio::test]
 async fn the_key_goes_to_no_host_but_the_service_s_own() {
-    let provider = provider(&Url::parse("http://127.0.0.1:9/").unwrap());
+    let provider = provider(&suite::nowhere());
     let goes = |url: &str| provider.may_have_key(&Url::parse(url).unwrap());
     for url in [
         "https://api.bfl.ai/v1/get_result?id=1",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::http_client::install_tls;
-use crate::provider::polling::tests::{Kept, PNG, QUICK, after, keeps_secrets, png, prompt, times};
+use crate::provider::polling::tests::{Kept, PNG, QUICK, after, draw_by, png, prompt, times};
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post};
 
 mod errors;
@@ -89,14 +89,7 @@ async fn service(looks: Vec<fn(&Asked) -> Reply>, result: fn(&Asked) -> Reply) -
 }
 
 async fn draw_with(provider: Fal, wait: Duration) -> (Result<DrawnImage, ProviderError>, Kept) {
-    let (prompt, spec, watch) = (prompt(), spec(), Kept::default());
-    let mut call = Call::unwatched(&prompt, &spec, after(wait));
-    call.watch = &watch;
-    let outcome = provider.draw(&call).await;
-    if let Err(error) = &outcome {
-        keeps_secrets(error, TEST_KEY);
-    }
-    (outcome, watch)
+    draw_by(&provider, &spec(), TEST_KEY, wait).await
 }
 
 async fn draw(fake: &Fake, wait: Duration) -> (Result<DrawnImage, ProviderError>, Kept) {

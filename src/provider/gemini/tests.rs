@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
 use crate::provider::google::tests::{candidate, documented, error, without_picture};
-use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post};
+use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post, nowhere};
 use crate::provider::{CostBasis, DigitalSource};
 use crate::work_package::Prompt;
 
@@ -26,10 +26,6 @@ fn provider(base_url: &Url) -> Gemini {
         base_url: base_url.clone(),
     })
     .unwrap()
-}
-
-fn nowhere() -> Url {
-    Url::parse("http://127.0.0.1:9/").unwrap()
 }
 
 fn spec(size: &str) -> CheckedSpec {

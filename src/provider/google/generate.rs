@@ -217,15 +217,7 @@ pub(in crate::provider) async fn picture_of(
     if !answer.status.is_success() {
         return Err(explain(incident, answer));
     }
-    if let Some(error) = incident.broken(answer) {
-        return Err(error);
-    }
-    let body = answer.body.clone();
-    // Tens of megabytes at worst: too long for a thread that other jobs share.
-    let found = tokio::task::spawn_blocking(move || read(&body))
-        .await
-        .map_err(|_| incident.unusable(answer.status, ErrorClass::BadOutput, "reading the answer failed"))?;
-    match found {
+    match incident.read(answer, read).await? {
         Found::Picture { bytes, usage, id } => Ok(DrawnImage {
             bytes,
             source: DigitalSource::TrainedModel,

@@ -1,9 +1,7 @@
 //! How a service is reached: its key, orders, questions, and JSON that may not arrive whole.
 
-use anyhow::anyhow;
 use reqwest::Method;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::header::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
 use url::Url;
@@ -12,45 +10,10 @@ use super::report::{Judge, Report};
 use super::{Look, Pace};
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, BodyEnd, Downloads, HttpClient, HttpFault};
+use crate::provider::key::Key;
 use crate::provider::{Call, ProviderError, models};
 use crate::work_package::Prompt;
 use tokio::time::Instant;
-
-/// The key of a service, and the header that carries it.
-pub(in crate::provider) struct Key {
-    secret: SecretString,
-    header: HeaderName,
-    value: HeaderValue,
-}
-
-impl Key {
-    /// `None` where the key is empty.
-    ///
-    /// # Errors
-    /// Names the variable and repeats nothing of the key.
-    pub(in crate::provider) fn new(
-        variable: &str,
-        secret: Option<SecretString>,
-        header: HeaderName,
-        scheme: &str,
-    ) -> anyhow::Result<Option<Self>> {
-        let Some(secret) = secret.filter(|key| !key.expose_secret().trim().is_empty()) else {
-            return Ok(None);
-        };
-        let text = format!("{scheme}{}", secret.expose_secret().trim());
-        let mut value = HeaderValue::from_str(&text).map_err(|_| {
-            anyhow!(
-                "{variable}: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII"
-            )
-        })?;
-        value.set_sensitive(true);
-        Ok(Some(Self {
-            secret,
-            header,
-            value,
-        }))
-    }
-}
 
 /// How a service is reached.
 pub(in crate::provider) struct Service {
@@ -92,11 +55,7 @@ impl Service {
 
     /// The headers of every request that may carry the key.
     pub(in crate::provider) fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if let Some(key) = &self.key {
-            headers.insert(key.header.clone(), key.value.clone());
-        }
-        headers
+        self.key.as_ref().map(Key::headers).unwrap_or_default()
     }
 
     /// Starts the description of what may fail.
@@ -105,7 +64,7 @@ impl Service {
             provider: self.name,
             action,
             prompt: prompt.expose(),
-            secret: self.key.as_ref().map(|key| key.secret.expose_secret()),
+            secret: self.key.as_ref().map(|key| key.expose()),
             id: None,
         }
     }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::failure::Failure;
 use crate::http_client::{Downloads, HttpClient, install_tls};
-use crate::provider::suite::{Fake, PROMPT, Reply};
-use crate::provider::{CheckedSpec, Watch};
+use crate::provider::suite::{Fake, PROMPT, Reply, nowhere};
+use crate::provider::{CheckedSpec, ImageProvider, Watch};
 use crate::work_package::Prompt;
 
 /// So that tests take no longer than they must.
@@ -50,6 +50,23 @@ impl Kept {
     }
 }
 
+/// Has a provider draw, and looks through what it says when it fails.
+pub(in crate::provider) async fn draw_by(
+    provider: &dyn ImageProvider,
+    spec: &CheckedSpec,
+    key: &str,
+    wait: Duration,
+) -> (Result<DrawnImage, ProviderError>, Kept) {
+    let (prompt, watch) = (prompt(), Kept::default());
+    let mut call = Call::unwatched(&prompt, spec, after(wait));
+    call.watch = &watch;
+    let outcome = provider.draw(&call).await;
+    if let Err(error) = &outcome {
+        keeps_secrets(error, key);
+    }
+    (outcome, watch)
+}
+
 pub(in crate::provider) fn prompt() -> Prompt {
     Prompt::new(PROMPT.to_owned())
 }
@@ -90,7 +107,7 @@ struct Scripted {
 impl Scripted {
     fn new(looks: Vec<Script>) -> Self {
         install_tls();
-        let client = HttpClient::new(&Url::parse("http://127.0.0.1:9/").unwrap()).unwrap();
+        let client = HttpClient::new(&nowhere()).unwrap();
         let mut service = Service::new("scripted", client, Downloads::new(false).unwrap(), None);
         service.pace = QUICK;
         Self {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::http_client::install_tls;
-use crate::provider::polling::tests::{Kept, PNG, QUICK, after, keeps_secrets, png, prompt, times};
+use crate::provider::polling::tests::{Kept, PNG, QUICK, after, draw_by, png, prompt, times};
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject};
 use crate::provider::{Cost, CostBasis};
 
@@ -97,14 +97,7 @@ async fn service(created: Reply, looks: Vec<fn(&Asked) -> Reply>) -> Fake {
 }
 
 async fn draw(fake: &Fake, wait: Duration) -> (Result<DrawnImage, ProviderError>, Kept) {
-    let (prompt, spec, watch) = (prompt(), spec(), Kept::default());
-    let mut call = Call::unwatched(&prompt, &spec, after(wait));
-    call.watch = &watch;
-    let outcome = provider(&fake.url).draw(&call).await;
-    if let Err(error) = &outcome {
-        keeps_secrets(error, KEY);
-    }
-    (outcome, watch)
+    draw_by(&provider(&fake.url), &spec(), KEY, wait).await
 }
 
 async fn resume(fake: &Fake, handle: &str, wait: Duration) -> Result<DrawnImage, ProviderError> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
-use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post};
+use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post, nowhere};
 use crate::provider::{CostBasis, DigitalSource};
 
 const KEY: &str = "sk-stability-0123456789abcdef";
@@ -21,10 +21,6 @@ fn provider(base_url: &Url) -> Stability {
         base_url: base_url.clone(),
     })
     .unwrap()
-}
-
-fn nowhere() -> Url {
-    Url::parse("http://127.0.0.1:9/").unwrap()
 }
 
 fn spec(model: &str) -> CheckedSpec {
@@ -260,13 +256,9 @@ async fn a_prompt_cannot_add_fields_to_the_form() {
 #[test]
 fn what_the_models_cannot_do_is_refused_with_what_would_be_right() {
     let check = |model: &str, size: &str, quality: &str, seed: i64| {
-        let given = |text: &str| Some(text.to_owned());
         provider(&nowhere()).check(&ImageSpec {
-            model: given(model),
-            size: given(size),
-            quality: given(quality),
             seed: Some(seed),
-            ..ImageSpec::default()
+            ..suite::asking(model, size, quality)
         })
     };
     let fine = check("", "", "", 4_294_967_294).unwrap();

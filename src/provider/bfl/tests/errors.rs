@@ -1,6 +1,7 @@
 //! Every row of the tables of errors, and what is refused before anything is spent.
 
 use super::*;
+use crate::provider::suite::{asking, nowhere};
 
 async fn error_of(reply: Reply) -> ProviderError {
     let fake = Fake::start(move |_| reply.clone()).await;
@@ -168,16 +169,8 @@ async fn every_end_of_a_task_has_its_class() {
 
 #[test]
 fn what_cannot_be_drawn_is_refused_with_what_would_be_right() {
-    let provider = provider(&Url::parse("http://127.0.0.1:9/").unwrap());
-    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let check = |model: &str, size: &str, quality: &str| {
-        provider.check(&ImageSpec {
-            model: given(model),
-            size: given(size),
-            quality: given(quality),
-            ..ImageSpec::default()
-        })
-    };
+    let provider = provider(&nowhere());
+    let check = |model: &str, size: &str, quality: &str| provider.check(&asking(model, size, quality));
     for (model, size, quality, said) in [
         (
             "flux-9",

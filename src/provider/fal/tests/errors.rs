@@ -1,6 +1,7 @@
 //! Every row of the table of errors, wherever it shows, and what is refused before anything is spent.
 
 use super::*;
+use crate::provider::suite::{asking, nowhere};
 
 use crate::failure::ErrorClass::{
     Ambiguous, Auth, BadOutput, InvalidRequest, ModelGone, Moderation, Overloaded, Quota, RateLimited,
@@ -247,16 +248,8 @@ async fn the_wait_that_is_asked_for_is_passed_on() {
 
 #[test]
 fn what_cannot_be_drawn_is_refused_with_what_would_be_right() {
-    let provider = provider(&Url::parse("http://127.0.0.1:9/").unwrap());
-    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let check = |model: &str, size: &str, quality: &str| {
-        provider.check(&ImageSpec {
-            model: given(model),
-            size: given(size),
-            quality: given(quality),
-            ..ImageSpec::default()
-        })
-    };
+    let provider = provider(&nowhere());
+    let check = |model: &str, size: &str, quality: &str| provider.check(&asking(model, size, quality));
     for (model, size, quality, said) in [
         (
             "fal-ai/flux",

@@ -4,12 +4,7 @@ use super::*;
 use crate::work_package::ImageType;
 
 fn checked(size: &str, model: &str) -> Result<CheckedSpec, Unsupported> {
-    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    provider(&nowhere()).check(&ImageSpec {
-        size: given(size),
-        model: given(model),
-        ..ImageSpec::default()
-    })
+    provider(&nowhere()).check(&suite::asking(model, size, ""))
 }
 
 #[test]

@@ -1,19 +1,10 @@
 //! Which model draws for which name, and where it is.
 
 use super::*;
-
-fn nowhere() -> Url {
-    Url::parse("http://127.0.0.1:9/").unwrap()
-}
+use crate::provider::suite::{asking, nowhere};
 
 fn check(model: &str, size: &str, quality: &str) -> Result<CheckedSpec, Unsupported> {
-    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    provider(&nowhere()).check(&ImageSpec {
-        model: given(model),
-        size: given(size),
-        quality: given(quality),
-        ..ImageSpec::default()
-    })
+    provider(&nowhere()).check(&asking(model, size, quality))
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is refused before anything is spent, and what would be right.
 
 use super::*;
+use crate::provider::suite::asking;
 use crate::work_package::ImageType;
 
 fn configured(token: Option<&str>, model: Option<&str>) -> Replicate {
@@ -13,18 +14,8 @@ fn configured(token: Option<&str>, model: Option<&str>) -> Replicate {
     Replicate::new(settings, Downloads::new(false).unwrap()).unwrap()
 }
 
-fn asked(model: &str, size: &str, quality: &str) -> ImageSpec {
-    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    ImageSpec {
-        model: given(model),
-        size: given(size),
-        quality: given(quality),
-        ..ImageSpec::default()
-    }
-}
-
 fn size_of(model: &str, size: &str) -> Result<String, String> {
-    let checked = configured(Some(KEY), Some(model)).check(&asked("", size, ""));
+    let checked = configured(Some(KEY), Some(model)).check(&asking("", size, ""));
     checked
         .map(|checked| checked.size.unwrap())
         .map_err(|unsupported| {
@@ -36,8 +27,8 @@ fn size_of(model: &str, size: &str) -> Result<String, String> {
 #[test]
 fn the_configured_model_is_the_only_one() {
     let provider = configured(Some(KEY), Some(OFFICIAL));
-    assert_eq!(provider.check(&asked(OFFICIAL, "", "")).unwrap().model, OFFICIAL);
-    let refused = provider.check(&asked("acme/other", "", "")).unwrap_err();
+    assert_eq!(provider.check(&asking(OFFICIAL, "", "")).unwrap().model, OFFICIAL);
+    let refused = provider.check(&asking("acme/other", "", "")).unwrap_err();
     assert_eq!(
         refused.message,
         "Unsupported image model for flux: acme/other; use black-forest-labs/flux-1.1-pro, which \
@@ -74,7 +65,7 @@ fn what_is_not_configured_is_said_before_anything_is_sent() {
             TOKEN,
         ),
     ] {
-        let refused = configured(token, model).check(&asked("", "", "")).unwrap_err();
+        let refused = configured(token, model).check(&asking("", "", "")).unwrap_err();
         assert_eq!(refused.class, ErrorClass::Auth);
         assert!(refused.message.starts_with(said), "{refused}");
         assert!(refused.message.contains(variable), "{refused}");
@@ -150,7 +141,7 @@ fn without_a_size_an_icon_is_square_and_all_else_is_wide() {
 #[test]
 fn no_quality_can_be_chosen() {
     let provider = configured(Some(KEY), Some(OFFICIAL));
-    let refused = provider.check(&asked("", "16:9", "low")).unwrap_err();
+    let refused = provider.check(&asking("", "16:9", "low")).unwrap_err();
     assert_eq!(
         refused.message,
         "Image quality is not supported for flux; leave it out"
