@@ -16,7 +16,7 @@ use crate::imaging::{self, BadPicture, Format, Inspected, Mark, Provenance};
 use crate::measure::{self, Stage};
 use crate::provider::models::{self, Model};
 use crate::provider::traffic::Traffic;
-use crate::provider::{DrawnImage, Providers};
+use crate::provider::{DrawnImage, ImageSpec, Providers};
 use crate::storage::{ObjectKey, Role, Storage, StorageError};
 use crate::work_package::OutputFormat;
 

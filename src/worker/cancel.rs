@@ -12,7 +12,9 @@ impl Shared {
     pub(super) async fn leave_cancelled(&self, owned: &Owned<'_>) {
         let job_id = owned.package.job_id;
         measure::ended(Outcome::Cancelled, Some(ErrorClass::Cancelled));
-        self.drop_call(job_id).await;
+        if !self.drop_call(job_id).await {
+            self.drop_free_call(owned).await;
+        }
         let message = match self.insist(|| self.db.job(job_id)).await {
             Ok(row) => row.and_then(|row| row.error),
             Err(_) => None,
@@ -68,8 +70,8 @@ impl Shared {
             return;
         };
         let provider = generator.provider_of(work);
-        if let Some(handle) = self.router.handle_of(&provider, owned.package.job_id, 0) {
-            let _ = self.router.cancel_call(&provider, &handle).await;
+        if let Some(handle) = self.router.handle_of(provider, owned.package.job_id, 0) {
+            let _ = self.router.cancel_call(provider, &handle).await;
         }
     }
 }

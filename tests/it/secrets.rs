@@ -206,10 +206,10 @@ async fn a_replica_that_logs_everything_logs_no_secret_and_no_prompt() {
             vec![Reply::Error(401, says("invalid_api_key"), vec![])],
             Some("auth"),
         ),
-        // Sent again twice.
+        // Sent again once.
         (
             "a broken provider",
-            vec![Reply::Error(500, says("server_error"), vec![]); 3],
+            vec![Reply::Error(500, says("server_error"), vec![]); 2],
             Some("overloaded"),
         ),
         (
