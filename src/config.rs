@@ -223,6 +223,9 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
         provider_limits: reader
             .optional("IMAGE_PROVIDER_LIMITS", values::provider_limits)
             .unwrap_or_default(),
+        work_type_limits: reader
+            .optional("WORK_TYPE_LIMITS", values::work_type_limits)
+            .unwrap_or_default(),
         unknown_outcome: reader.or_default("UNKNOWN_OUTCOME", values::unknown_outcome),
         ping_interval: queue.ping_interval,
         lease_ttl: queue.lease_ttl,

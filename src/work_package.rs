@@ -70,6 +70,9 @@ impl Work {
 /// `type` of the packages that ask for a picture.
 pub const COLLECTION_IMAGE: &str = "collection-image";
 
+/// Every `type` that this version knows.
+pub const WORK_TYPES: [&str; 1] = [COLLECTION_IMAGE];
+
 /// What a person asked to have drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageWork {

@@ -61,6 +61,8 @@ pub struct WorkerSettings {
     pub backoff: Backoff,
     /// How many calls a provider may get, over all replicas (`IMAGE_PROVIDER_LIMITS`).
     pub provider_limits: BTreeMap<String, Limit>,
+    /// How many packages of a type may be in hand (`WORK_TYPE_LIMITS`).
+    pub work_type_limits: BTreeMap<String, Limit>,
     /// What happens to a paid call whose outcome nobody knows (`UNKNOWN_OUTCOME`).
     pub unknown_outcome: UnknownOutcome,
     /// Between two pings; Postgres is asked as often.
@@ -127,7 +129,7 @@ impl Worker {
             health: Health::new(status.clone(), settings.lease_ttl, queue.server_number()),
             reporter: Reporter::new(queue.clone(), db.clone()),
             hand: Hand::new(status.clone()),
-            limits: Limits::new(settings.provider_limits.clone()),
+            limits: Limits::new(settings.provider_limits.clone(), &settings.work_type_limits),
             rung: Notify::new(),
             has_left_over: AtomicBool::new(false),
             alarm: Alarm::new(),

@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::queue::{Fairness, Limit, Priority, Weights};
 use crate::telemetry::LogFormat;
+use crate::work_package::WORK_TYPES;
 use crate::worker::UnknownOutcome;
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -190,20 +191,44 @@ pub(super) fn provider_names(text: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// `openai:5` (calls open at once) and `openai:20/min`, separated by commas.
 pub(super) fn provider_limits(text: &str) -> Result<BTreeMap<String, Limit>, String> {
+    limits(text, "openai", provider_name)
+}
+
+pub(super) fn work_type_limits(text: &str) -> Result<BTreeMap<String, Limit>, String> {
+    limits(text, WORK_TYPES[0], |name| {
+        if WORK_TYPES.contains(&name) {
+            Ok(name.to_owned())
+        } else {
+            Err(format!(
+                "\"{name}\" was found; {} are accepted",
+                WORK_TYPES.join(", ")
+            ))
+        }
+    })
+}
+
+/// `openai:5` (at once, over all replicas), `openai:2/replica` and `openai:20/min`, separated by commas.
+fn limits(
+    text: &str,
+    example: &str,
+    name_of: impl Fn(&str) -> Result<String, String>,
+) -> Result<BTreeMap<String, Limit>, String> {
     let mut limits: BTreeMap<String, Limit> = BTreeMap::new();
     for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let wrong = || {
             format!(
-                "\"{item}\" was found; write for example openai:5 for calls open at once, openai:20/min for calls within a minute"
+                "\"{item}\" was found; write for example {example}:5 for so many at once, {example}:2/replica for so many at once on \
+                 each replica, {example}:20/min for so many within a minute"
             )
         };
         let (name, number) = item.split_once(':').ok_or_else(wrong)?;
-        let limit = limits.entry(provider_name(name)?).or_default();
-        let (field, number) = match number.strip_suffix("/min") {
-            Some(number) => (&mut limit.per_minute, number),
+        let limit = limits.entry(name_of(name)?).or_default();
+        let (field, number) = match number.split_once('/') {
             None => (&mut limit.open, number),
+            Some((number, "replica")) => (&mut limit.per_replica, number),
+            Some((number, "min")) => (&mut limit.per_minute, number),
+            Some(_) => return Err(wrong()),
         };
         *field = number
             .parse()

@@ -88,8 +88,14 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "IMAGE_PROVIDER_LIMITS",
         None,
-        "openai:5,openai:20/min",
-        "Calls that a provider gets at the most, over all replicas: open at once, and within a minute",
+        "openai:5,openai:2/replica,openai:20/min",
+        "Calls that a provider gets at the most: open at once over all replicas, open at once on each, and within a minute over all",
+    ),
+    variable(
+        "WORK_TYPE_LIMITS",
+        None,
+        "collection-image:20,collection-image:5/replica",
+        "The same for packages of a type",
     ),
     variable(
         "MODELS_FILE",

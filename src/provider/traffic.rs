@@ -189,9 +189,14 @@ impl Admission<'_> {
     /// The call has failed.
     pub fn failed(mut self, error: &ProviderError) {
         match error.class {
-            ErrorClass::Network | ErrorClass::Overloaded | ErrorClass::Ambiguous | ErrorClass::TimedOut => {
-                self.is_ill();
-            }
+            ErrorClass::Network
+            | ErrorClass::Overloaded
+            | ErrorClass::Ambiguous
+            | ErrorClass::TimedOut
+            // An account that is refused is refused for all: better that some packages fail and tell of it than that
+            // the whole queue does.
+            | ErrorClass::Auth
+            | ErrorClass::Quota => self.is_ill(),
             ErrorClass::RateLimited => self.is_busy(error.retry_after),
             _ => self.is_well(),
         }
@@ -303,16 +308,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_prompt_or_an_account_causes_opens_nothing() {
+    async fn what_a_prompt_causes_opens_nothing() {
         let (traffic, _news) = Traffic::new();
         for class in ErrorClass::ALL {
             let is_fault = matches!(
                 class,
-                ErrorClass::Network | ErrorClass::Overloaded | ErrorClass::Ambiguous | ErrorClass::TimedOut
+                ErrorClass::Network
+                    | ErrorClass::Overloaded
+                    | ErrorClass::Ambiguous
+                    | ErrorClass::TimedOut
+                    | ErrorClass::Auth
+                    | ErrorClass::Quota
             );
-            if !is_fault {
-                fail(&traffic, class, 2 * FAULTS);
-                assert_eq!(traffic.breaker("p"), Breaker::Closed, "{class}");
+            fail(&traffic, class, if is_fault { FAULTS } else { 2 * FAULTS });
+            let expected = if is_fault { Breaker::Open } else { Breaker::Closed };
+            assert_eq!(traffic.breaker("p"), expected, "{class}");
+            if is_fault {
+                tokio::time::advance(2 * LONGEST_OPEN).await;
+                traffic.admit("p").ok().unwrap().succeeded();
             }
         }
     }

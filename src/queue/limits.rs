@@ -1,4 +1,4 @@
-//! Limits to the calls of a provider, over all replicas.
+//! Limits to the calls of a provider, or to packages of a type, over all replicas and for each.
 
 use std::time::Duration;
 
@@ -9,8 +9,10 @@ use super::{Delivery, Queue, QueueError, scripts};
 /// What a provider may be asked for at the most. 0 = any number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limit {
-    /// Calls that are open at once.
+    /// Calls that are open at once, over all replicas.
     pub open: u32,
+    /// Calls that one replica has open at once.
+    pub per_replica: u32,
     /// Calls within a minute.
     pub per_minute: u32,
 }
@@ -30,7 +32,8 @@ pub enum Entry {
 
 impl Queue {
     /// Asks to call a provider for a delivery, before it is begun. With `may_park` the delivery waits in Redis where
-    /// as many calls are open as are allowed. `call_no` tells the calls of one delivery apart.
+    /// as many calls are open as are allowed, here (`has_own_room`) or over all replicas. `call_no` tells the calls of one
+    /// delivery apart.
     ///
     /// # Errors
     /// [`QueueError`]; the call may count as open, for twice the lease's time.
@@ -41,6 +44,7 @@ impl Queue {
         delivery: &Delivery,
         call_no: u32,
         may_park: bool,
+        has_own_room: bool,
     ) -> Result<Entry, QueueError> {
         let keys = self.redis.keys();
         let mut call = self.scripts.enter.prepare_invoke();
@@ -55,7 +59,8 @@ impl Queue {
             .arg(limit.per_minute)
             .arg(self.hold_ms())
             .arg(u8::from(may_park))
-            .arg(call_no);
+            .arg(call_no)
+            .arg(u8::from(has_own_room));
         let mut connection = self.redis.connection().await?;
         let (what, ms): (u8, u64) = scripts::invoke(&call, &mut connection).await?;
         Ok(match what {
@@ -83,7 +88,7 @@ impl Queue {
     }
 
     /// Ends the calls of some deliveries to a provider, confirms those of others, and lets parked packages wait for a
-    /// worker again where there is room.
+    /// worker again where there is room, for all replicas and, `own_room`, for this one.
     ///
     /// # Errors
     /// [`QueueError`]; calls that are not confirmed count as ended after twice the lease's time.
@@ -91,6 +96,7 @@ impl Queue {
         &self,
         provider: &str,
         limit: Limit,
+        own_room: u32,
         ended: &[String],
         open: &[String],
     ) -> Result<u64, QueueError> {
@@ -102,6 +108,7 @@ impl Queue {
         call.arg(limit.open)
             .arg(&*self.worker_id)
             .arg(self.hold_ms())
+            .arg(own_room)
             .arg(ended.len())
             .arg(ended)
             .arg(open);
@@ -109,18 +116,15 @@ impl Queue {
         Ok(scripts::invoke(&call, &mut connection).await?)
     }
 
-    /// Whether packages are parked for any of these providers.
+    /// Whether packages are parked for any of these providers and types.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn has_parked(&self, providers: &[&str]) -> Result<bool, QueueError> {
-        if providers.is_empty() {
+    pub async fn has_parked(&self, names: &[String]) -> Result<bool, QueueError> {
+        if names.is_empty() {
             return Ok(false);
         }
-        let parked: Vec<String> = providers
-            .iter()
-            .map(|provider| self.redis.keys().parked(provider))
-            .collect();
+        let parked: Vec<String> = names.iter().map(|name| self.redis.keys().parked(name)).collect();
         let mut connection = self.redis.connection().await?;
         let count: u64 = redis::cmd("EXISTS")
             .arg(parked)

@@ -27,7 +27,7 @@ pub struct Glance {
     /// Whether a package waits for a time.
     pub has_delayed: bool,
     /// Whether something waits where nothing should while a replica is idle: on a list, in a sorted set, landed or in hand here,
-    /// or parked for one of the providers that were asked about.
+    /// or parked for one of the names that were asked about.
     pub has_waiting: bool,
     /// Workers that have started and not left cleanly, this one too.
     pub workers: Vec<String>,
@@ -38,9 +38,9 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn glance(&self, providers: &[&str]) -> Result<Glance, QueueError> {
+    pub async fn glance(&self, names: &[String]) -> Result<Glance, QueueError> {
         let keys = self.redis.keys();
-        let parked = providers.iter().map(|provider| keys.parked(provider));
+        let parked = names.iter().map(|name| keys.parked(name));
         let places: Vec<String> = keys
             .heads()
             .into_iter()

@@ -93,7 +93,11 @@ impl Shared {
             let wait = self.settings.backoff.delay(1, Some(wait), &mut rand::rng());
             return self.say(delivery.delay(Due::In(wait), None)).await;
         }
-        if !self.get_room(generator.provider_of(work), delivery).await {
+        let provider = generator.provider_of(work);
+        if !self
+            .get_all_room(package.work.type_name(), provider, delivery)
+            .await
+        {
             return;
         }
         let beginning = self.begin_job(delivery, &package);

@@ -10,6 +10,10 @@ use async_trait::async_trait;
 use super::Shared;
 use crate::generator::Gate;
 use crate::queue::{Delivery, Due, Entry, Limit, QueueError};
+use crate::work_package::WORK_TYPES;
+
+/// More than can ever be open.
+const ANY: u32 = u32::MAX >> 1;
 
 /// The limits that are configured, and the deliveries of this worker that have room.
 pub(super) struct Limits {
@@ -28,7 +32,8 @@ struct Room {
 }
 
 impl Limits {
-    pub(super) fn new(limits: BTreeMap<String, Limit>) -> Self {
+    pub(super) fn new(mut limits: BTreeMap<String, Limit>, of_types: &BTreeMap<String, Limit>) -> Self {
+        limits.extend(of_types.iter().map(|(name, limit)| (of_type(name), *limit)));
         Self {
             limits,
             held: Mutex::default(),
@@ -41,6 +46,39 @@ impl Limits {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, HashMap<String, Room>>> {
         self.held.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// How many more calls this replica itself may have open.
+    fn own_room(&self, name: &str) -> u32 {
+        let limit = self.limits.get(name).copied().unwrap_or_default();
+        if limit.per_replica == 0 {
+            return ANY;
+        }
+        let open = self.lock().get(name).map_or(0, HashMap::len);
+        limit
+            .per_replica
+            .saturating_sub(u32::try_from(open).unwrap_or(ANY))
+    }
+
+    /// Reserves room of this replica itself, until the delivery is given up. `false`: there is none.
+    fn reserve(&self, name: &str, delivery: &Delivery) -> bool {
+        // Looked at and taken under one lock, so that of two that come together one has it.
+        let limit = self.limits.get(name).copied().unwrap_or_default();
+        let mut held = self.lock();
+        let rooms = held.entry(name.to_owned()).or_default();
+        let has_room = limit.per_replica == 0
+            || rooms.contains_key(&delivery.id)
+            || rooms.len() < limit.per_replica as usize;
+        if has_room {
+            rooms.entry(delivery.id.clone()).or_default();
+        }
+        has_room
+    }
+
+    fn forget(&self, name: &str, delivery: &Delivery) {
+        if let Some(rooms) = self.lock().get_mut(name) {
+            rooms.remove(&delivery.id);
+        }
     }
 
     /// Notes a call that was let through, and whether it is still to be made.
@@ -86,21 +124,33 @@ impl Limits {
 }
 
 impl Shared {
+    /// Gets room among the packages of its type, then at its provider, for a delivery that is not begun yet.
+    pub(super) async fn get_all_room(&self, work_type: &str, provider: &str, delivery: &Delivery) -> bool {
+        self.get_room(&of_type(work_type), delivery).await && self.get_room(provider, delivery).await
+    }
+
     /// Gets room at a provider for a delivery that is not begun yet. `false`: the delivery has gone to wait for it.
-    pub(super) async fn get_room(&self, provider: &str, delivery: &Delivery) -> bool {
+    async fn get_room(&self, provider: &str, delivery: &Delivery) -> bool {
         let Some(limit) = self.limits.limits.get(provider).copied() else {
             return true;
         };
+        let has_own_room = self.limits.reserve(provider, delivery);
         let mut pause = Duration::from_millis(200);
         loop {
-            let entry = self.queue.enter_provider(provider, limit, delivery, 1, true);
+            let entry = self
+                .queue
+                .enter_provider(provider, limit, delivery, 1, true, has_own_room);
             match entry.await {
                 Ok(Entry::Granted) => {
                     self.limits.hold(provider, delivery, true);
                     return true;
                 }
-                Ok(Entry::Parked | Entry::Lost) => return false,
+                Ok(Entry::Parked | Entry::Lost) => {
+                    self.limits.forget(provider, delivery);
+                    return false;
+                }
                 Ok(Entry::NotFor(time)) => {
+                    self.limits.forget(provider, delivery);
                     self.say(delivery.delay(Due::In(time), None)).await;
                     return false;
                 }
@@ -131,8 +181,10 @@ impl Shared {
         self.uncount(delivery).await;
         for provider in self.limits.give_up(delivery) {
             let limit = self.limits.limits.get(&provider).copied().unwrap_or_default();
+            let own_room = self.limits.own_room(&provider);
             let ended = [delivery.id.clone()];
-            if let Err(error) = self.queue.leave_provider(&provider, limit, &ended, &[]).await {
+            let leaving = self.queue.leave_provider(&provider, limit, own_room, &ended, &[]);
+            if let Err(error) = leaving.await {
                 // It is given back by not being confirmed any more.
                 self.health.redis_failed(&error);
             }
@@ -150,29 +202,41 @@ impl Shared {
                 .get(provider)
                 .map(|held| held.keys().filter(|id| in_hand.contains(*id)).cloned().collect())
                 .unwrap_or_default();
-            self.queue.leave_provider(provider, *limit, &[], &open).await?;
+            let own_room = self.limits.own_room(provider);
+            self.queue
+                .leave_provider(provider, *limit, own_room, &[], &open)
+                .await?;
         }
         Ok(())
     }
 }
 
 impl Shared {
+    /// Everything that packages can be parked for.
+    pub(super) fn all_names(&self) -> Vec<String> {
+        let types = WORK_TYPES.into_iter().map(of_type);
+        let providers = self.router.provider_names().map(str::to_owned);
+        providers.chain(types).collect()
+    }
+
     /// Brings back what was parked for a provider that has no limit any more.
     pub(super) async fn free_parked(&self) -> Result<(), QueueError> {
-        let unlimited: Vec<&str> = self
-            .router
-            .provider_names()
-            .filter(|provider| !self.limits.limits.contains_key(*provider))
-            .collect();
+        let mut unlimited = self.all_names();
+        unlimited.retain(|name| !self.limits.limits.contains_key(name));
         if !self.queue.has_parked(&unlimited).await? {
             return Ok(());
         }
-        for provider in unlimited {
+        for provider in &unlimited {
             let none = Limit::default();
-            while self.queue.leave_provider(provider, none, &[], &[]).await? > 0 {}
+            while self.queue.leave_provider(provider, none, ANY, &[], &[]).await? > 0 {}
         }
         Ok(())
     }
+}
+
+/// The name that a type of packages has among those of providers.
+fn of_type(work_type: &str) -> String {
+    format!("type/{work_type}")
 }
 
 /// The gate of one attempt: for each of its calls.
@@ -193,18 +257,23 @@ impl Gate for ProviderGate<'_> {
             return Ok(());
         }
         let call_no = room.unwrap_or_default().calls + 1;
-        let entry = self
-            .shared
-            .queue
-            .enter_provider(provider, limit, self.delivery, call_no, false);
-        match entry.await {
+        let has_own_room = limits.reserve(provider, self.delivery);
+        let entry =
+            self.shared
+                .queue
+                .enter_provider(provider, limit, self.delivery, call_no, false, has_own_room);
+        let wait = match entry.await {
             Ok(Entry::Granted) => {
                 limits.hold(provider, self.delivery, false);
-                Ok(())
+                return Ok(());
             }
-            Ok(Entry::NotFor(time)) => Err(time),
-            Ok(Entry::Parked | Entry::Lost) | Err(_) => Err(Duration::from_secs(1)),
+            Ok(Entry::NotFor(time)) => time,
+            Ok(Entry::Parked | Entry::Lost) | Err(_) => Duration::from_secs(1),
+        };
+        if room.is_none() {
+            limits.forget(provider, self.delivery);
         }
+        Err(wait)
     }
 
     async fn only_waits(&self) {

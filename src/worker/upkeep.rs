@@ -143,8 +143,7 @@ impl Shared {
         let mut pause = if is_idle { IDLE_TICK } else { TICK };
         let mut workers = None;
         if is_idle {
-            let names: Vec<&str> = self.router.provider_names().collect();
-            let glance = self.queue.glance(&names).await?;
+            let glance = self.queue.glance(&self.all_names()).await?;
             if glance.has_waiting {
                 self.has_left_over.store(true, Ordering::Relaxed);
                 self.rung.notify_one();

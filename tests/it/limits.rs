@@ -197,3 +197,48 @@ async fn a_call_that_is_sent_again_is_counted_twice() {
     delayed(&stack, 1).await;
     assert_eq!(openai.calls().len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_replica_keeps_to_its_own_limit_and_others_take_what_is_left() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let variables = [("IMAGE_PROVIDER_LIMITS", "openai:2/replica")];
+    let _first = stack.replica_of(&openai, &variables).await;
+    let jobs = stack.push_logos(10).await;
+    openai.called(2).await;
+    // The first has more slots, yet leaves the rest where another replica can take it.
+    stack
+        .until("the rest is parked", async || {
+            let parked: i64 = stack.redis().await.llen(key("parked:openai")).await.unwrap();
+            (parked == 8).then_some(())
+        })
+        .await;
+    let _second = stack.replica_of(&openai, &variables).await;
+    openai.called(4).await;
+    assert_eq!(openai.most_open(), 4);
+    openai.open();
+    stack.all_done_once(&jobs).await;
+    assert_eq!(openai.most_open(), 4, "a replica had more than two calls open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_of_a_type_are_limited_whoever_draws_them() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let variables = [
+        ("WORK_TYPE_LIMITS", "collection-image:3"),
+        ("IMAGE_PROVIDER_LIMITS", "openai:5"),
+    ];
+    let _replicas = [
+        stack.replica_of(&openai, &variables).await,
+        stack.replica_of(&openai, &variables).await,
+    ];
+    let jobs = stack.push_logos(10).await;
+    openai.called(3).await;
+    openai.open();
+    stack.all_done_once(&jobs).await;
+    assert_eq!(openai.most_open(), 3);
+    stack.idle().await;
+}

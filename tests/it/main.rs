@@ -12,6 +12,7 @@ mod control;
 mod dead_commands;
 mod dead_letter;
 mod demo;
+mod deploy;
 mod doctor;
 mod harness;
 mod jobs_show;

@@ -85,6 +85,39 @@ async fn a_provider_that_stumbles_is_asked_again_until_it_draws() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retry_survives_the_death_of_every_replica() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(Reply::picture()).await;
+    for _ in 0..4 {
+        openai.then(broken());
+    }
+    let slow = [("RETRY_BASE_DELAY", "3s"), ("RETRY_MAX_DELAY", "3s")];
+    let mut replicas = [
+        replica_of(&stack, &openai, &slow).await,
+        replica_of(&stack, &openai, &slow).await,
+    ];
+    let job_id = stack.job().await;
+    stack.push(&logo(job_id)).await;
+    stack
+        .until("it waits for another attempt", async || {
+            (delayed(&stack).await == 1).then_some(())
+        })
+        .await;
+    for replica in &mut replicas {
+        replica.kill();
+    }
+    let attempts = stack.ledger(job_id).await.attempts;
+    let _next = replica_of(&stack, &openai, &[]).await;
+    stack.all_done_once(&[job_id]).await;
+    let ledger = stack.ledger(job_id).await;
+    assert!(
+        attempts >= 1 && ledger.attempts >= attempts,
+        "what had failed is still counted"
+    );
+    assert_eq!(ledger.crashes, 0, "nobody had it in hand");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wait_that_a_provider_asks_for_is_kept_and_holds_up_nobody_else() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(Reply::picture()).await;

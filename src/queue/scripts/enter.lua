@@ -4,7 +4,7 @@
 --
 -- KEYS: processing, in-flight, open calls, parked, calls of the last minute
 -- ARGV: delivery id, worker id, open at most, within a minute at most (0 = any number), ms that a call counts as open unless it is
---       confirmed, 1 = may be parked, number of the call within its delivery
+--       confirmed, 1 = may be parked, number of the call within its delivery, 1 = this worker itself has room
 -- Returns {what, ms}: 1 = it may call; 0 = it is parked; 2 = not for so many ms; 3 = it was not this worker's any more.
 local package = redis.call('HGET', KEYS[1], ARGV[1])
 if not package then return { 3, 0 } end
@@ -14,7 +14,8 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now_ms)
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now_ms - 60000)
-if max_open > 0 and redis.call('ZCARD', KEYS[3]) >= max_open and not redis.call('ZSCORE', KEYS[3], holder) then
+local is_full = max_open > 0 and redis.call('ZCARD', KEYS[3]) >= max_open and not redis.call('ZSCORE', KEYS[3], holder)
+if is_full or ARGV[8] ~= '1' then
   if ARGV[6] ~= '1' then return { 2, 1000 } end
   redis.call('HDEL', KEYS[1], ARGV[1])
   redis.call('ZREM', KEYS[2], holder)

@@ -1,0 +1,264 @@
+//! What is in `deploy/`: the worker and its commands run under the rights that are granted there, and under no others.
+
+use generative_ai_worker::config::VARIABLES;
+use generative_ai_worker::db::{self, DbSettings};
+use redis::AsyncCommands;
+use secrecy::SecretString;
+
+use crate::harness::command::{Said, command_on};
+use crate::harness::openai::{OpenAi, Reply, small_picture};
+use crate::harness::stack::{QUEUE, Stack, icon, logo, with};
+
+const USERS: &str = include_str!("../../deploy/redis/users.acl");
+const ROLES: &str = include_str!("../../deploy/postgres/roles.sql");
+const WORKER: &str = include_str!("../../deploy/kubernetes/worker.yaml");
+const SCALING: &str = include_str!("../../deploy/kubernetes/scaling.yaml");
+
+/// Makes the users, and returns the URL of one.
+async fn users(stack: &Stack) -> impl Fn(&str) -> String + use<> {
+    let mut redis = stack.redis().await;
+    for line in USERS.lines().filter(|line| line.starts_with("user ")) {
+        redis::cmd("ACL")
+            .arg("SETUSER")
+            .arg(line.split_whitespace().skip(1).collect::<Vec<_>>())
+            .query_async::<()>(&mut redis)
+            .await
+            .unwrap();
+    }
+    let port = stack.redis.port();
+    move |user| format!("redis://{user}:change-me@127.0.0.1:{port}")
+}
+
+/// What Redis has refused since the last time, in words.
+async fn refused(stack: &Stack) -> Vec<String> {
+    let mut redis = stack.redis().await;
+    let entries: Vec<std::collections::HashMap<String, redis::Value>> = redis::cmd("ACL")
+        .arg("LOG")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    redis::cmd("ACL")
+        .arg(&["LOG", "RESET"])
+        .query_async::<()>(&mut redis)
+        .await
+        .unwrap();
+    entries
+        .iter()
+        .map(|entry| format!("{:?} {:?}", entry["object"], entry["username"]))
+        .collect()
+}
+
+/// A life with everything in it: pictures, retries, failures, limits, a pause, a cancelled job, and every command.
+async fn live(stack: &Stack, worker: &[(&str, &str)], operator: &[(&str, &str)]) {
+    let openai = OpenAi::start(small_picture()).await;
+    openai.then(Reply::Error(500, serde_json::json!({"message": "no"}), vec![]));
+    openai.then(Reply::Error(500, serde_json::json!({"message": "no"}), vec![]));
+    openai.then(Reply::Error(500, serde_json::json!({"message": "no"}), vec![]));
+    let mut variables = vec![
+        ("IMAGE_PROVIDER_LIMITS", "openai:1,openai:100/min"),
+        ("FAIRNESS", "collection"),
+    ];
+    variables.extend(worker);
+    let replica = stack.replica_of(&openai, &variables).await;
+    let mut jobs = stack.push_logos(20).await;
+    let urgent = stack.job().await;
+    let _: i64 = stack
+        .redis()
+        .await
+        .lpush(format!("{{{QUEUE}}}:critical"), icon(urgent).to_string())
+        .await
+        .unwrap();
+    jobs.push(urgent);
+    stack.all_done_once(&jobs).await;
+
+    let run = async |arguments: &[&str]| -> Said { command_on(stack, arguments, operator).await };
+    let ok = async |arguments: &[&str]| {
+        let said = run(arguments).await;
+        assert_eq!(said.status, Some(0), "{arguments:?}: {} {}", said.out, said.err);
+    };
+    ok(&["pause"]).await;
+    let cancelled = stack.job().await;
+    let package = with(logo(cancelled), "replyTo", format!("{{{QUEUE}}}:reply:x"));
+    stack.push(&package).await;
+    ok(&["cancel", &cancelled.to_string()]).await;
+    ok(&["resume"]).await;
+    let dead = stack.job().await;
+    stack.push(&with(logo(dead), "imageSize", "1x1")).await;
+    stack.push_raw(b"no JSON").await;
+    stack.ended(dead).await;
+    stack.idle().await;
+    ok(&["jobs", "show", &dead.to_string()]).await;
+    ok(&["dead", "list"]).await;
+    ok(&["dead", "retry", "--class", "invalid_request", "--yes"]).await;
+    stack.ended(dead).await;
+    stack.idle().await;
+    ok(&["dead", "purge", "--yes"]).await;
+    ok(&["reseed"]).await;
+    ok(&["status"]).await;
+    ok(&["healthcheck"]).await;
+    // It looks at the rights that it is run with.
+    let doctor = command_on(stack, &["doctor", "--offline"], worker).await;
+    assert!(!doctor.out.contains("FAIL"), "{}", doctor.out);
+    ok(&["enqueue", "--prompt", "A lighthouse", "--wait"]).await;
+    replica.terminate();
+    replica.said("stopped").await;
+    // Nothing of all this was refused and ridden out.
+    assert_eq!(replica.times_said("does not answer"), 0, "{}", replica.log());
+    assert_eq!(replica.times_said("Redis does not tell"), 0, "{}", replica.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_and_its_commands_need_no_more_of_redis_than_their_user_may() {
+    let stack = Stack::start().await;
+    let url = users(&stack).await("worker");
+    let variables = [("REDIS_URL", url.as_str())];
+    live(&stack, &variables, &variables).await;
+    assert_eq!(refused(&stack).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_can_push_and_an_autoscaler_can_count_and_neither_can_do_harm() {
+    let stack = Stack::start_without_tables().await;
+    let url = users(&stack).await;
+    let connect = async |user: &str| {
+        let client = redis::Client::open(url(user)).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    };
+    let mut producer = connect("producer").await;
+    let mut autoscaler = connect("autoscaler").await;
+    let low = format!("{{{QUEUE}}}:low");
+    for list in [QUEUE, low.as_str()] {
+        let _: i64 = producer.lpush(list, "{}").await.unwrap();
+    }
+    // As KEDA counts: whatever the type is.
+    let count = redis::Script::new(
+        "local type = redis.call('type', KEYS[1]).ok
+         return redis.call(({ zset = 'zcard', list = 'llen', none = 'llen' })[type], KEYS[1])",
+    );
+    for (key, expected) in [(QUEUE, 1), (low.as_str(), 1), ("{generative-ai}:in-flight", 0)] {
+        let found: i64 = count.key(key).invoke_async(&mut autoscaler).await.unwrap();
+        assert_eq!(found, expected, "{key}");
+    }
+    let refused = |result: redis::RedisResult<redis::Value>| {
+        let error = result.expect_err("it must be refused");
+        assert_eq!(error.code(), Some("NOPERM"), "{error}");
+    };
+    refused(producer.rpop(QUEUE, None).await);
+    refused(producer.lpush("{generative-ai}:delayed", "x").await);
+    refused(producer.del(QUEUE).await);
+    refused(autoscaler.lpush(QUEUE, "x").await);
+    refused(autoscaler.get("another").await);
+    refused(redis::cmd("FLUSHALL").query_async(&mut autoscaler).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_and_its_commands_need_no_more_of_postgres_than_their_roles_may() {
+    let stack = Stack::start_without_tables().await;
+    let sql = stack.sql_client().await;
+    // The application's tables are the application's.
+    let tables = include_str!("../../migrations/2026-11-22-000001_application_tables/up.sql");
+    sql.batch_execute(tables).await.unwrap();
+    for _ in 0..2 {
+        sql.batch_execute(ROLES).await.unwrap();
+    }
+    for role in ["migrator", "worker", "operator"] {
+        let set = format!("ALTER ROLE generative_ai_{role} PASSWORD 'change-me'");
+        sql.batch_execute(&set).await.unwrap();
+    }
+    let url = |role: &str| {
+        let port = stack.postgres.port();
+        format!("postgres://generative_ai_{role}:change-me@127.0.0.1:{port}/postgres?sslmode=disable")
+    };
+    let migrator = DbSettings {
+        url: SecretString::from(url("migrator")),
+        pool_size: 1,
+    };
+    db::migrate(&migrator).await.unwrap();
+    let (worker, operator) = (url("worker"), url("operator"));
+    live(
+        &stack,
+        &[("DATABASE_URL", &worker)],
+        &[("DATABASE_URL", &operator)],
+    )
+    .await;
+
+    let (client, connection) = tokio_postgres::connect(&worker, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    for harm in [
+        "DELETE FROM generative_ai.jobs",
+        "DELETE FROM images",
+        "UPDATE images SET deleted = true",
+        "DROP TABLE generative_ai.jobs",
+        "ALTER TABLE ac_background_jobs ADD COLUMN x integer",
+        "CREATE TABLE generative_ai.x ()",
+    ] {
+        let error = client.batch_execute(harm).await.expect_err(harm);
+        let state = error.code().map(tokio_postgres::error::SqlState::code);
+        assert_eq!(state, Some("42501"), "{harm}: {error}");
+    }
+}
+
+/// The value behind a key of a manifest, wherever it stands.
+fn value<'a>(manifest: &'a str, key: &str) -> &'a str {
+    let line = manifest
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(&format!("{key}: ")));
+    line.unwrap_or_else(|| panic!("{key} is missing"))
+        .trim_matches('"')
+}
+
+#[test]
+fn the_manifests_name_variables_that_there_are_and_times_that_fit() {
+    let is_name = |word: &str| {
+        word.len() > 3
+            && word
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    };
+    let mut names: Vec<&str> = WORKER
+        .lines()
+        .filter_map(|line| {
+            line.trim()
+                .strip_prefix("- name: ")
+                .or_else(|| Some(line.trim().split_once(": ")?.0))
+        })
+        .filter(|word| is_name(word))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        assert!(
+            VARIABLES.iter().any(|variable| variable.name == name),
+            "{name} is no variable of the worker"
+        );
+    }
+    let grace: u64 = value(WORKER, "terminationGracePeriodSeconds").parse().unwrap();
+    let shutdown: u64 = value(WORKER, "SHUTDOWN_TIMEOUT")
+        .trim_end_matches('s')
+        .parse()
+        .unwrap();
+    assert!(grace >= shutdown + 10, "packages in hand would be cut off");
+    assert!(value(WORKER, "HTTP_ADDR").ends_with(value(WORKER, "containerPort")));
+    // A replica more for what one can hold, and none taken away before a delayed package is due.
+    assert_eq!(value(SCALING, "listLength"), value(WORKER, "WORKER_CONCURRENCY"));
+    let longest = VARIABLES
+        .iter()
+        .find(|variable| variable.name == "RETRY_MAX_DELAY")
+        .unwrap();
+    assert_eq!(longest.default, Some("10m"));
+    assert!(value(SCALING, "cooldownPeriod").parse::<u64>().unwrap() > 600);
+    let queue = value(WORKER, "QUEUE_NAME");
+    for list in SCALING
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("listName: "))
+    {
+        let list = list.trim_matches('"');
+        assert!(
+            list == queue || list.starts_with(&format!("{{{queue}}}:")),
+            "{list}"
+        );
+    }
+}
