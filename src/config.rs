@@ -7,6 +7,7 @@ mod google;
 mod providers;
 mod reader;
 mod self_hosted;
+mod shares;
 mod values;
 mod variables;
 
@@ -164,8 +165,8 @@ fn queue_settings(reader: &mut Reader<'_>) -> QueueSettings {
         lease_ttl: reader.or_default("LEASE_TTL", values::lease_ttl),
         ping_interval: reader.or_default("PING_INTERVAL", values::ping_interval),
         dead_letter_max: reader.or_default("DEAD_LETTER_MAX", values::count),
-        weights: reader.or_default("PRIORITY_WEIGHTS", values::weights),
-        fairness: reader.or_default("FAIRNESS", values::fairness),
+        weights: reader.or_default("PRIORITY_WEIGHTS", shares::weights),
+        fairness: reader.or_default("FAIRNESS", shares::fairness),
     }
 }
 
@@ -221,10 +222,10 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
             max: reader.or_default("RETRY_MAX_DELAY", values::duration),
         },
         provider_limits: reader
-            .optional("IMAGE_PROVIDER_LIMITS", values::provider_limits)
+            .optional("IMAGE_PROVIDER_LIMITS", shares::provider_limits)
             .unwrap_or_default(),
         work_type_limits: reader
-            .optional("WORK_TYPE_LIMITS", values::work_type_limits)
+            .optional("WORK_TYPE_LIMITS", shares::work_type_limits)
             .unwrap_or_default(),
         unknown_outcome: reader.or_default("UNKNOWN_OUTCOME", values::unknown_outcome),
         ping_interval: queue.ping_interval,

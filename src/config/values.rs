@@ -1,15 +1,12 @@
 //! What values mean. Each error says what was found and what is accepted; of a secret it says only the latter.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use crate::queue::{Fairness, Limit, Priority, Weights};
 use crate::telemetry::LogFormat;
-use crate::work_package::WORK_TYPES;
 use crate::worker::UnknownOutcome;
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -191,54 +188,6 @@ pub(super) fn provider_names(text: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-pub(super) fn provider_limits(text: &str) -> Result<BTreeMap<String, Limit>, String> {
-    limits(text, "openai", provider_name)
-}
-
-pub(super) fn work_type_limits(text: &str) -> Result<BTreeMap<String, Limit>, String> {
-    limits(text, WORK_TYPES[0], |name| {
-        if WORK_TYPES.contains(&name) {
-            Ok(name.to_owned())
-        } else {
-            Err(format!(
-                "\"{name}\" was found; {} are accepted",
-                WORK_TYPES.join(", ")
-            ))
-        }
-    })
-}
-
-/// `openai:5` (at once, over all replicas), `openai:2/replica` and `openai:20/min`, separated by commas.
-fn limits(
-    text: &str,
-    example: &str,
-    name_of: impl Fn(&str) -> Result<String, String>,
-) -> Result<BTreeMap<String, Limit>, String> {
-    let mut limits: BTreeMap<String, Limit> = BTreeMap::new();
-    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        let wrong = || {
-            format!(
-                "\"{item}\" was found; write for example {example}:5 for so many at once, {example}:2/replica for so many at once on \
-                 each replica, {example}:20/min for so many within a minute"
-            )
-        };
-        let (name, number) = item.split_once(':').ok_or_else(wrong)?;
-        let limit = limits.entry(name_of(name)?).or_default();
-        let (field, number) = match number.split_once('/') {
-            None => (&mut limit.open, number),
-            Some((number, "replica")) => (&mut limit.per_replica, number),
-            Some((number, "min")) => (&mut limit.per_minute, number),
-            Some(_) => return Err(wrong()),
-        };
-        *field = number
-            .parse()
-            .ok()
-            .filter(|number| *number > 0)
-            .ok_or_else(wrong)?;
-    }
-    Ok(limits)
-}
-
 pub(super) fn redis_url(text: &str) -> Result<(), String> {
     crate::queue::check_url(text).map_err(|error| error.to_string())
 }
@@ -279,41 +228,6 @@ pub(super) fn unknown_outcome(text: &str) -> Result<UnknownOutcome, String> {
         "hold" => Ok(UnknownOutcome::Hold),
         "fail" => Ok(UnknownOutcome::Fail),
         _ => Err(format!("\"{text}\" was found; retry, hold and fail are accepted")),
-    }
-}
-
-/// `critical:20,low:2`: shares of the lists that are named; the others keep theirs.
-pub(super) fn weights(text: &str) -> Result<Weights, String> {
-    let mut weights = Weights::default();
-    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        let wrong = || {
-            format!(
-                "\"{item}\" was found; write critical, high, normal or low with a number from 1 to 1000, for example critical:20,low:2"
-            )
-        };
-        let (name, number) = item.split_once(':').ok_or_else(wrong)?;
-        let priority = Priority::ALL
-            .into_iter()
-            .find(|priority| priority.as_str() == name.trim())
-            .ok_or_else(wrong)?;
-        let number = number
-            .trim()
-            .parse()
-            .ok()
-            .filter(|number| (1..=1000).contains(number));
-        *weights.of(priority) = number.ok_or_else(wrong)?;
-    }
-    Ok(weights)
-}
-
-pub(super) fn fairness(text: &str) -> Result<Fairness, String> {
-    match text {
-        "off" => Ok(Fairness::Off),
-        "collection" => Ok(Fairness::Collection),
-        "user" => Ok(Fairness::User),
-        _ => Err(format!(
-            "\"{text}\" was found; collection, user and off are accepted"
-        )),
     }
 }
 

@@ -1,14 +1,16 @@
 //! The heartbeat: lease and pings, on a thread and a connection of their own, so that neither a full runtime
 //! nor a blocked connection makes a working replica look dead, or a stuck one look alive.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+mod pulse;
+mod status;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use redis::AsyncCommands;
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -16,8 +18,9 @@ use super::server::Dedicated;
 use super::{Queue, QueueError, scripts};
 use crate::measure;
 
-/// A loop that has not turned for this long is stuck: it turns at least every second.
-const STUCK_AFTER: Duration = Duration::from_secs(10);
+use pulse::Pulse;
+pub use status::ReplicaStatus;
+
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A runtime that has not run a waiting task for this long never will. Far more than full cores can cause.
 const WEDGED_AFTER: Duration = Duration::from_secs(30);
@@ -25,120 +28,6 @@ const WEDGED_AFTER: Duration = Duration::from_secs(30);
 const LOOP_WEDGED_AFTER: Duration = Duration::from_secs(120);
 /// Of a lease's time.
 const RENEW_AFTER: f64 = 0.4;
-/// More than passes between two beats of a thread that is not frozen.
-const LONGEST_BEAT: Duration = Duration::from_secs(2);
-
-/// What a replica knows of itself and tells in its ping.
-#[derive(Debug)]
-pub struct ReplicaStatus {
-    started_at: DateTime<Utc>,
-    concurrency: usize,
-    turned: Mutex<Instant>,
-    turns: AtomicU64,
-    ticks: AtomicU64,
-    /// Packages in hand.
-    pub in_flight: AtomicUsize,
-    /// Jobs that ended with a picture.
-    pub completed: AtomicU64,
-    /// Packages that failed for good.
-    pub failed: AtomicU64,
-    /// Attempts that are followed by another.
-    pub retried: AtomicU64,
-    /// Whether Postgres answered when it was last asked.
-    pub postgres_is_up: AtomicBool,
-    /// Whether no replica may take new work now.
-    pub is_paused: AtomicBool,
-    /// Whether the replica takes nothing more and finishes what it has.
-    pub is_draining: AtomicBool,
-}
-
-impl ReplicaStatus {
-    /// A replica that starts now.
-    #[must_use]
-    pub fn new(concurrency: usize) -> Self {
-        Self {
-            started_at: Utc::now(),
-            concurrency,
-            turned: Mutex::new(Instant::now()),
-            turns: AtomicU64::new(0),
-            ticks: AtomicU64::new(0),
-            in_flight: AtomicUsize::new(0),
-            completed: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            retried: AtomicU64::new(0),
-            postgres_is_up: AtomicBool::new(true),
-            is_paused: AtomicBool::new(false),
-            is_draining: AtomicBool::new(false),
-        }
-    }
-
-    /// Notes, about once a second, that the runtime still runs its tasks.
-    pub fn ticked(&self) {
-        self.ticks.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Notes that the loop has turned.
-    pub fn turned(&self) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
-        *self
-            .turned
-            .lock()
-            .expect("nothing panics while it holds this lock") = Instant::now();
-    }
-
-    /// Whether the loop has turned at all, which it does when the replica has begun.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.turns.load(Ordering::Relaxed) > 0
-    }
-
-    /// For how long the loop has not turned.
-    #[must_use]
-    pub fn stands_for(&self) -> Duration {
-        let turned = *self
-            .turned
-            .lock()
-            .expect("nothing panics while it holds this lock");
-        turned.elapsed()
-    }
-
-    /// Whether the replica is able to work, as far as it can tell without asking Redis.
-    #[must_use]
-    pub fn is_able(&self) -> bool {
-        self.postgres_is_up.load(Ordering::Relaxed) && self.stands_for() < STUCK_AFTER
-    }
-
-    /// Packages that it can work on at once.
-    #[must_use]
-    pub fn concurrency(&self) -> usize {
-        self.concurrency
-    }
-
-    fn to_json(&self, worker_id: &str) -> String {
-        let state = if self.is_draining.load(Ordering::Relaxed) {
-            "draining"
-        } else if self.is_paused.load(Ordering::Relaxed) {
-            "paused"
-        } else {
-            "running"
-        };
-        json!({
-            "workerId": worker_id,
-            "version": env!("CARGO_PKG_VERSION"),
-            "host": gethostname::gethostname().to_string_lossy(),
-            "pid": std::process::id(),
-            "startedAt": self.started_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            "at": Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            "state": state,
-            "inFlight": self.in_flight.load(Ordering::Relaxed),
-            "concurrency": self.concurrency,
-            "completed": self.completed.load(Ordering::Relaxed),
-            "failed": self.failed.load(Ordering::Relaxed),
-            "retried": self.retried.load(Ordering::Relaxed),
-        })
-        .to_string()
-    }
-}
 
 /// Until when this replica may count itself alive; `None` before the first renewal.
 pub type Lease = watch::Receiver<Option<Instant>>;
@@ -185,36 +74,6 @@ impl Heartbeat {
         let _ = self.stop.send(true);
         let thread = self.thread;
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-    }
-}
-
-/// Watches a counter. Counts only time in which this thread itself ran, so that a process which was frozen as a
-/// whole is not taken for a wedged one when it wakes.
-struct Pulse {
-    seen: u64,
-    looked_at: Instant,
-    still_for: Duration,
-}
-
-impl Pulse {
-    fn new() -> Self {
-        Self {
-            seen: 0,
-            looked_at: Instant::now(),
-            still_for: Duration::ZERO,
-        }
-    }
-
-    fn stood_still_for(&mut self, count: u64) -> Duration {
-        let passed = self.looked_at.elapsed().min(LONGEST_BEAT);
-        self.looked_at = Instant::now();
-        if count == self.seen {
-            self.still_for += passed;
-        } else {
-            self.seen = count;
-            self.still_for = Duration::ZERO;
-        }
-        self.still_for
     }
 }
 
@@ -411,22 +270,5 @@ impl Beat {
             let _: i64 = connection.del(keys.ping()).await?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn time_in_which_the_whole_process_was_frozen_does_not_count() {
-        let mut pulse = Pulse::new();
-        for _ in 0..20 {
-            tokio::time::advance(Duration::from_secs(1)).await;
-            pulse.stood_still_for(0);
-        }
-        tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(pulse.stood_still_for(0), Duration::from_secs(22));
-        assert_eq!(pulse.stood_still_for(1), Duration::ZERO, "it goes on");
     }
 }
