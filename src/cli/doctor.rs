@@ -23,6 +23,9 @@ pub(super) struct DoctorArguments {
     /// Ask no image provider, not even for free
     #[arg(long)]
     offline: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(
@@ -48,7 +51,12 @@ pub(super) async fn run(
     ] {
         all.extend(findings);
     }
-    text::print(&all.tell())?;
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&all.to_json())?;
+        text::print(&format!("{json}\n"))?;
+    } else {
+        text::print(&all.tell())?;
+    }
     Ok(if all.has_failures() {
         ExitStatus::Failed
     } else {

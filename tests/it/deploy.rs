@@ -8,26 +8,11 @@ use secrecy::SecretString;
 use crate::harness::command::{Said, command_on};
 use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::stack::{QUEUE, Stack, icon, logo, with};
+use crate::harness::users::users;
 
-const USERS: &str = include_str!("../../deploy/redis/users.acl");
 const ROLES: &str = include_str!("../../deploy/postgres/roles.sql");
 const WORKER: &str = include_str!("../../deploy/kubernetes/worker.yaml");
 const SCALING: &str = include_str!("../../deploy/kubernetes/scaling.yaml");
-
-/// Makes the users, and returns the URL of one.
-async fn users(stack: &Stack) -> impl Fn(&str) -> String + use<> {
-    let mut redis = stack.redis().await;
-    for line in USERS.lines().filter(|line| line.starts_with("user ")) {
-        redis::cmd("ACL")
-            .arg("SETUSER")
-            .arg(line.split_whitespace().skip(1).collect::<Vec<_>>())
-            .query_async::<()>(&mut redis)
-            .await
-            .unwrap();
-    }
-    let port = stack.redis.port();
-    move |user| format!("redis://{user}:change-me@127.0.0.1:{port}")
-}
 
 /// What Redis has refused since the last time, in words.
 async fn refused(stack: &Stack) -> Vec<String> {

@@ -217,3 +217,20 @@ async fn what_is_away_is_told_beside_what_is_there() {
     says(&said, "ok    providers", "builtin: draws by itself");
     assert!(!said.out.contains("hunter2"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_are_told_the_same_as_people() {
+    let stack = Stack::start().await;
+    let said = command_on(&stack, &["doctor", "--json"], &[]).await;
+    let found: Vec<serde_json::Value> = serde_json::from_str(&said.out).unwrap();
+    let people = command_on(&stack, &["doctor"], &[]).await;
+    assert_eq!(found.len(), people.out.lines().count() - 1, "{}", people.out);
+    for (line, finding) in people.out.lines().zip(&found) {
+        let grade = finding["grade"].as_str().unwrap();
+        assert!(line.to_lowercase().starts_with(grade), "{line}: {finding}");
+        assert!(
+            line.contains(finding["about"].as_str().unwrap()),
+            "{line}: {finding}"
+        );
+    }
+}

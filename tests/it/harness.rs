@@ -14,6 +14,7 @@ pub(crate) mod replica;
 pub(crate) mod s3;
 pub(crate) mod stack;
 pub(crate) mod topology;
+pub(crate) mod users;
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;

@@ -10,6 +10,7 @@ use crate::harness::command::command;
 use crate::harness::openai::{KEY, OpenAi, Reply, small_picture};
 use crate::harness::operator::Operator;
 use crate::harness::stack::{Stack, logo, with};
+use crate::harness::users::users;
 
 const READY: &str = r#"{"isReady":true,"state":"running","notAnswering":[]}"#;
 
@@ -46,6 +47,73 @@ async fn who_loses_postgres_or_redis_is_alive_and_not_ready_until_they_are_back(
     operator.is_ready(&stack, 200, READY).await;
     operator.shows(&stack, up, 1.0).await;
     operator.shows(&stack, delayed, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_do_nothing_any_more_says_so_and_goes_on_when_it_may_again() {
+    let stack = Stack::start().await;
+    let url = users(&stack).await("worker");
+    let replica = stack.replica(&[("REDIS_URL", &url)]).await;
+    let operator = Operator::of(&replica).await;
+    operator.is_ready(&stack, 200, READY).await;
+    stack.until_key("ping", true).await;
+
+    let mut redis = stack.redis().await;
+    redis::cmd("ACL")
+        .arg(&["SETUSER", "worker", "-@all"])
+        .query_async::<()>(&mut redis)
+        .await
+        .unwrap();
+    operator.is_ready(&stack, 503, &not_answering("redis")).await;
+    operator.is_alive().await;
+    stack.until_key("ping", false).await;
+
+    drop(users(&stack).await);
+    operator.is_ready(&stack, 200, READY).await;
+    stack.until_key("ping", true).await;
+    let jobs = stack.push_logos(1).await;
+    stack.all_done_once(&jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_cut_off_again_and_again_is_well_by_itself() {
+    let stack = Stack::start().await;
+    let replica = stack.replica(&[]).await;
+    let operator = Operator::of(&replica).await;
+    let mut redis = stack.redis().await;
+    for _ in 0..20 {
+        redis::cmd("CLIENT")
+            .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+            .query_async::<i64>(&mut redis)
+            .await
+            .unwrap();
+        operator.is_alive().await;
+    }
+    operator.is_ready(&stack, 200, READY).await;
+    stack.until_key("ping", true).await;
+    let jobs = stack.push_logos(1).await;
+    stack.all_done_once(&jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_job_makes_nobody_ill() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let replica = stack.replica_of(&openai, &[("WORKER_CONCURRENCY", "1")]).await;
+    let operator = Operator::of(&replica).await;
+    let jobs = stack.push_logos(2).await;
+    openai.called(1).await;
+    // Longer than what a loop that has stopped is given: pings would be taken back after 10 s.
+    for _ in 0..24 {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        operator.is_alive().await;
+        assert_eq!(operator.get("/readyz").await.1, READY);
+        assert!(stack.has_key("ping").await);
+    }
+    openai.open();
+    stack.all_done_once(&jobs).await;
+    assert_eq!(openai.calls().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -327,6 +327,8 @@ async fn a_wedged_runtime_ends_its_process_and_others_take_over() {
     let fault = ("FAULT_POINT", "begun:1:wedge");
     let mut wedged = stack.replica_of(&openai, &[fault]).await;
     let jobs = stack.push_logos(1).await;
+    let ping = format!("ping:{}", wedged.worker_id());
+    stack.until_key(&ping, false).await;
     let status = wedged.exit().await;
     assert_eq!(status.code(), Some(1));
     wedged.said("the runtime runs no task any more").await;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::{Value, json};
+
 use super::super::text::plain;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,19 @@ impl Findings {
 
     pub(super) fn has_failures(&self) -> bool {
         self.all.iter().any(|(grade, ..)| *grade == Grade::Fail)
+    }
+
+    /// As JSON: an array of `{grade, about, finding}`.
+    pub(super) fn to_json(&self) -> Value {
+        let all = self.all.iter().map(|(grade, about, finding)| {
+            let grade = match grade {
+                Grade::Ok => "ok",
+                Grade::Warn => "warn",
+                Grade::Fail => "fail",
+            };
+            json!({"grade": grade, "about": about, "finding": finding})
+        });
+        all.collect()
     }
 
     pub(super) fn tell(&self) -> String {
