@@ -239,16 +239,7 @@ async fn a_paused_queue_finishes_what_is_in_hand_and_takes_nothing_until_it_is_r
 
 /// How often clients were woken from a blocking command.
 async fn wakes(stack: &Stack) -> u64 {
-    let statistics: String = redis::cmd("INFO")
-        .arg("commandstats")
-        .query_async(&mut stack.redis().await)
-        .await
-        .unwrap();
-    let line = statistics
-        .lines()
-        .find_map(|line| line.strip_prefix("cmdstat_client|unblock:calls="));
-    line.and_then(|line| line.split(',').next()?.parse().ok())
-        .unwrap_or_default()
+    stack.commands("client|unblock").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -206,7 +206,7 @@ async fn a_dead_workers_packages_return_to_the_heads_of_their_lists_as_they_stoo
     let recovered = recover(&queue).await;
     assert_eq!(recovered, [(dead.worker_id().to_owned(), 434)]);
     assert!(
-        calls_of_scripts(&stack).await >= 3,
+        stack.commands("evalsha").await >= 3,
         "one call held Redis up for all of it"
     );
     let left: i64 = redis.zcard("{generative-ai}:in-flight").await.unwrap();
@@ -231,24 +231,6 @@ async fn adopt_low(stack: &Stack, queue: &Queue) -> Vec<Delivery> {
         let _: () = redis.rename(format!("aside:{list}"), list).await.unwrap();
     }
     low
-}
-
-/// How many scripts the server has run since its statistics were reset.
-async fn calls_of_scripts(stack: &Stack) -> u64 {
-    let statistics: String = redis::cmd("INFO")
-        .arg("commandstats")
-        .query_async(&mut stack.redis().await)
-        .await
-        .unwrap();
-    let line = statistics
-        .lines()
-        .find_map(|line| line.strip_prefix("cmdstat_evalsha:"))
-        .unwrap();
-    let number = |name: &str| -> u64 {
-        let field = line.split(',').find_map(|field| field.strip_prefix(name));
-        field.unwrap().trim().parse().unwrap()
-    };
-    number("calls=") - number("failed_calls=")
 }
 
 #[tokio::test(flavor = "multi_thread")]

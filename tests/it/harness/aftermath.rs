@@ -43,6 +43,24 @@ impl Stack {
         }
     }
 
+    /// How often the server has run a command, and has not refused it, since its statistics were reset.
+    pub(crate) async fn commands(&self, name: &str) -> u64 {
+        let statistics: String = redis::cmd("INFO")
+            .arg("commandstats")
+            .query_async(&mut self.redis().await)
+            .await
+            .unwrap();
+        let begin = format!("cmdstat_{name}:");
+        let Some(line) = statistics.lines().find_map(|line| line.strip_prefix(&begin)) else {
+            return 0;
+        };
+        let number = |name: &str| -> u64 {
+            let field = line.split(',').find_map(|field| field.strip_prefix(name));
+            field.unwrap().trim().parse().unwrap()
+        };
+        number("calls=") - number("failed_calls=")
+    }
+
     /// Waits until so many jobs or more are done.
     pub(crate) async fn done(&self, count: i64) {
         self.until(&format!("{count} jobs are done"), async || {
