@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
 mod answer;
+mod body;
 mod download;
 mod outgoing;
 mod redact;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use url::Url;
 
+use super::body::{Body, Broken};
 use crate::failure::ErrorClass;
 
 /// Most bytes of a successful answer: a 3840 × 2160 PNG as base64 in JSON has about 35 MB.
@@ -128,22 +129,14 @@ pub(super) async fn read(
             deadline.min(Instant::now() + ERROR_BODY_TIME),
         )
     };
-    // Grows with what has really come: a Content-Length is a promise of the other side and reserves nothing.
-    let mut body = Vec::new();
-    let end = loop {
-        match timeout_at(deadline, response.chunk()).await {
-            Ok(Ok(Some(chunk))) => {
-                let room = cap - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() > room {
-                    break BodyEnd::TooLarge(cap);
-                }
-            }
-            Ok(Ok(None)) => break BodyEnd::Whole,
-            Ok(Err(error)) => break BodyEnd::Cut(chain(error)),
-            Err(_) => break BodyEnd::Cut("not complete before the deadline".into()),
-        }
+    let mut body = Body::new(cap);
+    let end = match body.fill(&mut response, deadline).await {
+        Ok(()) => BodyEnd::Whole,
+        Err(Broken::TooLarge) => BodyEnd::TooLarge(cap),
+        Err(Broken::Cut(error)) => BodyEnd::Cut(chain(error)),
+        Err(Broken::TooSlow(why)) => BodyEnd::Cut(why.into()),
     };
+    let mut body = body.into_bytes();
     if status.is_success() && end != BodyEnd::Whole {
         // A picture that is not whole is of no use: free its memory before the caller gets here.
         body = Vec::new();

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use url::{Host, Url};
 
 use super::answer::chain;
+use super::body::{Body, Broken};
 use crate::failure::ErrorClass;
 
 mod data_uri;
@@ -225,13 +226,14 @@ impl Downloads {
             status @ (408 | 425 | 429 | 500..=599) => return Err(Trouble::Passing(status.to_string())),
             status => return Err(Trouble::Lasting(DownloadFault::Answered(status))),
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(trouble_of)? {
-            if chunk.len() > self.cap - body.len() {
-                return Err(Trouble::Lasting(DownloadFault::TooLarge(self.cap)));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let mut body = Body::new(self.cap);
+        let filled = body.fill(&mut response, Instant::now() + TRY_TIMEOUT);
+        filled.await.map_err(|broken| match broken {
+            Broken::TooLarge => Trouble::Lasting(DownloadFault::TooLarge(self.cap)),
+            Broken::Cut(error) => trouble_of(error),
+            Broken::TooSlow(why) => Trouble::Passing(why.to_owned()),
+        })?;
+        let body = body.into_bytes();
         if body.is_empty() {
             let why = "its address answers 200 with nothing".to_owned();
             return Err(Trouble::Lasting(DownloadFault::Unreadable(why)));

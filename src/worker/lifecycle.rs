@@ -37,6 +37,11 @@ impl Shared {
             .context("the lease in Redis could not be taken within 10 s")?
             .context("the heartbeat has ended")?;
         let _ = self.lease.set(heartbeat.lease.clone());
+        // A pause that a provider has asked for holds for whoever starts meanwhile too.
+        match self.queue.tick().await {
+            Ok(tick) => self.hear_pauses(tick.pauses),
+            Err(error) => self.health.redis_failed(&error),
+        }
         let worker_id = self.queue.worker_id();
         tracing::info!(
             worker_id,
@@ -92,10 +97,12 @@ impl Shared {
         Ended { given_back, is_clean }
     }
 
-    /// The loop has ended, yet the replica is well: its pings go on while it finishes.
+    /// The loop has ended, yet the replica is well: its pings go on while it finishes, and so does the room that it has
+    /// at providers.
     async fn keep_turning(&self) {
         loop {
             self.status.turned();
+            let _ = tokio::time::timeout(Duration::from_secs(1), self.confirm_room()).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }

@@ -177,13 +177,15 @@ impl Shared {
             self.free_parked().await?;
             *next_freeing = Instant::now() + FREE_PARKED;
         }
-        for (provider, time) in &tick.pauses {
-            self.router.traffic().hear(&Pause {
-                provider: provider.clone(),
-                time: *time,
-            });
-        }
+        self.hear_pauses(std::mem::take(&mut tick.pauses));
         Ok(tick)
+    }
+
+    /// Keeps to what providers have asked of any replica.
+    pub(super) fn hear_pauses(&self, pauses: Vec<(String, Duration)>) {
+        for (provider, time) in pauses {
+            self.router.traffic().hear(&Pause { provider, time });
+        }
     }
 
     /// Takes back what workers hold whose lease has ended. Returns when the next lease can end.

@@ -297,3 +297,20 @@ async fn the_original_of_an_icon_is_kept_untouched_where_settings_say_so() {
     let package = |job_id| with(logo(job_id), "imageType", json!(null));
     assert_eq!(stored(&stack, &openai, package, drawn).await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_enormous_answers_at_once_do_not_fill_the_memory() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(Reply::Endless(200 * 1024 * 1024)).await;
+    openai.close();
+    let replica = stack.replica_of(&openai, &[("MAX_ATTEMPTS", "1")]).await;
+    let jobs = stack.push_logos(10).await;
+    openai.called(10).await;
+    openai.open();
+    for job_id in jobs {
+        let error = stack.ended(job_id).await.error.unwrap();
+        assert!(error.contains("without a usable picture"), "{error}");
+    }
+    let peak = replica.peak_memory_kib();
+    assert!(peak < 240 * 1024, "{peak} KiB");
+}
