@@ -40,6 +40,8 @@ pub struct Traffic {
 struct Lane {
     paused_until: Option<Instant>,
     faults: u32,
+    /// Refusals of the account, since a call was last accepted.
+    refusals: u32,
     /// Set while the breaker is open: when a call may try, and how long it was open for.
     open: Option<(Instant, Duration)>,
     is_trying: bool,
@@ -177,7 +179,7 @@ impl Admission<'_> {
             if lane.open.is_some() {
                 tracing::info!(provider = self.provider, "{} answers again", self.provider);
             }
-            (lane.faults, lane.open, lane.is_trying) = (0, None, false);
+            (lane.faults, lane.refusals, lane.open, lane.is_trying) = (0, 0, None, false);
         }
     }
 
@@ -189,34 +191,48 @@ impl Admission<'_> {
     /// The call has failed.
     pub fn failed(mut self, error: &ProviderError) {
         match error.class {
-            ErrorClass::Network
-            | ErrorClass::Overloaded
-            | ErrorClass::Ambiguous
-            | ErrorClass::TimedOut
-            // An account that is refused is refused for all: better that some packages fail and tell of it than that
-            // the whole queue does.
-            | ErrorClass::Auth
-            | ErrorClass::Quota => self.is_ill(),
+            ErrorClass::Network | ErrorClass::Overloaded | ErrorClass::Ambiguous | ErrorClass::TimedOut => {
+                self.is_ill()
+            }
+            ErrorClass::Auth | ErrorClass::Quota => self.is_refused(),
             ErrorClass::RateLimited => self.is_busy(error.retry_after),
             _ => self.is_well(),
         }
     }
 
     fn is_ill(&mut self) {
+        self.stumbles("failed", |lane| {
+            lane.faults += 1;
+            lane.faults
+        });
+    }
+
+    /// The service is there and does not want this account. It does so for all packages: better that some fail and tell of
+    /// it than that the whole queue does.
+    fn is_refused(&mut self) {
+        self.stumbles("refused this service's account", |lane| {
+            lane.faults = 0;
+            lane.refusals += 1;
+            lane.refusals
+        });
+    }
+
+    /// Counts, and opens the breaker when it is enough.
+    fn stumbles(&mut self, what: &str, count: impl FnOnce(&mut Lane) -> u32) {
         self.is_reported = true;
         let mut lanes = self.traffic.lock();
         let lane = lanes.entry(self.provider.to_owned()).or_default();
-        lane.faults += 1;
+        let times = count(lane);
         lane.is_trying = false;
         let time = match lane.open {
             Some((_, time)) => (time * 2).min(LONGEST_OPEN),
-            None if lane.faults >= FAULTS => FIRST_OPEN,
+            None if times >= FAULTS => FIRST_OPEN,
             None => return,
         };
         if lane.open.is_none() {
             tracing::error!(
                 provider = self.provider,
-                "{} has failed {FAULTS} times in a row; its packages wait {} s, then one call tries",
+                "{} has {what} {FAULTS} times in a row; its packages wait {} s, then one call tries",
                 self.provider,
                 time.as_secs()
             );
