@@ -1,15 +1,16 @@
 # `make demo` and `make test` are the two to know: on a machine with Rust and a C compiler each
 # installs the servers it needs, builds, and runs. `make` alone lists all targets.
 
-# For example: make demo DEMO_ARGS=--keep, make test TEST_ARGS=recovery
+# For example: make demo DEMO_ARGS=--keep, make test TEST_ARGS=recovery, make bench BENCH_ARGS=--quick
 DEMO_ARGS ?=
 TEST_ARGS ?=
+BENCH_ARGS ?=
 # From cold, the optimised build takes half as long again, and the tests could use nothing of it. Pixel
 # work is optimised in both (see Cargo.toml).
 DEMO_PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fmt build image clean servers
+.PHONY: help demo test chaos bench lint fmt build image clean servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,6 +23,10 @@ test: servers ## run all tests against a private Redis and Postgres (TEST_ARGS=w
 
 chaos: servers ## kill the worker at every step many times and count what is lost (half an hour)
 	@scripts/chaos
+
+bench: servers build ## measure the worker beside simpler programs (20 minutes; BENCH_ARGS=--quick: 3, =--help: more)
+	cargo build --release --locked --features bench --bin bench
+	target/release/bench $(BENCH_ARGS)
 
 lint: ## check formatting, clippy, documentation, dependencies and scripts, as CI does
 	@scripts/lint
