@@ -57,7 +57,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn drive(options: &Options) -> anyhow::Result<()> {
     let worker = options.worker()?;
-    let stand = stand::Stand::start(&options.directory()).await?;
+    let stand = stand::Stand::start(&options.directory(), &options.postgres).await?;
     let mut run = record::Run::new(options, &stand);
     println!("{}", machine::facts(&stand).await);
     let is_asked = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);

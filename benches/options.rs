@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// The worker to be measured [default: the one beside this program]
     #[arg(long)]
     worker: Option<PathBuf>,
+    /// Further settings of Postgres, such as log_min_duration_statement=10
+    #[arg(long = "postgres", value_name = "SETTING")]
+    pub(crate) postgres: Vec<String>,
     /// Seconds that each run waits for the machine to be quiet
     #[arg(long, default_value_t = 2)]
     patience: u64,
