@@ -140,7 +140,8 @@ pub(super) async fn on_connection_within<T, E: Into<DbError>>(
 ) -> Result<T, DbError> {
     let silent = || DbError::Unavailable(format!("no answer within {} s", patience.as_secs()));
     let begun = Instant::now();
-    let connection = tokio::time::timeout(patience, pool.get())
+    // Boxed, as it is large, and part of every future that runs a statement.
+    let connection = tokio::time::timeout(patience, Box::pin(pool.get()))
         .await
         .map_err(|_| silent())??;
     let mut held = Held(Some(connection));

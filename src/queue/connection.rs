@@ -211,7 +211,7 @@ impl Redis {
             }
         }
         shared.lock().looked_at = Some(Instant::now());
-        let found = shared.locator.locate(None).await;
+        let found = Box::pin(shared.locator.locate(None)).await;
         shared.take_over(found)
     }
 

@@ -161,7 +161,8 @@ impl Server {
     }
 
     pub(super) async fn connection(self: Arc<Self>) -> Result<Connection, QueueError> {
-        let connection = self.heed(self.pool.get()).await?;
+        // Boxed, as it is large, and part of every future that asks Redis for something.
+        let connection = self.heed(Box::pin(self.pool.get())).await?;
         Ok(Link {
             connection,
             server: self,
@@ -196,7 +197,7 @@ impl Server {
         config: AsyncConnectionConfig,
     ) -> Result<Dedicated, QueueError> {
         let opening = client.get_multiplexed_async_connection_with_config(&config);
-        let connection = self.heed(opening).await?;
+        let connection = self.heed(Box::pin(opening)).await?;
         Ok(Link {
             connection,
             server: self,

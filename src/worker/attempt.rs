@@ -24,7 +24,7 @@ use crate::fault;
 use crate::generator::{self, ImageGenerator, ImageRequest, StoredImage};
 use crate::measure::{self, Outcome, Stage};
 use crate::queue::{Command, Delivery, Due, Event};
-use crate::work_package::{ImageWork, WorkPackage};
+use crate::work_package::{ImageWork, Rejection, WorkPackage};
 
 /// How soon a package whose job is in other hands is looked at again.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -48,6 +48,8 @@ pub(super) struct Owned<'a> {
 
 impl Shared {
     pub(super) async fn attempt(&self, delivery: &Delivery) {
+        let parsed = WorkPackage::parse(&delivery.payload, &self.settings.limits);
+        let package = parsed.as_ref().ok();
         let span = tracing::info_span!(
             "process",
             otel.name = format!("process {}", self.queue.redis().keys().inbox()),
@@ -56,16 +58,19 @@ impl Shared {
             messaging.message.id = delivery.id,
             messaging.message.body.size = delivery.payload.len(),
             messaging.client.id = self.queue.worker_id(),
-            job.id = tracing::field::Empty,
+            job.id = package.map(|package| package.job_id),
             job.attempt = tracing::field::Empty,
-            work.r#type = tracing::field::Empty,
+            work.r#type = package.map(|package| package.work.type_name()),
         );
-        self.attempt_in_span(delivery).instrument(span).await;
+        // Boxed, as each wrapper of a future holds what it wraps, and copies it, before it runs.
+        Box::pin(self.attempt_in_span(delivery, parsed))
+            .instrument(span)
+            .await;
     }
 
     // A crash from here to `begin` leaves the package in the processing hash; it is recovered when the lease ends.
-    async fn attempt_in_span(&self, delivery: &Delivery) {
-        let package = match WorkPackage::parse(&delivery.payload, &self.settings.limits) {
+    async fn attempt_in_span(&self, delivery: &Delivery, parsed: Result<WorkPackage, Rejection>) {
+        let package = match parsed {
             Ok(package) => package,
             Err(rejection) => {
                 let failure = Failure::new(ErrorClass::InvalidPackage, rejection.message);
@@ -74,9 +79,6 @@ impl Shared {
                     .await;
             }
         };
-        let span = tracing::Span::current();
-        span.record("job.id", package.job_id);
-        span.record("work.type", package.work.type_name());
         let (generator, work) = match self.router.route(&package.work) {
             Ok(route) => route,
             Err(failure) => {
@@ -102,7 +104,7 @@ impl Shared {
         }
         let beginning = self.begin_job(delivery, &package);
         if let Some(owned) = measure::stage(Stage::Begin, beginning).await {
-            span.record("job.attempt", owned.failed + 1);
+            tracing::Span::current().record("job.attempt", owned.failed + 1);
             self.work_on(&owned, generator, work).await;
         }
     }
