@@ -1,5 +1,6 @@
 //! The steps that all generators share: order, draw, shrink, mark, store.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +30,9 @@ pub(super) use orders::Order;
 const STORE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 const STORE_PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// To look at so many bytes, or to mark them, takes less than handing them to another thread and back.
+const SMALL_BYTES: usize = 64 * 1024;
 
 /// What a studio works with.
 pub struct StudioSettings {
@@ -180,7 +184,9 @@ impl Studio {
         } = measure::stage(Stage::Draw, buyer.purchase(orders, &self.settings.providers)).await?;
         progress.reached(70);
         let bytes = drawn.bytes.clone();
-        let inspected = self.on_pixels(move || imaging::inspect(&bytes)).await?;
+        let inspected = self
+            .on_bytes(bytes.len(), move || imaging::inspect(&bytes))
+            .await?;
         let asked = order.spec.options.output_format.map(written);
         if asked.is_some_and(|asked| asked != inspected.format) {
             tracing::warn!(
@@ -231,7 +237,7 @@ impl Studio {
         let order = &drawing.order;
         let (provider, model, job_id) = (order.provider.name(), order.spec.model.clone(), request.job_id);
         let (bytes, mark) = self
-            .on_pixels(move || {
+            .on_bytes(bytes.len(), move || {
                 let provenance = Provenance {
                     source,
                     provider,
@@ -328,6 +334,21 @@ impl Studio {
         .map_err(|error| Failure::new(ErrorClass::InvalidPackage, error.to_string()))
     }
 
+    /// Runs work that reads so many bytes once and decodes no pixel: here if they are few, else as work on pixels.
+    async fn on_bytes<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> Result<T, BadPicture> + Send + 'static,
+    ) -> Result<T, Failure> {
+        if bytes > SMALL_BYTES {
+            return self.on_pixels(work).await;
+        }
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(stumbled()),
+        }
+    }
+
     /// Runs work on pixels on a thread where it holds up nobody.
     async fn on_pixels<T: Send + 'static>(
         &self,
@@ -340,10 +361,12 @@ impl Studio {
             .expect("the semaphore is never closed");
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(Failure::new(
-                ErrorClass::Internal,
-                "The picture made this service stumble. Start the job again, with another prompt if it happens again.",
-            )),
+            Err(_) => Err(stumbled()),
         }
     }
+}
+
+fn stumbled() -> Failure {
+    let message = "The picture made this service stumble. Start the job again, with another prompt if it happens again.";
+    Failure::new(ErrorClass::Internal, message)
 }
