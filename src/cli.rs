@@ -115,7 +115,11 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error.into()).into(),
     };
-    let result = runtime.block_on(dispatch(command, &environment));
+    // On one of its own threads: this one would be woken, and would wake another, at every turn of the worker's loop.
+    let running = runtime.spawn(async move { dispatch(command, &environment).await });
+    let result = runtime
+        .block_on(running)
+        .unwrap_or_else(|error| Err(error.into()));
     // What still runs is a blocking read that nobody waits for any more.
     runtime.shutdown_background();
     match result {
