@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -32,8 +32,13 @@ pub fn start(format: Option<LogFormat>, filter: &str) {
     let cap = filter_fn(|metadata| {
         metadata.target().starts_with("generative_ai_worker") || *metadata.level() <= Level::INFO
     });
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let registry = tracing_subscriber::registry().with(filter).with(cap);
+    // Levels of modules are all that most filters say, and far cheaper to keep to than what fields of spans may be told by.
+    let levels: Option<Targets> = filter.parse().ok();
+    let fields = match levels {
+        Some(_) => None,
+        None => Some(EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))),
+    };
+    let registry = tracing_subscriber::registry().with(levels).with(fields).with(cap);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second start, in a test of this process, changes nothing.
     let _ = match format {
