@@ -20,6 +20,7 @@ mod outgoing;
 mod redact;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trust;
 
 pub use answer::{Answer, BodyEnd, HttpFault, MAX_BODY_BYTES};
 pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES, decode_data_uri, refusal};
@@ -57,13 +58,14 @@ impl HttpClient {
     /// A proxy from the environment is used, except for a service on this machine.
     ///
     /// # Errors
-    /// When the URL is not plain `http` or `https`, or when the system's certificates cannot be read.
+    /// When the URL is not plain `http` or `https`.
     pub fn new(base_url: &Url) -> anyhow::Result<Self> {
         let base = checked_base(base_url)?;
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("generative-ai-worker/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
+            .tls_backend_preconfigured(trust::tls()?)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(POOL_IDLE_PER_HOST)
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)

@@ -20,6 +20,7 @@ use url::{Host, Url};
 
 use super::answer::chain;
 use super::body::{Body, Broken};
+use super::trust;
 use crate::failure::ErrorClass;
 
 mod data_uri;
@@ -100,11 +101,12 @@ impl Downloads {
     /// HTTP: for services that run nearby. [`super::install_tls`] must have been called.
     ///
     /// # Errors
-    /// When the system's certificates cannot be read.
+    /// Never with the TLS that this program has.
     pub fn new(allow_private: bool) -> anyhow::Result<Self> {
         let inner = reqwest::Client::builder()
             .user_agent(concat!("generative-ai-worker/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
+            .tls_backend_preconfigured(trust::tls()?)
             .referer(false)
             .redirect(reqwest::redirect::Policy::none())
             .dns_resolver(Arc::new(GuardedNames { allow_private }))
