@@ -1,5 +1,6 @@
 //! The command line: a file per command.
 
+mod allocator;
 mod cancel;
 mod check_config;
 mod dead;
@@ -93,6 +94,9 @@ pub fn main() -> ExitCode {
     };
     let environment = Environment::of_process();
     let command = arguments.command.unwrap_or(Command::Run);
+    if matches!(command, Command::Run) {
+        allocator::prepare(&environment);
+    }
     let log = match LogSettings::from_environment(&environment) {
         Ok(log) => log,
         Err(faults) => {
