@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
-use generative_ai_worker::imaging::{icon, inspect};
+use generative_ai_worker::imaging::{Format, icon, inspect};
 use tokio::time::Instant;
 
 use crate::machine;
@@ -105,7 +105,7 @@ pub(crate) fn measure(picture: &Path, seconds: f64) -> anyhow::Result<()> {
     let png = std::fs::read(picture)?;
     print_step(seconds, || {
         let inspected = inspect(&png).unwrap();
-        icon(&png, &inspected).unwrap().len()
+        icon(&png, &inspected, Format::Png).unwrap().len()
     });
     print_step(seconds, || rival::shrink(&png).unwrap().len());
     Ok(())

@@ -8,7 +8,7 @@ use anyhow::ensure;
 use bytes::Bytes;
 use chrono::DateTime;
 use divan::{Bencher, black_box};
-use generative_ai_worker::imaging::{self, Provenance};
+use generative_ai_worker::imaging::{self, Format, Provenance};
 use generative_ai_worker::provider::DigitalSource;
 use generative_ai_worker::queue::Event;
 use generative_ai_worker::work_package::{PackageLimits, WorkPackage};
@@ -44,7 +44,7 @@ pub(crate) fn output(is_quick: bool) -> anyhow::Result<String> {
 #[divan::bench]
 fn icon_of_a_photo(bencher: Bencher<'_, '_>) {
     let inspected = imaging::inspect(&PHOTO).unwrap();
-    bencher.bench(|| imaging::icon(&PHOTO, &inspected).unwrap());
+    bencher.bench(|| imaging::icon(&PHOTO, &inspected, Format::Png).unwrap());
 }
 
 #[divan::bench]
