@@ -29,6 +29,7 @@ mod stand;
 
 use clap::Parser;
 use options::{Options, Role};
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
@@ -36,13 +37,12 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match &options.role {
         None => runtime.block_on(async {
+            let mut terminated = signal(SignalKind::terminate())?;
+            // Servers, peers and their files end with what is dropped here.
             tokio::select! {
                 result = drive(&options) => result,
-                // Servers and peers end with what is dropped here.
-                signal = tokio::signal::ctrl_c() => {
-                    signal?;
-                    anyhow::bail!("interrupted")
-                }
+                _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+                _ = terminated.recv() => anyhow::bail!("terminated"),
             }
         }),
         Some(Role::Rival) => runtime.block_on(rival::run()),
