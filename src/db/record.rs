@@ -103,7 +103,7 @@ batch_statement! {
         cost_usd: Option<f64> as Nullable<Double>,
         cost_basis: Option<String> as Nullable<Text>,
         call_no: Option<i32> as Nullable<Integer>,
-    } -> (Integer, Nullable<Integer>, Nullable<Text>)
+    } -> (Integer, Nullable<Integer>, Nullable<Text>, Nullable<Text>)
     "
     , open AS (
         SELECT job.job_id FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id
@@ -140,12 +140,15 @@ batch_statement! {
             progress = 100, error = NULL, updated_at = now()
         FROM done WHERE shown_row.id = done.job_id
     )
-    SELECT asked.job_id, coalesce(done.image_id, job.image_id), coalesce(done.image_url, job.image_url)
+    SELECT asked.job_id, coalesce(done.image_id, job.image_id), coalesce(done.image_url, job.image_url), job.state
     FROM asked
     LEFT JOIN done ON done.job_id = asked.job_id
     LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id
     "
 }
+
+/// Job, image, its URL, state of the job.
+type RecordedRow = (i32, Option<i32>, Option<String>, Option<String>);
 
 pub(super) fn run_record(
     connection: &mut AsyncPgConnection,
@@ -177,14 +180,16 @@ pub(super) fn run_record(
                 .push(picture.cost.map(|(_, basis)| basis.to_owned()));
             statement.call_no.push(picture.call_no);
         }
-        let rows: Vec<(i32, Option<i32>, Option<String>)> = statement.load(connection).await?;
+        let rows: Vec<RecordedRow> = statement.load(connection).await?;
         Ok(rows
             .into_iter()
-            .map(|(job_id, image_id, image_url)| {
+            .filter_map(|(job_id, image_id, image_url, state)| {
                 let recorded = image_id
                     .zip(image_url)
                     .map(|(image_id, image_url)| Recorded { image_id, image_url });
-                (job_id, recorded)
+                // A row that Postgres has lost, in a failover say, is no job that somebody has ended.
+                let is_answer = recorded.is_some() || state.as_deref() == Some("cancelled");
+                is_answer.then_some((job_id, recorded))
             })
             .collect())
     }

@@ -321,6 +321,21 @@ async fn a_job_that_was_recorded_and_not_settled_is_announced_and_not_drawn_agai
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_row_postgres_has_lost_is_done_all_the_same() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let _replica = stack.replica_of(&openai, &[]).await;
+    let jobs = stack.push_logos(1).await;
+    openai.called(1).await;
+    // What a failover does that loses the last commits.
+    stack.sql("DELETE FROM generative_ai.jobs", &[]).await;
+    openai.open();
+    stack.all_done_once(&jobs).await;
+    stack.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wedged_runtime_ends_its_process_and_others_take_over() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
