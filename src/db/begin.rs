@@ -137,7 +137,7 @@ batch_statement! {
     )
     SELECT asked.job_id, shown_row.id IS NOT NULL, begun.fence, begun.deliveries, begun.attempts, begun.crashes,
         job.state, job.fence, job.worker_id,
-        greatest(0, extract(epoch FROM job.next_attempt_at - now()) * 1000)::bigint, job.image_id, job.image_url,
+        greatest(0, ceil(extract(epoch FROM job.next_attempt_at - now()) * 1000))::bigint, job.image_id, job.image_url,
         CASE WHEN call.job_id IS NOT NULL THEN jsonb_build_object(
             'call_no', call.call_no, 'provider', call.provider, 'model', call.model, 'handle', call.handle,
             'patience_ms', greatest(0, extract(epoch FROM call.deadline_at - now()) * 1000)::bigint) END,

@@ -162,6 +162,12 @@ pub(super) fn spawn(
     })
 }
 
+/// Two more than whole ones, as the server's clock and this time are both cut, and nothing comes back before its time.
+fn whole_ms(delay: Duration) -> i64 {
+    let rounded = if delay.is_zero() { 0 } else { delay.as_millis() + 2 };
+    i64::try_from(rounded).unwrap_or(i64::MAX)
+}
+
 struct Encoder {
     redis: Redis,
     scripts: Arc<Scripts>,
@@ -232,7 +238,7 @@ impl Encoder {
             Command::Delay { delivery, due, event } => {
                 let mut cmd = self.call(&self.scripts.delay, &[keys.delayed()], None, delivery);
                 let (kind, ms) = match due {
-                    Due::In(delay) => ("in", i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)),
+                    Due::In(delay) => ("in", whole_ms(*delay)),
                     Due::At(time) => ("at", time.timestamp_millis()),
                 };
                 cmd.arg(json(event)).arg(kind).arg(ms);
