@@ -39,16 +39,21 @@ pub fn start(format: Option<LogFormat>, filter: &str) {
         None => Some(EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))),
     };
     let registry = tracing_subscriber::registry().with(levels).with(fields).with(cap);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second start, in a test of this process, changes nothing.
     let _ = match format {
         LogFormat::Pretty => registry
-            .with(lines.with_ansi(is_terminal).with_target(false))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .with_ansi(is_terminal)
+                    .with_target(false),
+            )
             .try_init(),
+        // The layer of `tracing_subscriber` parses the text that it has made of a span's fields again for every line.
         LogFormat::Json => registry
             .with(
-                lines
-                    .json()
+                json_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
                     .flatten_event(true)
                     .with_current_span(true)
                     .with_span_list(false),
