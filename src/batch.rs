@@ -4,14 +4,21 @@
 //! nobody, and a hundred at once cost about as much as one.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+
+/// How long requests without a watcher wait for one with a watcher to go with.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// A lane that runs the requests of many callers in batches, one batch after the other, in their order.
 #[derive(Debug)]
 pub struct Batcher<I, O> {
-    requests: mpsc::UnboundedSender<(I, oneshot::Sender<O>)>,
+    requests: mpsc::UnboundedSender<Request<I, O>>,
 }
+
+/// A request and who waits for its answer.
+type Request<I, O> = (I, Option<oneshot::Sender<O>>);
 
 impl<I, O> Clone for Batcher<I, O> {
     fn clone(&self) -> Self {
@@ -31,10 +38,14 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
         F: FnMut(Vec<I>) -> Fut + Send + 'static,
         Fut: Future<Output = Vec<O>> + Send,
     {
-        let (requests, mut queue) = mpsc::unbounded_channel::<(I, oneshot::Sender<O>)>();
+        let (requests, mut queue) = mpsc::unbounded_channel::<Request<I, O>>();
         tokio::spawn(async move {
             let mut waiting = Vec::new();
             while queue.recv_many(&mut waiting, max).await > 0 {
+                if waiting.iter().all(|(_, caller)| caller.is_none()) {
+                    let company = wait_for_company(&mut queue, &mut waiting, max);
+                    let _ = tokio::time::timeout(LINGER, company).await;
+                }
                 if waiting.len() < max {
                     // Lets the tasks that are ready now add theirs, which costs a lone request nothing.
                     tokio::task::yield_now().await;
@@ -47,24 +58,43 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
                 let (inputs, callers): (Vec<I>, Vec<_>) = waiting.drain(..).unzip();
                 for (caller, output) in callers.into_iter().zip(run(inputs).await) {
                     // A caller that has gone away (its job was stopped) needs no answer.
-                    let _ = caller.send(output);
+                    let _ = caller.map(|caller| caller.send(output));
                 }
             }
         });
         Self { requests }
     }
 
-    /// Runs one request with the next batch. `None` when the lane has broken (its task panicked).
-    pub async fn submit(&self, input: I) -> Option<O> {
+    /// Runs one request with the next batch. It has its place in the order from this call on, whether or not the result is
+    /// polled. `None` when the lane has broken (its task panicked).
+    pub fn submit(&self, input: I) -> impl Future<Output = Option<O>> + Send + use<I, O> {
         let (caller, answer) = oneshot::channel();
-        self.requests.send((input, caller)).ok()?;
-        answer.await.ok()
+        // Where there is no lane any more, the caller's end is dropped here, which the other end hears.
+        let _ = self.requests.send((input, Some(caller)));
+        async { answer.await.ok() }
     }
 
-    /// Hands a request over without waiting for its answer; it keeps its place in the order.
+    /// Hands a request over without waiting for its answer; it keeps its place in the order. By itself it begins no batch
+    /// for 5 ms, as one that is watched mostly follows.
     pub fn submit_unwatched(&self, input: I) {
-        let (caller, _) = oneshot::channel();
-        let _ = self.requests.send((input, caller));
+        let _ = self.requests.send((input, None));
+    }
+}
+
+/// Gathers requests until one of them is watched.
+async fn wait_for_company<I, O>(
+    queue: &mut mpsc::UnboundedReceiver<Request<I, O>>,
+    waiting: &mut Vec<Request<I, O>>,
+    max: usize,
+) {
+    while waiting.len() < max
+        && let Some(request) = queue.recv().await
+    {
+        let is_watched = request.1.is_some();
+        waiting.push(request);
+        if is_watched {
+            return;
+        }
     }
 }
 
@@ -112,6 +142,36 @@ mod tests {
             assert_eq!(doubled, Some(n * 2));
         }
         assert_eq!(*sizes.lock().unwrap(), [1, 10, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_watches_goes_with_what_follows_or_alone_after_a_moment() {
+        let batches = Arc::new(Mutex::new(Vec::new()));
+        let lane = {
+            let batches = batches.clone();
+            Batcher::spawn(10, move |inputs: Vec<u32>| {
+                batches.lock().unwrap().push(inputs.clone());
+                async { inputs }
+            })
+        };
+        lane.submit_unwatched(1);
+        tokio::time::sleep(LINGER / 2).await;
+        lane.submit_unwatched(2);
+        assert_eq!(lane.submit(3).await, Some(3));
+        lane.submit_unwatched(4);
+        tokio::time::sleep(LINGER * 2).await;
+        assert_eq!(*batches.lock().unwrap(), [vec![1, 2, 3], vec![4]]);
+    }
+
+    #[tokio::test]
+    async fn a_request_has_its_place_before_its_answer_is_asked_for() {
+        let lane = Batcher::spawn(10, |inputs: Vec<u32>| {
+            let first = inputs[0];
+            async move { inputs.into_iter().map(|input| (first, input)).collect() }
+        });
+        let early = lane.submit(1);
+        assert_eq!(lane.submit(2).await, Some((1, 2)));
+        assert_eq!(early.await, Some((1, 1)));
     }
 
     #[tokio::test]

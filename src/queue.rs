@@ -19,6 +19,7 @@ mod lane;
 mod limits;
 mod locate;
 mod overview;
+mod pipeline;
 mod recover;
 mod reseed;
 mod rights;
@@ -29,14 +30,14 @@ mod tick;
 mod turns;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
+use lane::Lane;
+use pipeline::Pipeline;
 use turns::Turns;
-
-use crate::batch::Batcher;
 
 pub use address::UnusableUrl;
 pub use bell::{Bell, Ring};
@@ -84,6 +85,9 @@ pub enum QueueError {
     /// The server in use did not do it.
     #[error("Redis: {0}")]
     Failed(String),
+    /// The connection was cut before the answer came, and may have been dead for long: what was claimed is in hand.
+    #[error("Redis: the answer was lost with its connection")]
+    Lost,
     /// Another server has taken over since this was asked. It says nothing about that one.
     #[error("Redis: {}", server::REPLACED)]
     Replaced,
@@ -125,12 +129,10 @@ pub struct Queue {
     scripts: Arc<scripts::Scripts>,
     worker_id: Arc<str>,
     lease_ttl: Duration,
-    next_delivery: Arc<AtomicU64>,
-    turns: Arc<Turns>,
     is_listening: Arc<AtomicBool>,
     /// The connection that idle replicas look over.
     glances: Arc<tokio::sync::Mutex<Option<server::Dedicated>>>,
-    lane: Batcher<Command, Result<bool, QueueError>>,
+    lane: Lane,
 }
 
 impl Queue {
@@ -144,16 +146,21 @@ impl Queue {
         let scripts = Arc::new(scripts::Scripts::new(server.has_script_flags()));
         let worker_id: Arc<str> =
             format!("{}-{}", settings.worker_name, uuid::Uuid::new_v4().simple()).into();
-        let lane = lane::spawn(&redis, &scripts, &worker_id, settings.dead_letter_max);
+        let lane = lane::spawn(Pipeline {
+            redis: redis.clone(),
+            scripts: scripts.clone(),
+            worker_id: worker_id.clone(),
+            dead_letter_max: settings.dead_letter_max,
+            turns: Turns::new(settings.weights, settings.fairness),
+            connection: None,
+        });
         Ok(Self {
             redis,
             scripts,
             worker_id,
             lease_ttl: settings.lease_ttl,
-            next_delivery: Arc::new(AtomicU64::new(1)),
             is_listening: Arc::default(),
             glances: Arc::default(),
-            turns: Arc::new(Turns::new(settings.weights, settings.fairness)),
             lane,
         })
     }

@@ -214,12 +214,10 @@ impl Shared {
                     is_paused,
                 }) => {
                     let is_drained = deliveries.len() < free;
-                    for (delivery, permit) in deliveries.into_iter().zip(permits) {
+                    self.hand.take(&deliveries, permits);
+                    for delivery in deliveries {
                         let shared = self.clone();
-                        attempts.spawn(async move {
-                            shared.see_through(delivery).await;
-                            drop(permit);
-                        });
+                        attempts.spawn(async move { shared.see_through(delivery).await });
                     }
                     self.status.is_paused.store(is_paused, Ordering::Relaxed);
                     if is_paused {
@@ -228,6 +226,7 @@ impl Shared {
                         is_quiet = self.wait_for_package(&mut landing, stop).await;
                     }
                 }
+                Err(QueueError::Lost) => must_look_again = true,
                 Err(error) => {
                     self.health.redis_failed(&error);
                     must_look_again = true;
@@ -252,7 +251,7 @@ impl Shared {
                     "found packages that were taken by a call whose answer was lost"
                 );
                 return Ok(Adopted {
-                    deliveries: self.hand.take(unknown),
+                    deliveries: unknown,
                     is_paused: false,
                 });
             }
@@ -262,10 +261,7 @@ impl Shared {
             fault::point("adopted");
         }
         self.health.redis_answered();
-        Ok(Adopted {
-            deliveries: self.hand.take(adopted.deliveries),
-            ..adopted
-        })
+        Ok(adopted)
     }
 
     /// Sleeps until a package lands, or the bell says that one waits elsewhere, a few seconds at the most. The wait is

@@ -1,18 +1,16 @@
-//! What a worker tells Redis about its deliveries, in order and pipelined: events, settles, delays, burials.
+//! What a worker tells Redis about its deliveries and claims from it, in order and pipelined: events, settles, delays, burials, and
+//! at the end of each round trip the next packages, so that they come with the answer to what made room for them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use redis::{Cmd, Script, Value};
 
-use super::scripts::{Scripts, is_lost};
-use super::server::Connection;
-use super::{DeadLetter, Delivery, Event, Queue, QueueError, Redis};
+use super::pipeline::Pipeline;
+use super::{Adopted, DeadLetter, Delivery, Event, Queue, QueueError};
 use crate::batch::Batcher;
 
-/// A reply list that nobody reads is forgotten after a day.
-const REPLY_SECONDS: u32 = 24 * 60 * 60;
+/// Steps that share one round trip at the most.
 const MAX_PIPELINE: usize = 200;
 
 /// When a delayed delivery comes back.
@@ -24,7 +22,7 @@ pub enum Due {
     At(DateTime<Utc>),
 }
 
-/// One step of the lane.
+/// What is said of deliveries and jobs.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Tells the event channel.
@@ -60,24 +58,79 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The delivery that it is about.
+    #[must_use]
+    pub fn delivery(&self) -> Option<&str> {
+        match self {
+            Self::Publish(_) => None,
+            Self::Settle { delivery, .. } | Self::Delay { delivery, .. } | Self::Bury { delivery, .. } => {
+                Some(delivery)
+            }
+        }
+    }
+}
+
+/// One step of the lane.
+pub(super) enum Step {
+    Tell(Arc<Command>),
+    /// So many packages at the most.
+    Claim(usize),
+}
+
+/// What has come of a step.
+pub(super) enum Answer {
+    /// Whether the delivery was this worker's.
+    Heard(bool),
+    Claimed(Adopted),
+}
+
+fn stopped() -> Result<Answer, QueueError> {
+    let message = "the pipeline that this was part of was stopped";
+    Err(QueueError::Failed(message.to_owned()))
+}
+
 impl Queue {
-    /// Runs a command in its turn. `false`: the delivery was not this worker's any more, and nothing was done.
+    /// Runs a command in its turn, which is kept from this call on. `false`: the delivery was not this worker's any more, and
+    /// nothing was done.
     ///
     /// # Errors
     /// [`QueueError`]; the same command can be given again.
-    pub async fn run(&self, command: Command) -> Result<bool, QueueError> {
-        let ended = || {
-            Err(QueueError::Failed(
-                "the pipeline that this was part of was stopped".to_owned(),
-            ))
-        };
-        self.lane.submit(command).await.unwrap_or_else(ended)
+    pub fn run<C: Into<Arc<Command>>>(
+        &self,
+        command: C,
+    ) -> impl Future<Output = Result<bool, QueueError>> + Send + use<C> {
+        let answer = self.lane.submit(Step::Tell(command.into()));
+        async {
+            match answer.await.unwrap_or_else(stopped)? {
+                Answer::Heard(is_mine) => Ok(is_mine),
+                Answer::Claimed(_) => Ok(false),
+            }
+        }
     }
 
-    /// Tells the event channel, in turn, without waiting for it. Lost when Redis is away: events of progress
-    /// are worth nothing later.
+    /// Claims up to `free` packages: what has landed, then the waiting lists, each by its share. What has landed and is
+    /// not claimed goes back. What was said before is heard before.
+    ///
+    /// # Errors
+    /// [`QueueError`]; packages may have been claimed all the same: see [`Self::in_hand`].
+    pub async fn adopt(&self, free: usize) -> Result<Adopted, QueueError> {
+        match self
+            .lane
+            .submit(Step::Claim(free))
+            .await
+            .unwrap_or_else(stopped)?
+        {
+            Answer::Claimed(adopted) => Ok(adopted),
+            Answer::Heard(_) => Err(QueueError::Lost),
+        }
+    }
+
+    /// Tells the event channel, in turn and within milliseconds, without waiting for it. Lost when Redis is away: events of
+    /// progress are worth nothing later.
     pub fn publish(&self, event: Event) {
-        self.lane.submit_unwatched(Command::Publish(event));
+        self.lane
+            .submit_unwatched(Step::Tell(Arc::new(Command::Publish(event))));
     }
 }
 
@@ -114,162 +167,12 @@ impl Delivery {
     }
 }
 
-pub(super) fn spawn(
-    redis: &Redis,
-    scripts: &Arc<Scripts>,
-    worker_id: &Arc<str>,
-    dead_letter_max: usize,
-) -> Batcher<Command, Result<bool, QueueError>> {
-    let encoder = Arc::new(Encoder {
-        redis: redis.clone(),
-        scripts: scripts.clone(),
-        worker_id: worker_id.clone(),
-        dead_letter_max,
-    });
-    // Taken from the pool once and kept: asking the pool costs a round trip of its own each time.
-    let connection = Arc::new(tokio::sync::Mutex::new(None::<Connection>));
-    Batcher::spawn(MAX_PIPELINE, move |commands: Vec<Command>| {
-        let (encoder, connection) = (encoder.clone(), connection.clone());
-        async move {
-            let mut held = connection.lock().await;
-            let redis = &encoder.redis;
-            if let Some(mut kept) = held.take().filter(|kept| redis.is_in_use(kept.server())) {
-                if let Ok(results) = encoder.run(&mut kept, &commands).await {
-                    *held = Some(kept);
-                    return results;
-                }
-                // It may have died long ago, which says nothing of the server now: a new one will tell. What
-                // was heard all the same is heard twice, which changes nothing.
-                kept.discard();
-            }
-            let outcome = match redis.connection().await {
-                Ok(mut open) => {
-                    let outcome = encoder.run(&mut open, &commands).await;
-                    match &outcome {
-                        Ok(_) => *held = Some(open),
-                        // A broken connection must not go back into the pool.
-                        Err(_) => open.discard(),
-                    }
-                    outcome
-                }
-                Err(error) => Err(error),
-            };
-            match outcome {
-                Ok(results) => results,
-                Err(error) => commands.iter().map(|_| Err(error.clone())).collect(),
-            }
-        }
+pub(super) type Lane = Batcher<Step, Result<Answer, QueueError>>;
+
+pub(super) fn spawn(pipeline: Pipeline) -> Lane {
+    let pipeline = Arc::new(tokio::sync::Mutex::new(pipeline));
+    Batcher::spawn(MAX_PIPELINE, move |steps: Vec<Step>| {
+        let pipeline = pipeline.clone();
+        async move { pipeline.lock().await.run(steps).await }
     })
-}
-
-/// Two more than whole ones, as the server's clock and this time are both cut, and nothing comes back before its time.
-fn whole_ms(delay: Duration) -> i64 {
-    let rounded = if delay.is_zero() { 0 } else { delay.as_millis() + 2 };
-    i64::try_from(rounded).unwrap_or(i64::MAX)
-}
-
-struct Encoder {
-    redis: Redis,
-    scripts: Arc<Scripts>,
-    worker_id: Arc<str>,
-    dead_letter_max: usize,
-}
-
-impl Encoder {
-    /// One round trip; a second one when the server has lost the scripts, for those that were refused.
-    async fn run(
-        &self,
-        connection: &mut Connection,
-        commands: &[Command],
-    ) -> Result<Vec<Result<bool, QueueError>>, QueueError> {
-        let all: Vec<usize> = (0..commands.len()).collect();
-        let mut answers = self.pipeline(connection, commands, &all).await?;
-        let refused: Vec<usize> = all
-            .into_iter()
-            .filter(|&i| answers[i].as_ref().is_err_and(is_lost))
-            .collect();
-        if !refused.is_empty() {
-            for script in self.scripts.all() {
-                script.load_async(connection).await?;
-            }
-            let again = self.pipeline(connection, commands, &refused).await?;
-            for (i, answer) in refused.into_iter().zip(again) {
-                answers[i] = answer;
-            }
-        }
-        Ok(answers
-            .into_iter()
-            .map(|answer| answer.map(|value| value != Value::Int(0)).map_err(Into::into))
-            .collect())
-    }
-
-    async fn pipeline(
-        &self,
-        connection: &mut Connection,
-        commands: &[Command],
-        which: &[usize],
-    ) -> Result<Vec<redis::RedisResult<Value>>, QueueError> {
-        let mut pipeline = redis::pipe();
-        pipeline.ignore_errors();
-        for &i in which {
-            pipeline.add_command(self.encode(&commands[i]));
-        }
-        Ok(pipeline.query_async(connection).await?)
-    }
-
-    fn encode(&self, command: &Command) -> Cmd {
-        let keys = self.redis.keys();
-        let json = |event: &Option<Event>| event.as_ref().map(Event::to_json).unwrap_or_default();
-        match command {
-            Command::Publish(event) => {
-                let mut cmd = redis::cmd("PUBLISH");
-                cmd.arg(keys.events()).arg(event.to_json());
-                cmd
-            }
-            Command::Settle {
-                delivery,
-                event,
-                reply_to,
-            } => {
-                let mut cmd = self.call(&self.scripts.settle, &[], reply_to.as_deref(), delivery);
-                cmd.arg(json(event)).arg(REPLY_SECONDS);
-                cmd
-            }
-            Command::Delay { delivery, due, event } => {
-                let mut cmd = self.call(&self.scripts.delay, &[keys.delayed()], None, delivery);
-                let (kind, ms) = match due {
-                    Due::In(delay) => ("in", whole_ms(*delay)),
-                    Due::At(time) => ("at", time.timestamp_millis()),
-                };
-                cmd.arg(json(event)).arg(kind).arg(ms);
-                cmd
-            }
-            Command::Bury {
-                delivery,
-                letter,
-                event,
-                reply_to,
-            } => {
-                let mut cmd = self.call(&self.scripts.bury, &[keys.dead()], reply_to.as_deref(), delivery);
-                let member = serde_json::to_string(letter).expect("a dead letter has text keys only");
-                cmd.arg(event.to_json()).arg(REPLY_SECONDS);
-                cmd.arg(member).arg(letter.dead_at).arg(self.dead_letter_max);
-                cmd
-            }
-        }
-    }
-
-    /// The beginning that all scripts of a delivery share.
-    fn call(&self, script: &Script, more_keys: &[String], reply_to: Option<&str>, delivery: &str) -> Cmd {
-        let keys = self.redis.keys();
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(script.get_hash())
-            .arg(2 + more_keys.len() + usize::from(reply_to.is_some()));
-        cmd.arg(keys.processing(&self.worker_id))
-            .arg(keys.in_flight())
-            .arg(more_keys)
-            .arg(reply_to);
-        cmd.arg(delivery).arg(&*self.worker_id).arg(keys.events());
-        cmd
-    }
 }

@@ -34,7 +34,7 @@ pub(super) fn is_full(error: &redis::RedisError) -> bool {
 /// All scripts, ready to be called by their hash.
 pub(super) struct Scripts {
     pub(super) adopt: Script,
-    pub(super) settle: Script,
+    pub(super) tell: Script,
     pub(super) delay: Script,
     pub(super) bury: Script,
     pub(super) recover: Script,
@@ -59,7 +59,7 @@ impl Scripts {
         let script_that_gives_back = |code: &str| script(&format!("{give_back}{code}"));
         Self {
             adopt: script(include_str!("scripts/adopt.lua")),
-            settle: script(include_str!("scripts/settle.lua")),
+            tell: script(include_str!("scripts/tell.lua")),
             delay: script(include_str!("scripts/delay.lua")),
             bury: script(include_str!("scripts/bury.lua")),
             recover: script_that_gives_back(include_str!("scripts/recover.lua")),
@@ -75,7 +75,7 @@ impl Scripts {
     pub(super) fn all(&self) -> [&Script; 11] {
         [
             &self.adopt,
-            &self.settle,
+            &self.tell,
             &self.delay,
             &self.bury,
             &self.recover,

@@ -4,13 +4,12 @@
 //! of it. So its answer is ignored: whatever has landed is claimed by the adopt script, whose own answer, if
 //! lost, is found in the processing hash.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::AsyncCommands;
 
 use super::server::Dedicated;
-use super::{Priority, Queue, QueueError, scripts};
+use super::{Queue, QueueError};
 
 /// How long the server holds a BLMOVE. Half a lease at the most: what a server gives to a frozen client after its lease has
 /// ended and its name was struck out, nobody would find.
@@ -19,8 +18,6 @@ const BLOCK: Duration = Duration::from_secs(7);
 const BLOCK_RESPONSE_TIMEOUT: Duration = Duration::from_secs(11);
 /// How long to wait instead when a full Redis moves nothing.
 const PAUSE_WHEN_FULL: Duration = Duration::from_millis(500);
-/// Packages of one list that one claim sorts at the most, so that Redis is never held up for long.
-const SORTED_AT_ONCE: u32 = 1000;
 
 /// One package in this worker's hands. Equal packages are different deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,9 +143,6 @@ impl Landing {
     }
 }
 
-/// Of the adopt script: whether new work is paused, the tags of the lists, delivery ids with packages.
-type Answer = (bool, [String; 4], Vec<(String, Vec<u8>)>);
-
 impl Queue {
     /// The waiting end of this worker; connects when it is first used.
     #[must_use]
@@ -176,43 +170,6 @@ impl Queue {
             .arg(waiting.client_id)
             .query_async(&mut connection)
             .await?)
-    }
-
-    /// Claims up to `free` packages: what has landed, then the waiting lists, each by its share. What has landed and is
-    /// not claimed goes back.
-    ///
-    /// # Errors
-    /// [`QueueError`]; packages may have been claimed all the same: see [`Self::in_hand`].
-    pub async fn adopt(&self, free: usize) -> Result<Adopted, QueueError> {
-        let first = self.next_delivery.fetch_add(free as u64, Ordering::Relaxed);
-        let keys = self.redis.keys();
-        let mut call = self.scripts.adopt.prepare_invoke();
-        call.key(keys.landing(&self.worker_id))
-            .key(keys.processing(&self.worker_id))
-            .key(keys.in_flight())
-            .key(keys.workers())
-            .key(keys.paused())
-            .key(&keys.heads());
-        for priority in Priority::ALL {
-            call.key(keys.group_tags(priority));
-        }
-        call.arg(free)
-            .arg(first)
-            .arg(&*self.worker_id)
-            .arg(SORTED_AT_ONCE)
-            .arg(self.turns.fairness.field())
-            .arg(&self.turns.weights.0)
-            .arg(&self.turns.tags());
-        let mut connection = self.redis.connection().await?;
-        let (is_paused, tags, pairs): Answer = scripts::invoke(&call, &mut connection).await?;
-        self.turns.note(tags);
-        Ok(Adopted {
-            deliveries: pairs
-                .into_iter()
-                .map(|(id, payload)| Delivery { id, payload })
-                .collect(),
-            is_paused,
-        })
     }
 
     /// Everything that Redis holds to be in this worker's hands. What the worker does not know of was claimed

@@ -1,8 +1,11 @@
 //! Whose turn it is: shares of the waiting lists, and of whoever fills them.
 
-use std::sync::{Mutex, MutexGuard};
+use redis::{Cmd, RedisResult, Value};
 
-use super::Priority;
+use super::{Adopted, Delivery, Keys, Priority};
+
+/// Packages of one list that one claim sorts at the most, so that Redis is never held up for long.
+const SORTED_AT_ONCE: u32 = 1000;
 
 /// How many packages of each list are taken while all of them are full, the most urgent list first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,30 +49,62 @@ impl Fairness {
 
 /// What one replica remembers from one claim to the next.
 pub(super) struct Turns {
-    pub(super) weights: Weights,
-    pub(super) fairness: Fairness,
-    tags: Mutex<[String; 4]>,
+    weights: Weights,
+    fairness: Fairness,
+    /// How far each list has come, in the adopt script's own words.
+    tags: [String; 4],
+    /// Number of the next delivery: none is used twice by a worker.
+    next_delivery: u64,
 }
+
+/// Of the adopt script: whether new work is paused, the tags of the lists, delivery ids with packages.
+type Answer = (bool, [String; 4], Vec<(String, Vec<u8>)>);
 
 impl Turns {
     pub(super) fn new(weights: Weights, fairness: Fairness) -> Self {
         Self {
             weights,
             fairness,
-            tags: Mutex::new(["0"; 4].map(str::to_owned)),
+            tags: ["0"; 4].map(str::to_owned),
+            next_delivery: 1,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, [String; 4]> {
-        self.tags.lock().expect("nothing panics while it holds this lock")
+    /// A call of the adopt script, for `free` packages at the most.
+    pub(super) fn claim(&mut self, adopt: &str, keys: &Keys, worker_id: &str, free: usize) -> Cmd {
+        let first = self.next_delivery;
+        self.next_delivery += free as u64;
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(adopt).arg(5 + 3 * Priority::ALL.len());
+        cmd.arg(keys.landing(worker_id))
+            .arg(keys.processing(worker_id))
+            .arg(keys.in_flight())
+            .arg(keys.workers())
+            .arg(keys.paused())
+            .arg(&keys.heads());
+        for priority in Priority::ALL {
+            cmd.arg(keys.group_tags(priority));
+        }
+        cmd.arg(free)
+            .arg(first)
+            .arg(worker_id)
+            .arg(SORTED_AT_ONCE)
+            .arg(self.fairness.field())
+            .arg(&self.weights.0)
+            .arg(&self.tags);
+        cmd
     }
 
-    /// How far each list has come, in the adopt script's own words.
-    pub(super) fn tags(&self) -> [String; 4] {
-        self.lock().clone()
-    }
-
-    pub(super) fn note(&self, tags: [String; 4]) {
-        *self.lock() = tags;
+    /// What the call has brought.
+    pub(super) fn adopted(&mut self, answer: Value) -> RedisResult<Adopted> {
+        let (is_paused, tags, pairs): Answer = redis::from_redis_value(answer)?;
+        self.tags = tags;
+        Ok(Adopted {
+            deliveries: pairs
+                .into_iter()
+                .map(|(id, payload)| Delivery { id, payload })
+                .collect(),
+            is_paused,
+        })
     }
 }

@@ -6,6 +6,7 @@
 //! Postgres comes before Redis at every end: a package leaves Redis only after the commit that ends it.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -52,9 +53,6 @@ impl Shared {
         let package = parsed.as_ref().ok();
         let span = tracing::info_span!(
             "process",
-            otel.name = format!("process {}", self.queue.redis().keys().inbox()),
-            otel.kind = "consumer",
-            messaging.operation.r#type = "process",
             messaging.message.id = delivery.id,
             messaging.message.body.size = delivery.payload.len(),
             messaging.client.id = self.queue.worker_id(),
@@ -361,12 +359,17 @@ impl Shared {
             Command::Delay { due: Due::At(_), .. } => Some(Duration::ZERO),
             _ => None,
         };
+        let command = Arc::new(command);
         let saying = async {
             let mut pause = PAUSE;
-            while let Err(error) = self.queue.run(command.clone()).await {
+            let mut heard = self.queue.run(command.clone());
+            // The next package is claimed after this has been heard, with the same round trip.
+            command.delivery().map(|id| self.hand.free_slot(id));
+            while let Err(error) = heard.await {
                 self.health.redis_failed(&error);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
+                heard = self.queue.run(command.clone());
             }
         };
         measure::stage(Stage::Settle, saying).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::measure;
@@ -24,7 +24,8 @@ const A_MOMENT: Duration = Duration::from_millis(300);
 
 #[derive(Default)]
 struct Held {
-    deliveries: HashSet<String>,
+    /// With the slot of each, until its attempt has ended.
+    deliveries: HashMap<String, Option<OwnedSemaphorePermit>>,
     jobs: HashMap<i32, CancellationToken>,
 }
 
@@ -43,23 +44,28 @@ impl Hand {
 
     /// Ids of all deliveries in hand.
     pub(super) fn deliveries(&self) -> HashSet<String> {
-        self.lock().deliveries.clone()
+        self.lock().deliveries.keys().cloned().collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.lock().deliveries.is_empty()
     }
 
-    /// Notes deliveries before anybody works on them.
-    pub(super) fn take(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+    /// Notes deliveries before anybody works on them, each with its slot.
+    pub(super) fn take(&self, deliveries: &[Delivery], slots: Vec<OwnedSemaphorePermit>) {
         measure::TAKEN.count(deliveries.len() as u64, &[]);
         let mut held = self.lock();
-        held.deliveries
-            .extend(deliveries.iter().map(|delivery| delivery.id.clone()));
+        let ids = deliveries.iter().map(|delivery| delivery.id.clone());
+        held.deliveries.extend(ids.zip(slots.into_iter().map(Some)));
         self.status
             .in_flight
             .store(held.deliveries.len(), Ordering::Relaxed);
-        deliveries
+    }
+
+    /// Gives the slot of a delivery to the next package: all that is left of it is to be told to Redis.
+    pub(super) fn free_slot(&self, delivery_id: &str) {
+        let slot = self.lock().deliveries.get_mut(delivery_id).and_then(Option::take);
+        drop(slot);
     }
 
     /// Forgets the delivery when the result is dropped, also by a panic.

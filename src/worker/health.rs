@@ -67,9 +67,10 @@ impl Health {
         self.redis_is_up.load(Ordering::Acquire) && Instant::now() >= trust.from
     }
 
-    /// What a server that has been replaced did not do says nothing of the one in use.
+    /// What a server that has been replaced did not do says nothing of the one in use, nor does a connection that was cut
+    /// where another could be opened at once.
     pub(super) fn redis_failed(&self, error: &QueueError) {
-        if *error == QueueError::Replaced {
+        if matches!(error, QueueError::Replaced | QueueError::Lost) {
             return;
         }
         if self.redis_is_up.swap(false, Ordering::Relaxed) {

@@ -95,9 +95,9 @@ end
 redis.call('SADD', KEYS[4], ARGV[3])
 
 local is_paused = redis.call('EXISTS', KEYS[5])
-local claimed = 0
+local claimed, landed = 0, {}
 if is_paused == 0 then
-  local landed = redis.call('RPOP', KEYS[1], free) or {}
+  landed = redis.call('RPOP', KEYS[1], free) or {}
   claim(landed, NORMAL)
   if #landed > 0 then
     -- All lists were empty when it landed, and an empty list saves up nothing.
@@ -105,23 +105,29 @@ if is_paused == 0 then
     for i = 1, 4 do tag[i] = math.max(tag[i], claimed) end
   end
 end
--- What has landed and finds no slot goes back to where others find it; the newest first, as the oldest is to end up in front.
-while redis.call('LMOVE', KEYS[1], KEYS[5 + NORMAL], 'LEFT', 'RIGHT') do end
+if is_paused == 1 or #landed == free then
+  -- What has landed and finds no slot goes back to where others find it; the newest first, as the oldest is to end up in front.
+  while redis.call('LMOVE', KEYS[1], KEYS[5 + NORMAL], 'LEFT', 'RIGHT') do end
+end
 
 local missing = is_paused == 1 and 0 or free - #fields / 2
 if missing > 0 then
-  local sorted, count, take = { 0, 0, 0, 0 }, {}, { 0, 0, 0, 0 }
-  local has_sorted = redis.call('EXISTS', KEYS[10], KEYS[11], KEYS[12], KEYS[13]) > 0
-  for i = 1, 4 do
-    local waiting = redis.call('LLEN', KEYS[5 + i])
-    if has_sorted then sorted[i] = redis.call('ZCARD', KEYS[9 + i]) end
-    if ARGV[5] ~= '' and waiting > 0 and (sorted[i] > 0 or waiting > missing) then
-      sort(i)
-      local left = redis.call('LLEN', KEYS[5 + i])
-      sorted[i] = sorted[i] + waiting - left
-      waiting = left
+  local sorted, count, take = { 0, 0, 0, 0 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
+  if ARGV[5] == '' and redis.call('EXISTS', KEYS[6], KEYS[7], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]) == 0 then
+    -- Nearly always: nothing waits but in the main list, and how much there is need not be known.
+    count[NORMAL] = missing
+  else
+    for i = 1, 4 do
+      local waiting = redis.call('LLEN', KEYS[5 + i])
+      sorted[i] = redis.call('ZCARD', KEYS[9 + i])
+      if ARGV[5] ~= '' and waiting > 0 and (sorted[i] > 0 or waiting > missing) then
+        sort(i)
+        local left = redis.call('LLEN', KEYS[5 + i])
+        sorted[i] = sorted[i] + waiting - left
+        waiting = left
+      end
+      count[i] = sorted[i] + waiting
     end
-    count[i] = sorted[i] + waiting
   end
   for _ = 1, missing do
     local first, first_tag
@@ -139,7 +145,7 @@ if missing > 0 then
   for i = 1, 4 do
     local from_sorted = math.min(take[i], sorted[i])
     if from_sorted > 0 then claim(unsort(i, from_sorted), i) end
-    if take[i] > from_sorted then claim(redis.call('RPOP', KEYS[5 + i], take[i] - from_sorted), i) end
+    if take[i] > from_sorted then claim(redis.call('RPOP', KEYS[5 + i], take[i] - from_sorted) or {}, i) end
     -- An empty list saves up nothing.
     if take[i] == count[i] then tag[i] = math.max(tag[i], claimed) end
   end
