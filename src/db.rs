@@ -23,6 +23,7 @@ mod statement;
 mod story;
 mod tls;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
@@ -73,10 +74,10 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<AsyncPgConnection>,
-    begin: Batcher<BeginRequest, Result<Begun, DbError>>,
+    begin: Batcher<Arc<BeginRequest>, Result<Begun, DbError>>,
     intend: Batcher<IntendRequest, Result<Option<i32>, DbError>>,
     note_call: Batcher<CallNews, Result<i64, DbError>>,
-    record: Batcher<PictureRecord, Result<Option<Recorded>, DbError>>,
+    record: Batcher<Arc<PictureRecord>, Result<Recorded, DbError>>,
     retry: Batcher<RetryRequest, Result<Option<u32>, DbError>>,
     bury: Batcher<BuryRequest, Result<Option<Buried>, DbError>>,
     reject: Batcher<RejectRequest, Result<Buried, DbError>>,

@@ -1,14 +1,14 @@
 //! Beginning: a job gets an owner, or the caller learns why not.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 
-use super::statement::{Keyed, batch_statement};
+use super::statement::{Answers, Keyed, batch_statement};
 use super::{Db, DbError};
 
 /// Asks to own a job for one attempt.
@@ -68,6 +68,17 @@ pub enum Begun {
     Raced,
 }
 
+impl Begun {
+    /// A job that was never begun before.
+    const FRESH: Self = Self::Owned {
+        fence: 1,
+        deliveries: 1,
+        attempts: 0,
+        crashes: 0,
+        open_call: None,
+    };
+}
+
 /// A call that has not ended: the picture may be on its way.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 pub struct OpenCall {
@@ -84,11 +95,11 @@ pub struct OpenCall {
 }
 
 impl Db {
-    /// Takes over a job for one attempt: sets its progress and clears its error.
+    /// Takes over a job for one attempt, and clears its error.
     ///
     /// # Errors
     /// [`DbError`]; a transient one may have taken effect, and asking again then answers `HeldBy` the caller.
-    pub async fn begin(&self, request: BeginRequest) -> Result<Begun, DbError> {
+    pub async fn begin(&self, request: Arc<BeginRequest>) -> Result<Begun, DbError> {
         self.begin
             .submit(request)
             .await
@@ -104,12 +115,36 @@ impl Keyed for BeginRequest {
 }
 
 batch_statement! {
+    /// Jobs that were never begun before, which nearly all are, and that show no error of an earlier run: one row each, and
+    /// nothing else to be looked at. Those that are not among the answers are for [`BeginJobs`].
+    ///
+    /// The commit is not waited for. If Postgres loses it, the package is still in Redis and its job is begun anew; and whatever
+    /// spends money is committed after it, and waited for, which takes this one along. Source: PostgreSQL, "Asynchronous Commit".
+    BeginFreshJobs {
+        job_id: i32 as Integer,
+        worker_id: &'v str as Text,
+        package: &'v str as Text,
+    } -> (Integer)
+    "
+    INSERT INTO generative_ai.jobs (job_id, state, worker_id, package)
+    SELECT asked.job_id, 'begun', asked.worker_id, asked.package
+    FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+    WHERE shown_row.error IS NULL AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+    ORDER BY asked.job_id
+    ON CONFLICT (job_id) DO NOTHING
+    RETURNING job_id
+    "
+}
+
+batch_statement! {
+    /// All others, fresh ones with an error included. The commit is not waited for here either.
+    ///
     /// `fence` of a new row is 1. On a conflict `excluded.fence - 1` carries the fence that may be replaced,
     /// since ON CONFLICT sees no other table; sorted, so that two replicas cannot wait for each other.
     BeginJobs {
         job_id: i32 as Integer,
-        worker_id: String as Text,
-        package: String as Text,
+        worker_id: &'v str as Text,
+        package: &'v str as Text,
         replaces_fence: i64 as BigInt,
     } -> (
         Integer, Bool, Nullable<BigInt>, Nullable<Integer>, Nullable<Integer>,
@@ -117,10 +152,13 @@ batch_statement! {
         Nullable<Text>, Nullable<Jsonb>, Nullable<Text>,
     )
     "
-    , begun AS (
+    , known AS (
+        SELECT shown_row.id AS job_id, shown_row.error IS NOT NULL AS has_error
+        FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+    ), begun AS (
         INSERT INTO generative_ai.jobs AS job (job_id, state, fence, worker_id, package)
         SELECT asked.job_id, 'begun', asked.replaces_fence + 1, asked.worker_id, asked.package
-        FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+        FROM asked JOIN known ON known.job_id = asked.job_id
         ORDER BY asked.job_id
         ON CONFLICT (job_id) DO UPDATE SET
             state = 'begun', fence = job.fence + 1, worker_id = excluded.worker_id, package = excluded.package,
@@ -131,11 +169,11 @@ batch_statement! {
            OR (job.state = 'begun' AND job.fence = excluded.fence - 1)
         RETURNING job.job_id, job.fence, job.deliveries, job.attempts, job.crashes
     ), shown AS (
-        UPDATE ac_background_jobs AS shown_row
-        SET progress = greatest(coalesce(shown_row.progress, 0), 10), error = NULL, updated_at = now()
-        FROM begun WHERE shown_row.id = begun.job_id
+        UPDATE ac_background_jobs AS shown_row SET error = NULL, updated_at = now()
+        FROM begun JOIN known ON known.job_id = begun.job_id
+        WHERE shown_row.id = begun.job_id AND known.has_error
     )
-    SELECT asked.job_id, shown_row.id IS NOT NULL, begun.fence, begun.deliveries, begun.attempts, begun.crashes,
+    SELECT asked.job_id, known.job_id IS NOT NULL, begun.fence, begun.deliveries, begun.attempts, begun.crashes,
         job.state, job.fence, job.worker_id,
         greatest(0, ceil(extract(epoch FROM job.next_attempt_at - now()) * 1000))::bigint, job.image_id, job.image_url,
         CASE WHEN call.job_id IS NOT NULL THEN jsonb_build_object(
@@ -143,10 +181,11 @@ batch_statement! {
             'patience_ms', greatest(0, extract(epoch FROM call.deadline_at - now()) * 1000)::bigint) END,
         job.error_message
     FROM asked
-    LEFT JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+    LEFT JOIN known ON known.job_id = asked.job_id
     LEFT JOIN begun ON begun.job_id = asked.job_id
     LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id
     LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = asked.job_id AND call.state IN ('intended', 'accepted')
+    WHERE (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
     "
 }
 
@@ -168,23 +207,37 @@ struct BegunRow {
     error_message: Option<String>,
 }
 
-pub(super) fn run(
-    connection: &mut AsyncPgConnection,
-    requests: Vec<BeginRequest>,
-) -> BoxFuture<'_, Result<HashMap<i32, Begun>, DbError>> {
+pub(super) fn run<'c>(
+    connection: &'c mut AsyncPgConnection,
+    requests: &'c [Arc<BeginRequest>],
+) -> Answers<'c, Arc<BeginRequest>, Begun> {
     async move {
+        let mut fresh = BeginFreshJobs::default();
+        for request in requests.iter().filter(|request| request.replaces_fence == 0) {
+            fresh.job_id.push(request.job_id);
+            fresh.worker_id.push(&request.worker_id);
+            fresh.package.push(&request.package);
+        }
+        let mut begun = HashMap::with_capacity(requests.len());
+        if !fresh.job_id.is_empty() {
+            let rows: Vec<(i32,)> = fresh.load(connection).await?;
+            begun.extend(rows.into_iter().map(|(job_id,)| (job_id, Begun::FRESH)));
+        }
         let mut statement = BeginJobs::default();
-        for request in requests {
+        for request in requests
+            .iter()
+            .filter(|request| !begun.contains_key(&request.job_id))
+        {
             statement.job_id.push(request.job_id);
-            statement.worker_id.push(request.worker_id);
-            statement.package.push(request.package);
+            statement.worker_id.push(&request.worker_id);
+            statement.package.push(&request.package);
             statement.replaces_fence.push(request.replaces_fence);
         }
-        let rows: Vec<BegunRow> = statement.load(connection).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| (row.job_id, row.into_begun()))
-            .collect())
+        if !statement.job_id.is_empty() {
+            let rows: Vec<BegunRow> = statement.load(connection).await?;
+            begun.extend(rows.into_iter().map(|row| (row.job_id, row.into_begun())));
+        }
+        Ok(begun)
     }
     .boxed()
 }

@@ -1,15 +1,14 @@
 //! The ledger of calls that cost money: written before a call is made, and as it goes on.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 
 use super::fail::storable;
-use super::statement::{Keyed, batch_statement};
+use super::statement::{Answers, Keyed, batch_statement};
 use super::{Db, DbError};
 
 /// Asks to make a call.
@@ -111,9 +110,9 @@ batch_statement! {
     IntendCalls {
         job_id: i32 as Integer,
         fence: i64 as BigInt,
-        worker_id: String as Text,
-        provider: String as Text,
-        model: String as Text,
+        worker_id: &'v str as Text,
+        provider: &'v str as Text,
+        model: &'v str as Text,
         patience_ms: i64 as BigInt,
     } -> (Integer, Nullable<Integer>)
     "
@@ -134,18 +133,18 @@ batch_statement! {
     "
 }
 
-pub(super) fn run_intend(
-    connection: &mut AsyncPgConnection,
-    requests: Vec<IntendRequest>,
-) -> BoxFuture<'_, Result<HashMap<i32, Option<i32>>, DbError>> {
+pub(super) fn run_intend<'c>(
+    connection: &'c mut AsyncPgConnection,
+    requests: &'c [IntendRequest],
+) -> Answers<'c, IntendRequest, Option<i32>> {
     async move {
         let mut statement = IntendCalls::default();
         for request in requests {
             statement.job_id.push(request.job_id);
             statement.fence.push(request.fence);
-            statement.worker_id.push(request.worker_id);
-            statement.provider.push(request.provider);
-            statement.model.push(request.model);
+            statement.worker_id.push(&request.worker_id);
+            statement.provider.push(&request.provider);
+            statement.model.push(&request.model);
             statement
                 .patience_ms
                 .push(i64::try_from(request.patience.as_millis()).unwrap_or(i64::MAX));
@@ -161,11 +160,11 @@ batch_statement! {
     NoteCalls {
         job_id: i32 as Integer,
         call_no: i32 as Integer,
-        state: String as Text,
-        handle: Option<String> as Nullable<Text>,
-        error_class: Option<String> as Nullable<Text>,
-        error_details: Option<String> as Nullable<Text>,
-        provider_request_id: Option<String> as Nullable<Text>,
+        state: &'v str as Text,
+        handle: Option<Cow<'v, str>> as Nullable<Text>,
+        error_class: Option<&'v str> as Nullable<Text>,
+        error_details: Option<Cow<'v, str>> as Nullable<Text>,
+        provider_request_id: Option<Cow<'v, str>> as Nullable<Text>,
     } -> (Integer, Integer, BigInt)
     "
     , noted AS (
@@ -184,10 +183,10 @@ batch_statement! {
     "
 }
 
-pub(super) fn run_note(
-    connection: &mut AsyncPgConnection,
-    news: Vec<CallNews>,
-) -> BoxFuture<'_, Result<HashMap<CallKey, i64>, DbError>> {
+pub(super) fn run_note<'c>(
+    connection: &'c mut AsyncPgConnection,
+    news: &'c [CallNews],
+) -> Answers<'c, CallNews, i64> {
     async move {
         let mut statement = NoteCalls::default();
         for CallNews {
@@ -201,21 +200,16 @@ pub(super) fn run_note(
                 CallTurn::Failed(error) => ("failed", None, Some(error)),
                 CallTurn::Unknown(error) => ("unknown", None, Some(error)),
             };
-            statement.job_id.push(job_id);
-            statement.call_no.push(call_no);
-            statement.state.push(state.to_owned());
-            statement.handle.push(handle.map(storable));
-            let (class, details, request_id) = match error {
-                Some(error) => (
-                    Some(error.class.to_owned()),
-                    Some(storable(error.details)),
-                    error.provider_request_id.map(storable),
-                ),
-                None => (None, None, None),
-            };
-            statement.error_class.push(class);
-            statement.error_details.push(details);
-            statement.provider_request_id.push(request_id);
+            statement.job_id.push(*job_id);
+            statement.call_no.push(*call_no);
+            statement.state.push(state);
+            statement.handle.push(handle.map(|handle| storable(handle)));
+            statement.error_class.push(error.map(|error| error.class));
+            statement
+                .error_details
+                .push(error.map(|error| storable(&error.details)));
+            let request_id = error.and_then(|error| error.provider_request_id.as_deref());
+            statement.provider_request_id.push(request_id.map(storable));
         }
         let rows: Vec<(i32, i32, i64)> = statement.load(connection).await?;
         Ok(rows

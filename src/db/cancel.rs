@@ -90,7 +90,7 @@ impl Db {
              FROM (VALUES (1)) AS one LEFT JOIN before ON true",
         )
         .bind::<Integer, _>(job_id)
-        .bind::<Text, _>(storable(message.to_owned()));
+        .bind::<Text, _>(storable(message));
         let row: CancelledRow =
             on_connection(&self.pool, async |connection| update.get_result(connection).await).await?;
         let message = row.message.unwrap_or_default();

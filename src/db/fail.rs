@@ -1,16 +1,15 @@
 //! Ending an attempt without a picture: with another attempt to come, until somebody decides, or for good.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Bool, Bytea, Integer, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::statement::{Keyed, batch_statement};
+use super::statement::{Answers, Keyed, batch_statement};
 use super::{Db, DbError};
 use crate::failure::Failure;
 
@@ -115,17 +114,18 @@ macro_rules! keyed_by_job {
 keyed_by_job!(RetryRequest, BuryRequest);
 
 batch_statement! {
-    /// Fenced: an owner that was replaced changes nothing.
+    /// Fenced: an owner that was replaced changes nothing. A job that was begun shows that it was, also where the attempt was
+    /// too short for its steps to be told.
     RetryJobs {
         job_id: i32 as Integer,
         fence: i64 as BigInt,
-        state: String as Text,
+        state: &'v str as Text,
         failed_attempts: i32 as Integer,
         ends_call: bool as Bool,
         delay_ms: i64 as BigInt,
-        error_class: String as Text,
-        error_message: String as Text,
-        error_details: Option<String> as Nullable<Text>,
+        error_class: &'v str as Text,
+        error_message: Cow<'v, str> as Text,
+        error_details: Option<Cow<'v, str>> as Nullable<Text>,
     } -> (Integer, Nullable<Integer>)
     "
     , failed AS (
@@ -141,21 +141,24 @@ batch_statement! {
             state = 'failed', ended_at = now(), error_class = asked.error_class, error_details = asked.error_details
         FROM asked JOIN failed ON failed.job_id = asked.job_id
         WHERE call.job_id = asked.job_id AND call.state IN ('intended', 'accepted') AND asked.ends_call
+    ), shown AS (
+        UPDATE ac_background_jobs AS shown_row SET progress = 10, updated_at = now()
+        FROM failed WHERE shown_row.id = failed.job_id AND coalesce(shown_row.progress, 0) < 10
     )
     SELECT asked.job_id, failed.attempts FROM asked LEFT JOIN failed ON failed.job_id = asked.job_id
     "
 }
 
-pub(super) fn run_retry(
-    connection: &mut AsyncPgConnection,
-    requests: Vec<RetryRequest>,
-) -> BoxFuture<'_, Result<HashMap<i32, Option<u32>>, DbError>> {
+pub(super) fn run_retry<'c>(
+    connection: &'c mut AsyncPgConnection,
+    requests: &'c [RetryRequest],
+) -> Answers<'c, RetryRequest, Option<u32>> {
     async move {
         let mut statement = RetryJobs::default();
         for request in requests {
             statement.job_id.push(request.job_id);
             statement.fence.push(request.fence);
-            statement.state.push(request.sequel.state().to_owned());
+            statement.state.push(request.sequel.state());
             statement
                 .failed_attempts
                 .push(i32::from(request.sequel != Sequel::LookAgain));
@@ -165,11 +168,11 @@ pub(super) fn run_retry(
             statement
                 .delay_ms
                 .push(i64::try_from(request.delay.as_millis()).unwrap_or(i64::MAX));
-            statement.error_class.push(request.failure.class.to_string());
-            statement.error_message.push(storable(request.failure.message));
+            statement.error_class.push(request.failure.class.as_str());
+            statement.error_message.push(storable(&request.failure.message));
             statement
                 .error_details
-                .push(request.failure.details.map(storable));
+                .push(request.failure.details.as_deref().map(storable));
         }
         let rows: Vec<(i32, Option<i32>)> = statement.load(connection).await?;
         Ok(rows
@@ -186,11 +189,11 @@ batch_statement! {
         job_id: i32 as Integer,
         fence: i64 as BigInt,
         dead_id: Uuid as diesel::sql_types::Uuid,
-        payload: Vec<u8> as Bytea,
-        error_class: String as Text,
-        error_message: String as Text,
-        error_details: Option<String> as Nullable<Text>,
-        worker_id: String as Text,
+        payload: &'v [u8] as Bytea,
+        error_class: &'v str as Text,
+        error_message: Cow<'v, str> as Text,
+        error_details: Option<Cow<'v, str>> as Nullable<Text>,
+        worker_id: &'v str as Text,
     } -> (Integer, Nullable<diesel::sql_types::Uuid>, Nullable<Integer>, Nullable<Timestamptz>)
     "
     , dead AS (
@@ -212,7 +215,8 @@ batch_statement! {
         FROM asked JOIN dead ON dead.job_id = asked.job_id
         WHERE call.job_id = asked.job_id AND call.state IN ('intended', 'accepted')
     ), shown AS (
-        UPDATE ac_background_jobs AS shown_row SET error = asked.error_message, updated_at = now()
+        UPDATE ac_background_jobs AS shown_row SET
+            error = asked.error_message, progress = greatest(coalesce(shown_row.progress, 0), 10), updated_at = now()
         FROM asked JOIN dead ON dead.job_id = asked.job_id WHERE shown_row.id = asked.job_id
     )
     SELECT asked.job_id, kept.id, kept.attempts, kept.dead_at
@@ -222,23 +226,23 @@ batch_statement! {
 
 type BuriedRow = (i32, Option<Uuid>, Option<i32>, Option<DateTime<Utc>>);
 
-pub(super) fn run_bury(
-    connection: &mut AsyncPgConnection,
-    requests: Vec<BuryRequest>,
-) -> BoxFuture<'_, Result<HashMap<i32, Option<Buried>>, DbError>> {
+pub(super) fn run_bury<'c>(
+    connection: &'c mut AsyncPgConnection,
+    requests: &'c [BuryRequest],
+) -> Answers<'c, BuryRequest, Option<Buried>> {
     async move {
         let mut statement = BuryJobs::default();
         for request in requests {
             statement.job_id.push(request.job_id);
             statement.fence.push(request.fence);
             statement.dead_id.push(Uuid::new_v4());
-            statement.payload.push(request.payload);
-            statement.error_class.push(request.failure.class.to_string());
-            statement.error_message.push(storable(request.failure.message));
+            statement.payload.push(&request.payload);
+            statement.error_class.push(request.failure.class.as_str());
+            statement.error_message.push(storable(&request.failure.message));
             statement
                 .error_details
-                .push(request.failure.details.map(storable));
-            statement.worker_id.push(request.worker_id);
+                .push(request.failure.details.as_deref().map(storable));
+            statement.worker_id.push(&request.worker_id);
         }
         let rows: Vec<BuriedRow> = statement.load(connection).await?;
         Ok(rows
@@ -260,10 +264,10 @@ pub(super) fn run_bury(
 }
 
 /// Text as Postgres takes it: it has no NUL character.
-pub(super) fn storable(text: String) -> String {
+pub(super) fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
-        text.replace('\0', "\u{fffd}")
+        text.replace('\0', "\u{fffd}").into()
     } else {
-        text
+        text.into()
     }
 }

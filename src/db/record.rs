@@ -1,13 +1,12 @@
 //! Ending a job with its picture.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use diesel::sql_types::{Double, Integer, Jsonb, Nullable, Text};
+use diesel::sql_types::{Bool, Double, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 
-use super::statement::{Keyed, batch_statement};
+use super::statement::{Answers, Keyed, batch_statement};
 use super::{Db, DbError};
 
 /// A stored picture and where it came from.
@@ -39,37 +38,43 @@ pub struct PictureRecord {
     pub call_no: Option<i32>,
 }
 
-/// The image row of a finished job.
+/// What recording a picture came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
-    /// Row of `images`.
-    pub image_id: i32,
-    /// Its public URL.
-    pub image_url: String,
+pub enum Recorded {
+    /// The job has its image row.
+    Image {
+        /// Row of `images`.
+        image_id: i32,
+        /// Its public URL.
+        image_url: String,
+    },
+    /// Somebody has ended the job. Its objects and what they have cost are known to the ledger all the same.
+    Ended,
+    /// Postgres has lost that the job was begun, in a failover say: begin it again, and record again.
+    NotBegun,
 }
 
 impl Db {
     /// Records a picture: image row, job row and ledger in one commit. Accepted from any attempt, also from one
-    /// that has lost its fence, as long as the job has no picture; after that the first picture is returned. `None`: somebody has ended the job; its
-    /// objects and what they have cost are known to the ledger all the same.
+    /// that has lost its fence, as long as the job has no picture; after that the first picture is returned.
     ///
     /// # Errors
     /// [`DbError`]; the same call can be made again and never makes a second image row.
-    pub async fn record(&self, picture: PictureRecord) -> Result<Option<Recorded>, DbError> {
+    pub async fn record(&self, picture: Arc<PictureRecord>) -> Result<Recorded, DbError> {
         match self.submit_record(picture.clone()).await {
             // What deleting the person would have done to an image made before.
             Err(DbError::UnknownUser(_)) => {
-                self.submit_record(PictureRecord {
+                let ownerless = PictureRecord {
                     user_id: None,
-                    ..picture
-                })
-                .await
+                    ..PictureRecord::clone(&picture)
+                };
+                self.submit_record(Arc::new(ownerless)).await
             }
             result => result,
         }
     }
 
-    async fn submit_record(&self, picture: PictureRecord) -> Result<Option<Recorded>, DbError> {
+    async fn submit_record(&self, picture: Arc<PictureRecord>) -> Result<Recorded, DbError> {
         self.record
             .submit(picture)
             .await
@@ -92,40 +97,41 @@ batch_statement! {
         job_id: i32 as Integer,
         user_id: Option<i32> as Nullable<Integer>,
         formats: String as Text,
-        image_url: String as Text,
+        image_url: &'v str as Text,
         object_keys: String as Text,
-        bucket: Option<String> as Nullable<Text>,
-        provenance_mark: Option<String> as Nullable<Text>,
-        provider: String as Text,
-        model: String as Text,
-        provider_request_id: Option<String> as Nullable<Text>,
-        usage: Option<serde_json::Value> as Nullable<Jsonb>,
+        bucket: Option<&'v str> as Nullable<Text>,
+        provenance_mark: Option<&'v str> as Nullable<Text>,
+        provider: &'v str as Text,
+        model: &'v str as Text,
+        provider_request_id: Option<&'v str> as Nullable<Text>,
+        usage: Option<&'v serde_json::Value> as Nullable<Jsonb>,
         cost_usd: Option<f64> as Nullable<Double>,
-        cost_basis: Option<String> as Nullable<Text>,
+        cost_basis: Option<&'v str> as Nullable<Text>,
         call_no: Option<i32> as Nullable<Integer>,
-    } -> (Integer, Nullable<Integer>, Nullable<Text>, Nullable<Text>)
+    } -> (Integer, Nullable<Integer>, Nullable<Text>, Bool)
     "
-    , open AS (
-        SELECT job.job_id FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id
-        WHERE job.state NOT IN ('done', 'cancelled') ORDER BY job.job_id FOR UPDATE OF job
+    , job AS (
+        SELECT job.job_id, job.state, job.image_id, job.image_url
+        FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id ORDER BY job.job_id FOR UPDATE OF job
     ), image AS (
         INSERT INTO images (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
         SELECT asked.user_id, asked.bucket, 'n/a', asked.formats, 'AI worker', '127.0.0.1', false, now(), now()
-        FROM asked JOIN open ON open.job_id = asked.job_id
+        FROM asked JOIN job ON job.job_id = asked.job_id WHERE job.state NOT IN ('done', 'cancelled')
         RETURNING id, formats
     ), done AS (
-        UPDATE generative_ai.jobs AS job SET
+        UPDATE generative_ai.jobs AS row SET
             state = 'done', finished_at = now(), next_attempt_at = NULL,
             error_class = NULL, error_message = NULL, error_details = NULL,
             image_id = image.id, image_url = asked.image_url, object_keys = string_to_array(asked.object_keys, E'\\n'),
             provenance_mark = asked.provenance_mark, provider = asked.provider, model = asked.model,
             provider_request_id = asked.provider_request_id, usage = asked.usage, cost_usd = asked.cost_usd, cost_basis = asked.cost_basis
         FROM asked JOIN image ON image.formats = asked.formats
-        WHERE job.job_id = asked.job_id
-        RETURNING job.job_id, job.image_id, job.image_url
+        WHERE row.job_id = asked.job_id
+        RETURNING row.job_id, row.image_id, row.image_url
     ), left_over AS (
-        UPDATE generative_ai.jobs AS job SET object_keys = string_to_array(asked.object_keys, E'\\n')
-        FROM asked WHERE job.job_id = asked.job_id AND job.state = 'cancelled'
+        UPDATE generative_ai.jobs AS row SET object_keys = string_to_array(asked.object_keys, E'\\n')
+        FROM asked JOIN job ON job.job_id = asked.job_id
+        WHERE row.job_id = asked.job_id AND job.state = 'cancelled'
     ), paid AS (
         UPDATE generative_ai.provider_calls AS call SET
             state = 'succeeded', ended_at = now(), error_class = NULL, error_details = NULL,
@@ -140,20 +146,20 @@ batch_statement! {
             progress = 100, error = NULL, updated_at = now()
         FROM done WHERE shown_row.id = done.job_id
     )
-    SELECT asked.job_id, coalesce(done.image_id, job.image_id), coalesce(done.image_url, job.image_url), job.state
+    SELECT asked.job_id, coalesce(done.image_id, job.image_id), coalesce(done.image_url, job.image_url), job.job_id IS NOT NULL
     FROM asked
+    LEFT JOIN job ON job.job_id = asked.job_id
     LEFT JOIN done ON done.job_id = asked.job_id
-    LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id
     "
 }
 
-/// Job, image, its URL, state of the job.
-type RecordedRow = (i32, Option<i32>, Option<String>, Option<String>);
+/// Job, image, its URL, whether there is a row of the job in the ledger.
+type RecordedRow = (i32, Option<i32>, Option<String>, bool);
 
-pub(super) fn run_record(
-    connection: &mut AsyncPgConnection,
-    pictures: Vec<PictureRecord>,
-) -> BoxFuture<'_, Result<HashMap<i32, Option<Recorded>>, DbError>> {
+pub(super) fn run_record<'c>(
+    connection: &'c mut AsyncPgConnection,
+    pictures: &'c [Arc<PictureRecord>],
+) -> Answers<'c, Arc<PictureRecord>, Recorded> {
     async move {
         let mut statement = RecordPictures::default();
         for picture in pictures {
@@ -164,34 +170,30 @@ pub(super) fn run_record(
                 .push(serde_json::json!(picture.urls).to_string());
             statement
                 .image_url
-                .push(picture.urls.into_iter().next().unwrap_or_default());
+                .push(picture.urls.iter().map(String::as_str).next().unwrap_or_default());
             statement.object_keys.push(picture.object_keys.join("\n"));
-            statement.bucket.push(picture.bucket);
+            statement.bucket.push(picture.bucket.as_deref());
+            statement.provenance_mark.push(picture.provenance_mark);
+            statement.provider.push(&picture.provider);
+            statement.model.push(&picture.model);
             statement
-                .provenance_mark
-                .push(picture.provenance_mark.map(str::to_owned));
-            statement.provider.push(picture.provider);
-            statement.model.push(picture.model);
-            statement.provider_request_id.push(picture.provider_request_id);
-            statement.usage.push(picture.usage);
+                .provider_request_id
+                .push(picture.provider_request_id.as_deref());
+            statement.usage.push(picture.usage.as_ref());
             statement.cost_usd.push(picture.cost.map(|(usd, _)| usd));
-            statement
-                .cost_basis
-                .push(picture.cost.map(|(_, basis)| basis.to_owned()));
+            statement.cost_basis.push(picture.cost.map(|(_, basis)| basis));
             statement.call_no.push(picture.call_no);
         }
         let rows: Vec<RecordedRow> = statement.load(connection).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(job_id, image_id, image_url, state)| {
-                let recorded = image_id
-                    .zip(image_url)
-                    .map(|(image_id, image_url)| Recorded { image_id, image_url });
-                // A row that Postgres has lost, in a failover say, is no job that somebody has ended.
-                let is_answer = recorded.is_some() || state.as_deref() == Some("cancelled");
-                is_answer.then_some((job_id, recorded))
-            })
-            .collect())
+        let recorded = rows.into_iter().map(|(job_id, image_id, image_url, is_begun)| {
+            let recorded = match image_id.zip(image_url) {
+                Some((image_id, image_url)) => Recorded::Image { image_id, image_url },
+                None if is_begun => Recorded::Ended,
+                None => Recorded::NotBegun,
+            };
+            (job_id, recorded)
+        });
+        Ok(recorded.collect())
     }
     .boxed()
 }

@@ -1,16 +1,15 @@
 //! Packages that cannot become a job's attempt: kept with their reason, and the job told where there is one.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Bytea, Integer, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::fail::storable;
-use super::statement::{Keyed, batch_statement};
+use super::statement::{Answers, Keyed, batch_statement};
 use super::{Buried, Db, DbError};
 use crate::failure::Failure;
 
@@ -54,11 +53,11 @@ batch_statement! {
     RejectPackages {
         id: Uuid as diesel::sql_types::Uuid,
         job_id: Option<i32> as Nullable<Integer>,
-        payload: Vec<u8> as Bytea,
-        error_class: String as Text,
-        reason: String as Text,
-        details: Option<String> as Nullable<Text>,
-        worker_id: String as Text,
+        payload: &'v [u8] as Bytea,
+        error_class: &'v str as Text,
+        reason: Cow<'v, str> as Text,
+        details: Option<Cow<'v, str>> as Nullable<Text>,
+        worker_id: &'v str as Text,
     } -> (diesel::sql_types::Uuid, Timestamptz)
     "
     , kept AS (
@@ -76,20 +75,22 @@ batch_statement! {
     "
 }
 
-pub(super) fn run(
-    connection: &mut AsyncPgConnection,
-    requests: Vec<RejectRequest>,
-) -> BoxFuture<'_, Result<HashMap<Uuid, Buried>, DbError>> {
+pub(super) fn run<'c>(
+    connection: &'c mut AsyncPgConnection,
+    requests: &'c [RejectRequest],
+) -> Answers<'c, RejectRequest, Buried> {
     async move {
         let mut statement = RejectPackages::default();
         for request in requests {
             statement.id.push(request.id);
             statement.job_id.push(request.job_id);
-            statement.payload.push(request.payload);
-            statement.error_class.push(request.failure.class.to_string());
-            statement.reason.push(storable(request.failure.message));
-            statement.details.push(request.failure.details.map(storable));
-            statement.worker_id.push(request.worker_id);
+            statement.payload.push(&request.payload);
+            statement.error_class.push(request.failure.class.as_str());
+            statement.reason.push(storable(&request.failure.message));
+            statement
+                .details
+                .push(request.failure.details.as_deref().map(storable));
+            statement.worker_id.push(&request.worker_id);
         }
         let rows: Vec<(Uuid, DateTime<Utc>)> = statement.load(connection).await?;
         Ok(rows

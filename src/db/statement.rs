@@ -1,7 +1,8 @@
 //! Statements over arrays: one for a whole batch, prepared once per connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::dsl::sql;
@@ -15,14 +16,15 @@ use super::{DbError, MAX_BATCH, STATEMENT_TIMEOUT};
 use crate::batch::Batcher;
 
 /// Declares a statement whose first part is `WITH asked AS (… unnest(arrays) …)`, one array per field, and
-/// whose text goes on from there. Diesel prepares it once per connection, as its text never changes.
+/// whose text goes on from there. Diesel prepares it once per connection, as its text never changes. It borrows its values
+/// from the requests that it is made of.
 macro_rules! batch_statement {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $rust:ty as $sql:ty),+ $(,)? } -> ($($column:ty),+ $(,)?) $text:literal) => {
         $(#[$doc])*
         #[derive(Default)]
-        struct $name { $($field: Vec<$rust>),+ }
+        struct $name<'v> { $($field: Vec<$rust>),+ }
 
-        impl diesel::query_builder::QueryFragment<diesel::pg::Pg> for $name {
+        impl<'v> diesel::query_builder::QueryFragment<diesel::pg::Pg> for $name<'v> {
             fn walk_ast<'b>(
                 &'b self,
                 mut out: diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
@@ -40,12 +42,12 @@ macro_rules! batch_statement {
             }
         }
 
-        impl diesel::query_builder::QueryId for $name {
-            type QueryId = Self;
+        impl diesel::query_builder::QueryId for $name<'_> {
+            type QueryId = $name<'static>;
             const HAS_STATIC_QUERY_ID: bool = true;
         }
 
-        impl diesel::query_builder::Query for $name {
+        impl diesel::query_builder::Query for $name<'_> {
             type SqlType = ($($column,)+);
         }
     };
@@ -59,26 +61,34 @@ pub(super) trait Keyed {
     fn key(&self) -> Self::Key;
 }
 
+impl<T: Keyed> Keyed for Arc<T> {
+    type Key = T::Key;
+    fn key(&self) -> T::Key {
+        T::key(self)
+    }
+}
+
+/// Answers of a statement, in any order, by the keys of their requests.
+pub(super) type Answers<'c, I, O> = BoxFuture<'c, Result<HashMap<<I as Keyed>::Key, O>, DbError>>;
+
 /// Starts the lane that runs `statement` for batches of requests.
 ///
-/// `statement` answers in any order, by key. Requests of the same key, and all those of a batch that a
-/// wrong value has spoiled, are run again one by one.
+/// Requests of the same key, and all those of a batch that a wrong value has spoiled, are run again one by one.
 pub(super) fn lane<I, O, F>(pool: &Pool<AsyncPgConnection>, statement: F) -> Batcher<I, Result<O, DbError>>
 where
     I: Keyed + Clone + Send + Sync + 'static,
     I::Key: Send,
     O: Send + 'static,
-    F: for<'a> Fn(&'a mut AsyncPgConnection, Vec<I>) -> BoxFuture<'a, Result<HashMap<I::Key, O>, DbError>>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
+    F: for<'c> Fn(&'c mut AsyncPgConnection, &'c [I]) -> Answers<'c, I, O> + Clone + Send + Sync + 'static,
 {
     let pool = pool.clone();
     Batcher::spawn(MAX_BATCH, move |requests: Vec<I>| {
         let (pool, statement) = (pool.clone(), statement.clone());
         async move {
-            let mut answers = match run(&pool, &statement, requests.clone()).await {
+            let mut seen = HashSet::with_capacity(requests.len());
+            let is_first = |request: &&I| seen.insert(request.key());
+            let first: Vec<I> = requests.iter().filter(is_first).cloned().collect();
+            let mut answers = match run(&pool, &statement, &first).await {
                 Ok(answers) => answers,
                 Err(error) if error.is_transient() || requests.len() == 1 => {
                     return requests.iter().map(|_| Err(error.clone())).collect();
@@ -86,11 +96,11 @@ where
                 Err(_) => HashMap::new(),
             };
             let mut results = Vec::with_capacity(requests.len());
-            for request in requests {
+            for request in &requests {
                 let key = request.key();
                 results.push(match answers.remove(&key) {
                     Some(answer) => Ok(answer),
-                    None => run(&pool, &statement, vec![request])
+                    None => run(&pool, &statement, std::slice::from_ref(request))
                         .await
                         .and_then(|mut answers| {
                             answers
@@ -107,18 +117,13 @@ where
 async fn run<I, O, F>(
     pool: &Pool<AsyncPgConnection>,
     statement: &F,
-    requests: Vec<I>,
+    requests: &[I],
 ) -> Result<HashMap<I::Key, O>, DbError>
 where
     I: Keyed,
-    F: for<'a> Fn(&'a mut AsyncPgConnection, Vec<I>) -> BoxFuture<'a, Result<HashMap<I::Key, O>, DbError>>,
+    F: for<'c> Fn(&'c mut AsyncPgConnection, &'c [I]) -> Answers<'c, I, O>,
 {
-    let mut seen = std::collections::HashSet::new();
-    let unique = requests
-        .into_iter()
-        .filter(|request| seen.insert(request.key()))
-        .collect();
-    on_connection(pool, async |connection| statement(connection, unique).await).await
+    on_connection(pool, async |connection| statement(connection, requests).await).await
 }
 
 /// After this long a server is gone without a word; its own statement timeout comes first.

@@ -22,7 +22,7 @@ use super::limits::ProviderGate;
 use crate::db::{BeginRequest, Begun, DbError, OpenCall, PictureRecord, Recorded};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
-use crate::generator::{self, ImageGenerator, ImageRequest, StoredImage};
+use crate::generator::{self, ImageGenerator, ImageRequest, Progress, StoredImage};
 use crate::measure::{self, Outcome, Stage};
 use crate::queue::{Command, Delivery, Due, Event};
 use crate::work_package::{ImageWork, Rejection, WorkPackage};
@@ -117,14 +117,8 @@ impl Shared {
             self.say(delivery.delay(Due::In(LOOK_AGAIN), None)).await;
             return None;
         };
-        let mut replaces_fence = 0;
+        let mut request = Arc::new(self.request_to_begin(delivery, job_id));
         loop {
-            let request = BeginRequest {
-                job_id,
-                worker_id: self.queue.worker_id().to_owned(),
-                package: String::from_utf8_lossy(&delivery.payload).into_owned(),
-                replaces_fence,
-            };
             let begun = match self.insist(|| self.db.begin(request.clone())).await {
                 Ok(begun) => begun,
                 Err(failure) => {
@@ -163,7 +157,7 @@ impl Shared {
                         previous_worker_id = worker_id,
                         "taking over a job whose worker is gone"
                     );
-                    replaces_fence = fence;
+                    Arc::make_mut(&mut request).replaces_fence = fence;
                 }
                 // The package stays, as it may be the only copy if that worker dies.
                 Begun::HeldBy { .. } => {
@@ -201,13 +195,21 @@ impl Shared {
                     return None;
                 }
                 Begun::NoSuchJob => {
-                    let message = format!("jobId: there is no row {job_id} in ac_background_jobs");
-                    let failure = Failure::new(ErrorClass::InvalidPackage, message);
+                    let failure = no_such_job(job_id);
                     self.reject(delivery, Some(job_id), failure, package.reply_to.clone())
                         .await;
                     return None;
                 }
             }
+        }
+    }
+
+    fn request_to_begin(&self, delivery: &Delivery, job_id: i32) -> BeginRequest {
+        BeginRequest {
+            job_id,
+            worker_id: self.queue.worker_id().to_owned(),
+            package: String::from_utf8_lossy(&delivery.payload).into_owned(),
+            replaces_fence: 0,
         }
     }
 
@@ -258,6 +260,7 @@ impl Shared {
             deadline: Instant::now() + self.settings.job_timeout,
         };
         let progress = self.reporter.of(job_id);
+        progress.reached(10);
         // A crash before the picture is stored costs the picture; after it, the next owner finds it under its key.
         let generating = AssertUnwindSafe(generator.generate(&request, &progress)).catch_unwind();
         let generated = tokio::select! {
@@ -285,7 +288,7 @@ impl Shared {
     /// then: it is announced and settled again.
     async fn complete(&self, owned: &Owned<'_>, work: &ImageWork, image: StoredImage) {
         let job_id = owned.package.job_id;
-        let record = PictureRecord {
+        let record = Arc::new(PictureRecord {
             job_id,
             user_id: work.user_id,
             urls: image.urls,
@@ -298,9 +301,9 @@ impl Shared {
             usage: image.usage,
             cost: image.cost.map(|cost| (cost.usd, cost.basis.as_str())),
             call_no: image.call_no,
-        };
-        let recording = self.insist(|| self.db.record(record.clone()));
-        let Recorded { image_id, image_url } = match measure::stage(Stage::Record, recording).await {
+        });
+        let recording = self.record(owned, &record);
+        let (image_id, image_url) = match measure::stage(Stage::Record, recording).await {
             Ok(Some(recorded)) => recorded,
             Ok(None) => return self.leave_cancelled(owned).await,
             Err(failure) => return self.fail(owned, failure).await,
@@ -319,6 +322,29 @@ impl Shared {
         self.say(owned.delivery.settle(Some(event), owned.package.reply_to.clone()))
             .await;
         fault::point("settled");
+    }
+
+    /// Row and URL of the image; `None`: somebody has ended the job. What Postgres has lost is begun again, as the picture is
+    /// there and need not be made again: recording it needs no fence.
+    async fn record(
+        &self,
+        owned: &Owned<'_>,
+        picture: &Arc<PictureRecord>,
+    ) -> Result<Option<(i32, String)>, Failure> {
+        loop {
+            match self.insist(|| self.db.record(picture.clone())).await? {
+                Recorded::Image { image_id, image_url } => return Ok(Some((image_id, image_url))),
+                Recorded::Ended => return Ok(None),
+                Recorded::NotBegun => {}
+            }
+            tracing::warn!(
+                "Postgres has lost that this job was begun; it is begun again for the picture that is there"
+            );
+            let request = Arc::new(self.request_to_begin(owned.delivery, picture.job_id));
+            if let Begun::NoSuchJob = self.insist(|| self.db.begin(request.clone())).await? {
+                return Err(no_such_job(picture.job_id));
+            }
+        }
     }
 
     /// Runs a statement until Postgres has answered it. An outage is waited out with the package in hand; a stop
@@ -377,6 +403,11 @@ impl Shared {
             self.alarm.set(due);
         }
     }
+}
+
+fn no_such_job(job_id: i32) -> Failure {
+    let message = format!("jobId: there is no row {job_id} in ac_background_jobs");
+    Failure::new(ErrorClass::InvalidPackage, message)
 }
 
 fn poison(crashes: u32) -> Failure {
