@@ -6,12 +6,15 @@
 
 mod bad_picture;
 mod icon;
+mod inflate;
 mod jpeg;
 mod orientation;
+mod pixels;
 mod png;
 mod provenance;
 mod sniff;
 mod text;
+mod unfilter;
 mod webp;
 mod xmp;
 

@@ -10,7 +10,7 @@ use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
 
-use super::{BadPicture, Format, Inspected, MAX_DECODED_BYTES, MAX_SIDE_PX, jpeg};
+use super::{BadPicture, Format, Inspected, MAX_DECODED_BYTES, MAX_SIDE_PX, jpeg, pixels};
 
 /// The longest side of an icon, in pixels.
 pub const ICON_SIDE_PX: u32 = 400;
@@ -56,7 +56,12 @@ pub fn icon(bytes: &[u8], inspected: &Inspected, format: Format) -> Result<Vec<u
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let profile = decoder.icc_profile().ok().flatten();
-    let picture = DynamicImage::from_decoder(decoder).map_err(|error| corrupt(&error))?;
+    // Besides the pixels this takes at most a copy of the file, and only where both are not large.
+    let is_plain = inspected.format == Format::Png && needed + bytes.len() as u64 <= LARGE_BYTES;
+    let picture = match is_plain.then(|| pixels::plain(bytes)).flatten() {
+        Some(picture) => picture,
+        None => DynamicImage::from_decoder(decoder).map_err(|error| corrupt(&error))?,
+    };
 
     let mut small = fit(picture).map_err(|error| corrupt(&error))?;
     // Last, because turning a small picture is cheap and the fit is square.
@@ -331,8 +336,11 @@ mod tests {
             "{refused:?}"
         );
 
-        let empty_stream = [&png_header(9, 9)[..], &png(&photo(1, 1))[33..]].concat();
-        let refused = icon(&empty_stream, &inspect(&empty_stream).unwrap(), Format::Png).unwrap_err();
-        assert!(matches!(refused, BadPicture::Corrupt { .. }), "{refused:?}");
+        let plain = png(&photo(9, 9));
+        for header in [&png_header(9, 9)[..], &plain[..33]] {
+            let short_stream = [header, &png(&photo(1, 1))[33..]].concat();
+            let refused = icon(&short_stream, &inspect(&short_stream).unwrap(), Format::Png).unwrap_err();
+            assert!(matches!(refused, BadPicture::Corrupt { .. }), "{refused:?}");
+        }
     }
 }

@@ -48,6 +48,47 @@ fn read_header(chunk: &Chunk<'_>) -> Result<Outline, BadPicture> {
     })
 }
 
+/// A picture of eight bits in three or four channels, not interlaced, and nothing said of its pixels elsewhere.
+pub(super) struct Plain<'a> {
+    pub(super) width_px: u32,
+    pub(super) height_px: u32,
+    pub(super) has_alpha: bool,
+    /// The zlib stream of filtered rows, in the parts that it comes in.
+    pub(super) stream: Vec<&'a [u8]>,
+}
+
+/// Nothing for any other picture. For one that [`walk`] has accepted: no checksum is computed a second time.
+pub(super) fn plain(bytes: &[u8]) -> Option<Plain<'_>> {
+    let header = Chunk::read(bytes, SIGNATURE_BYTES).ok()?;
+    let outline = read_header(&header).ok()?;
+    let has_alpha = match header.content[8..] {
+        [8, 2, 0, 0, 0] => false,
+        [8, 6, 0, 0, 0] => true,
+        _ => return None,
+    };
+    let mut stream = Vec::new();
+    let mut at = header.end;
+    loop {
+        let chunk = Chunk::read(bytes, at).ok()?;
+        match chunk.kind {
+            b"IDAT" => stream.push(chunk.content),
+            _ if !stream.is_empty() => break,
+            // One colour is transparent, or the pixels are one picture of several.
+            b"tRNS" | b"acTL" => return None,
+            // Something without which a picture cannot be read: the first letter is a capital.
+            [b'A'..=b'Z', ..] => return None,
+            _ => {}
+        }
+        at = chunk.end;
+    }
+    Some(Plain {
+        width_px: outline.width_px,
+        height_px: outline.height_px,
+        has_alpha,
+        stream,
+    })
+}
+
 struct Chunk<'a> {
     at: usize,
     kind: &'a [u8],
