@@ -132,7 +132,7 @@ fn encode(picture: DynamicImage, profile: Option<Vec<u8>>, format: Format) -> im
     let mut file = Vec::new();
     match format {
         Format::Png => write(
-            PngEncoder::new_with_quality(&mut file, CompressionType::Fast, PngFilter::Adaptive),
+            PngEncoder::new_with_quality(&mut file, CompressionType::Fast, PngFilter::Paeth),
             &small,
             profile,
         ),
