@@ -390,7 +390,9 @@ impl Shared {
             let mut pause = PAUSE;
             let mut heard = self.queue.run(command.clone());
             // The next package is claimed after this has been heard, with the same round trip.
-            command.delivery().map(|id| self.hand.free_slot(id));
+            if let Some(id) = command.delivery() {
+                self.hand.free_slot(id);
+            }
             while let Err(error) = heard.await {
                 self.health.redis_failed(&error);
                 tokio::time::sleep(pause).await;

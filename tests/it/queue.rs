@@ -174,6 +174,63 @@ async fn a_delivery_of_somebody_else_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_ends_in_one_call_each_is_done_and_told_only_if_it_is_in_hand() {
+    let stack = Stack::start_without_tables().await;
+    let queue = join(&stack).await;
+    push(&stack, QUEUE, &["1", "2", "3"]).await;
+    let taken = claim(&queue, 3).await;
+    let mut events = Events::of(&stack).await;
+    let end = |job_id, delivery: &Delivery| {
+        let event = Event::completed(job_id, 1, String::new());
+        queue.run(delivery.settle(Some(event), None))
+    };
+    queue.publish(Event::started(1, 1));
+    // None is waited for before all have their place, so that they go together; the second is over by then.
+    let ends = [
+        end(1, &taken[0]),
+        end(2, &taken[0]),
+        end(3, &taken[1]),
+        end(4, &taken[2]),
+    ];
+    let heard = futures_util::future::join_all(ends).await;
+    let heard: Vec<bool> = heard.into_iter().map(Result::unwrap).collect();
+    assert_eq!(heard, [true, false, true, true]);
+    assert_eq!(events.next("started").await["jobId"], 1);
+    for job_id in [1, 3, 4] {
+        assert_eq!(events.next("completed").await["jobId"], job_id);
+    }
+    assert!(queue.in_hand().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_package_is_claimed_behind_the_end_that_makes_room_for_it() {
+    let stack = Stack::start_without_tables().await;
+    let queue = join(&stack).await;
+    push(&stack, QUEUE, &["package"; 300]).await;
+    let mut in_hand = claim(&queue, 1).await;
+    let mut redis = stack.redis().await;
+    let processing = key("processing", &queue);
+    let watching = tokio::spawn(async move {
+        let mut counts = BTreeSet::new();
+        loop {
+            let count: u64 = redis.hlen(&processing).await.unwrap();
+            counts.insert(count);
+            if count == 0 {
+                return counts;
+            }
+        }
+    });
+    while let Some(delivery) = in_hand.pop() {
+        // Has its place from here on; nobody waits for it before the claim is on its way.
+        let end = queue.run(delivery.settle(None, None));
+        let (next, is_mine) = tokio::join!(claim(&queue, 1), end);
+        assert!(is_mine.unwrap());
+        in_hand = next;
+    }
+    assert_eq!(watching.await.unwrap(), BTreeSet::from([0, 1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_workers_packages_return_to_the_heads_of_their_lists_as_they_stood() {
     let stack = Stack::start_without_tables().await;
     let (queue, dead) = (join(&stack).await, join(&stack).await);

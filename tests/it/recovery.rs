@@ -333,7 +333,11 @@ async fn a_job_whose_row_postgres_has_lost_is_done_all_the_same() {
     openai.open();
     stack.all_done_once(&jobs).await;
     stack.idle().await;
-    assert_eq!(openai.calls().len(), 1, "the picture that was there was bought again");
+    assert_eq!(
+        openai.calls().len(),
+        1,
+        "the picture that was there was bought again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
