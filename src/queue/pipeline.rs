@@ -6,10 +6,10 @@ use std::time::Duration;
 use redis::{Cmd, Script, Value};
 
 use super::lane::{Answer, Command, Due, Step};
-use super::scripts::{Scripts, is_lost};
+use super::scripts::{LOADS, Scripts, is_lost};
 use super::server::Connection;
 use super::turns::Turns;
-use super::{Event, QueueError, Redis};
+use super::{DeadLetter, Event, QueueError, Redis};
 
 /// A reply list that nobody reads is forgotten after a day.
 const REPLY_SECONDS: u32 = 24 * 60 * 60;
@@ -65,8 +65,8 @@ impl Pipeline {
         outcome.unwrap_or_else(|error| steps.iter().map(|_| Err(error.clone())).collect())
     }
 
-    /// One round trip; a second one when the server has lost the scripts, for the calls that were refused. Steps that are
-    /// not to be run count as lost.
+    /// One round trip; another one each time that the server has lost the scripts, for the calls that were refused. Steps that
+    /// are not to be run count as lost.
     async fn run_over(
         &mut self,
         connection: &mut Connection,
@@ -74,12 +74,15 @@ impl Pipeline {
         which: &[usize],
     ) -> Result<Answers, QueueError> {
         let mut answers: Answers = steps.iter().map(|_| Err(QueueError::Lost)).collect();
-        let refused = self.round_trip(connection, steps, which, &mut answers).await?;
-        if !refused.is_empty() {
+        let mut refused = self.round_trip(connection, steps, which, &mut answers).await?;
+        for _ in 0..LOADS {
+            if refused.is_empty() {
+                break;
+            }
             for script in self.scripts.all() {
                 script.load_async(connection).await?;
             }
-            self.round_trip(connection, steps, &refused, &mut answers).await?;
+            refused = self.round_trip(connection, steps, &refused, &mut answers).await?;
         }
         Ok(answers)
     }
@@ -112,25 +115,57 @@ impl Pipeline {
 
     /// What only ends deliveries or tells of jobs is one call of one script. Claims come last.
     fn calls(&mut self, steps: &[Step], which: &[usize]) -> Vec<Call> {
-        let (mut together, mut calls, mut claims) = (None::<Call>, Vec::new(), Vec::new());
+        let (mut shared, mut calls, mut claims) = (None::<Call>, Vec::new(), Vec::new());
         for &i in which {
-            match &steps[i] {
+            let command = match &steps[i] {
+                Step::Tell(command) => &**command,
                 Step::Claim(free) => {
                     let adopt = self.scripts.adopt.get_hash();
                     let cmd = self.turns.claim(adopt, self.redis.keys(), &self.worker_id, *free);
                     claims.push((cmd, vec![i]));
+                    continue;
                 }
-                Step::Tell(command) => match &**command {
-                    Command::Publish(_) | Command::Settle { reply_to: None, .. } => {
-                        let (cmd, for_steps) = together.get_or_insert_with(|| (self.tell(None), Vec::new()));
-                        add_to_tell(cmd, command);
-                        for_steps.push(i);
-                    }
-                    command => calls.push((self.encode(command), vec![i])),
-                },
-            }
+            };
+            let cmd = match command {
+                Command::Publish(event) => {
+                    self.share(&mut shared, i).arg("").arg(event.to_json());
+                    continue;
+                }
+                Command::Settle {
+                    delivery,
+                    event,
+                    reply_to: None,
+                } => {
+                    self.share(&mut shared, i).arg(delivery).arg(json(event.as_ref()));
+                    continue;
+                }
+                Command::Settle {
+                    delivery,
+                    event,
+                    reply_to,
+                } => {
+                    let mut cmd = self.tell(reply_to.as_deref());
+                    cmd.arg(delivery).arg(json(event.as_ref()));
+                    cmd
+                }
+                Command::Delay { delivery, due, event } => self.delay(delivery, *due, event.as_ref()),
+                Command::Bury {
+                    delivery,
+                    letter,
+                    event,
+                    reply_to,
+                } => self.bury(delivery, letter, event, reply_to.as_deref()),
+            };
+            calls.push((cmd, vec![i]));
         }
-        together.into_iter().chain(calls).chain(claims).collect()
+        shared.into_iter().chain(calls).chain(claims).collect()
+    }
+
+    /// The call that many steps share, which this one is added to.
+    fn share<'c>(&self, shared: &'c mut Option<Call>, step: usize) -> &'c mut Cmd {
+        let (cmd, for_steps) = shared.get_or_insert_with(|| (self.tell(None), Vec::new()));
+        for_steps.push(step);
+        cmd
     }
 
     fn understand(
@@ -165,51 +200,34 @@ impl Pipeline {
         }
     }
 
-    fn encode(&self, command: &Command) -> Cmd {
-        let keys = self.redis.keys();
-        match command {
-            Command::Publish(_) => {
-                let mut cmd = self.tell(None);
-                add_to_tell(&mut cmd, command);
-                cmd
-            }
-            Command::Settle { reply_to, .. } => {
-                let mut cmd = self.tell(reply_to.as_deref());
-                add_to_tell(&mut cmd, command);
-                cmd
-            }
-            Command::Delay { delivery, due, event } => {
-                let mut cmd = self.call(&self.scripts.delay, &[keys.delayed()], None);
-                let (kind, ms) = match due {
-                    Due::In(delay) => ("in", whole_ms(*delay)),
-                    Due::At(time) => ("at", time.timestamp_millis()),
-                };
-                cmd.arg(delivery).arg(&*self.worker_id).arg(keys.events());
-                cmd.arg(json(event.as_ref())).arg(kind).arg(ms);
-                cmd
-            }
-            Command::Bury {
-                delivery,
-                letter,
-                event,
-                reply_to,
-            } => {
-                let mut cmd = self.call(&self.scripts.bury, &[keys.dead()], reply_to.as_deref());
-                let member = serde_json::to_string(letter).expect("a dead letter has text keys only");
-                cmd.arg(delivery).arg(&*self.worker_id).arg(keys.events());
-                cmd.arg(event.to_json()).arg(REPLY_SECONDS);
-                cmd.arg(member).arg(letter.dead_at).arg(self.dead_letter_max);
-                cmd
-            }
-        }
-    }
-
-    /// The beginning of a call that tells of events and ends deliveries.
+    /// The beginning of a call that ends deliveries and tells of jobs; of each, its delivery and its event follow.
     fn tell(&self, reply_to: Option<&str>) -> Cmd {
         let mut cmd = self.call(&self.scripts.tell, &[], reply_to);
         cmd.arg(&*self.worker_id)
             .arg(self.redis.keys().events())
             .arg(REPLY_SECONDS);
+        cmd
+    }
+
+    fn delay(&self, delivery: &str, due: Due, event: Option<&Event>) -> Cmd {
+        let keys = self.redis.keys();
+        let mut cmd = self.call(&self.scripts.delay, &[keys.delayed()], None);
+        let (kind, ms) = match due {
+            Due::In(delay) => ("in", whole_ms(delay)),
+            Due::At(time) => ("at", time.timestamp_millis()),
+        };
+        cmd.arg(delivery).arg(&*self.worker_id).arg(keys.events());
+        cmd.arg(json(event)).arg(kind).arg(ms);
+        cmd
+    }
+
+    fn bury(&self, delivery: &str, letter: &DeadLetter, event: &Event, reply_to: Option<&str>) -> Cmd {
+        let keys = self.redis.keys();
+        let mut cmd = self.call(&self.scripts.bury, &[keys.dead()], reply_to);
+        let member = serde_json::to_string(letter).expect("a dead letter has text keys only");
+        cmd.arg(delivery).arg(&*self.worker_id).arg(keys.events());
+        cmd.arg(event.to_json()).arg(REPLY_SECONDS);
+        cmd.arg(member).arg(letter.dead_at).arg(self.dead_letter_max);
         cmd
     }
 
@@ -225,15 +243,6 @@ impl Pipeline {
             .arg(reply_to);
         cmd
     }
-}
-
-/// One event or end more in a call that [`Pipeline::tell`] has begun.
-fn add_to_tell(cmd: &mut Cmd, command: &Command) {
-    match command {
-        Command::Publish(event) => cmd.arg("").arg(event.to_json()),
-        Command::Settle { delivery, event, .. } => cmd.arg(delivery).arg(json(event.as_ref())),
-        Command::Delay { .. } | Command::Bury { .. } => cmd,
-    };
 }
 
 fn json(event: Option<&Event>) -> String {

@@ -4,7 +4,7 @@ use redis::aio::ConnectionLike;
 use redis::{ErrorKind, FromRedisValue, RedisResult, Script, ScriptInvocation, ServerErrorKind};
 
 /// A server that loses its scripts each time they have just been loaded has another fault.
-const LOADS: u32 = 3;
+pub(super) const LOADS: u32 = 3;
 
 /// Runs a script, loading it as often as the server has lost it.
 pub(super) async fn invoke<T: FromRedisValue>(
