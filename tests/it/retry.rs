@@ -142,7 +142,8 @@ async fn a_wait_that_a_provider_asks_for_is_kept_and_holds_up_nobody_else() {
     assert_eq!(stack.job_row(waits).await, before);
 
     assert_eq!(stack.ended(waits).await.progress, Some(100));
-    assert!(ledger_ms(&stack, "begun_at", waits).await >= due);
+    // Each copy waits for a time of its own after what the provider asked for, and clocks may differ by a second.
+    assert!(ledger_ms(&stack, "begun_at", waits).await >= told);
     stack.idle().await;
     assert_eq!(openai.calls().len(), 2);
 }
