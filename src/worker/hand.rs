@@ -24,7 +24,7 @@ const A_MOMENT: Duration = Duration::from_millis(300);
 
 #[derive(Default)]
 struct Held {
-    /// With the slot of each, until its attempt has ended.
+    /// With the slot of each, until all that is left of it is to be told to Redis.
     deliveries: HashMap<String, Option<OwnedSemaphorePermit>>,
     jobs: HashMap<i32, CancellationToken>,
 }

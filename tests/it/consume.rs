@@ -6,6 +6,7 @@ use redis::AsyncCommands;
 use serde_json::{Value, json};
 
 use crate::harness::files_below;
+use crate::harness::openai::{OpenAi, small_picture};
 use crate::harness::stack::{Stack, icon, logo, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,4 +160,29 @@ async fn thousands_of_equal_packages_are_each_seen_to_an_end() {
     let kept = "SELECT count(*) FROM generative_ai.dead_packages";
     assert_eq!(stack.count(kept).await, 1000, "equal ones are kept one by one");
     assert_eq!(stack.dead_letters().await.len(), 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_started_again_shows_what_is_being_done_and_no_old_error() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let _replica = stack.replica_of(&openai, &[]).await;
+    let (failed, fresh) = (stack.job().await, stack.job().await);
+    let update = "UPDATE ac_background_jobs SET error = 'no' WHERE id = $1";
+    stack.sql(update, &[&failed]).await;
+    for job_id in [failed, fresh] {
+        stack.push(&logo(job_id)).await;
+    }
+    openai.called(2).await;
+    for job_id in [failed, fresh] {
+        stack
+            .until("the row tells that the job is being worked on", async || {
+                let job = stack.job_row(job_id).await;
+                (job.error.is_none() && matches!(job.progress, Some(10..100))).then_some(())
+            })
+            .await;
+    }
+    openai.open();
+    stack.all_done_once(&[failed, fresh]).await;
 }
