@@ -49,7 +49,7 @@ use upkeep::Alarm;
 /// How a replica works; made by `config`.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
-    /// Packages in hand at the most (`WORKER_CONCURRENCY`).
+    /// Packages that are worked on at once, until their pictures are stored (`WORKER_CONCURRENCY`).
     pub concurrency: usize,
     /// How long an attempt's provider may take (`JOB_TIMEOUT`).
     pub job_timeout: Duration,
@@ -128,7 +128,7 @@ impl Worker {
         let shared = Shared {
             health: Health::new(status.clone(), settings.lease_ttl, queue.server_number()),
             reporter: Reporter::new(queue.clone(), db.clone()),
-            hand: Hand::new(status.clone()),
+            hand: Hand::new(settings.concurrency, status.clone()),
             limits: Limits::new(settings.provider_limits.clone(), &settings.work_type_limits),
             rung: Notify::new(),
             has_left_over: AtomicBool::new(false),

@@ -302,6 +302,7 @@ impl Shared {
             cost: image.cost.map(|cost| (cost.usd, cost.basis.as_str())),
             call_no: image.call_no,
         });
+        self.hand.free_slot_to_record(&owned.delivery.id);
         let recording = self.record(owned, &record);
         let (image_id, image_url) = match measure::stage(Stage::Record, recording).await {
             Ok(Some(recorded)) => recorded,
@@ -391,7 +392,7 @@ impl Shared {
             let mut heard = self.queue.run(command.clone());
             // The next package is claimed after this has been heard, with the same round trip.
             if let Some(id) = command.delivery() {
-                self.hand.free_slot(id);
+                self.hand.free_slot_to_end(id);
             }
             while let Err(error) = heard.await {
                 self.health.redis_failed(&error);

@@ -15,24 +15,44 @@ use crate::queue::{Delivery, ReplicaStatus};
 /// Deliveries that an attempt of this process works on, and the jobs that they are for.
 pub(super) struct Hand {
     held: Mutex<Held>,
+    slots: usize,
     status: Arc<ReplicaStatus>,
     released: Notify,
 }
 
 /// Enough for an attempt that finds its job done; an attempt that draws takes longer.
 const A_MOMENT: Duration = Duration::from_millis(300);
+/// So many pictures may be recorded beside the slots, also where there are few of those.
+const MIN_RECORDING: usize = 10;
 
 #[derive(Default)]
 struct Held {
-    /// With the slot of each, until all that is left of it is to be told to Redis.
-    deliveries: HashMap<String, Option<OwnedSemaphorePermit>>,
+    deliveries: HashMap<String, Slot>,
+    recording: usize,
     jobs: HashMap<i32, CancellationToken>,
 }
 
+/// What a delivery occupies.
+enum Slot {
+    /// A slot of its own, while it is worked on.
+    Taken { _permit: OwnedSemaphorePermit },
+    /// None: its picture is stored and is being recorded.
+    Recording,
+    /// None: all that is left of it is to be told to Redis.
+    Ending,
+}
+
+impl Held {
+    fn is_recording(&self, delivery_id: &str) -> bool {
+        matches!(self.deliveries.get(delivery_id), Some(Slot::Recording))
+    }
+}
+
 impl Hand {
-    pub(super) fn new(status: Arc<ReplicaStatus>) -> Self {
+    pub(super) fn new(slots: usize, status: Arc<ReplicaStatus>) -> Self {
         Self {
             held: Mutex::default(),
+            slots,
             status,
             released: Notify::new(),
         }
@@ -56,16 +76,32 @@ impl Hand {
         measure::TAKEN.count(deliveries.len() as u64, &[]);
         let mut held = self.lock();
         let ids = deliveries.iter().map(|delivery| delivery.id.clone());
-        held.deliveries.extend(ids.zip(slots.into_iter().map(Some)));
+        let slots = slots.into_iter().map(|permit| Slot::Taken { _permit: permit });
+        held.deliveries.extend(ids.zip(slots));
         self.status
             .in_flight
             .store(held.deliveries.len(), Ordering::Relaxed);
     }
 
-    /// Gives the slot of a delivery to the next package: all that is left of it is to be told to Redis.
-    pub(super) fn free_slot(&self, delivery_id: &str) {
-        let slot = self.lock().deliveries.get_mut(delivery_id).and_then(Option::take);
-        drop(slot);
+    /// Gives the slot of a delivery to the next package, as its picture is stored and only has to be recorded: so the next one is
+    /// drawn meanwhile. Not where many are being recorded: what Postgres does not take must not pile up.
+    pub(super) fn free_slot_to_record(&self, delivery_id: &str) {
+        let mut held = self.lock();
+        if held.recording < self.slots.max(MIN_RECORDING)
+            && let Some(slot) = held.deliveries.get_mut(delivery_id)
+        {
+            *slot = Slot::Recording;
+            held.recording += 1;
+        }
+    }
+
+    /// Gives the slot of a delivery, if it has one still, to the next package: all that is left of it is to be told to Redis.
+    pub(super) fn free_slot_to_end(&self, delivery_id: &str) {
+        let mut held = self.lock();
+        held.recording -= usize::from(held.is_recording(delivery_id));
+        if let Some(slot) = held.deliveries.get_mut(delivery_id) {
+            *slot = Slot::Ending;
+        }
     }
 
     /// Forgets the delivery when the result is dropped, also by a panic.
@@ -123,6 +159,7 @@ pub(super) struct DeliveryGuard<'a> {
 impl Drop for DeliveryGuard<'_> {
     fn drop(&mut self) {
         let mut held = self.hand.lock();
+        held.recording -= usize::from(held.is_recording(&self.delivery_id));
         held.deliveries.remove(&self.delivery_id);
         self.hand
             .status
@@ -142,5 +179,67 @@ impl Drop for JobGuard<'_> {
     fn drop(&mut self) {
         self.hand.lock().jobs.remove(&self.job_id);
         self.hand.released.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn delivery(number: usize) -> Delivery {
+        Delivery {
+            id: format!("{number}.normal"),
+            payload: Vec::new(),
+        }
+    }
+
+    /// A hand that holds as many deliveries as it has slots, and what its slots come from.
+    fn full_hand(slots: usize) -> (Hand, Arc<Semaphore>, Vec<Delivery>) {
+        let hand = Hand::new(slots, Arc::new(ReplicaStatus::new(slots)));
+        let semaphore = Arc::new(Semaphore::new(slots));
+        let deliveries: Vec<Delivery> = (0..slots).map(delivery).collect();
+        let permits = (0..slots)
+            .map(|_| semaphore.clone().try_acquire_owned().unwrap())
+            .collect();
+        hand.take(&deliveries, permits);
+        (hand, semaphore, deliveries)
+    }
+
+    #[test]
+    fn a_slot_is_free_while_its_picture_is_recorded_and_its_delivery_is_still_in_hand() {
+        let (hand, slots, deliveries) = full_hand(3);
+        hand.free_slot_to_record(&deliveries[0].id);
+        assert_eq!(slots.available_permits(), 1);
+        assert_eq!(hand.deliveries().len(), 3);
+        hand.free_slot_to_end(&deliveries[0].id);
+        hand.free_slot_to_end(&deliveries[1].id);
+        assert_eq!(slots.available_permits(), 2);
+        drop(hand.guard(&deliveries[2].id));
+        assert_eq!(slots.available_permits(), 3);
+    }
+
+    #[test]
+    fn many_pictures_that_are_not_recorded_keep_their_slots() {
+        let (hand, slots, deliveries) = full_hand(20);
+        let mut recording = Vec::new();
+        for number in 0..20 {
+            hand.free_slot_to_record(&deliveries[number].id);
+            recording.push(hand.guard(&deliveries[number].id));
+        }
+        assert_eq!(slots.available_permits(), 20, "as many as there are slots");
+        let later: Vec<Delivery> = (20..30).map(delivery).collect();
+        let permits = (0..10).map(|_| slots.clone().try_acquire_owned().unwrap());
+        hand.take(&later, permits.collect());
+        hand.free_slot_to_record(&later[0].id);
+        assert_eq!(slots.available_permits(), 10, "and no more");
+        // One is recorded, another one given up: there is room for two.
+        hand.free_slot_to_end(&deliveries[0].id);
+        recording.pop();
+        for delivery in &later {
+            hand.free_slot_to_record(&delivery.id);
+        }
+        assert_eq!(slots.available_permits(), 12);
     }
 }

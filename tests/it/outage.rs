@@ -270,3 +270,24 @@ async fn a_replica_with_a_frozen_postgres_can_be_stopped() {
     let _next = stack.replica_of(&openai, &[]).await;
     stack.all_done_once(&jobs).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_that_postgres_does_not_record_do_not_pile_up() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let mut other = stack.sql_client().await;
+    let migration = other.transaction().await.unwrap();
+    migration
+        .batch_execute("LOCK TABLE images IN SHARE MODE")
+        .await
+        .unwrap();
+    let _replica = stack.replica_of(&openai, &[("WORKER_CONCURRENCY", "1")]).await;
+    let jobs = stack.push_logos(20).await;
+    // Ten wait for Postgres without a slot, and the eleventh keeps its own.
+    openai.called(11).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(openai.calls().len(), 11);
+    migration.rollback().await.unwrap();
+    stack.all_done_once(&jobs).await;
+    assert_eq!((openai.bills(), openai.most_open()), (20, 1));
+}
