@@ -17,6 +17,9 @@ use crate::stand::{QUEUE, Stand};
 /// Waits at the end of a pipe; when the driver is gone, however it went, so is the peer.
 const WATCHDOG: &str = r#"read -r _; kill -s KILL "$1""#;
 
+/// What goes wrong, and that a worker is ready.
+const LOG_FILTER: &str = "warn,generative_ai_worker::worker::lifecycle=info";
+
 /// Who does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Kind {
@@ -74,7 +77,7 @@ impl Peer {
         services_url: Option<&str>,
     ) -> anyhow::Result<Self> {
         if kind == Kind::Worker {
-            return Self::start_worker(worker, stand, concurrency, services_url, &[]);
+            return Self::start_worker(worker, stand, concurrency, services_url);
         }
         let orders = Orders {
             kind,
@@ -122,13 +125,12 @@ impl Peer {
         Ok((peer, said.trim().to_owned()))
     }
 
-    /// Starts the worker as it is by default, with its log in a file.
-    pub(crate) fn start_worker(
+    /// Starts the worker as it is by default, but for its log, which has no line for each job, as rivals have none.
+    fn start_worker(
         program: &Path,
         stand: &Stand,
         concurrency: usize,
         services_url: Option<&str>,
-        variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let log = stand.directory().join("worker.log");
         let mut command = Command::new(program);
@@ -141,7 +143,7 @@ impl Peer {
             .env("HTTP_ADDR", "127.0.0.1:0")
             .env("STORAGE_URL", "memory://")
             .env("IMAGE_PROVIDER", "blank")
-            .envs(variables.iter().copied());
+            .env("RUST_LOG", LOG_FILTER);
         if let Some(url) = services_url {
             command
                 .env("IMAGE_PROVIDER", "openai")

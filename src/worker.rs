@@ -77,6 +77,10 @@ pub struct WorkerSettings {
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often the loop turns, at least, while every slot is taken.
 const TURN: Duration = Duration::from_secs(1);
+/// How long the loop waits for more slots where no more than one in [`FEW`] is free: packages that are claimed together are begun,
+/// recorded and settled together, each for less.
+const GATHER: Duration = Duration::from_millis(1);
+const FEW: usize = 4;
 
 /// How long the loop waits where Redis does not tell when packages come in on other lists than the main one.
 const UNHEARD_WAIT: Duration = Duration::from_secs(2);
@@ -192,7 +196,7 @@ impl Shared {
                 server_number = self.queue.server_number();
                 must_look_again = true;
             }
-            let Some(permits) = free_slots(&slots).await else {
+            let Some(permits) = free_slots(&slots, self.settings.concurrency / FEW).await else {
                 continue;
             };
             if !self.health.may_take() {
@@ -338,12 +342,16 @@ impl Shared {
     }
 }
 
-/// Waits for a slot and takes all that are free with it. `None` after [`TURN`], so that the loop turns.
-async fn free_slots(slots: &Arc<Semaphore>) -> Option<Vec<OwnedSemaphorePermit>> {
+/// Waits for a slot and takes all that are free with it; where those are `few` or fewer, after [`GATHER`]. `None` after [`TURN`],
+/// so that the loop turns.
+async fn free_slots(slots: &Arc<Semaphore>, few: usize) -> Option<Vec<OwnedSemaphorePermit>> {
     let first = tokio::time::timeout(TURN, slots.clone().acquire_owned())
         .await
         .ok()?;
     let mut permits = vec![first.expect("the semaphore is never closed")];
+    if slots.available_permits() < few {
+        tokio::time::sleep(GATHER).await;
+    }
     while let Ok(permit) = slots.clone().try_acquire_owned() {
         permits.push(permit);
     }
@@ -354,5 +362,45 @@ async fn pause(stop: &CancellationToken, pause: Duration) {
     tokio::select! {
         () = tokio::time::sleep(pause) => {}
         () = stop.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slots, of which so many are free, and the permits of the others.
+    fn slots(all: usize, free: usize) -> (Arc<Semaphore>, Vec<OwnedSemaphorePermit>) {
+        let slots = Arc::new(Semaphore::new(all));
+        let taken = (free..all).map(|_| slots.clone().try_acquire_owned().unwrap());
+        let taken = taken.collect();
+        (slots, taken)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_free_slots_wait_for_more() {
+        let (slots, mut taken) = slots(8, 1);
+        let begun = Instant::now();
+        let next = taken.pop();
+        // Runs while the slot that is free waits.
+        tokio::spawn(async move { drop(next) });
+        assert_eq!(free_slots(&slots, 2).await.unwrap().len(), 2);
+        assert!(begun.elapsed() >= GATHER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_free_slots_and_the_only_one_there_is_wait_for_nothing() {
+        for (all, free) in [(8, 3), (8, 8), (1, 1)] {
+            let (slots, _taken) = slots(all, free);
+            let begun = Instant::now();
+            assert_eq!(free_slots(&slots, all / FEW).await.unwrap().len(), free);
+            assert_eq!(begun.elapsed(), Duration::ZERO);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_loop_turns_without_a_free_slot() {
+        let (slots, _taken) = slots(2, 0);
+        assert!(free_slots(&slots, 0).await.is_none());
     }
 }
