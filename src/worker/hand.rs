@@ -224,9 +224,9 @@ mod tests {
     fn many_pictures_that_are_not_recorded_keep_their_slots() {
         let (hand, slots, deliveries) = full_hand(20);
         let mut recording = Vec::new();
-        for number in 0..20 {
-            hand.free_slot_to_record(&deliveries[number].id);
-            recording.push(hand.guard(&deliveries[number].id));
+        for delivery in &deliveries {
+            hand.free_slot_to_record(&delivery.id);
+            recording.push(hand.guard(&delivery.id));
         }
         assert_eq!(slots.available_permits(), 20, "as many as there are slots");
         let later: Vec<Delivery> = (20..30).map(delivery).collect();
