@@ -1,14 +1,16 @@
 -- What the worker itself remembers. Postgres decides: a package leaves Redis only after the commit here that ends it.
+--
+-- Like all that follow, this can be applied again where the list of what has been applied is lost, and then changes nothing.
 
 -- One row, made once: the namespace that object keys are derived from, so that two databases that share a
 -- bucket never overwrite each other's pictures, and nobody can guess a key from a job id.
-CREATE TABLE generative_ai.installation (
+CREATE TABLE IF NOT EXISTS generative_ai.installation (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     key_namespace uuid NOT NULL DEFAULT gen_random_uuid()
 );
-INSERT INTO generative_ai.installation DEFAULT VALUES;
+INSERT INTO generative_ai.installation DEFAULT VALUES ON CONFLICT DO NOTHING;
 
-CREATE TABLE generative_ai.jobs (
+CREATE TABLE IF NOT EXISTS generative_ai.jobs (
     job_id integer PRIMARY KEY,
     state text NOT NULL CHECK (state IN ('waiting', 'begun', 'retry_wait', 'done', 'dead')),
     -- Counts the owners. A failure, a retry or a dead-lettering needs the current one; a success does not.
@@ -35,9 +37,9 @@ CREATE TABLE generative_ai.jobs (
     cost_usd double precision
 );
 -- Unfinished jobs are few; finished ones are kept.
-CREATE INDEX jobs_unfinished ON generative_ai.jobs (state, begun_at) WHERE state IN ('waiting', 'begun', 'retry_wait');
+CREATE INDEX IF NOT EXISTS jobs_unfinished ON generative_ai.jobs (state, begun_at) WHERE state IN ('waiting', 'begun', 'retry_wait');
 
-CREATE TABLE generative_ai.dead_packages (
+CREATE TABLE IF NOT EXISTS generative_ai.dead_packages (
     id uuid PRIMARY KEY,
     job_id integer,
     payload bytea NOT NULL,
@@ -48,5 +50,5 @@ CREATE TABLE generative_ai.dead_packages (
     worker_id text NOT NULL,
     dead_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX dead_packages_dead_at ON generative_ai.dead_packages (dead_at);
-CREATE INDEX dead_packages_job_id ON generative_ai.dead_packages (job_id);
+CREATE INDEX IF NOT EXISTS dead_packages_dead_at ON generative_ai.dead_packages (dead_at);
+CREATE INDEX IF NOT EXISTS dead_packages_job_id ON generative_ai.dead_packages (job_id);

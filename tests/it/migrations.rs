@@ -218,3 +218,38 @@ async fn every_step_can_be_undone_and_done_again_beside_the_applications_tables(
     assert_eq!(texts(&stack, SHAPE).await, shape);
     assert_eq!(texts(&stack, ROWS).await, rows);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_emptied_is_brought_up_to_date_again() {
+    let stack = application("NOT NULL").await;
+    assert_eq!(run(&stack, &["migrate"]).await.1, APPLIED);
+    let own = SHAPE.replace("'public'", "'generative_ai'");
+    let rows = "SELECT to_jsonb(t)::text FROM generative_ai.installation AS t
+        UNION ALL SELECT to_jsonb(t)::text FROM generative_ai.jobs AS t ORDER BY 1";
+    // A state that only the latest of them allow.
+    let cancelled =
+        "INSERT INTO generative_ai.jobs (job_id, state, package, calls) VALUES (1, 'cancelled', '{}', 2)";
+    stack.sql(cancelled, &[]).await;
+    let (shape, rows_before) = (texts(&stack, &own).await, texts(&stack, rows).await);
+
+    // Only the list of what was applied, then all tables of ours.
+    stack
+        .sql("TRUNCATE generative_ai.__diesel_schema_migrations", &[])
+        .await;
+    assert_eq!(
+        run(&stack, &["migrate"]).await,
+        (Some(0), APPLIED.to_owned(), String::new())
+    );
+    assert_eq!(texts(&stack, &own).await, shape);
+    assert_eq!(texts(&stack, rows).await, rows_before);
+    let emptied =
+        "TRUNCATE generative_ai.__diesel_schema_migrations, generative_ai.installation, generative_ai.jobs,
+        generative_ai.provider_calls, generative_ai.dead_packages";
+    stack.sql(emptied, &[]).await;
+    assert_eq!(run(&stack, &["migrate"]).await.1, APPLIED);
+    assert_eq!(texts(&stack, &own).await, shape);
+    let _replica = stack.replica(&[]).await;
+    let job_id = stack.job().await;
+    stack.push(&logo(job_id)).await;
+    assert!(stack.ended(job_id).await.data.get("imageId").is_some());
+}
