@@ -149,20 +149,52 @@ impl Storage {
         self.limited("remove", key, call).await
     }
 
-    /// Stores a few bytes and removes them again, so that a wrong bucket shows at the start and not with the
-    /// first paid picture. Being allowed to store but not to remove is enough: that is only warned of.
+    /// Tries whether objects can be stored, so that a wrong bucket shows at the start and not with the first paid picture. Leaves
+    /// nothing behind. S3 begins an upload in parts, which asks for the same right, and gives it up; the others store a few bytes
+    /// and remove them again. Being allowed to store but not to remove is enough: that is only warned of.
     ///
     /// # Errors
     /// One line that names the store and the cause.
     pub async fn check_writable(&self) -> anyhow::Result<()> {
         let key = ObjectKey::probe();
+        let cannot_store = "STORAGE_URL: pictures cannot be stored";
+        if matches!(self.location.place, Place::S3 { .. })
+            && self.begins_upload(&key).await.context(cannot_store)?
+        {
+            return Ok(());
+        }
         self.put(&key, Bytes::from_static(b"probe"), "text/plain")
             .await
-            .context("STORAGE_URL: pictures cannot be stored")?;
+            .context(cannot_store)?;
         if let Err(error) = self.remove(&key).await {
             tracing::warn!(error = %error, "the store takes objects but does not let them be removed; {key} stays");
         }
         Ok(())
+    }
+
+    /// Begins an upload in parts and gives it up. `false`: the store refuses it for another reason than what it is asked for, so
+    /// that only storing will tell.
+    async fn begins_upload(&self, key: &ObjectKey) -> Result<bool, StorageError> {
+        let path = self.path("store", key)?;
+        let call = async {
+            let mut upload = self.store.put_multipart(&path).await?;
+            Ok(upload.abort().await)
+        };
+        match self.limited("store", key, call).await {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the store takes objects but does not let an upload be given up; {key} stays unfinished");
+                Ok(true)
+            }
+            // It is there and does not miss the bucket: a small stand-in for S3, which takes objects in one piece only.
+            Err(error)
+                if error.kind == StorageErrorKind::Missing && !error.to_string().contains("NoSuchBucket") =>
+            {
+                Ok(true)
+            }
+            Err(error) if error.kind == StorageErrorKind::Other => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the store answers, without storing anything. That it lets nobody see what is not there is an answer

@@ -10,6 +10,8 @@ use generative_ai_worker::storage::{
 };
 use hyper::Method;
 use uuid::Uuid;
+use wiremock::matchers::method;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::harness::s3::{S3Server, SECRET_ACCESS_KEY, SeenRequest};
 use crate::harness::{files_below, temporary_directory, use_ring};
@@ -205,11 +207,15 @@ async fn the_check_at_the_start_leaves_nothing_behind_and_names_a_wrong_bucket()
     let server = S3Server::start("pictures").await;
     let storage = Storage::open(server.settings()).await.unwrap();
     storage.check_writable().await.unwrap();
-    assert!(
-        server
-            .requests()
-            .iter()
-            .any(|request| request.method == Method::PUT)
+    let methods: Vec<Method> = server
+        .requests()
+        .iter()
+        .map(|request| request.method.clone())
+        .collect();
+    assert_eq!(
+        methods,
+        [Method::POST, Method::DELETE],
+        "an upload is begun and given up"
     );
     assert!(server.objects().is_empty());
 
@@ -291,6 +297,56 @@ async fn a_disk_that_cannot_be_written_is_named_at_the_start() {
         error.starts_with("STORAGE_URL: ") && error.contains("images"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn the_check_at_the_start_copes_with_stores_that_know_no_uploads_in_parts() {
+    use_ring();
+    let store = |post: ResponseTemplate, put: ResponseTemplate| async move {
+        let server = MockServer::start().await;
+        for (verb, answer) in [
+            ("POST", post),
+            ("PUT", put.insert_header("etag", "\"1\"")),
+            ("DELETE", ResponseTemplate::new(204)),
+        ] {
+            Mock::given(method(verb))
+                .respond_with(answer)
+                .mount(&server)
+                .await;
+        }
+        let storage = Storage::open(settings_at(server.address().port())).await.unwrap();
+        let checked = storage
+            .check_writable()
+            .await
+            .map_err(|error| format!("{error:#}"));
+        let requests = server.received_requests().await.unwrap();
+        let methods: Vec<String> = requests
+            .iter()
+            .map(|request| request.method.to_string())
+            .collect();
+        (checked, methods)
+    };
+    let answer = ResponseTemplate::new;
+    let (checked, methods) = store(answer(404).set_body_string("no such path"), answer(200)).await;
+    assert_eq!((checked, methods), (Ok(()), vec!["POST".to_owned()]));
+
+    let (checked, methods) = store(answer(405), answer(200)).await;
+    assert_eq!(checked, Ok(()));
+    assert_eq!(methods, ["POST", "PUT", "DELETE"]);
+
+    let (checked, _) = store(answer(405), answer(403)).await;
+    assert!(
+        checked
+            .unwrap_err()
+            .starts_with("STORAGE_URL: pictures cannot be stored")
+    );
+    let (checked, methods) = store(answer(403), answer(200)).await;
+    assert!(
+        checked
+            .unwrap_err()
+            .starts_with("STORAGE_URL: pictures cannot be stored")
+    );
+    assert_eq!(methods, ["POST"]);
 }
 
 #[tokio::test]
