@@ -31,7 +31,7 @@ impl<I, O> Clone for Batcher<I, O> {
 impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
     /// Starts the lane. `run` gets 1 to `max` requests and returns one answer for each, in their order.
     ///
-    /// The queue in front of it is unbounded, since its callers are bounded: each holds a slot of the worker.
+    /// The queue in front of it is unbounded, since its callers are bounded: each is a package in the worker's hand.
     /// The lane ends when the last clone of the batcher is gone.
     pub fn spawn<F, Fut>(max: usize, mut run: F) -> Self
     where

@@ -183,6 +183,7 @@ impl Storage {
         match self.limited("store", key, call).await {
             Ok(Ok(())) => Ok(true),
             Ok(Err(error)) => {
+                let error = StorageError::new("give up an upload of", &self.location.name(), key, &error);
                 tracing::warn!(%error, "the store takes objects but does not let an upload be given up; {key} stays unfinished");
                 Ok(true)
             }

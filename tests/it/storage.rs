@@ -307,7 +307,7 @@ async fn the_check_at_the_start_copes_with_stores_that_know_no_uploads_in_parts(
         for (verb, answer) in [
             ("POST", post),
             ("PUT", put.insert_header("etag", "\"1\"")),
-            ("DELETE", ResponseTemplate::new(204)),
+            ("DELETE", ResponseTemplate::new(403)),
         ] {
             Mock::given(method(verb))
                 .respond_with(answer)
@@ -327,6 +327,15 @@ async fn the_check_at_the_start_copes_with_stores_that_know_no_uploads_in_parts(
         (checked, methods)
     };
     let answer = ResponseTemplate::new;
+    let begun = "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>";
+    let (checked, methods) = store(answer(200).set_body_string(begun), answer(200)).await;
+    assert_eq!(
+        checked,
+        Ok(()),
+        "an upload that cannot be given up is only warned of"
+    );
+    assert_eq!(methods, ["POST", "DELETE"]);
+
     let (checked, methods) = store(answer(404).set_body_string("no such path"), answer(200)).await;
     assert_eq!((checked, methods), (Ok(()), vec!["POST".to_owned()]));
 
