@@ -191,6 +191,11 @@ impl Storage {
             Err(error)
                 if error.kind == StorageErrorKind::Missing && !error.to_string().contains("NoSuchBucket") =>
             {
+                tracing::warn!(
+                    %error,
+                    "the store knows no uploads in parts; whether it takes pictures shows with the first one. \
+                     Is S3_ENDPOINT right?"
+                );
                 Ok(true)
             }
             Err(error) if error.kind == StorageErrorKind::Other => Ok(false),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::measure;
@@ -15,7 +15,8 @@ use crate::queue::{Delivery, ReplicaStatus};
 /// Deliveries that an attempt of this process works on, and the jobs that they are for.
 pub(super) struct Hand {
     held: Mutex<Held>,
-    slots: usize,
+    /// Room for pictures that are recorded beside the slots.
+    recording: Arc<Semaphore>,
     status: Arc<ReplicaStatus>,
     released: Notify,
 }
@@ -27,32 +28,17 @@ const MIN_RECORDING: usize = 10;
 
 #[derive(Default)]
 struct Held {
-    deliveries: HashMap<String, Slot>,
-    recording: usize,
+    /// With the slot of each, or its place among those whose pictures are being recorded, until all that is left of it is to be
+    /// told to Redis.
+    deliveries: HashMap<String, Option<OwnedSemaphorePermit>>,
     jobs: HashMap<i32, CancellationToken>,
-}
-
-/// What a delivery occupies.
-enum Slot {
-    /// A slot of its own, while it is worked on.
-    Taken { _permit: OwnedSemaphorePermit },
-    /// None: its picture is stored and is being recorded.
-    Recording,
-    /// None: all that is left of it is to be told to Redis.
-    Ending,
-}
-
-impl Held {
-    fn is_recording(&self, delivery_id: &str) -> bool {
-        matches!(self.deliveries.get(delivery_id), Some(Slot::Recording))
-    }
 }
 
 impl Hand {
     pub(super) fn new(slots: usize, status: Arc<ReplicaStatus>) -> Self {
         Self {
             held: Mutex::default(),
-            slots,
+            recording: Arc::new(Semaphore::new(slots.max(MIN_RECORDING))),
             status,
             released: Notify::new(),
         }
@@ -76,8 +62,7 @@ impl Hand {
         measure::TAKEN.count(deliveries.len() as u64, &[]);
         let mut held = self.lock();
         let ids = deliveries.iter().map(|delivery| delivery.id.clone());
-        let slots = slots.into_iter().map(|permit| Slot::Taken { _permit: permit });
-        held.deliveries.extend(ids.zip(slots));
+        held.deliveries.extend(ids.zip(slots.into_iter().map(Some)));
         self.status
             .in_flight
             .store(held.deliveries.len(), Ordering::Relaxed);
@@ -86,22 +71,17 @@ impl Hand {
     /// Gives the slot of a delivery to the next package, as its picture is stored and only has to be recorded: so the next one is
     /// drawn meanwhile. Not where many are being recorded: what Postgres does not take must not pile up.
     pub(super) fn free_slot_to_record(&self, delivery_id: &str) {
-        let mut held = self.lock();
-        if held.recording < self.slots.max(MIN_RECORDING)
-            && let Some(slot) = held.deliveries.get_mut(delivery_id)
+        if let Ok(place) = self.recording.clone().try_acquire_owned()
+            && let Some(slot) = self.lock().deliveries.get_mut(delivery_id)
         {
-            *slot = Slot::Recording;
-            held.recording += 1;
+            *slot = Some(place);
         }
     }
 
     /// Gives the slot of a delivery, if it has one still, to the next package: all that is left of it is to be told to Redis.
     pub(super) fn free_slot_to_end(&self, delivery_id: &str) {
-        let mut held = self.lock();
-        held.recording -= usize::from(held.is_recording(delivery_id));
-        if let Some(slot) = held.deliveries.get_mut(delivery_id) {
-            *slot = Slot::Ending;
-        }
+        let slot = self.lock().deliveries.get_mut(delivery_id).and_then(Option::take);
+        drop(slot);
     }
 
     /// Forgets the delivery when the result is dropped, also by a panic.
@@ -159,7 +139,6 @@ pub(super) struct DeliveryGuard<'a> {
 impl Drop for DeliveryGuard<'_> {
     fn drop(&mut self) {
         let mut held = self.hand.lock();
-        held.recording -= usize::from(held.is_recording(&self.delivery_id));
         held.deliveries.remove(&self.delivery_id);
         self.hand
             .status
@@ -184,8 +163,6 @@ impl Drop for JobGuard<'_> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::Semaphore;
-
     use super::*;
 
     fn delivery(number: usize) -> Delivery {
