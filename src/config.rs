@@ -1,17 +1,13 @@
-//! Configuration: the only reader of the environment. Each concern gets a small settings struct of its own.
+//! Configuration: what the variables mean. Each concern gets a small settings struct of its own.
 //!
 //! Every fault is found before the first one is reported, so that an operator mends them in one go.
 
-mod environment;
 mod google;
 mod providers;
-mod reader;
 mod self_hosted;
 mod shares;
 mod values;
-mod variables;
 
-use std::fmt;
 use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
@@ -19,26 +15,16 @@ use secrecy::ExposeSecret;
 use crate::db::DbSettings;
 use crate::ops::OpsSettings;
 use crate::queue::{QueueSettings, is_cluster};
+use crate::settings::Reader;
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
 use crate::worker::{Backoff, WorkerSettings};
 
-pub use environment::Environment;
+pub use crate::environment::Environment;
+pub use crate::settings::{Faults, VARIABLES, Variable, env_example};
 pub use providers::ProviderSettings;
-use reader::Reader;
 pub use values::PROVIDERS;
-pub use variables::{VARIABLES, Variable, env_example};
-
-/// Everything that is wrong with a configuration, one line each. Never a secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Faults(pub Vec<String>);
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
-    }
-}
 
 /// What the `run` command works with.
 #[derive(Clone, Debug)]

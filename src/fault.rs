@@ -30,7 +30,7 @@ pub fn point(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     static PLANTED: LazyLock<Option<(String, u64, bool)>> = LazyLock::new(|| {
-        let planted = crate::config::Environment::of_process()
+        let planted = crate::environment::Environment::of_process()
             .get("FAULT_POINT")?
             .to_owned();
         let mut parts = planted.split(':');

@@ -23,7 +23,7 @@ mod samples;
 
 pub use bad_picture::BadPicture;
 pub use icon::{ICON_SIDE_PX, icon};
-pub use provenance::{Mark, Provenance, mark};
+pub use provenance::{DigitalSource, Mark, Provenance, mark};
 pub use text::without_text;
 
 /// The largest file that is looked at, in bytes. The largest picture a provider offers (4096 × 4096, PNG) stays below.

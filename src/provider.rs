@@ -48,7 +48,8 @@ use uuid::Uuid;
 use crate::failure::{ErrorClass, Failure};
 use crate::work_package::{ImageOptions, ImageType, MAX_PROMPT_CHARS, OutputFormat, Prompt, Word};
 
-pub use call::{Call, Cost, CostBasis, DigitalSource, DrawnImage, Unwatched, Watch};
+pub use crate::imaging::DigitalSource;
+pub use call::{Call, Cost, CostBasis, DrawnImage, Unwatched, Watch};
 
 /// What a package asks of a provider. `None` = the provider's own default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::reader::Reader;
 use super::values;
 use crate::provider::gemini::GeminiSettings;
 use crate::provider::google_auth::GoogleAuthSettings;
 use crate::provider::imagen::ImagenSettings;
+use crate::settings::Reader;
 
 pub(super) fn imagen_settings(reader: &mut Reader<'_>) -> ImagenSettings {
     let settings = ImagenSettings {

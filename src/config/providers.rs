@@ -1,6 +1,5 @@
 //! Who draws: the settings of every image provider.
 
-use super::reader::Reader;
 use super::{Environment, Faults, google, self_hosted, values};
 use crate::provider::automatic1111::Automatic1111Settings;
 use crate::provider::azure_openai::AzureOpenAiSettings;
@@ -14,6 +13,7 @@ use crate::provider::openai::OpenAiSettings;
 use crate::provider::openai_compatible::OpenAiCompatibleSettings;
 use crate::provider::replicate::ReplicateSettings;
 use crate::provider::stability::StabilitySettings;
+use crate::settings::Reader;
 
 /// Who draws, and how each is reached.
 #[derive(Clone, Debug)]

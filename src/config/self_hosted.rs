@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::reader::Reader;
 use super::values;
 use crate::provider::automatic1111::Automatic1111Settings;
 use crate::provider::azure_openai::{ApiVersion, AzureOpenAiSettings};
 use crate::provider::comfyui::ComfyUiSettings;
 use crate::provider::openai_compatible::OpenAiCompatibleSettings;
+use crate::settings::Reader;
 
 pub(super) fn azure_openai_settings(reader: &mut Reader<'_>) -> AzureOpenAiSettings {
     let settings = AzureOpenAiSettings {

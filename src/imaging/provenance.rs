@@ -8,7 +8,15 @@ use img_parts::riff::{RiffChunk, RiffContent};
 use img_parts::webp::WebP;
 
 use super::{BadPicture, Format, Inspected, orientation, xmp};
-use crate::provider::DigitalSource;
+
+/// How the pixels came to be; becomes the picture's IPTC digital source type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigitalSource {
+    /// Drawn by a model trained on pictures (`trainedAlgorithmicMedia`).
+    TrainedModel,
+    /// Drawn by plain code (`algorithmicMedia`).
+    Algorithm,
+}
 
 /// Who made a picture, when, and for which job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,7 @@ use chrono::DateTime;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
-use super::Provenance;
-use crate::provider::DigitalSource;
+use super::{DigitalSource, Provenance};
 
 /// A JUMBF superbox with the description of a C2PA manifest store, as an APP11 segment holds it.
 pub(super) const C2PA_JUMBF: &[u8] =

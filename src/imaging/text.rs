@@ -71,9 +71,8 @@ mod tests {
     use chrono::Utc;
 
     use super::super::samples::{insert_png_chunk, jpeg, photo, png, webp};
-    use super::super::{Provenance, inspect, mark};
+    use super::super::{DigitalSource, Provenance, inspect, mark};
     use super::*;
-    use crate::provider::DigitalSource;
 
     /// The picture with an XMP packet that tells of a model.
     fn told(bytes: Vec<u8>) -> Bytes {

@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use chrono::SecondsFormat;
 
-use super::Provenance;
-use crate::provider::DigitalSource;
+use super::{DigitalSource, Provenance};
 
 /// Longer names are cut: a JPEG segment has room for 65 533 bytes, and no model id is that long.
 const MAX_NAME_CHARACTERS: usize = 200;

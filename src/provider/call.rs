@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::CheckedSpec;
+use crate::imaging::DigitalSource;
 use crate::work_package::Prompt;
 
 /// One call for one picture.
@@ -59,15 +60,6 @@ pub struct Unwatched;
 impl Watch for Unwatched {
     async fn accepted(&self, _: &str) {}
     fn progress(&self, _: f32) {}
-}
-
-/// How the pixels came to be; becomes the picture's IPTC digital source type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DigitalSource {
-    /// Drawn by a model trained on pictures (`trainedAlgorithmicMedia`).
-    TrainedModel,
-    /// Drawn by plain code (`algorithmicMedia`).
-    Algorithm,
 }
 
 /// What a call has cost.

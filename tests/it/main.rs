@@ -4,6 +4,7 @@
     reason = "a test's helpers fail the test where they stand, as its own lines do"
 )]
 
+mod architecture;
 mod chaos;
 mod cli;
 mod config;

@@ -1,27 +1,44 @@
 //! Reading variables one by one while collecting what is wrong with them.
+//!
+//! Knows the name and the default of each; what a value means is the business of who asks for it.
+
+mod variables;
+
+use std::fmt;
 
 use secrecy::SecretString;
 
-use super::variables::{VARIABLES, Variable};
-use super::{Environment, Faults};
+use crate::environment::Environment;
+
+pub use variables::{VARIABLES, Variable, env_example};
+
+/// Everything that is wrong with a configuration, one line each. Never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Faults(pub Vec<String>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
 
 /// Turns a value into what it means; the error says what is wrong with it, to stand after the variable's name.
-pub(super) type Parse<T> = fn(&str) -> Result<T, String>;
+pub(crate) type Parse<T> = fn(&str) -> Result<T, String>;
 
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     environment: &'a Environment,
     faults: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(environment: &'a Environment) -> Self {
+    pub(crate) fn new(environment: &'a Environment) -> Self {
         Self {
             environment,
             faults: Vec::new(),
         }
     }
 
-    pub(super) fn finish<T>(self, settings: T) -> Result<T, Faults> {
+    pub(crate) fn finish<T>(self, settings: T) -> Result<T, Faults> {
         if self.faults.is_empty() {
             Ok(settings)
         } else {
@@ -29,14 +46,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn fault(&mut self, fault: String) {
+    pub(crate) fn fault(&mut self, fault: String) {
         // A variable that two concerns read is reported once.
         if !self.faults.contains(&fault) {
             self.faults.push(fault);
         }
     }
 
-    pub(super) fn all_faults(&mut self, faults: Vec<String>) {
+    pub(crate) fn all_faults(&mut self, faults: Vec<String>) {
         for fault in faults {
             self.fault(fault);
         }
@@ -77,15 +94,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
         self.raw(name)
     }
 
-    pub(super) fn secret(&mut self, name: &str) -> Option<SecretString> {
+    pub(crate) fn secret(&mut self, name: &str) -> Option<SecretString> {
         self.raw(name).map(SecretString::from)
     }
 
-    pub(super) fn optional<T>(&mut self, name: &str, parse: Parse<T>) -> Option<T> {
+    pub(crate) fn optional<T>(&mut self, name: &str, parse: Parse<T>) -> Option<T> {
         let value = self.raw(name)?;
         match parse(&value) {
             Ok(parsed) => Some(parsed),
@@ -97,7 +114,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The value or the default that the list of variables gives.
-    pub(super) fn or_default<T>(&mut self, name: &str, parse: Parse<T>) -> T {
+    pub(crate) fn or_default<T>(&mut self, name: &str, parse: Parse<T>) -> T {
         self.optional(name, parse).unwrap_or_else(|| {
             let default = known(name)
                 .and_then(|variable| variable.default)
@@ -107,7 +124,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The same, where a variable that is set to nothing means "none" instead of the default.
-    pub(super) fn unless_empty<T>(&mut self, name: &str, parse: Parse<T>) -> Option<T> {
+    pub(crate) fn unless_empty<T>(&mut self, name: &str, parse: Parse<T>) -> Option<T> {
         let is_empty = |name: &str| {
             self.environment
                 .get(name)
@@ -120,7 +137,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A secret that has to be there. `parse` checks it and never quotes it.
-    pub(super) fn required_secret(&mut self, name: &str, parse: Parse<()>) -> SecretString {
+    pub(crate) fn required_secret(&mut self, name: &str, parse: Parse<()>) -> SecretString {
         let faults = self.faults.len();
         let value = self.raw(name);
         if value.is_none() && self.faults.len() == faults {
@@ -134,7 +151,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The first of several variables that is set, or the default of the last.
-    pub(super) fn first_secret(&mut self, names: &[&str], parse: Parse<()>) -> SecretString {
+    pub(crate) fn first_secret(&mut self, names: &[&str], parse: Parse<()>) -> SecretString {
         for name in names {
             if let Some(value) = self.raw(name) {
                 if let Err(wrong) = parse(&value) {
@@ -151,12 +168,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A variable that is not this program's own, such as `HOME`.
-    pub(super) fn foreign(&self, name: &str) -> Option<&str> {
+    pub(crate) fn foreign(&self, name: &str) -> Option<&str> {
         self.environment.get(name).filter(|value| !value.is_empty())
     }
 
     /// Variables of other tools, as they are set.
-    pub(super) fn with_prefixes(&mut self, prefixes: &[&str]) -> Vec<(String, SecretString)> {
+    pub(crate) fn with_prefixes(&mut self, prefixes: &[&str]) -> Vec<(String, SecretString)> {
         self.environment
             .iter()
             .filter(|(name, value)| {
