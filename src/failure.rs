@@ -1,4 +1,4 @@
-//! What went wrong with a job: its class, whether trying again makes sense, and what to tell whom.
+//! What went wrong with a job: its class, what follows from that, and the sentence for the person who asked.
 //!
 //! Plain values without I/O. Providers, pictures and storage have error types of their own where code
 //! branches on them; each turns into a [`Failure`] before it reaches the worker.
@@ -104,44 +104,137 @@ impl ErrorClass {
         }
     }
 
-    /// Whether a later attempt at the same package can end differently without anybody changing anything.
+    /// What follows from a failure of this class, for everyone who has to decide something about it.
     #[must_use]
-    pub fn is_retried(self) -> bool {
+    pub const fn rules(self) -> Rules {
         match self {
             Self::InvalidPackage
             | Self::Expired
             | Self::Moderation
-            | Self::InvalidRequest
-            | Self::Auth
-            | Self::Quota
-            | Self::ModelGone
             | Self::UnknownOutcome
             | Self::Cancelled
-            | Self::Poison => false,
-            Self::RateLimited
-            | Self::Overloaded
-            | Self::Network
-            | Self::Ambiguous
-            | Self::BadOutput
-            | Self::BadImage
-            | Self::Storage
-            | Self::TimedOut
-            | Self::Internal => true,
+            | Self::Poison => Rules::FINAL,
+            Self::InvalidRequest | Self::ModelGone => Rules {
+                another_provider_may_help: true,
+                ..Rules::FINAL
+            },
+            Self::Auth => Rules {
+                another_provider_may_help: true,
+                breaker: BreakerInput::Refusal,
+                leaves_call_open: true,
+                ..Rules::FINAL
+            },
+            Self::Quota => Rules {
+                another_provider_may_help: true,
+                breaker: BreakerInput::Refusal,
+                ..Rules::FINAL
+            },
+            Self::RateLimited => Rules {
+                attempts: Attempts::Uncounted,
+                is_resent: true,
+                another_provider_may_help: true,
+                breaker: BreakerInput::Busy,
+                leaves_call_open: true,
+                ..Rules::FINAL
+            },
+            // A definite answer that no picture was made, or no answer as nothing was asked.
+            Self::Overloaded | Self::Network => Rules {
+                attempts: Attempts::Counted,
+                is_resent: true,
+                another_provider_may_help: true,
+                breaker: BreakerInput::Fault,
+                leaves_call_open: true,
+                ..Rules::FINAL
+            },
+            // How many more calls there are is counted in the ledger instead (`UNKNOWN_OUTCOME`).
+            Self::Ambiguous | Self::TimedOut => Rules {
+                attempts: Attempts::Counted,
+                breaker: BreakerInput::Fault,
+                may_be_billed: true,
+                ..Rules::FINAL
+            },
+            // The call has probably been billed: there is one more and not four.
+            Self::BadOutput | Self::BadImage => Rules {
+                attempts: Attempts::AtMost(2),
+                ..Rules::FINAL
+            },
+            Self::Storage | Self::Internal => Rules {
+                attempts: Attempts::Counted,
+                ..Rules::FINAL
+            },
         }
     }
 
+    /// Whether a later attempt at the same package can end differently without anybody changing anything.
+    #[must_use]
+    pub fn is_retried(self) -> bool {
+        self.rules().attempts != Attempts::Once
+    }
+
     /// How many attempts a job may have, of which this class ended one. `configured` is `MAX_ATTEMPTS`.
-    ///
-    /// Where the failed attempt has probably been billed, there is one more and not four. What may have been
-    /// billed (`Ambiguous`, `TimedOut`) is counted call by call in the ledger instead.
     #[must_use]
     pub fn max_attempts(self, configured: u32) -> u32 {
-        match self {
-            Self::BadOutput | Self::BadImage => configured.min(2),
-            class if class.is_retried() => configured,
-            _ => 1,
+        match self.rules().attempts {
+            Attempts::Once => 1,
+            Attempts::AtMost(most) => configured.min(most),
+            Attempts::Counted | Attempts::Uncounted => configured,
         }
     }
+}
+
+/// What follows from a failure of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How many attempts a job may have of which one ended so.
+    pub attempts: Attempts,
+    /// Whether the same call may be sent again within the attempt: nothing was bought, and it may last a second only.
+    pub is_resent: bool,
+    /// Whether another provider may be asked instead: nothing was bought, and the cause is not the prompt.
+    pub another_provider_may_help: bool,
+    /// What the breaker of the provider counts.
+    pub breaker: BreakerInput,
+    /// Whether the call may have been billed and may still bring a picture, which nobody will see.
+    pub may_be_billed: bool,
+    /// Whether a call that the provider has accepted goes on, where asking for its picture ended so.
+    pub leaves_call_open: bool,
+}
+
+impl Rules {
+    /// Nobody tries again, and the provider has done nothing wrong.
+    const FINAL: Self = Self {
+        attempts: Attempts::Once,
+        is_resent: false,
+        another_provider_may_help: false,
+        breaker: BreakerInput::Ignored,
+        may_be_billed: false,
+        leaves_call_open: false,
+    };
+}
+
+/// How many attempts a job may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempts {
+    /// There is no other.
+    Once,
+    /// So many, or `MAX_ATTEMPTS` where that is less.
+    AtMost(u32),
+    /// `MAX_ATTEMPTS`.
+    Counted,
+    /// As many as it takes: the attempt has cost nothing, and the package waits for its cause to go away.
+    Uncounted,
+}
+
+/// What a failure means to the breaker of the provider that it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerInput {
+    /// The provider has answered for itself: the failure is about this package, and ends a row of faults.
+    Ignored,
+    /// The provider is broken or out of reach.
+    Fault,
+    /// The provider is there and refuses the account.
+    Refusal,
+    /// The provider asks for a pause.
+    Busy,
 }
 
 impl fmt::Display for ErrorClass {
@@ -210,14 +303,58 @@ impl Failure {
 mod tests {
     use super::*;
 
-    #[test]
-    fn operators_find_every_class_in_their_manual() {
+    /// The columns of the manual's row for a class: cause, retried, what to do.
+    fn row(class: ErrorClass) -> Vec<&'static str> {
         let manual = include_str!("../docs/operations.md");
+        let start = format!("| `{class}` |");
+        let row = manual.lines().find_map(|line| line.strip_prefix(&start));
+        let row = row.unwrap_or_else(|| panic!("docs/operations.md has no row for {class}"));
+        row.split('|').map(str::trim).collect()
+    }
+
+    #[test]
+    fn operators_find_in_their_manual_whether_a_class_is_retried() {
         for class in ErrorClass::ALL {
+            let rules = class.rules();
+            let written = row(class)[1];
+            let expected: &[&str] = match rules.attempts {
+                _ if rules.may_be_billed => &["once per job", "as for `ambiguous`"],
+                Attempts::Once => &["no"],
+                Attempts::AtMost(2) => &["once"],
+                Attempts::AtMost(_) => &[],
+                Attempts::Counted | Attempts::Uncounted => &["yes"],
+            };
             assert!(
-                manual.contains(&format!("| `{class}` |")),
-                "docs/operations.md has no row for {class}"
+                expected.iter().any(|start| written.starts_with(start)),
+                "docs/operations.md says \"{written}\" of {class}, whose rules are {rules:?}"
             );
+        }
+    }
+
+    #[test]
+    fn operators_find_in_their_manual_what_opens_a_breaker_though_it_is_not_retried() {
+        for class in ErrorClass::ALL {
+            let opens = class.rules().breaker == BreakerInput::Refusal;
+            assert_eq!(row(class)[1].contains("five in a row"), opens, "{class}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_may_have_been_billed_is_sent_again_or_bought_elsewhere() {
+        for class in ErrorClass::ALL {
+            let rules = class.rules();
+            let is_spent = rules.may_be_billed || matches!(rules.attempts, Attempts::AtMost(_));
+            assert!(
+                !is_spent || !rules.is_resent && !rules.another_provider_may_help,
+                "{class}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_sent_again_is_retried_as_well() {
+        for class in ErrorClass::ALL {
+            assert!(!class.rules().is_resent || class.is_retried(), "{class}");
         }
     }
 

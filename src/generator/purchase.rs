@@ -15,7 +15,7 @@ use crate::failure::ErrorClass;
 use crate::fault;
 use crate::provider::traffic::Traffic;
 use crate::provider::{
-    Call, CheckedSpec, DrawnImage, ImageProvider, ProviderError, Providers, Watch, fallback, policy,
+    Call, CheckedSpec, DrawnImage, ImageProvider, ProviderError, Providers, Watch, policy,
 };
 use crate::work_package::Prompt;
 
@@ -146,7 +146,7 @@ impl Buyer<'_> {
             meter.failed(&error);
             admission.failed(&error);
             if let Some(call_no) = call_no {
-                if is_unknown(error.class) {
+                if error.class.rules().may_be_billed {
                     request.ledger.outcome_unknown(call_no, &error).await?;
                     return Err(error.into());
                 }
@@ -155,7 +155,7 @@ impl Buyer<'_> {
             let pause = policy::pause_before_resend(&error, resends, self.traffic.faults(provider.name()))
                 .filter(|pause| Instant::now() + *pause < request.deadline);
             let Some(pause) = pause else {
-                return if fallback::may_help(error.class) {
+                return if error.class.rules().another_provider_may_help {
                     Ok(Answer::Refused(error))
                 } else {
                     Err(error.into())
@@ -214,11 +214,9 @@ impl Buyer<'_> {
                 retry_after: None,
             },
         };
-        match error.class {
-            ErrorClass::Network | ErrorClass::Overloaded | ErrorClass::RateLimited | ErrorClass::Auth => {
-                Err(Unfinished::CallGoesOn(error.into()))
-            }
-            class if is_unknown(class) => {
+        match error.class.rules() {
+            rules if rules.leaves_call_open => Err(Unfinished::CallGoesOn(error.into())),
+            rules if rules.may_be_billed => {
                 Meter::of_resumed(order).failed(&error);
                 ledger.outcome_unknown(open.call_no, &error).await?;
                 Ok(None)
@@ -244,11 +242,6 @@ fn order_of(open: &OpenCall, orders: &[Order], providers: &Providers) -> Order {
         order.spec.model.clone_from(&open.model);
     }
     order
-}
-
-/// Whether a call that ended so may have been billed and may still bring a picture, which nobody will see.
-fn is_unknown(class: ErrorClass) -> bool {
-    matches!(class, ErrorClass::Ambiguous | ErrorClass::TimedOut)
 }
 
 /// The same for every try to make a call, and for no other call.

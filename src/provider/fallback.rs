@@ -1,35 +1,6 @@
 //! What another provider is asked for when the one that was meant cannot draw.
 
 use super::{CheckedSpec, ImageProvider, ImageSpec};
-use crate::failure::ErrorClass;
-
-/// Whether another provider may be asked after an error of this class: nothing was bought, and the cause is not
-/// the prompt.
-#[must_use]
-pub fn may_help(class: ErrorClass) -> bool {
-    match class {
-        ErrorClass::InvalidRequest
-        | ErrorClass::Auth
-        | ErrorClass::Quota
-        | ErrorClass::ModelGone
-        | ErrorClass::RateLimited
-        | ErrorClass::Overloaded
-        | ErrorClass::Network => true,
-        // Asked, and perhaps billed, or refused for what the prompt says.
-        ErrorClass::Moderation
-        | ErrorClass::Ambiguous
-        | ErrorClass::TimedOut
-        | ErrorClass::BadOutput
-        | ErrorClass::BadImage
-        | ErrorClass::InvalidPackage
-        | ErrorClass::Expired
-        | ErrorClass::Storage
-        | ErrorClass::UnknownOutcome
-        | ErrorClass::Cancelled
-        | ErrorClass::Poison
-        | ErrorClass::Internal => false,
-    }
-}
 
 /// The same picture, as `provider` can be asked for it: its own default model, and the size that has the shape
 /// which was asked for. Background, moderation and format stay as they are: a picture on white, in another format or
@@ -125,17 +96,5 @@ mod tests {
         assert_eq!((badge.quality, badge.options), (None, spec.options));
         spec.options.output_format = Some(OutputFormat::Webp);
         assert_eq!(translate(&Builtin, &spec), None);
-    }
-
-    #[test]
-    fn nothing_that_may_have_been_billed_is_bought_elsewhere() {
-        for class in [
-            ErrorClass::Ambiguous,
-            ErrorClass::TimedOut,
-            ErrorClass::BadOutput,
-            ErrorClass::Moderation,
-        ] {
-            assert!(!may_help(class), "{class}");
-        }
     }
 }

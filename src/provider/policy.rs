@@ -9,7 +9,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::ProviderError;
-use crate::failure::ErrorClass;
+use crate::failure::BreakerInput;
 
 /// After the first call there are at most this many more.
 const MAX_RESENDS: u32 = 2;
@@ -22,21 +22,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// How long to pause before the same call is sent again, or `None` where it must not be.
 /// `resends` counts those that were made already, `faults` how often the service has failed in a row, whoever asked.
-///
-/// `Overloaded` is a definite answer that no picture was made; gateways' timeouts are `Ambiguous`.
 #[must_use]
 pub fn pause_before_resend(error: &ProviderError, resends: u32, faults: u32) -> Option<Duration> {
     if resends >= MAX_RESENDS || faults >= LOOKS_DEAD {
         return None;
     }
-    let asked = match (error.class, error.retry_after) {
-        (ErrorClass::RateLimited, None) => return None,
-        (ErrorClass::RateLimited | ErrorClass::Overloaded | ErrorClass::Network, asked) => {
-            asked.unwrap_or_default()
-        }
-        _ => return None,
-    };
-    if asked > LONGEST_WAIT {
+    let rules = error.class.rules();
+    // A pause of unknown length is no matter of seconds.
+    let is_endless = rules.breaker == BreakerInput::Busy && error.retry_after.is_none();
+    let asked = error.retry_after.unwrap_or_default();
+    if !rules.is_resent || is_endless || asked > LONGEST_WAIT {
         return None;
     }
     // Full jitter: replicas that failed together do not come back together.
@@ -47,6 +42,7 @@ pub fn pause_before_resend(error: &ProviderError, resends: u32, faults: u32) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::ErrorClass;
 
     fn error(class: ErrorClass, wait_ms: Option<u64>) -> ProviderError {
         ProviderError {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::ProviderError;
-use crate::failure::ErrorClass;
+use crate::failure::BreakerInput;
 
 /// Faults in a row that open a breaker.
 const FAULTS: u32 = 5;
@@ -190,13 +190,11 @@ impl Admission<'_> {
 
     /// The call has failed.
     pub fn failed(mut self, error: &ProviderError) {
-        match error.class {
-            ErrorClass::Network | ErrorClass::Overloaded | ErrorClass::Ambiguous | ErrorClass::TimedOut => {
-                self.is_ill()
-            }
-            ErrorClass::Auth | ErrorClass::Quota => self.is_refused(),
-            ErrorClass::RateLimited => self.is_busy(error.retry_after),
-            _ => self.is_well(),
+        match error.class.rules().breaker {
+            BreakerInput::Fault => self.is_ill(),
+            BreakerInput::Refusal => self.is_refused(),
+            BreakerInput::Busy => self.is_busy(error.retry_after),
+            BreakerInput::Ignored => self.is_well(),
         }
     }
 
@@ -279,6 +277,7 @@ impl Drop for Admission<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::ErrorClass;
 
     fn error(class: ErrorClass, wait_s: Option<u64>) -> ProviderError {
         ProviderError {
