@@ -345,7 +345,7 @@ impl Studio {
         }
         match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => Ok(result?),
-            Err(_) => Err(stumbled()),
+            Err(_) => Err(BadPicture::Unreadable.into()),
         }
     }
 
@@ -361,12 +361,28 @@ impl Studio {
             .expect("the semaphore is never closed");
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(stumbled()),
+            Err(_) => Err(BadPicture::Unreadable.into()),
         }
     }
 }
 
-fn stumbled() -> Failure {
-    let message = "The picture made this service stumble. Start the job again, with another prompt if it happens again.";
-    Failure::new(ErrorClass::Internal, message)
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::generator::testing::studio_of;
+    use crate::provider::blank::Blank;
+
+    #[tokio::test]
+    async fn work_on_a_picture_that_panics_makes_it_a_bad_picture_wherever_it_runs() {
+        let studio = studio_of(vec![Arc::new(Blank)], "blank", &[]).await;
+        let panics = || -> Result<(), BadPicture> { panic!("the test's decoder") };
+        for bytes in [SMALL_BYTES, SMALL_BYTES + 1] {
+            let failure = studio.on_bytes(bytes, panics).await.unwrap_err();
+            assert_eq!(failure.class, ErrorClass::BadImage);
+        }
+        let failure = studio.on_pixels(panics).await.unwrap_err();
+        assert_eq!(failure.class, ErrorClass::BadImage);
+    }
 }

@@ -76,6 +76,12 @@ pub enum BadPicture {
         /// What does not fit.
         details: String,
     },
+    /// A picture at which the code that reads it has panicked.
+    #[error(
+        "This service failed at reading the picture from the image provider. \
+         Start the job again, with another prompt or model if it happens again."
+    )]
+    Unreadable,
 }
 
 impl BadPicture {

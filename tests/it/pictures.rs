@@ -132,6 +132,34 @@ async fn what_is_no_usable_picture_ends_with_a_reason_and_within_300_mib() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_picture_at_which_the_decoder_panics_is_a_bad_picture_and_bought_twice_at_most() {
+    let variables = [
+        ("MAX_ATTEMPTS", "5"),
+        ("RETRY_BASE_DELAY", "1ms"),
+        ("RETRY_MAX_DELAY", "1ms"),
+    ];
+    let (stack, openai, replica) = studio(&variables).await;
+    // Found by mutation: its whole structure is right, and decoding it overflows.
+    let picture = include_bytes!("../fixtures/panicking.jpg");
+    openai.then(in_json(picture));
+    let (job_id, job) = draw(&stack, &openai, icon, in_json(picture)).await;
+    assert_eq!(
+        job.error.unwrap(),
+        "This service failed at reading the picture from the image provider. \
+         Start the job again, with another prompt or model if it happens again."
+    );
+    assert_eq!(openai.calls().len(), 2);
+    let query = "SELECT state, error_class FROM generative_ai.jobs WHERE job_id = $1";
+    let row = stack.sql(query, &[&job_id]).await.remove(0);
+    let (state, class): (String, String) = (row.get(0), row.get(1));
+    assert_eq!((&*state, &*class), ("dead", "bad_image"));
+
+    // Its neighbours and the replica do not mind.
+    let (_, job) = draw(&stack, &openai, icon, in_json(&any_picture())).await;
+    assert_eq!(job.progress, Some(100), "{}", replica.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_picture_is_stored_with_the_extension_and_type_that_its_bytes_have() {
     let store = S3Server::start("pictures").await;
     let endpoint = store.endpoint();
