@@ -51,7 +51,8 @@ ENV HTTP_ADDR=0.0.0.0:9464
 EXPOSE 9464
 
 # The worker is process 1, handles SIGTERM itself (it drains, then gives back what is unfinished) and
-# starts no children: no init is needed. Whoever stops it has to wait longer than SHUTDOWN_TIMEOUT.
+# starts no children: no init is needed. Whoever stops it has to wait longer than SHUTDOWN_TIMEOUT
+# (5m unless set; `docker stop` by itself waits 10 s: use `--time 330`).
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["generative-ai-worker", "healthcheck", "--self"]

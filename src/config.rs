@@ -82,6 +82,25 @@ impl Config {
             ops,
         })
     }
+
+    /// What works and may cost something all the same, a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let WorkerSettings {
+            job_timeout,
+            shutdown_timeout,
+            ..
+        } = self.worker;
+        let is_cut_off = shutdown_timeout < job_timeout;
+        let warning = is_cut_off.then(|| {
+            format!(
+                "SHUTDOWN_TIMEOUT: {shutdown_timeout:?} is less than JOB_TIMEOUT ({job_timeout:?}), so a picture that is \
+                 being drawn when a replica stops may be paid for twice; leave it out, or set it to {job_timeout:?} \
+                 or more"
+            )
+        });
+        Vec::from_iter(warning)
+    }
 }
 
 impl QueueSettings {
@@ -198,10 +217,16 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
             limits.reply_prefix
         ));
     }
+    let concurrency = reader.or_default("WORKER_CONCURRENCY", values::concurrency);
+    let job_timeout = reader.or_default("JOB_TIMEOUT", values::duration);
     WorkerSettings {
-        concurrency: reader.or_default("WORKER_CONCURRENCY", values::concurrency),
-        job_timeout: reader.or_default("JOB_TIMEOUT", values::duration),
-        shutdown_timeout: reader.or_default("SHUTDOWN_TIMEOUT", values::duration),
+        concurrency,
+        job_timeout,
+        // An open call is over by then, whatever comes of it.
+        shutdown_timeout: reader
+            .optional("SHUTDOWN_TIMEOUT", values::duration)
+            .unwrap_or(job_timeout),
+        job_row_wait: reader.or_default("JOB_ROW_WAIT", values::duration),
         max_attempts: reader.or_default("MAX_ATTEMPTS", values::attempts),
         backoff: Backoff {
             base: reader.or_default("RETRY_BASE_DELAY", values::duration),

@@ -55,6 +55,8 @@ pub struct WorkerSettings {
     pub job_timeout: Duration,
     /// How long a stopping replica finishes what it has (`SHUTDOWN_TIMEOUT`).
     pub shutdown_timeout: Duration,
+    /// How long a job without a row is looked for (`JOB_ROW_WAIT`).
+    pub job_row_wait: Duration,
     /// Attempts at a job (`MAX_ATTEMPTS`).
     pub max_attempts: u32,
     /// Waits between attempts.

@@ -18,6 +18,9 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> anyhow::Result<ExitStatus> {
     let config = Config::from_environment(environment)?;
+    for warning in config.warnings() {
+        println!("warning: {warning}");
+    }
     if arguments.offline {
         println!("the configuration is well-formed; no service was asked");
         return Ok(ExitStatus::Done);

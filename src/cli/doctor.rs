@@ -41,7 +41,10 @@ pub(super) async fn run(
         storage::look(&config.storage),
         providers::look(&config.providers, arguments.offline),
     );
-    let mut all = Findings::default();
+    let mut all = Findings::about("settings");
+    for warning in config.warnings() {
+        all.warn(warning);
+    }
     for findings in [
         redis_findings,
         postgres_findings,

@@ -1,7 +1,7 @@
 //! `run`: the consumer.
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{ExitStatus, Misconfigured};
@@ -11,6 +11,9 @@ use crate::ops::{Ops, OpsSettings, Watched};
 
 pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus> {
     let config = Config::from_environment(environment)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     // Before anything is reached: what cannot be watched is not to begin.
     let ops = listen(&config.ops).await?;
     let services = reach(&config, Lacking::Applied).await?;
@@ -50,24 +53,23 @@ async fn listen(settings: &OpsSettings) -> anyhow::Result<Option<Ops>> {
     Ok(Some(ops))
 }
 
-/// Two tokens: SIGTERM or SIGINT cancels the first one, the next of them the second.
+/// Two tokens: SIGTERM, SIGINT or SIGHUP (its terminal is gone) cancels the first one, the next of them the second.
 pub(super) fn stop_on_signals() -> anyhow::Result<(CancellationToken, CancellationToken)> {
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be watched")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be watched")?;
+    let watch = |kind| signal(kind).context("signals cannot be watched");
+    let mut terminate = watch(SignalKind::terminate())?;
+    let mut interrupt = watch(SignalKind::interrupt())?;
+    let mut hangup = watch(SignalKind::hangup())?;
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
     let (first, second) = (stop.clone(), hurry.clone());
     tokio::spawn(async move {
         for token in [first, second] {
-            next(&mut terminate, &mut interrupt).await;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
+            }
             token.cancel();
         }
     });
     Ok((stop, hurry))
-}
-
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }

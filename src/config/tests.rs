@@ -30,6 +30,34 @@ fn one_variable_is_enough_to_start() {
 }
 
 #[test]
+fn a_stopping_replica_waits_as_long_as_a_call_can_take() {
+    let times = |variables| {
+        let config = config(variables).unwrap();
+        (config.worker.shutdown_timeout.as_secs(), config.warnings())
+    };
+    assert_eq!(times(&[]), (300, vec![]));
+    assert_eq!(times(&[("JOB_TIMEOUT", "90s")]), (90, vec![]));
+    assert_eq!(times(&[("SHUTDOWN_TIMEOUT", "6m")]), (360, vec![]));
+    let warning = "SHUTDOWN_TIMEOUT: 30s is less than JOB_TIMEOUT (300s), so a picture that is being drawn when a \
+                   replica stops may be paid for twice; leave it out, or set it to 300s or more";
+    assert_eq!(
+        times(&[("SHUTDOWN_TIMEOUT", "30s")]),
+        (30, vec![warning.to_owned()])
+    );
+}
+
+#[test]
+fn a_job_without_a_row_may_be_looked_for_or_not() {
+    let wait = |variables| config(variables).unwrap().worker.job_row_wait;
+    assert_eq!(wait(&[]), Duration::from_secs(30));
+    assert_eq!(wait(&[("JOB_ROW_WAIT", "0s")]), Duration::ZERO);
+    assert_eq!(
+        faults(&[("JOB_ROW_WAIT", "soon")]),
+        ["JOB_ROW_WAIT: \"soon\" is not a duration; write for example 500ms, 30s or 5m"]
+    );
+}
+
+#[test]
 fn an_address_that_is_set_to_nothing_is_none() {
     let http_addr = |value| config(&[("HTTP_ADDR", value)]).unwrap().ops.http_addr;
     assert_eq!(http_addr(""), None);

@@ -386,9 +386,15 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable(
         "SHUTDOWN_TIMEOUT",
+        None,
+        "5m",
+        "How long a stopping replica finishes what it has in hand; shorter, a picture may be paid for twice. Default: JOB_TIMEOUT",
+    ),
+    variable(
+        "JOB_ROW_WAIT",
         Some("30s"),
         "30s",
-        "How long a stopping replica finishes what it has in hand",
+        "How long a jobId without a row in ac_background_jobs is looked for, for producers that push before they commit; 0s: not at all",
     ),
     variable(
         "PING_INTERVAL",

@@ -1,6 +1,6 @@
 //! What is in `deploy/`: the worker and its commands run under the rights that are granted there, and under no others.
 
-use generative_ai_worker::config::VARIABLES;
+use generative_ai_worker::config::{Config, VARIABLES};
 use generative_ai_worker::db::{self, DbSettings};
 use redis::AsyncCommands;
 use secrecy::SecretString;
@@ -13,6 +13,11 @@ use crate::harness::users::users;
 const ROLES: &str = include_str!("../../deploy/postgres/roles.sql");
 const WORKER: &str = include_str!("../../deploy/kubernetes/worker.yaml");
 const SCALING: &str = include_str!("../../deploy/kubernetes/scaling.yaml");
+const COMPOSE: &str = include_str!("../../docker-compose.yml");
+const ENV_EXAMPLE: &str = include_str!("../../.env.example");
+
+/// What a replica may take to give back what it has not finished, in seconds.
+const GIVING_BACK_S: u64 = 15;
 
 /// What Redis has refused since the last time, in words.
 async fn refused(stack: &Stack) -> Vec<String> {
@@ -195,6 +200,43 @@ fn value<'a>(manifest: &'a str, key: &str) -> &'a str {
 }
 
 #[test]
+fn whoever_stops_a_replica_waits_until_it_has_finished() {
+    let files = [
+        (".env.example", ENV_EXAMPLE, None),
+        (
+            "deploy/kubernetes/worker.yaml",
+            WORKER,
+            Some("terminationGracePeriodSeconds"),
+        ),
+        ("docker-compose.yml", COMPOSE, Some("stop_grace_period")),
+    ];
+    for (name, text, grace) in files {
+        // As it would be read there: what the file sets, and the defaults.
+        let set = text.lines().filter_map(|line| {
+            let line = line.trim().trim_start_matches("# ");
+            let (variable, value) = line.split_once(": ").or_else(|| line.split_once('='))?;
+            ["JOB_TIMEOUT", "SHUTDOWN_TIMEOUT"]
+                .contains(&variable)
+                .then_some((variable, value))
+        });
+        let database = ("DATABASE_URL", "postgres://worker@postgres/app");
+        let config = Config::from_environment(&set.chain([database]).collect()).unwrap();
+        let (shutdown, job) = (config.worker.shutdown_timeout, config.worker.job_timeout);
+        assert!(
+            shutdown >= job,
+            "{name}: SHUTDOWN_TIMEOUT is {shutdown:?}, JOB_TIMEOUT {job:?}"
+        );
+        let Some(key) = grace else { continue };
+        let grace: u64 = value(text, key).trim_end_matches('s').parse().unwrap();
+        let least = shutdown.as_secs() + GIVING_BACK_S;
+        assert!(
+            grace >= least,
+            "{name}: {key} is {grace} s, at least {least} s is needed"
+        );
+    }
+}
+
+#[test]
 fn the_manifests_name_variables_that_there_are_and_times_that_fit() {
     let is_name = |word: &str| {
         word.len() > 3
@@ -220,12 +262,6 @@ fn the_manifests_name_variables_that_there_are_and_times_that_fit() {
             "{name} is no variable of the worker"
         );
     }
-    let grace: u64 = value(WORKER, "terminationGracePeriodSeconds").parse().unwrap();
-    let shutdown: u64 = value(WORKER, "SHUTDOWN_TIMEOUT")
-        .trim_end_matches('s')
-        .parse()
-        .unwrap();
-    assert!(grace >= shutdown + 10, "packages in hand would be cut off");
     assert!(value(WORKER, "HTTP_ADDR").ends_with(value(WORKER, "containerPort")));
     // A replica more for what one can hold, and none taken away before a delayed package is due.
     assert_eq!(value(SCALING, "listLength"), value(WORKER, "WORKER_CONCURRENCY"));

@@ -3,6 +3,7 @@
 use redis::AsyncCommands;
 
 use crate::harness::aftermath::key;
+use crate::harness::command::command_on;
 use crate::harness::openai::{OpenAi, small_picture};
 use crate::harness::stack::{QUEUE, Stack, logo};
 
@@ -103,6 +104,38 @@ async fn a_second_signal_gives_back_at_once() {
     assert_eq!(replica.exit().await.code(), Some(0));
     assert_eq!(stack.waiting(QUEUE).await, numbers(&jobs));
     assert_eq!(stack.traces_of(&replica.worker_id()).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_terminal_is_closed_finishes_what_it_has() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    // By default it waits as long as a call can take, and nobody has to be warned.
+    let mut replica = stack.replica_of(&openai, &[]).await;
+    let jobs = stack.push_logos(1).await;
+    openai.called(1).await;
+    replica.hang_up();
+    replica.said(FINISHING).await;
+    openai.open();
+    assert_eq!(replica.exit().await.code(), Some(0));
+    stack.all_done_once(&jobs).await;
+    assert_eq!(openai.calls().len(), 1);
+    assert_eq!(replica.times_said("SHUTDOWN_TIMEOUT"), 0, "{}", replica.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lets_replicas_stop_too_early_is_warned() {
+    let stack = Stack::start().await;
+    let hasty = [("SHUTDOWN_TIMEOUT", "1s"), ("IMAGE_PROVIDER", "builtin")];
+    let warning = "SHUTDOWN_TIMEOUT: 1s is less than JOB_TIMEOUT";
+    let replica = stack.replica(&hasty).await;
+    assert_eq!(replica.times_said(warning), 1, "{}", replica.log());
+    for command in [["check-config", "--offline"], ["doctor", "--offline"]] {
+        let said = command_on(&stack, &command, &hasty).await;
+        assert_eq!(said.status, Some(0), "{command:?}: {} {}", said.out, said.err);
+        assert_eq!(said.out.matches(warning).count(), 1, "{command:?}: {}", said.out);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

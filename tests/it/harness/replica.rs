@@ -106,6 +106,11 @@ impl Replica {
         self.signal(Signal::TERM);
     }
 
+    /// SIGHUP, as a terminal that is closed sends it, without waiting.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGINT, as Ctrl-C sends it, without waiting.
     pub(crate) fn interrupt(&self) {
         self.signal(Signal::INT);
