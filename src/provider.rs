@@ -48,7 +48,7 @@ use uuid::Uuid;
 use crate::failure::{ErrorClass, Failure};
 use crate::work_package::{ImageOptions, ImageType, MAX_PROMPT_CHARS, OutputFormat, Prompt, Word};
 
-pub use call::{Call, Cost, CostBasis, DigitalSource, DrawnImage, Unwatched, Watch};
+pub use call::{Call, Cost, CostBasis, DigitalSource, DrawnImage, NotDrawn, Unwatched, Watch};
 
 /// What a package asks of a provider. `None` = the provider's own default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,11 +203,12 @@ pub trait ImageProvider: Send + Sync {
     /// Asks for one image and waits for its bytes, at most until the call's deadline.
     ///
     /// A service that works on it for a while and gives an id first: [`Watch::accepted`] comes before the first
-    /// poll, and faults while polling are ridden out, since asking again costs nothing.
+    /// poll, and from then on the service's own verdict alone ends the call.
     ///
     /// # Errors
-    /// [`ProviderError`] with the class that decides about another attempt.
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError>;
+    /// [`NotDrawn::Ended`] with the class that decides about another call; [`NotDrawn::GoesOn`] where the service has
+    /// accepted the order: it is asked again by [`ImageProvider::resume`], and nothing is bought in its place.
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn>;
 
     /// The handle that the service would know a call by even if its answer were lost: for services that take an
     /// id from their caller.
@@ -218,16 +219,16 @@ pub trait ImageProvider: Send + Sync {
     /// Asks again for the picture of a call that was accepted under `handle`. Never buys anything.
     ///
     /// # Errors
-    /// `Network`, `Overloaded` and `RateLimited`: to be asked again later. `Ambiguous`: nobody will ever know,
-    /// the service has forgotten the handle. Any other: the call has failed for that reason.
-    async fn resume(&self, _handle: &str, _call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
-        Err(ProviderError {
+    /// [`NotDrawn::GoesOn`]: to be asked again later, whatever the class. [`NotDrawn::Ended`]: the call has failed
+    /// for this reason; with `Ambiguous` nobody will ever know, the service has forgotten the handle.
+    async fn resume(&self, _handle: &str, _call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        Err(NotDrawn::Ended(ProviderError {
             provider: self.name(),
             class: ErrorClass::Ambiguous,
             details: "it cannot be asked again for a picture".to_owned(),
             request_id: None,
             retry_after: None,
-        })
+        }))
     }
 
     /// Tells the service that nobody wants the picture any more, where it can be told. Best effort.

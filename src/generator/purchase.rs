@@ -15,7 +15,7 @@ use crate::failure::ErrorClass;
 use crate::fault;
 use crate::provider::traffic::Traffic;
 use crate::provider::{
-    Call, CheckedSpec, DrawnImage, ImageProvider, ProviderError, Providers, Watch, fallback, policy,
+    Call, CheckedSpec, DrawnImage, ImageProvider, NotDrawn, ProviderError, Providers, Watch, fallback, policy,
 };
 use crate::work_package::Prompt;
 
@@ -141,7 +141,8 @@ impl Buyer<'_> {
                     fault::point("drawn");
                     return Ok(Answer::Drawn(image, call_no));
                 }
-                Err(error) => error,
+                Err(NotDrawn::Ended(error)) => error,
+                Err(NotDrawn::GoesOn(error)) => return Err(Unfinished::CallGoesOn(error.into())),
             };
             meter.failed(&error);
             admission.failed(&error);
@@ -202,7 +203,8 @@ impl Buyer<'_> {
                             order: order.clone(),
                         }));
                     }
-                    Err(error) => error,
+                    Err(NotDrawn::Ended(error)) => error,
+                    Err(NotDrawn::GoesOn(error)) => return Err(Unfinished::CallGoesOn(error.into())),
                 }
             }
             None if !open.patience.is_zero() => return Err(Unfinished::Wait(open.patience)),
@@ -214,21 +216,13 @@ impl Buyer<'_> {
                 retry_after: None,
             },
         };
-        match error.class {
-            ErrorClass::Network | ErrorClass::Overloaded | ErrorClass::RateLimited | ErrorClass::Auth => {
-                Err(Unfinished::CallGoesOn(error.into()))
-            }
-            class if is_unknown(class) => {
-                Meter::of_resumed(order).failed(&error);
-                ledger.outcome_unknown(open.call_no, &error).await?;
-                Ok(None)
-            }
-            _ => {
-                Meter::of_resumed(order).failed(&error);
-                ledger.failed(open.call_no, &error).await;
-                Err(error.into())
-            }
+        Meter::of_resumed(order).failed(&error);
+        if is_unknown(error.class) {
+            ledger.outcome_unknown(open.call_no, &error).await?;
+            return Ok(None);
         }
+        ledger.failed(open.call_no, &error).await;
+        Err(error.into())
     }
 }
 

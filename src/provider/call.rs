@@ -8,7 +8,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::CheckedSpec;
+use super::{CheckedSpec, ProviderError};
+use crate::http_client::DownloadFault;
 use crate::work_package::Prompt;
 
 /// One call for one picture.
@@ -20,7 +21,7 @@ pub struct Call<'a> {
     pub prompt: &'a Prompt,
     /// What [`super::ImageProvider::check`] has accepted.
     pub spec: &'a CheckedSpec,
-    /// Nobody waits for the picture any longer than this.
+    /// This visit waits for the picture no longer than this.
     pub deadline: Instant,
     /// Who wants to know how it goes.
     pub watch: &'a dyn Watch,
@@ -59,6 +60,43 @@ pub struct Unwatched;
 impl Watch for Unwatched {
     async fn accepted(&self, _: &str) {}
     fn progress(&self, _: f32) {}
+}
+
+/// Why a visit to a provider has brought no picture, and whether one may still come of its call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDrawn {
+    /// The call has ended, by the service's own verdict, or was never taken.
+    #[error(transparent)]
+    Ended(ProviderError),
+    /// The service has the order and has not ended it: it is asked again, by its handle. Holds what kept this visit
+    /// from an answer.
+    #[error(transparent)]
+    GoesOn(ProviderError),
+}
+
+impl NotDrawn {
+    /// What went wrong, whether or not that has ended the call.
+    #[must_use]
+    pub fn error(&self) -> &ProviderError {
+        match self {
+            Self::Ended(error) | Self::GoesOn(error) => error,
+        }
+    }
+
+    /// For a finished picture that was not fetched: the next visit asks the service where it is by then.
+    pub(in crate::provider) fn unfetched(fault: &DownloadFault, error: ProviderError) -> Self {
+        match fault.may_pass() {
+            true => Self::GoesOn(error),
+            false => Self::Ended(error),
+        }
+    }
+}
+
+/// For errors of an order, and of services that answer it with the picture: nothing is left to be asked about.
+impl From<ProviderError> for NotDrawn {
+    fn from(error: ProviderError) -> Self {
+        Self::Ended(error)
+    }
 }
 
 /// How the pixels came to be; becomes the picture's IPTC digital source type.

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::key::{self, Key};
-use super::polling::{self, Look, Made, Polled, Ready, Report, Service, is_plain_id, unreadable_handle};
-use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, models};
+use super::polling::{self, Look, Polled, Ready, Report, Service, is_plain_id, unreadable_handle};
+use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, models};
 use crate::failure::ErrorClass;
 use crate::http_client::{BodyEnd, DownloadFault, Downloads, HttpClient, HttpFault};
 use crate::work_package::{ImageType, Prompt};
@@ -38,8 +38,6 @@ const MODEL: &str = "FLUX_PRO_MODEL_NAME";
 /// How long the service holds its first answer back for a picture that comes quickly. Meanwhile nobody here knows
 /// the prediction's id, and a crash would cost the picture.
 const WAIT: Duration = Duration::from_secs(2);
-/// The service cancels no prediction earlier than this.
-const SHORTEST_LIFE: Duration = Duration::from_secs(5);
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -184,18 +182,16 @@ fn unusable(message: String) -> Unsupported {
     }
 }
 
-/// `Prefer: wait=2` and `Cancel-After: 297s`.
+/// `Prefer: wait=2`. Not `Cancel-After`: the deadline bounds what is bought, not what is fetched, and with it the
+/// service would end a prediction that a later attempt is going to ask for. Its own limit bounds one that hangs.
 fn headers(deadline: Instant) -> HeaderMap {
     let left = deadline.saturating_duration_since(Instant::now());
-    let wait = WAIT.min(left).as_secs().max(1);
-    let life = left.max(SHORTEST_LIFE).as_secs();
-    [
-        ("prefer", format!("wait={wait}")),
-        ("cancel-after", format!("{life}s")),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?)))
-    .collect()
+    let wait = format!("wait={}", WAIT.min(left).as_secs().max(1));
+    let prefer = HeaderValue::from_str(&wait).ok();
+    prefer
+        .map(|prefer| (HeaderName::from_static("prefer"), prefer))
+        .into_iter()
+        .collect()
 }
 
 #[async_trait]
@@ -226,10 +222,12 @@ impl ImageProvider for Replicate {
         Ok(checked)
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let Some((_, target)) = &self.model else {
             let report = self.report("predictions", call.prompt);
-            return Err(report.error(ErrorClass::Auth, &format!("not sent: {MODEL} is not set")));
+            return Err(report
+                .error(ErrorClass::Auth, &format!("not sent: {MODEL} is not set"))
+                .into());
         };
         let (path, body) = match target {
             Target::Own(path) => (path.as_str(), json!({ "input": input(call) })),
@@ -249,28 +247,29 @@ impl ImageProvider for Replicate {
             )
             .await?;
         let Some(id) = prediction::id(&prediction) else {
-            return Err(prediction::without_id(&answer, &prediction, &report));
+            return Err(prediction::without_id(&answer, &prediction, &report).into());
         };
         // The moment from which a crash does not cost the picture, even one that is finished already.
         call.watch.accepted(&id).await;
         let report = report.known_as(&id);
         let first = prediction::look(&prediction, &report);
-        polling::picture(self, &id, &report, call, Made::Now, Some(first)).await
+        polling::picture(self, &id, &report, call, Some(first)).await
     }
 
-    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let report = self.report("predictions", call.prompt);
         if !is_plain_id(handle) {
             return Err(unreadable_handle(&report));
         }
         let url = self.service.client().url(&format!("predictions/{handle}"));
         let report = report.of(format!("GET {}", url.path())).known_as(handle);
-        polling::picture(self, &handle.to_owned(), &report, call, Made::Before, None).await
+        polling::picture(self, &handle.to_owned(), &report, call, None).await
     }
 
     async fn cancel(&self, handle: &str) {
         if is_plain_id(handle) {
-            polling::cancel(self, &handle.to_owned()).await;
+            let url = self.service.client().url(&format!("predictions/{handle}/cancel"));
+            self.service.cancel(Method::POST, url).await;
         }
     }
 }
@@ -307,14 +306,6 @@ impl Polled for Replicate {
                 self.fetch_own(&url, deadline).await
             }
             _ => Err(fault),
-        }
-    }
-
-    async fn give_up(&self, id: &String, deadline: Instant) {
-        let client = self.service.client();
-        let url = client.url(&format!("predictions/{id}/cancel"));
-        if let Err(fault) = self.service.send(client, Method::POST, url, deadline).await {
-            tracing::debug!(provider = NAME, "a prediction could not be cancelled: {fault}");
         }
     }
 }

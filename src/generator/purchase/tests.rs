@@ -39,9 +39,9 @@ impl ImageProvider for Failing {
         unreachable!("the order is there already")
     }
 
-    async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        Err(self.error())
+        Err(self.error().into())
     }
 }
 

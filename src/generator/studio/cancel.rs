@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
     use crate::generator::testing::studio_of;
-    use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError};
+    use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn};
 
     /// Keeps what it is told, and never answers where the handle says so.
     #[derive(Clone, Default)]
@@ -63,7 +63,7 @@ mod tests {
             Ok(CheckedSpec::default())
         }
 
-        async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+        async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
             unreachable!("nobody draws")
         }
 

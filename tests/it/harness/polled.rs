@@ -26,9 +26,16 @@ pub(crate) const KEY: &str = "test-key-4f1c9a7e2b";
 #[derive(Default)]
 struct State {
     orders: usize,
-    looks: usize,
+    /// Questions about an order, however they were answered.
+    polls: usize,
     cancels: usize,
     is_finished: bool,
+    refuses_keys: bool,
+    refuses_polls: bool,
+    /// Polls are answered with 503.
+    fails: bool,
+    /// The verdict on every order is that it has failed.
+    has_failed: bool,
     /// Requests for files that carried a key.
     leaks: usize,
 }
@@ -84,12 +91,33 @@ impl Polled {
         self.state.lock().unwrap().is_finished = true;
     }
 
-    pub(crate) fn orders(&self) -> usize {
-        self.state.lock().unwrap().orders
+    /// Whether orders and polls are answered with 401.
+    pub(crate) fn refuse_keys(&self, refuses: bool) {
+        self.state.lock().unwrap().refuses_keys = refuses;
     }
 
-    pub(crate) fn looks(&self) -> usize {
-        self.state.lock().unwrap().looks
+    /// Whether polls are answered with 401; orders are taken.
+    pub(crate) fn refuse_polls(&self, refuses: bool) {
+        self.state.lock().unwrap().refuses_polls = refuses;
+    }
+
+    /// Whether polls are answered with 503; orders are taken.
+    pub(crate) fn break_polls(&self, fails: bool) {
+        self.state.lock().unwrap().fails = fails;
+    }
+
+    /// Every order has failed, by the service's own verdict.
+    pub(crate) fn fail_orders(&self) {
+        self.state.lock().unwrap().has_failed = true;
+    }
+
+    /// How often it was asked about an order, however it answered.
+    pub(crate) fn polls(&self) -> usize {
+        self.state.lock().unwrap().polls
+    }
+
+    pub(crate) fn orders(&self) -> usize {
+        self.state.lock().unwrap().orders
     }
 
     pub(crate) fn cancels(&self) -> usize {
@@ -112,10 +140,15 @@ impl Polled {
             .expect("they are ordered");
     }
 
-    /// Waits until it has been asked for a picture that is not finished.
+    /// Waits until it has been asked for a picture.
     pub(crate) async fn looked_at(&self) {
+        self.polled(1).await;
+    }
+
+    /// Waits until it has been asked so many times about an order.
+    pub(crate) async fn polled(&self, polls: usize) {
         let waiting = async {
-            while self.state.lock().unwrap().looks == 0 {
+            while self.polls() < polls {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -141,16 +174,25 @@ impl State {
             self.leaks += usize::from(has_key);
             return Response::new(Full::new(png()));
         }
-        if !has_key {
-            let refused = Response::builder().status(401);
-            return refused.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+        let refused = |status: u16| {
+            let refused = Response::builder().status(status);
+            refused.body(Full::new(Bytes::from_static(b"{}"))).unwrap()
+        };
+        let is_cancel = path.ends_with("/cancel");
+        let is_poll = !is_cancel && request.method() == Method::GET;
+        self.polls += usize::from(is_poll);
+        if !has_key || self.refuses_keys || (is_poll && self.refuses_polls) {
+            return refused(401);
+        }
+        if is_poll && self.fails {
+            return refused(503);
         }
         let at = |path: &str| format!("http://127.0.0.1:{port}/{path}");
-        if path.ends_with("/cancel") {
+        if is_cancel {
             self.cancels += 1;
             return json_response(&json!({"status": "canceled"}));
         }
-        let body = if request.method() == Method::POST {
+        let body = if !is_poll {
             self.orders += 1;
             let id = format!("order-{}", self.orders);
             let of_fal = at(&format!("fal/fal-ai/flux/requests/{id}"));
@@ -158,6 +200,13 @@ impl State {
             json!({"id": id, "request_id": id, "status": "starting", "output": null,
                 "polling_url": at(&format!("bfl/get_result?id={id}")), "cost": 4.0, "response_url": of_fal,
                 "status_url": format!("{of_fal}/status"), "cancel_url": format!("{of_fal}/cancel")})
+        } else if self.has_failed {
+            let status = match path {
+                _ if path.starts_with("/v1/") => "failed",
+                _ if path.starts_with("/bfl/") => "Error",
+                _ => "COMPLETED",
+            };
+            json!({"status": status, "error": "no picture", "error_type": "no_media_generated"})
         } else if self.is_finished {
             let file = at("files/x?sig=1");
             let status = match path {
@@ -167,7 +216,6 @@ impl State {
             };
             json!({"status": status, "output": file, "result": {"sample": file}, "images": [{"url": file}]})
         } else {
-            self.looks += 1;
             json!({"status": "IN_PROGRESS"})
         };
         json_response(&body)

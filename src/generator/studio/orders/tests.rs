@@ -4,7 +4,7 @@ use super::*;
 use crate::generator::testing::{studio_of, work};
 use crate::provider::blank::Blank;
 use crate::provider::traffic::Pause;
-use crate::provider::{Call, DrawnImage, ProviderError, Unsupported};
+use crate::provider::{Call, DrawnImage, NotDrawn, Unsupported};
 use crate::work_package::OutputFormat;
 
 /// Takes everything, or is not configured.
@@ -26,7 +26,7 @@ impl ImageProvider for Named {
         }
     }
 
-    async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         unreachable!("nobody is asked")
     }
 }

@@ -142,7 +142,11 @@ async fn at_the_deadline_the_server_is_told_to_stop_what_it_draws_for_us() {
         watch: &Unwatched,
     };
     let begun = Instant::now();
-    let error = provider(&url).draw(&call).await.unwrap_err();
+    let error = provider(&url)
+        .draw(&call)
+        .await
+        .map_err(suite::ended)
+        .unwrap_err();
     assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(1));
     asked_for(&aside, "/sdapi/v1/interrupt").await;
