@@ -43,12 +43,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::failure::{ErrorClass, Failure};
 use crate::work_package::{ImageOptions, ImageType, MAX_PROMPT_CHARS, OutputFormat, Prompt, Word};
 
-pub use call::{Call, Cost, CostBasis, DigitalSource, DrawnImage, NotDrawn, Unwatched, Watch};
+pub use call::{Call, Cost, CostBasis, DigitalSource, DrawnImage, Found, NotDrawn, Unwatched, Watch};
 
 /// What a package asks of a provider. `None` = the provider's own default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -214,6 +215,17 @@ pub trait ImageProvider: Send + Sync {
     /// id from their caller.
     fn handle_of(&self, _call_id: Uuid) -> Option<String> {
         None
+    }
+
+    /// Looks for an order that was sent at about `sent_at` and whose handle was lost. Never buys anything.
+    ///
+    /// Ask only when nobody can be sending the order any more: [`Found::NeverTaken`] says that another may be bought.
+    /// A handle that is another call's already, for the same prompt, is not this one's.
+    ///
+    /// # Errors
+    /// [`ProviderError`]: the service did not answer, and may be asked again later.
+    async fn find(&self, _call: &Call<'_>, _sent_at: DateTime<Utc>) -> Result<Found, ProviderError> {
+        Ok(Found::Unknown)
     }
 
     /// Asks again for the picture of a call that was accepted under `handle`. Never buys anything.

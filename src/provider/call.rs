@@ -99,6 +99,17 @@ impl From<ProviderError> for NotDrawn {
     }
 }
 
+/// What a service knows of an order whose handle was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It was taken, and can be asked about by this.
+    Handle(String),
+    /// The service lists its orders, and this one is not there.
+    NeverTaken,
+    /// It cannot be asked, or what it lists leaves a doubt.
+    Unknown,
+}
+
 /// How the pixels came to be; becomes the picture's IPTC digital source type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DigitalSource {

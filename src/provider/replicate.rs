@@ -1,7 +1,8 @@
 //! `flux`: the FLUX models (or whichever model an operator names) on Replicate.
 //!
 //! Owns what goes on the wire and what a prediction means. An order that was answered has an id, under which it
-//! can be asked for; an order whose answer is lost may be under way all the same, and ends as `Ambiguous`.
+//! can be asked for; an order whose answer is lost may be under way all the same, and ends as `Ambiguous`: see
+//! `listing` for how its id may be found.
 //!
 //! Source: Replicate, "HTTP API" (predictions.create, predictions.get, predictions.cancel, models.predictions.create)
 //! and the topic pages "Create a prediction", "Prediction lifecycle", "Rate limits".
@@ -11,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
@@ -20,12 +22,16 @@ use url::Url;
 
 use super::key::{self, Key};
 use super::polling::{self, Look, Polled, Ready, Report, Service, is_plain_id, unreadable_handle};
-use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, models};
+use super::{
+    Call, CheckedSpec, DrawnImage, Found, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported,
+    models,
+};
 use crate::failure::ErrorClass;
 use crate::http_client::{BodyEnd, DownloadFault, Downloads, HttpClient, HttpFault};
 use crate::work_package::{ImageType, Prompt};
 
 mod check;
+mod listing;
 mod prediction;
 #[cfg(test)]
 mod tests;
@@ -254,6 +260,10 @@ impl ImageProvider for Replicate {
         let report = report.known_as(&id);
         let first = prediction::look(&prediction, &report);
         polling::picture(self, &id, &report, call, Some(first)).await
+    }
+
+    async fn find(&self, call: &Call<'_>, sent_at: DateTime<Utc>) -> Result<Found, ProviderError> {
+        self.find_listed(call, sent_at).await
     }
 
     async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {

@@ -9,6 +9,7 @@ use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject};
 use crate::provider::{Cost, CostBasis};
 
 mod errors;
+mod finding;
 mod following;
 mod options;
 
