@@ -12,8 +12,6 @@ mod studio;
 #[cfg(test)]
 mod testing;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -81,12 +79,9 @@ pub struct StoredImage {
 /// comes again: the second call must end with the same objects as the first, not with more.
 #[async_trait]
 pub trait ImageGenerator: Send + Sync {
-    /// How long nobody who can draw this may be asked; `None` = somebody may be asked now, or the work is refused
-    /// anyway. An attempt is not begun before.
-    fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration>;
-
-    /// Name of the provider that would be asked first now.
-    fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str;
+    /// Names of the providers that can draw this, in the order in which they are asked; none where the work is refused anyway. An
+    /// attempt is not begun before one of them may be asked.
+    fn providers_of(&self, work: &ImageWork) -> Vec<&'static str>;
 
     /// # Errors
     /// [`Unfinished`], which says what comes next.

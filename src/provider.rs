@@ -36,7 +36,6 @@ mod self_hosted;
 pub mod stability;
 #[cfg(test)]
 pub(crate) mod suite;
-pub mod traffic;
 pub mod waits;
 
 use std::sync::Arc;

@@ -20,6 +20,7 @@ mod limits;
 mod locate;
 mod overview;
 mod pipeline;
+mod provider;
 mod recover;
 mod reseed;
 mod rights;
@@ -51,11 +52,12 @@ pub use heartbeat::{Heartbeat, Lease, ReplicaStatus};
 pub use inspect::RedisFacts;
 pub use keys::{Keys, Priority};
 pub use lane::{Command, Due};
-pub use limits::{Entry, Limit};
+pub use limits::{Entry, Left, Limit};
 pub use overview::{InFlight, Overview, Ping, ProviderRoom, Replica};
+pub use provider::{CallEnd, ProviderState, Reported, Shut, Standing};
 pub use rights::Refusal;
 pub use take::{Adopted, BlockedClient, Delivery, Landed, Landing};
-pub use tick::{Glance, Tick};
+pub use tick::{Glance, ProviderTick, Tick};
 pub use turns::{Fairness, Weights};
 
 /// How to reach the queue and how to behave there; made by `config`.

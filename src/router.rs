@@ -6,7 +6,6 @@ use crate::failure::{ErrorClass, Failure};
 use crate::generator::{CollectionImage, Icon, ImageGenerator, Studio};
 use crate::provider::Unsupported;
 use crate::provider::models::Model;
-use crate::provider::traffic::Traffic;
 use crate::work_package::{ImageType, ImageWork, Work};
 
 /// The generators of a replica.
@@ -50,12 +49,6 @@ impl Router {
     #[must_use]
     pub fn handle_of(&self, provider: &str, job_id: i32, call_no: i32) -> Option<String> {
         self.icon.0.handle_of(provider, job_id, call_no)
-    }
-
-    /// What is known of every provider.
-    #[must_use]
-    pub fn traffic(&self) -> &Traffic {
-        self.icon.0.traffic()
     }
 
     /// The generator for this work, and the work as that generator takes it.

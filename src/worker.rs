@@ -12,9 +12,9 @@ mod health;
 mod hear;
 mod ledger;
 mod lifecycle;
-mod limits;
 mod observer;
 mod progress;
+mod room;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +30,6 @@ use tokio_util::task::TaskTracker;
 use crate::db::Db;
 use crate::fault;
 use crate::measure;
-use crate::provider::traffic::Pause;
 use crate::queue::{Adopted, Delivery, Landed, Landing, Lease, Limit, Queue, QueueError, ReplicaStatus};
 use crate::router::Router;
 use crate::work_package::PackageLimits;
@@ -41,9 +39,9 @@ use hand::Hand;
 use health::Health;
 pub use ledger::UnknownOutcome;
 pub use lifecycle::Ended;
-use limits::Limits;
 pub use observer::Observer;
 use progress::Reporter;
+use room::Room;
 use upkeep::Alarm;
 
 /// How a replica works; made by `config`.
@@ -92,8 +90,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// One replica.
 pub struct Worker {
     shared: Arc<Shared>,
-    /// Pauses that providers ask this replica for.
-    pauses: UnboundedReceiver<Pause>,
 }
 
 /// What the loop, the attempts and the upkeep have in common.
@@ -103,15 +99,15 @@ struct Shared {
     db: Db,
     router: Router,
     status: Arc<ReplicaStatus>,
-    health: Health,
+    health: Arc<Health>,
     hand: Hand,
     reporter: Reporter,
-    limits: Limits,
+    room: Room,
     /// Somebody has said that it is worth looking at the lists.
     rung: Notify,
     /// Redis holds something to be in hand while nothing is.
     has_left_over: AtomicBool,
-    alarm: Alarm,
+    alarm: Arc<Alarm>,
     /// Until when this replica holds its lease; set when it begins.
     lease: OnceLock<Lease>,
     /// Attempts end at once, without an ending in Postgres or Redis: what they had is given back.
@@ -121,22 +117,26 @@ struct Shared {
 impl Worker {
     /// A replica that has not begun to take. Must be made within a tokio runtime.
     #[must_use]
-    pub fn new(
-        settings: WorkerSettings,
-        queue: Queue,
-        db: Db,
-        router: Router,
-        pauses: UnboundedReceiver<Pause>,
-    ) -> Self {
+    pub fn new(settings: WorkerSettings, queue: Queue, db: Db, router: Router) -> Self {
         let status = Arc::new(ReplicaStatus::new(settings.concurrency));
+        let health = Health::new(status.clone(), settings.lease_ttl, queue.server_number());
+        let (health, alarm) = (Arc::new(health), Arc::new(Alarm::new()));
+        let room = Room::new(
+            queue.clone(),
+            health.clone(),
+            alarm.clone(),
+            router.provider_names(),
+            settings.provider_limits.clone(),
+            &settings.work_type_limits,
+        );
         let shared = Shared {
-            health: Health::new(status.clone(), settings.lease_ttl, queue.server_number()),
+            health,
             reporter: Reporter::new(queue.clone(), db.clone()),
             hand: Hand::new(settings.concurrency, status.clone()),
-            limits: Limits::new(settings.provider_limits.clone(), &settings.work_type_limits),
+            room,
             rung: Notify::new(),
             has_left_over: AtomicBool::new(false),
-            alarm: Alarm::new(),
+            alarm,
             lease: OnceLock::new(),
             abandon: CancellationToken::new(),
             settings,
@@ -147,7 +147,6 @@ impl Worker {
         };
         Self {
             shared: Arc::new(shared),
-            pauses,
         }
     }
 
@@ -166,7 +165,7 @@ impl Worker {
         let shared = self.shared;
         let heartbeat = shared.begin().await?;
         let upkeep = TaskTracker::new();
-        shared.keep_up(&upkeep, &stop, self.pauses);
+        shared.keep_up(&upkeep, &stop);
         let attempts = TaskTracker::new();
         shared.take_until(&stop, &attempts).await;
         Ok(shared.end(heartbeat, upkeep, attempts, &hurry).await)
@@ -337,7 +336,7 @@ impl Shared {
             }
         };
         measure::process(seeing_through).await;
-        self.give_room_back(&delivery).await;
+        self.room.give_back(&delivery).await;
         drop(held);
     }
 }

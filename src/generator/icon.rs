@@ -1,7 +1,6 @@
 //! The icon of a collection: what was drawn, made to fit 400 × 400 px from the bytes in hand.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -16,12 +15,8 @@ pub struct Icon(pub Arc<Studio>);
 
 #[async_trait]
 impl ImageGenerator for Icon {
-    fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration> {
-        self.0.out_of_reach_for(work)
-    }
-
-    fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str {
-        self.0.provider_of(work)
+    fn providers_of(&self, work: &ImageWork) -> Vec<&'static str> {
+        self.0.providers_of(work)
     }
 
     async fn generate(

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::provider::ProviderError;
+use crate::provider::policy::Verdict;
 
 /// A call of an earlier attempt that has not ended: its picture may be on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl<E: Into<Failure>> From<E> for Unfinished {
     }
 }
 
-/// Whether there is room for one more call at a provider whose calls are limited. One for each attempt.
+/// Whether a provider may be called now, and who learns how a call has ended. One for each attempt.
 #[async_trait]
 pub trait Gate: Send + Sync {
     /// Takes room for one call, before it is made. What is open at once is taken until the attempt ends.
@@ -68,6 +69,13 @@ pub trait Gate: Send + Sync {
 
     /// The attempt waits for the picture of an earlier call: until it enters again, no call of its is counted.
     async fn only_waits(&self);
+
+    /// Notes how a call has ended that was let through and took so long, for all who call this provider. Returns for how long
+    /// the provider had been shut already, if it was: then nobody else calls it, and the attempt may wait as they do.
+    async fn report(&self, provider: &str, verdict: Verdict, took: Duration) -> Option<Duration>;
+
+    /// How many times in a row the provider has failed, whoever asked.
+    fn faults(&self, provider: &str) -> u32;
 }
 
 /// Where calls that cost money are written down. One for each attempt.

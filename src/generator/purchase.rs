@@ -13,7 +13,7 @@ use super::studio::Order;
 use super::{ImageRequest, Progress};
 use crate::failure::ErrorClass;
 use crate::fault;
-use crate::provider::traffic::Traffic;
+use crate::provider::policy::Verdict;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ProviderError, Providers, Watch, fallback, policy,
 };
@@ -29,10 +29,12 @@ pub(super) struct Purchase {
 /// One attempt's way to a picture.
 pub(super) struct Buyer<'a> {
     pub(super) request: &'a ImageRequest<'a>,
-    pub(super) traffic: &'a Traffic,
     pub(super) namespace: Uuid,
     pub(super) progress: &'a dyn Progress,
 }
+
+/// What waits for a provider is parked before it is begun. An attempt that has begun comes back so soon to be parked with the others.
+const PARKED_AFTER: Duration = Duration::from_secs(1);
 
 /// How one provider answered.
 enum Answer {
@@ -108,19 +110,12 @@ impl Buyer<'_> {
         let mut resends = 0;
         let mut refused = None;
         loop {
-            let admission = self.traffic.admit(provider.name());
-            let room = match &admission {
-                // Each call is counted that is made, and no other.
-                Ok(_) => request.gate.enter(provider.name()).await,
-                Err(wait) => Err(*wait),
-            };
-            let admission = match (admission, room) {
-                (Ok(admission), Ok(())) => admission,
+            // Each call is counted that is made, and no other.
+            if let Err(wait) = request.gate.enter(provider.name()).await {
                 // An attempt that has called counts, also where others have found out meanwhile that it is of no use.
-                (_, Err(wait)) | (Err(wait), _) => {
-                    return Ok(refused.map_or(Answer::OutOfReach(wait), Answer::Refused));
-                }
-            };
+                return Ok(refused.map_or(Answer::OutOfReach(wait.min(PARKED_AFTER)), Answer::Refused));
+            }
+            let begun = Instant::now();
             let call_no = if provider.is_free() {
                 None
             } else {
@@ -134,17 +129,30 @@ impl Buyer<'_> {
             fault::point("intended");
             let calling = Calling::new(self, &order.spec, provider, call_no);
             let meter = Meter::start(order);
-            let error = match provider.draw(&calling.call()).await {
+            let mut error = match provider.draw(&calling.call()).await {
                 Ok(image) => {
                     meter.drawn(&image);
-                    admission.succeeded();
+                    request.gate.report(provider.name(), Verdict::Well, begun.elapsed()).await;
                     fault::point("drawn");
                     return Ok(Answer::Drawn(image, call_no));
                 }
                 Err(error) => error,
             };
             meter.failed(&error);
-            admission.failed(&error);
+            let report = async || {
+                let verdict = Verdict::of(&error);
+                request.gate.report(provider.name(), verdict, begun.elapsed()).await
+            };
+            // A service that is busy for a second is asked again before others have to wait for it.
+            let is_busy = error.class == ErrorClass::RateLimited;
+            let mut shut = if is_busy { None } else { report().await };
+            let faults = request.gate.faults(provider.name());
+            let pause = policy::pause_before_resend(&error, resends, faults)
+                .filter(|pause| Instant::now() + *pause < request.deadline);
+            if is_busy && pause.is_none() {
+                shut = report().await;
+                error.retry_after = Some(PARKED_AFTER);
+            }
             if let Some(call_no) = call_no {
                 if is_unknown(error.class) {
                     request.ledger.outcome_unknown(call_no, &error).await?;
@@ -152,8 +160,12 @@ impl Buyer<'_> {
                 }
                 request.ledger.failed(call_no, &error).await;
             }
-            let pause = policy::pause_before_resend(&error, resends, self.traffic.faults(provider.name()))
-                .filter(|pause| Instant::now() + *pause < request.deadline);
+            if let Some(wait) = shut
+                && matches!(error.class, ErrorClass::Auth | ErrorClass::Quota)
+            {
+                // Enough jobs have failed with this reason already.
+                return Ok(Answer::OutOfReach(wait.min(PARKED_AFTER)));
+            }
             let Some(pause) = pause else {
                 return if fallback::may_help(error.class) {
                     Ok(Answer::Refused(error))

@@ -16,7 +16,6 @@ use crate::fault;
 use crate::imaging::{self, BadPicture, Format, Inspected, Mark, Provenance};
 use crate::measure::{self, Stage};
 use crate::provider::models::{self, Model};
-use crate::provider::traffic::Traffic;
 use crate::provider::{DrawnImage, ImageSpec, Providers};
 use crate::storage::{ObjectKey, Role, Storage, StorageError};
 use crate::work_package::OutputFormat;
@@ -49,7 +48,6 @@ pub struct StudioSettings {
 /// Where pictures are made. One for all jobs of a replica.
 pub struct Studio {
     settings: StudioSettings,
-    traffic: Traffic,
     /// Pixel work at once: as much as there are cores, since more would only cost memory.
     pixel_slots: Semaphore,
 }
@@ -92,11 +90,10 @@ fn written(word: OutputFormat) -> Format {
 impl Studio {
     /// A studio with as many pixel slots as there are cores.
     #[must_use]
-    pub fn new(settings: StudioSettings, traffic: Traffic) -> Self {
+    pub fn new(settings: StudioSettings) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             settings,
-            traffic,
             pixel_slots: Semaphore::new(cores),
         }
     }
@@ -117,12 +114,6 @@ impl Studio {
             .iter()
             .filter(|provider| provider.check(&ImageSpec::default()).is_ok());
         configured.flat_map(|provider| models::all(provider.name()))
-    }
-
-    /// What is known of every provider.
-    #[must_use]
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
     }
 
     /// What an earlier attempt has stored and not recorded: finishing with it costs nothing.
@@ -173,7 +164,6 @@ impl Studio {
         progress.reached(20);
         let buyer = Buyer {
             request,
-            traffic: &self.traffic,
             namespace: self.settings.key_namespace,
             progress,
         };

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{Studio, StudioSettings};
-use crate::provider::traffic::Traffic;
 use crate::provider::{ImageProvider, Providers};
 use crate::storage::{Storage, StorageSettings};
 use crate::work_package::{ImageOptions, ImageType, ImageWork, Prompt};
@@ -41,5 +40,5 @@ pub(super) async fn studio_of(all: Vec<Arc<dyn ImageProvider>>, default: &str, f
         key_namespace: Uuid::nil(),
         keeps_originals: false,
     };
-    Studio::new(settings, Traffic::new().0)
+    Studio::new(settings)
 }

@@ -159,10 +159,10 @@ impl Keys {
         self.derived("paused")
     }
 
-    /// Providers that want a pause, and until when.
+    /// Why and until when a provider is shut, and how it recovers; absent while it is well.
     #[must_use]
-    pub fn provider_pauses(&self) -> String {
-        self.derived("provider-pauses")
+    pub fn provider(&self, provider: &str) -> String {
+        self.derived(&format!("provider:{provider}"))
     }
 
     /// Open calls of a provider whose calls are limited.
@@ -177,10 +177,28 @@ impl Keys {
         self.derived(&format!("recent-calls:{provider}"))
     }
 
-    /// Packages that wait for a call of a provider to end.
+    /// Packages that wait until a provider may be called.
     #[must_use]
     pub fn parked(&self, provider: &str) -> String {
         self.derived(&format!("parked:{provider}"))
+    }
+
+    /// Packages of a provider that were woken and have not asked to call yet.
+    #[must_use]
+    pub fn woken(&self, provider: &str) -> String {
+        self.derived(&format!("woken:{provider}"))
+    }
+
+    /// What the scripts on a provider look at, in their order.
+    #[must_use]
+    pub(super) fn of_provider(&self, provider: &str) -> [String; 5] {
+        [
+            self.provider(provider),
+            self.open_calls(provider),
+            self.parked(provider),
+            self.woken(provider),
+            self.recent_calls(provider),
+        ]
     }
 
     /// A key on which rights are tried.
@@ -224,10 +242,11 @@ mod tests {
             keys.workers(),
             keys.in_flight(),
             keys.paused(),
-            keys.provider_pauses(),
+            keys.provider("p"),
             keys.open_calls("p"),
             keys.recent_calls("p"),
             keys.parked("p"),
+            keys.woken("p"),
             keys.trial("t"),
             keys.events(),
         ];

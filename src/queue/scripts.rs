@@ -40,9 +40,9 @@ pub(super) struct Scripts {
     pub(super) recover: Script,
     pub(super) tick: Script,
     pub(super) renew: Script,
-    pub(super) pause_provider: Script,
     pub(super) enter: Script,
     pub(super) leave: Script,
+    pub(super) report: Script,
     pub(super) ping: Script,
 }
 
@@ -57,17 +57,19 @@ impl Scripts {
         };
         let give_back = include_str!("scripts/give_back.lua");
         let script_that_gives_back = |code: &str| script(&format!("{give_back}{code}"));
+        let provider = include_str!("scripts/provider.lua");
+        let script_on_providers = |code: &str| script(&format!("{give_back}{provider}{code}"));
         Self {
             adopt: script(include_str!("scripts/adopt.lua")),
             tell: script(include_str!("scripts/tell.lua")),
             delay: script(include_str!("scripts/delay.lua")),
             bury: script(include_str!("scripts/bury.lua")),
             recover: script_that_gives_back(include_str!("scripts/recover.lua")),
-            tick: script_that_gives_back(include_str!("scripts/tick.lua")),
+            tick: script_on_providers(include_str!("scripts/tick.lua")),
             renew: script(include_str!("scripts/renew.lua")),
-            pause_provider: script(include_str!("scripts/pause_provider.lua")),
-            enter: script(include_str!("scripts/enter.lua")),
-            leave: script_that_gives_back(include_str!("scripts/leave.lua")),
+            enter: script_on_providers(include_str!("scripts/enter.lua")),
+            leave: script_on_providers(include_str!("scripts/leave.lua")),
+            report: script_on_providers(include_str!("scripts/report.lua")),
             ping: script(include_str!("scripts/ping.lua")),
         }
     }
@@ -81,9 +83,9 @@ impl Scripts {
             &self.recover,
             &self.tick,
             &self.renew,
-            &self.pause_provider,
             &self.enter,
             &self.leave,
+            &self.report,
             &self.ping,
         ]
     }

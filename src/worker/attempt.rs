@@ -18,7 +18,7 @@ use tracing::Instrument;
 use super::Shared;
 use super::hand::JobGuard;
 use super::ledger::JobLedger;
-use super::limits::ProviderGate;
+use super::room::ProviderGate;
 use crate::db::{BeginRequest, Begun, DbError, OpenCall, PictureRecord, Recorded};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
@@ -89,15 +89,8 @@ impl Shared {
             return self.say(delivery.delay(Due::At(not_before), None)).await;
         }
         // Where nobody may be asked, nothing is begun: the slot is free for others, and nothing is counted.
-        if let Some(wait) = generator.out_of_reach_for(work) {
-            let wait = self.settings.backoff.delay(1, Some(wait), &mut rand::rng());
-            return self.say(delivery.delay(Due::In(wait), None)).await;
-        }
-        let provider = generator.provider_of(work);
-        if !self
-            .get_all_room(package.work.type_name(), provider, delivery)
-            .await
-        {
+        let (work_type, providers) = (package.work.type_name(), generator.providers_of(work));
+        if !self.room.admit(work_type, &providers, delivery).await {
             return;
         }
         let beginning = self.begin_job(delivery, &package);
@@ -241,7 +234,7 @@ impl Shared {
             fence: owned.fence,
         };
         let gate = ProviderGate {
-            shared: self,
+            room: &self.room,
             delivery: owned.delivery,
         };
         let request = ImageRequest {

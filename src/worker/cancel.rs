@@ -69,7 +69,9 @@ impl Shared {
         let Ok((generator, work)) = self.router.route(&owned.package.work) else {
             return;
         };
-        let provider = generator.provider_of(work);
+        let Some(provider) = generator.providers_of(work).into_iter().next() else {
+            return;
+        };
         if let Some(handle) = self.router.handle_of(provider, owned.package.job_id, 0) {
             let _ = self.router.cancel_call(provider, &handle).await;
         }

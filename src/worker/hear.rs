@@ -1,10 +1,9 @@
-//! What a replica is told without asking: that there is work, that a provider wants a pause, that a job is cancelled.
+//! What a replica is told without asking: that there is work, how it stands with a provider, that a job is cancelled.
 
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use crate::provider::traffic::Pause;
-use crate::queue::{Notice, Ring};
+use crate::queue::{Notice, Ring, Standing};
 
 impl Shared {
     /// Listens until this replica stops for good.
@@ -13,9 +12,13 @@ impl Shared {
         while let Some(ring) = token.run_until_cancelled(bell.next()).await {
             match ring {
                 Ring::Work => self.rung.notify_one(),
-                Ring::Notice(Notice::ProviderPause { provider, ms }) => {
-                    let time = std::time::Duration::from_millis(ms);
-                    self.router.traffic().hear(&Pause { provider, time });
+                Ring::Notice(Notice::Provider {
+                    provider,
+                    now_ms,
+                    fields,
+                }) => {
+                    let standing = Standing::new(&fields, now_ms.parse().unwrap_or_default());
+                    self.room.note(&provider, standing).await;
                 }
                 Ring::Notice(Notice::Cancelled { job_id }) => {
                     if self.hand.has_job(job_id) {

@@ -37,10 +37,9 @@ impl Shared {
             .context("the lease in Redis could not be taken within 10 s")?
             .context("the heartbeat has ended")?;
         let _ = self.lease.set(heartbeat.lease.clone());
-        // A pause that a provider has asked for holds for whoever starts meanwhile too.
-        match self.queue.tick().await {
-            Ok(tick) => self.hear_pauses(tick.pauses),
-            Err(error) => self.health.redis_failed(&error),
+        // A provider that is shut is so for whoever starts meanwhile too.
+        if let Err(error) = self.room.tick().await {
+            self.health.redis_failed(&error);
         }
         let worker_id = self.queue.worker_id();
         tracing::info!(
@@ -102,7 +101,8 @@ impl Shared {
     async fn keep_turning(&self) {
         loop {
             self.status.turned();
-            let _ = tokio::time::timeout(Duration::from_secs(1), self.confirm_room()).await;
+            let in_hand = self.hand.deliveries();
+            let _ = tokio::time::timeout(Duration::from_secs(1), self.room.confirm(&in_hand)).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }

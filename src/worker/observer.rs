@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::provider::models::Model;
-use crate::provider::traffic::Traffic;
-use crate::queue::ReplicaStatus;
+use crate::queue::{ProviderState, ReplicaStatus};
 
 /// A look at a replica. It stays valid while the replica drains and after it has ended. Cloning it is cheap.
 #[derive(Clone)]
@@ -24,10 +23,10 @@ impl Observer {
         self.0.health.redis_is_up()
     }
 
-    /// What is known of every provider.
+    /// How it stands with a provider; `None` = it is well.
     #[must_use]
-    pub fn traffic(&self) -> &Traffic {
-        self.0.router.traffic()
+    pub fn provider_state(&self, provider: &str) -> Option<ProviderState> {
+        self.0.room.state_of(provider)
     }
 
     /// Names of all providers.

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +14,6 @@ use tokio_util::task::TaskTracker;
 use super::{Shared, pause};
 use crate::fault;
 use crate::measure;
-use crate::provider::traffic::Pause;
 use crate::queue::{QueueError, Tick};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -23,8 +21,6 @@ const TICK: Duration = Duration::from_secs(1);
 const IDLE_TICK: Duration = Duration::from_secs(20);
 /// Between two ticks that packages ask for which were just delayed.
 const SHORTEST_TICK: Duration = Duration::from_millis(20);
-/// How often packages are looked for that were parked for a limit which is configured no more.
-const FREE_PARKED: Duration = Duration::from_secs(30);
 
 /// Wakes the upkeep before its time.
 pub(super) struct Alarm {
@@ -68,20 +64,7 @@ impl Alarm {
 
 impl Shared {
     /// Starts everything that goes on until the replica stops.
-    pub(super) fn keep_up(
-        self: &Arc<Self>,
-        tracker: &TaskTracker,
-        stop: &CancellationToken,
-        mut pauses: UnboundedReceiver<Pause>,
-    ) {
-        let (shared, token) = (self.clone(), stop.clone());
-        tracker.spawn(token.run_until_cancelled_owned(async move {
-            while let Some(pause) = pauses.recv().await {
-                if let Err(error) = shared.queue.pause_provider(&pause.provider, pause.time).await {
-                    shared.health.redis_failed(&error);
-                }
-            }
-        }));
+    pub(super) fn keep_up(self: &Arc<Self>, tracker: &TaskTracker, stop: &CancellationToken) {
         let (shared, token) = (self.clone(), stop.clone());
         tracker.spawn(async move { shared.watch_postgres(&token).await });
         let (shared, token) = (self.clone(), stop.clone());
@@ -114,11 +97,10 @@ impl Shared {
     }
 
     async fn bring_back(&self, stop: &CancellationToken) {
-        let mut next_freeing = Instant::now();
         // Until when the leases of others hold at least.
         let mut leases = HashMap::new();
         while !stop.is_cancelled() {
-            let pause = match self.bring_back_once(&mut leases, &mut next_freeing).await {
+            let pause = match self.bring_back_once(&mut leases).await {
                 Ok(pause) => {
                     self.health.redis_answered();
                     pause
@@ -136,14 +118,13 @@ impl Shared {
     async fn bring_back_once(
         &self,
         leases: &mut HashMap<String, Instant>,
-        next_freeing: &mut Instant,
     ) -> Result<Duration, QueueError> {
         let server_number = self.queue.server_number();
-        let is_idle = self.hand.is_empty() && self.limits.are_none();
+        let is_idle = self.hand.is_empty();
         let mut pause = if is_idle { IDLE_TICK } else { TICK };
         let mut workers = None;
         if is_idle {
-            let glance = self.queue.glance(&self.all_names()).await?;
+            let glance = self.queue.glance(&self.room.names()).await?;
             if glance.has_waiting {
                 self.has_left_over.store(true, Ordering::Relaxed);
                 self.rung.notify_one();
@@ -154,8 +135,9 @@ impl Shared {
         let workers = match workers {
             Some(workers) => workers,
             None => {
-                let tick = self.tick(next_freeing).await?;
-                pause = pause.min(tick.next_due.unwrap_or(pause));
+                let (tick, next_wake) = self.tick().await?;
+                let next = tick.next_due.into_iter().chain(next_wake).min();
+                pause = pause.min(next.unwrap_or(pause));
                 tick.workers
             }
         };
@@ -163,29 +145,17 @@ impl Shared {
         Ok(pause.min(lease_ends.unwrap_or(pause)))
     }
 
-    /// Brings back what waits for a time or for room.
-    async fn tick(&self, next_freeing: &mut Instant) -> Result<Tick, QueueError> {
-        let mut tick = self.queue.tick().await?;
+    /// Brings back what waits for a time or for room, and returns when more may be woken.
+    async fn tick(&self) -> Result<(Tick, Option<Duration>), QueueError> {
+        let mut tick = self.room.tick().await?;
         while tick.brought_back > 0 {
             fault::point("promoted");
             // It may have come to the head of a list that no BLMOVE watches.
             self.rung.notify_one();
-            tick = self.queue.tick().await?;
+            tick = self.room.tick().await?;
         }
-        self.confirm_room().await?;
-        if Instant::now() >= *next_freeing {
-            self.free_parked().await?;
-            *next_freeing = Instant::now() + FREE_PARKED;
-        }
-        self.hear_pauses(std::mem::take(&mut tick.pauses));
-        Ok(tick)
-    }
-
-    /// Keeps to what providers have asked of any replica.
-    pub(super) fn hear_pauses(&self, pauses: Vec<(String, Duration)>) {
-        for (provider, time) in pauses {
-            self.router.traffic().hear(&Pause { provider, time });
-        }
+        let next_wake = self.room.keep(&tick, &self.hand.deliveries()).await?;
+        Ok((tick, next_wake))
     }
 
     /// Takes back what workers hold whose lease has ended. Returns when the next lease can end.

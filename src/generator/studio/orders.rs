@@ -1,7 +1,6 @@
-//! Who is asked for a picture, in which order, and whether anybody may be asked now.
+//! Who is asked for a picture, and in which order.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Studio;
 use crate::failure::{ErrorClass, Failure};
@@ -60,25 +59,10 @@ impl Studio {
         }
     }
 
-    /// Who would be asked first for this now.
-    pub(in crate::generator) fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str {
+    /// Who can draw this, in the order in which they are asked; nobody where it is refused anyway.
+    pub(in crate::generator) fn providers_of(&self, work: &ImageWork) -> Vec<&'static str> {
         let orders = self.orders(work).unwrap_or_default();
-        orders
-            .iter()
-            .map(|order| order.provider.name())
-            .find(|name| self.traffic.wait_for(name).is_zero())
-            .unwrap_or_else(|| self.settings.providers.name_of(work.provider.as_deref()))
-    }
-
-    /// How long everybody who can draw this is out of reach; `None` = somebody may be asked now, or the work is
-    /// refused anyway.
-    pub(in crate::generator) fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration> {
-        let orders = self.orders(work).ok()?;
-        let wait = orders
-            .iter()
-            .map(|order| self.traffic.wait_for(order.provider.name()))
-            .min()?;
-        (!wait.is_zero()).then_some(wait)
+        orders.iter().map(|order| order.provider.name()).collect()
     }
 }
 

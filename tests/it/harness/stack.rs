@@ -278,7 +278,7 @@ impl Stack {
         pipeline
             .zcard("{generative-ai}:delayed")
             .zcard("{generative-ai}:in-flight");
-        for kind in ["landing", "processing"] {
+        for kind in ["landing", "processing", "parked"] {
             let keys: Vec<String> = redis.keys(format!("{{{QUEUE}}}:{kind}:*")).await.unwrap();
             if !keys.is_empty() {
                 return false;

@@ -3,7 +3,6 @@ use async_trait::async_trait;
 use super::*;
 use crate::generator::testing::{studio_of, work};
 use crate::provider::blank::Blank;
-use crate::provider::traffic::Pause;
 use crate::provider::{Call, DrawnImage, ProviderError, Unsupported};
 use crate::work_package::OutputFormat;
 
@@ -41,47 +40,24 @@ async fn studio(meant_is_configured: bool) -> Studio {
     studio_of(all, "meant", &["absent", "helper"]).await
 }
 
-fn close(studio: &Studio, provider: &str, time_s: u64) {
-    studio.traffic.hear(&Pause {
-        provider: provider.to_owned(),
-        time: Duration::from_secs(time_s),
-    });
-}
-
-#[tokio::test(start_paused = true)]
-async fn only_those_who_can_draw_it_keep_a_package_from_waiting() {
+#[tokio::test]
+async fn only_those_who_can_draw_it_are_asked() {
     let (studio, work) = (studio(true).await, work());
-    close(&studio, "meant", 20);
-    assert_eq!(studio.out_of_reach_for(&work), None);
-    assert_eq!(studio.provider_of(&work), "helper");
-    close(&studio, "helper", 10);
-    assert_eq!(
-        studio.out_of_reach_for(&work),
-        Some(Duration::from_secs(10)),
-        "the one that is not configured helps nobody"
-    );
-    tokio::time::advance(Duration::from_secs(20)).await;
-    assert_eq!(studio.out_of_reach_for(&work), None);
-    assert_eq!(studio.provider_of(&work), "meant");
+    assert_eq!(studio.providers_of(&work), ["meant", "helper"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_provider_that_is_not_configured_keeps_no_package_from_waiting() {
-    let (studio, work) = (studio(false).await, work());
-    assert_eq!(studio.provider_of(&work), "helper");
-    close(&studio, "helper", 10);
-    assert_eq!(studio.out_of_reach_for(&work), Some(Duration::from_secs(10)));
+#[tokio::test]
+async fn a_provider_that_is_not_configured_keeps_no_package_from_its_helper() {
+    assert_eq!(studio(false).await.providers_of(&work()), ["helper"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_refused_anyway_does_not_wait() {
-    let studio = studio(true).await;
+#[tokio::test]
+async fn what_is_refused_anyway_waits_for_nobody() {
     let unknown = ImageWork {
         provider: Some("nobody".into()),
         ..work()
     };
-    close(&studio, "helper", 10);
-    assert_eq!(studio.out_of_reach_for(&unknown), None);
+    assert!(studio(true).await.providers_of(&unknown).is_empty());
 }
 
 #[tokio::test]
