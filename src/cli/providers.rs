@@ -243,7 +243,10 @@ fn text(all: &[Shown<'_>], today: NaiveDate) -> String {
             (None, false) => "ready".to_owned(),
         };
         let default = if provider.is_default { " (default)" } else { "" };
-        let now = provider.state.as_ref().map(|state| format!("; {}", now_of(state)));
+        let now = provider
+            .state
+            .as_ref()
+            .map(|state| format!("; {}", now_of(state)));
         let now = now.unwrap_or_default();
         text.push_str(&format!("{}{default}: {state}{now}\n", provider.name));
         if !provider.is_configured {

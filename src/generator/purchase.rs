@@ -132,7 +132,10 @@ impl Buyer<'_> {
             let mut error = match provider.draw(&calling.call()).await {
                 Ok(image) => {
                     meter.drawn(&image);
-                    request.gate.report(provider.name(), Verdict::Well, begun.elapsed()).await;
+                    request
+                        .gate
+                        .report(provider.name(), Verdict::Well, begun.elapsed())
+                        .await;
                     fault::point("drawn");
                     return Ok(Answer::Drawn(image, call_no));
                 }
@@ -141,7 +144,10 @@ impl Buyer<'_> {
             meter.failed(&error);
             let report = async || {
                 let verdict = Verdict::of(&error);
-                request.gate.report(provider.name(), verdict, begun.elapsed()).await
+                request
+                    .gate
+                    .report(provider.name(), verdict, begun.elapsed())
+                    .await
             };
             // A service that is busy for a second is asked again before others have to wait for it.
             let is_busy = error.class == ErrorClass::RateLimited;

@@ -244,7 +244,9 @@ mod tests {
     use super::*;
 
     fn state(fields: &[(&str, &str)]) -> Option<ProviderState> {
-        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let fields = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         ProviderState::from_fields(&fields.collect(), 1_000)
     }
 
@@ -252,12 +254,25 @@ mod tests {
     fn a_hash_tells_for_how_long_nobody_calls() {
         assert_eq!(state(&[]), None);
         let counted = state(&[("faults", "3")]).unwrap();
-        assert_eq!((counted.faults, counted.is_shut(), counted.wait()), (3, false, Duration::ZERO));
-        let shut = [("why", "busy"), ("since", "500"), ("until", "1250"), ("length", "700")];
+        assert_eq!(
+            (counted.faults, counted.is_shut(), counted.wait()),
+            (3, false, Duration::ZERO)
+        );
+        let shut = [
+            ("why", "busy"),
+            ("since", "500"),
+            ("until", "1250"),
+            ("length", "700"),
+        ];
         assert_eq!(state(&shut).unwrap().wait(), Duration::from_millis(250));
         let half_open = [("why", "failing"), ("until", "900")];
         assert_eq!(state(&half_open).unwrap().wait(), Duration::ZERO);
-        let probed = [("why", "failing"), ("until", "900"), ("probe", "w/1.normal"), ("probe_until", "1400")];
+        let probed = [
+            ("why", "failing"),
+            ("until", "900"),
+            ("probe", "w/1.normal"),
+            ("probe_until", "1400"),
+        ];
         assert_eq!(state(&probed).unwrap().wait(), Duration::from_millis(400));
         let recovering = [("why", "asked"), ("until", "1900"), ("window", "4")];
         assert_eq!(state(&recovering).unwrap().wait(), Duration::ZERO);

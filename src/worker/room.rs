@@ -4,12 +4,17 @@
 //! and woken as there is room. A replica keeps in mind what it has last learnt, so a provider that is well and has no limit costs
 //! no command.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+mod grants;
+mod known;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
+
+use grants::Grants;
+use known::Known;
 
 use super::health::Health;
 use super::upkeep::Alarm;
@@ -30,33 +35,9 @@ pub(super) struct Room {
     /// Everything that packages can be parked for, with its limit.
     all: Vec<(String, Limit)>,
     limits: BTreeMap<String, Limit>,
-    /// By provider, then by delivery.
-    held: Mutex<BTreeMap<String, HashMap<String, Grant>>>,
-    /// What was last learnt of providers.
-    known: Mutex<HashMap<String, Known>>,
+    grants: Grants,
+    known: Known,
 }
-
-/// What a delivery has at a provider.
-#[derive(Clone, Copy)]
-struct Grant {
-    /// Calls that were let through.
-    calls: u32,
-    /// Whether the last of them is still to be made.
-    is_spare: bool,
-    /// When the last of them was.
-    at: Instant,
-}
-
-/// What was learnt of a provider, and when.
-struct Known {
-    standing: Standing,
-    at: Instant,
-    /// Since when the provider has been shut, as far as this replica knows.
-    shut_at: Option<Instant>,
-}
-
-/// What was learnt longer ago gives way to any news: the server's clock may have been set back.
-const KNOWN_FOR: Duration = Duration::from_secs(5);
 
 impl Room {
     pub(super) fn new(
@@ -68,7 +49,9 @@ impl Room {
         of_types: &BTreeMap<String, Limit>,
     ) -> Self {
         limits.extend(of_types.iter().map(|(name, limit)| (of_type(name), *limit)));
-        let names = providers.map(str::to_owned).chain(WORK_TYPES.into_iter().map(of_type));
+        let names = providers
+            .map(str::to_owned)
+            .chain(WORK_TYPES.into_iter().map(of_type));
         let all = names.map(|name| {
             let limit = limits.get(&name).copied().unwrap_or_default();
             (name, limit)
@@ -79,17 +62,9 @@ impl Room {
             health,
             alarm,
             limits,
-            held: Mutex::default(),
-            known: Mutex::default(),
+            grants: Grants::default(),
+            known: Known::default(),
         }
-    }
-
-    fn held(&self) -> MutexGuard<'_, BTreeMap<String, HashMap<String, Grant>>> {
-        self.held.lock().expect("nothing panics while it holds this lock")
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
-        self.known.lock().expect("nothing panics while it holds this lock")
     }
 
     fn limit(&self, name: &str) -> Limit {
@@ -103,56 +78,18 @@ impl Room {
 
     /// How it stands with a provider, as far as this replica knows; `None` = it is well.
     pub(super) fn state_of(&self, provider: &str) -> Option<ProviderState> {
-        let known = self.known();
-        let known = known.get(provider)?;
-        let mut state = known.standing.state.clone()?;
-        let since_ms = u64::try_from(known.at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        state.shut_for_ms = state.shut_for_ms.saturating_sub(since_ms);
-        state.probing_for_ms = state.probing_for_ms.saturating_sub(since_ms);
-        Some(state)
-    }
-
-    /// Takes note of how it stands with a provider, unless that is older than what is known.
-    fn learn(&self, provider: &str, standing: Standing) {
-        let mut known = self.known();
-        let before = known.get(provider);
-        let is_old = before.is_some_and(|before| {
-            before.at.elapsed() < KNOWN_FOR && standing.now_ms < before.standing.now_ms
-        });
-        if is_old {
-            return;
-        }
-        let was_shut_at = before.and_then(|before| before.shut_at);
-        let shut_at = standing
-            .state
-            .as_ref()
-            .filter(|state| state.is_shut())
-            .map(|state| {
-                was_shut_at.unwrap_or_else(|| {
-                    let seconds = state.shut_for_ms / 1000;
-                    tracing::debug!(provider, "{provider} is left alone for {seconds} s");
-                    Instant::now()
-                })
-            });
-        let at = Instant::now();
-        known.insert(
-            provider.to_owned(),
-            Known {
-                standing,
-                at,
-                shut_at,
-            },
-        );
+        self.known.state_of(provider)
     }
 
     /// Takes note of what another replica or an operator has changed. What is parked for a provider that is well again is woken.
     pub(super) async fn note(&self, provider: &str, standing: Standing) {
         let was_shut = self.state_of(provider).is_some_and(|state| state.why.is_some());
         let is_well = standing.state.is_none();
-        if let Some(state) = &standing.state {
-            self.alarm.set(state.wait());
+        let wait = standing.state.as_ref().map(ProviderState::wait);
+        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+            self.alarm.set(wait);
         }
-        self.learn(provider, standing);
+        self.known.learn(provider, standing);
         if was_shut
             && is_well
             && let Err(error) = self.wake(provider, &[], &[]).await
@@ -161,62 +98,17 @@ impl Room {
         }
     }
 
-    /// How many more calls this replica itself may have open.
+    /// How many calls this replica itself may have open.
+    fn own_limit(&self, name: &str) -> u32 {
+        match self.limit(name).per_replica {
+            0 => ANY,
+            per_replica => per_replica,
+        }
+    }
+
+    /// How many more.
     fn own_room(&self, name: &str) -> u32 {
-        let per_replica = self.limit(name).per_replica;
-        if per_replica == 0 {
-            return ANY;
-        }
-        let open = self.held().get(name).map_or(0, HashMap::len);
-        per_replica.saturating_sub(u32::try_from(open).unwrap_or(ANY))
-    }
-
-    /// Reserves room of this replica itself, until the delivery is given up. `false`: there is none.
-    fn reserve(&self, name: &str, delivery: &Delivery) -> bool {
-        // Looked at and taken under one lock, so that of two that come together one has it.
-        let per_replica = self.limit(name).per_replica;
-        let mut held = self.held();
-        let grants = held.entry(name.to_owned()).or_default();
-        let has_room = per_replica == 0
-            || grants.contains_key(&delivery.id)
-            || grants.len() < per_replica as usize;
-        if has_room {
-            grants.entry(delivery.id.clone()).or_insert_with(|| Grant {
-                calls: 0,
-                is_spare: false,
-                at: Instant::now(),
-            });
-        }
-        has_room
-    }
-
-    fn forget(&self, name: &str, delivery: &Delivery) {
-        if let Some(grants) = self.held().get_mut(name) {
-            grants.remove(&delivery.id);
-        }
-    }
-
-    /// Notes a call that was let through, and whether it is still to be made.
-    fn hold(&self, name: &str, delivery: &Delivery, is_spare: bool) {
-        if let Some(grant) = self.held().get_mut(name).and_then(|grants| grants.get_mut(&delivery.id)) {
-            grant.calls += 1;
-            grant.is_spare = is_spare;
-            grant.at = Instant::now();
-        }
-    }
-
-    fn grant(&self, name: &str, delivery: &Delivery) -> Option<Grant> {
-        self.held().get(name)?.get(&delivery.id).copied()
-    }
-
-    /// The calls of a delivery that were let through and not made, by provider; they count as used from now on.
-    fn spares(&self, delivery: &Delivery) -> Vec<(String, u32)> {
-        let mut held = self.held();
-        let spares = held.iter_mut().filter_map(|(provider, grants)| {
-            let grant = grants.get_mut(&delivery.id)?;
-            std::mem::take(&mut grant.is_spare).then(|| (provider.clone(), grant.calls))
-        });
-        spares.collect()
+        self.own_limit(name).saturating_sub(self.grants.count(name))
     }
 
     /// Asks Redis for room, and keeps it. `may_park`: before the delivery is begun.
@@ -227,21 +119,21 @@ impl Room {
         call_no: u32,
         may_park: bool,
     ) -> Result<Entry, QueueError> {
-        let had_room = self.grant(name, delivery).is_some();
-        let has_own_room = self.reserve(name, delivery);
+        let had_room = self.grants.get(name, delivery).is_some();
+        let has_own_room = self.grants.reserve(name, delivery, self.own_limit(name));
         let asking =
             self.queue
                 .enter_provider(name, self.limit(name), delivery, call_no, may_park, has_own_room);
         let entered = asking.await;
         let is_granted = matches!(entered, Ok((Entry::Granted, _)));
         if !is_granted && !had_room {
-            self.forget(name, delivery);
+            self.grants.forget(name, delivery);
         }
         let (entry, standing) = entered?;
         // Before the grant, which a shut that is learnt of later ends.
-        self.learn(name, standing);
+        self.known.learn(name, standing);
         match entry {
-            Entry::Granted => self.hold(name, delivery, may_park),
+            Entry::Granted => self.grants.hold(name, delivery, may_park),
             Entry::Parked(wait) => self.alarm.set(wait),
             Entry::NotFor(_) | Entry::Lost => {}
         }
@@ -251,17 +143,14 @@ impl Room {
     /// Gets room among the packages of its type, then at one of those who can draw it, for a delivery that is not begun yet.
     /// `false`: the delivery is parked, and not this worker's any more.
     pub(super) async fn admit(&self, work_type: &str, providers: &[&str], delivery: &Delivery) -> bool {
-        let provider = providers.iter().min_by_key(|provider| self.wait_for(provider));
+        let provider = providers
+            .iter()
+            .min_by_key(|provider| self.known.wait_for(provider));
         self.admit_to(&of_type(work_type), delivery).await
             && match provider {
                 Some(provider) => self.admit_to(provider, delivery).await,
                 None => true,
             }
-    }
-
-    /// How long it is certain that nobody may call.
-    fn wait_for(&self, provider: &str) -> Duration {
-        self.state_of(provider).map(|state| state.wait()).unwrap_or_default()
     }
 
     /// Whether Redis has to be asked before this provider is called, or told after it.
@@ -289,7 +178,7 @@ impl Room {
 
     /// Takes the calls back that a delivery was let through for and does not make.
     async fn uncount(&self, delivery: &Delivery) {
-        for (provider, call_no) in self.spares(delivery) {
+        for (provider, call_no) in self.grants.spares(delivery) {
             if self.limit(&provider).per_minute > 0
                 && let Err(error) = self.queue.uncount_call(&provider, delivery, call_no).await
             {
@@ -306,14 +195,11 @@ impl Room {
     }
 
     async fn give_back_at(&self, delivery: &Delivery, is_given_back: impl Fn(&str) -> bool) {
-        let mut providers = Vec::new();
-        for (provider, grants) in &mut *self.held() {
-            if is_given_back(provider) && grants.remove(&delivery.id).is_some() {
-                providers.push(provider.clone());
-            }
-        }
-        for provider in providers {
-            if let Err(error) = self.wake(&provider, std::slice::from_ref(&delivery.id), &[]).await {
+        for provider in self.grants.give_up(delivery, is_given_back) {
+            if let Err(error) = self
+                .wake(&provider, std::slice::from_ref(&delivery.id), &[])
+                .await
+            {
                 // It is given back by not being confirmed any more.
                 self.health.redis_failed(&error);
             }
@@ -330,9 +216,11 @@ impl Room {
         let limit = self.limit(name);
         let (mut ended, mut open) = (ended, open);
         loop {
-            let leaving = self.queue.leave_provider(name, limit, self.own_room(name), ended, open);
+            let leaving = self
+                .queue
+                .leave_provider(name, limit, self.own_room(name), ended, open);
             let left = leaving.await?;
-            self.learn(name, left.standing);
+            self.known.learn(name, left.standing);
             match left.next_wake {
                 Some(time) if time.is_zero() && left.woken > 0 => (ended, open) = (&[], &[]),
                 next_wake => {
@@ -347,20 +235,10 @@ impl Room {
 
     /// Confirms the calls that go on of deliveries `in_hand`.
     pub(super) async fn confirm(&self, in_hand: &HashSet<String>) -> Result<(), QueueError> {
-        for (name, open) in self.open_calls(in_hand) {
+        for (name, open) in self.grants.open(in_hand) {
             self.wake(&name, &[], &open).await?;
         }
         Ok(())
-    }
-
-    /// What an attempt that broke down has left behind is not in hand any more.
-    fn open_calls(&self, in_hand: &HashSet<String>) -> HashMap<String, Vec<String>> {
-        let held = self.held();
-        let open = held.iter().map(|(name, grants)| {
-            let open = grants.keys().filter(|id| in_hand.contains(*id));
-            (name.clone(), open.cloned().collect::<Vec<String>>())
-        });
-        open.filter(|(_, open)| !open.is_empty()).collect()
     }
 
     /// Asks Redis how things stand with the queue and with all providers.
@@ -370,7 +248,7 @@ impl Room {
             let found = tick.providers.iter().find(|provider| provider.name == *name);
             let state = found.and_then(|provider| provider.state.clone());
             let now_ms = tick.now_ms;
-            self.learn(name, Standing { now_ms, state });
+            self.known.learn(name, Standing { now_ms, state });
         }
         Ok(tick)
     }
@@ -382,7 +260,7 @@ impl Room {
         tick: &Tick,
         in_hand: &HashSet<String>,
     ) -> Result<Option<Duration>, QueueError> {
-        let mut open = self.open_calls(in_hand);
+        let mut open = self.grants.open(in_hand);
         let mut next = None;
         for provider in &tick.providers {
             let mut next_wake = provider.next_wake;
@@ -421,7 +299,7 @@ impl Room {
             self.alarm.set(time);
         }
         let state = reported.standing.state.clone().unwrap_or_default();
-        self.learn(provider, reported.standing);
+        self.known.learn(provider, reported.standing);
         if state.is_shut() && !reported.was_shut {
             warn_of(provider, &state);
         } else if reported.was_shut && state.window.is_some() {
@@ -472,15 +350,11 @@ pub(super) struct ProviderGate<'a> {
 impl Gate for ProviderGate<'_> {
     async fn enter(&self, provider: &str) -> Result<(), Duration> {
         let Self { room, delivery } = *self;
-        let grant = room.grant(provider, delivery);
-        let shut_at = room.known().get(provider).and_then(|known| known.shut_at);
+        let grant = room.grants.get(provider, delivery);
+        let shut_at = room.known.shut_at(provider);
         let is_still_granted = grant.filter(|grant| shut_at.is_none_or(|shut_at| shut_at <= grant.at));
         if let Some(grant) = is_still_granted {
-            let was_spare = room
-                .held()
-                .get_mut(provider)
-                .and_then(|grants| grants.get_mut(&delivery.id))
-                .is_some_and(|grant| std::mem::take(&mut grant.is_spare));
+            let was_spare = room.grants.spend(provider, delivery);
             if was_spare || (grant.calls > 0 && room.limit(provider).per_minute == 0) {
                 return Ok(());
             }
@@ -499,7 +373,8 @@ impl Gate for ProviderGate<'_> {
         let Self { room, delivery } = *self;
         room.uncount(delivery).await;
         // It counts where calls are limited, and is no probe.
-        room.give_back_at(delivery, |name| !room.limits.contains_key(name)).await;
+        room.give_back_at(delivery, |name| !room.limits.contains_key(name))
+            .await;
     }
 
     async fn report(&self, provider: &str, verdict: Verdict, took: Duration) -> Option<Duration> {

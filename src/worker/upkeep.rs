@@ -115,10 +115,7 @@ impl Shared {
     }
 
     /// Returns when there may be something to do again.
-    async fn bring_back_once(
-        &self,
-        leases: &mut HashMap<String, Instant>,
-    ) -> Result<Duration, QueueError> {
+    async fn bring_back_once(&self, leases: &mut HashMap<String, Instant>) -> Result<Duration, QueueError> {
         let server_number = self.queue.server_number();
         let is_idle = self.hand.is_empty();
         let mut pause = if is_idle { IDLE_TICK } else { TICK };

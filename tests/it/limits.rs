@@ -264,7 +264,10 @@ async fn many_that_wait_for_a_minute_hold_up_nobody_else_and_are_not_polled() {
         .unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let scripts = stack.commands("evalsha").await;
-    assert!(scripts <= 30, "{scripts} scripts within 5 s while nothing can be woken");
+    assert!(
+        scripts <= 30,
+        "{scripts} scripts within 5 s while nothing can be woken"
+    );
     assert_eq!(openai.calls().len(), 5);
     parked(&stack, 495).await;
 }

@@ -40,7 +40,10 @@ async fn a_status_tells_what_stands_where_on_both_sides() {
         .lpush(key("parked:openai"), "a/1.normal:{}")
         .zadd(key("open-calls:openai"), "b-2/1.normal", ms(-1_000))
         .zadd(key("open-calls:openai"), "b-3/1.normal", ms(1_000))
-        .hset_multiple(key("provider:gemini"), &[("why", "asked".to_owned()), ("until", ms(-5_430).to_string())])
+        .hset_multiple(
+            key("provider:gemini"),
+            &[("why", "asked".to_owned()), ("until", ms(-5_430).to_string())],
+        )
         .set(key("paused"), "1")
         .set(key("ping"), ms(5_400))
         .sadd(key("workers"), &["a-1", "b-2", "c-3"])

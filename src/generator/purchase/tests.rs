@@ -206,7 +206,10 @@ async fn an_attempt_that_has_called_counts_though_others_gave_the_service_up_mea
     };
     is_failed(attempt(failing.clone(), &notes).await, ErrorClass::Network);
     assert_eq!(failing.calls.load(Ordering::Relaxed), 1);
-    assert_eq!(notes.all(), ["enter failing", "intend", "Failing", "failed network"]);
+    assert_eq!(
+        notes.all(),
+        ["enter failing", "intend", "Failing", "failed network"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,6 +222,10 @@ async fn a_refused_account_fails_the_job_only_while_its_provider_was_not_shut_fo
         };
         let unfinished = attempt(Failing::new(class), &shut).await;
         assert_eq!(unfinished, Unfinished::OutOfReach(PARKED_AFTER));
-        assert_eq!(shut.all().last().unwrap(), &format!("failed {class}"), "the ledger has it");
+        assert_eq!(
+            shut.all().last().unwrap(),
+            &format!("failed {class}"),
+            "the ledger has it"
+        );
     }
 }
