@@ -183,7 +183,7 @@ pub(super) async fn run(
 async fn states(providers: &Providers, environment: &Environment) -> HashMap<String, ProviderState> {
     let redis = QueueSettings::from_environment(environment)
         .map_err(anyhow::Error::from)
-        .and_then(|settings| Ok(Redis::new(&settings)?));
+        .and_then(|settings| Redis::new(&settings));
     let Ok(redis) = redis else {
         return HashMap::new();
     };
