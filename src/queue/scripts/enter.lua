@@ -17,9 +17,10 @@ redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now_ms - 60000)
 local is_full = max_open > 0 and redis.call('ZCARD', KEYS[3]) >= max_open and not redis.call('ZSCORE', KEYS[3], holder)
 if is_full or ARGV[8] ~= '1' then
   if ARGV[6] ~= '1' then return { 2, 1000 } end
+  -- Added before it is removed, so that an error leaves the package where it is.
+  redis.call('LPUSH', KEYS[4], holder .. ':' .. package)
   redis.call('HDEL', KEYS[1], ARGV[1])
   redis.call('ZREM', KEYS[2], holder)
-  redis.call('LPUSH', KEYS[4], holder .. ':' .. package)
   return { 0, 0 }
 end
 -- Counted already where the answer was lost.

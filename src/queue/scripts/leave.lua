@@ -21,10 +21,11 @@ local max_open = tonumber(ARGV[1])
 local room = math.min(tonumber(ARGV[4]), max_open > 0 and max_open - redis.call('ZCARD', KEYS[1]) or 100)
 local moved = 0
 while moved < room do
-  local parked = redis.call('RPOP', KEYS[2])
+  local parked = redis.call('LINDEX', KEYS[2], -1)
   if not parked then break end
   local name, package = string.match(parked, '^([^:]*):(.*)$')
   give_back(keys, name, package)
+  redis.call('RPOP', KEYS[2])
   moved = moved + 1
 end
 return moved
