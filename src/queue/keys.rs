@@ -183,6 +183,18 @@ impl Keys {
         self.derived(&format!("parked:{provider}"))
     }
 
+    /// Packages that were with a worker when it crashed, by the SHA-1 of their bytes, with the crashes that count as theirs.
+    #[must_use]
+    pub fn suspects(&self) -> String {
+        self.derived("suspects")
+    }
+
+    /// The suspect that a worker runs: a crash of this worker counts as its.
+    #[must_use]
+    pub fn suspect(&self, worker_id: &str) -> String {
+        self.derived(&format!("suspect:{worker_id}"))
+    }
+
     /// A key on which rights are tried.
     #[must_use]
     pub fn trial(&self, what: &str) -> String {
@@ -228,6 +240,8 @@ mod tests {
             keys.open_calls("p"),
             keys.recent_calls("p"),
             keys.parked("p"),
+            keys.suspects(),
+            keys.suspect("w"),
             keys.trial("t"),
             keys.events(),
         ];

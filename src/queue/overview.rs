@@ -4,7 +4,7 @@ use redis::Value;
 use serde::{Deserialize, Serialize};
 
 use super::depths::next;
-use super::{Depths, QueueError, Redis};
+use super::{Depths, QueueError, Redis, SUSPECTS};
 
 /// A queue at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,7 +19,7 @@ pub struct Overview {
     pub next_due_in_ms: Option<i64>,
     /// The package that has been worked on for the longest time.
     pub oldest_in_flight: Option<InFlight>,
-    /// Providers whose calls are limited, parked for or paused.
+    /// Providers whose calls are limited, parked for or paused, and suspects.
     pub providers: Vec<ProviderRoom>,
     /// Replicas that have started and not left cleanly.
     pub replicas: Vec<Replica>,
@@ -113,8 +113,9 @@ impl Redis {
         let mut workers: Vec<String> = next(&mut answers)?;
         workers.sort();
 
+        let names: Vec<&str> = providers.iter().copied().chain([SUSPECTS]).collect();
         let mut pipeline = redis::pipe();
-        for provider in providers {
+        for provider in &names {
             // Those that nobody has confirmed count no more.
             pipeline
                 .zcount(keys.open_calls(provider), now_ms, "+inf")
@@ -130,7 +131,7 @@ impl Redis {
         let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
         let mut answers = answers.into_iter();
         let mut rooms = Vec::new();
-        for provider in providers {
+        for provider in &names {
             let pause = pauses.iter().find(|(name, _)| name == provider);
             let room = ProviderRoom {
                 provider: (*provider).to_owned(),

@@ -44,6 +44,8 @@ pub(super) struct Scripts {
     pub(super) enter: Script,
     pub(super) leave: Script,
     pub(super) ping: Script,
+    pub(super) in_hand: Script,
+    pub(super) suspect: Script,
 }
 
 impl Scripts {
@@ -57,8 +59,10 @@ impl Scripts {
         };
         let give_back = include_str!("scripts/give_back.lua");
         let script_that_gives_back = |code: &str| script(&format!("{give_back}{code}"));
+        let suspects = include_str!("scripts/suspects.lua");
+        let script_that_knows_suspects = |code: &str| script(&format!("{suspects}{code}"));
         Self {
-            adopt: script(include_str!("scripts/adopt.lua")),
+            adopt: script_that_knows_suspects(include_str!("scripts/adopt.lua")),
             tell: script(include_str!("scripts/tell.lua")),
             delay: script(include_str!("scripts/delay.lua")),
             bury: script(include_str!("scripts/bury.lua")),
@@ -69,10 +73,12 @@ impl Scripts {
             enter: script(include_str!("scripts/enter.lua")),
             leave: script_that_gives_back(include_str!("scripts/leave.lua")),
             ping: script(include_str!("scripts/ping.lua")),
+            in_hand: script_that_knows_suspects(include_str!("scripts/in_hand.lua")),
+            suspect: script(include_str!("scripts/suspect.lua")),
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 11] {
+    pub(super) fn all(&self) -> [&Script; 13] {
         [
             &self.adopt,
             &self.tell,
@@ -85,6 +91,8 @@ impl Scripts {
             &self.enter,
             &self.leave,
             &self.ping,
+            &self.in_hand,
+            &self.suspect,
         ]
     }
 }

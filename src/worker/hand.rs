@@ -169,6 +169,7 @@ mod tests {
         Delivery {
             id: format!("{number}.normal"),
             payload: Vec::new(),
+            crashes: None,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Packages keep their order, their list and their bytes on every way that they can take through Redis.
 
 mod server;
+mod suspects;
 mod turns;
+mod wrong_types;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

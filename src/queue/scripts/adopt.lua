@@ -11,10 +11,10 @@
 -- or a right that is missing, ends the script with the packages where they were.
 --
 -- KEYS: landing, processing, in-flight, workers, paused, lists: critical, high, normal, low; sorted sets of the same;
---       tags of groups of the same
+--       tags of groups of the same; suspects
 -- ARGV: free, number of the first delivery, worker id, most packages to be sorted, field (may be empty),
 --       weights: critical, high, normal, low; the lists' tags
--- Returns {whether new work is paused, {tags…}, {delivery id, package, …}}.
+-- Returns {whether new work is paused, {tags…}, {delivery id, package, …}, {counted crashes of each…}}.
 local free = tonumber(ARGV[1])
 local number = tonumber(ARGV[2])
 local names = { 'critical', 'high', 'normal', 'low' }
@@ -197,4 +197,4 @@ if #fields > 0 then
   for _, remove in ipairs(removals) do remove() end
 end
 for i = 1, 4 do tag[i] = string.format('%.17g', tag[i] - claimed) end
-return { is_paused, tag, fields }
+return { is_paused, tag, fields, crashes_of(KEYS[18], fields) }
