@@ -15,6 +15,7 @@ mod lifecycle;
 mod limits;
 mod observer;
 mod progress;
+mod suspects;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub use lifecycle::Ended;
 use limits::Limits;
 pub use observer::Observer;
 use progress::Reporter;
+use suspects::Suspect;
 use upkeep::Alarm;
 
 /// How a replica works; made by `config`.
@@ -107,6 +109,7 @@ struct Shared {
     hand: Hand,
     reporter: Reporter,
     limits: Limits,
+    suspect: Suspect,
     /// Somebody has said that it is worth looking at the lists.
     rung: Notify,
     /// Redis holds something to be in hand while nothing is.
@@ -134,6 +137,7 @@ impl Worker {
             reporter: Reporter::new(queue.clone(), db.clone()),
             hand: Hand::new(settings.concurrency, status.clone()),
             limits: Limits::new(settings.provider_limits.clone(), &settings.work_type_limits),
+            suspect: Suspect::default(),
             rung: Notify::new(),
             has_left_over: AtomicBool::new(false),
             alarm: Alarm::new(),
@@ -332,7 +336,7 @@ impl Shared {
         let held = self.hand.guard(&delivery.id);
         let seeing_through = async {
             tokio::select! {
-                () = self.attempt(&delivery) => {}
+                () = self.attempt_when_safe(&delivery) => {}
                 () = self.abandon.cancelled() => measure::given_back(),
             }
         };

@@ -15,10 +15,10 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::Shared;
 use super::hand::JobGuard;
 use super::ledger::JobLedger;
 use super::limits::ProviderGate;
+use super::{Shared, suspects};
 use crate::db::{BeginRequest, Begun, DbError, OpenCall, PictureRecord, Recorded};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
@@ -29,8 +29,6 @@ use crate::work_package::{ImageWork, Rejection, WorkPackage};
 
 /// How soon a package whose job is in other hands is looked at again.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// So many owners lost with one job in their hands are no accident.
-const MAX_CRASHES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -49,6 +47,7 @@ pub(super) struct Owned<'a> {
 
 impl Shared {
     pub(super) async fn attempt(&self, delivery: &Delivery) {
+        fault::point_of("to-be-read", &delivery.payload);
         let parsed = WorkPackage::parse(&delivery.payload, &self.settings.limits);
         let package = parsed.as_ref().ok();
         let span = tracing::info_span!(
@@ -132,8 +131,8 @@ impl Shared {
                     fence,
                     deliveries,
                     attempts: failed,
-                    crashes,
                     open_call,
+                    ..
                 } => {
                     fault::point("begun");
                     let owned = Owned {
@@ -145,10 +144,10 @@ impl Shared {
                         open_call,
                         mine,
                     };
-                    if crashes < MAX_CRASHES {
+                    let Some(poison) = suspects::poisoned(delivery) else {
                         return Some(owned);
-                    }
-                    self.fail(&owned, poison(crashes)).await;
+                    };
+                    self.fail(&owned, poison).await;
                     return None;
                 }
                 Begun::Raced => tokio::task::yield_now().await,
@@ -259,6 +258,7 @@ impl Shared {
             gate: &gate,
             deadline: Instant::now() + self.settings.job_timeout,
         };
+        fault::point_of("to-be-drawn", &owned.delivery.payload);
         let progress = self.reporter.of(job_id);
         progress.reached(10);
         // A crash before the picture is stored costs the picture; after it, the next owner finds it under its key.
@@ -386,6 +386,7 @@ impl Shared {
             Command::Delay { due: Due::At(_), .. } => Some(Duration::ZERO),
             _ => None,
         };
+        self.suspect.ends(&command);
         let command = Arc::new(command);
         let saying = async {
             let mut pause = PAUSE;
@@ -411,10 +412,4 @@ impl Shared {
 fn no_such_job(job_id: i32) -> Failure {
     let message = format!("jobId: there is no row {job_id} in ac_background_jobs");
     Failure::new(ErrorClass::InvalidPackage, message)
-}
-
-fn poison(crashes: u32) -> Failure {
-    let message = "The workers that tried this job were lost, one after the other. Change the prompt, or tell an operator.";
-    Failure::new(ErrorClass::Poison, message)
-        .with_details(format!("{crashes} workers were lost with this job in hand"))
 }

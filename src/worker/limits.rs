@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Shared;
+use super::suspects::ONE_AT_A_TIME;
 use crate::generator::Gate;
-use crate::queue::{Delivery, Due, Entry, Limit, QueueError};
+use crate::queue::{Delivery, Due, Entry, Limit, QueueError, SUSPECTS};
 use crate::work_package::WORK_TYPES;
 
 /// More than can ever be open.
@@ -34,14 +35,16 @@ struct Room {
 impl Limits {
     pub(super) fn new(mut limits: BTreeMap<String, Limit>, of_types: &BTreeMap<String, Limit>) -> Self {
         limits.extend(of_types.iter().map(|(name, limit)| (of_type(name), *limit)));
+        limits.insert(SUSPECTS.to_owned(), ONE_AT_A_TIME);
         Self {
             limits,
             held: Mutex::default(),
         }
     }
 
+    /// Whether nothing is limited but suspects, of which there are nearly never any.
     pub(super) fn are_none(&self) -> bool {
-        self.limits.is_empty()
+        self.limits.keys().all(|name| name == SUSPECTS)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, HashMap<String, Room>>> {
@@ -130,7 +133,7 @@ impl Shared {
     }
 
     /// Gets room at a provider for a delivery that is not begun yet. `false`: the delivery has gone to wait for it.
-    async fn get_room(&self, provider: &str, delivery: &Delivery) -> bool {
+    pub(super) async fn get_room(&self, provider: &str, delivery: &Delivery) -> bool {
         let Some(limit) = self.limits.limits.get(provider).copied() else {
             return true;
         };
@@ -216,7 +219,7 @@ impl Shared {
     pub(super) fn all_names(&self) -> Vec<String> {
         let types = WORK_TYPES.into_iter().map(of_type);
         let providers = self.router.provider_names().map(str::to_owned);
-        providers.chain(types).collect()
+        providers.chain(types).chain([SUSPECTS.to_owned()]).collect()
     }
 
     /// Brings back what was parked for a provider that has no limit any more.

@@ -34,5 +34,6 @@ mod secrets;
 mod shutdown;
 mod status;
 mod storage;
+mod suspects;
 mod topology;
 mod unknown_outcome;

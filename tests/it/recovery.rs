@@ -355,26 +355,3 @@ async fn a_wedged_runtime_ends_its_process_and_others_take_over() {
     let _other = stack.replica_of(&openai, &[]).await;
     stack.all_done_once(&jobs).await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_package_that_three_replicas_die_of_is_poison() {
-    let stack = Stack::start().await;
-    let job_id = stack.job().await;
-    stack.push(&logo(job_id)).await;
-    for _ in 0..3 {
-        let mut victim = stack.replica(&[("FAULT_POINT", "begun:1")]).await;
-        assert!(!victim.exit().await.success());
-    }
-    let _replica = stack.replica(&[]).await;
-    let job = stack.ended(job_id).await;
-    assert_eq!(
-        job.error.as_deref(),
-        Some(
-            "The workers that tried this job were lost, one after the other. Change the prompt, or tell an operator."
-        )
-    );
-    stack.idle().await;
-    assert_eq!(stack.dead_letters().await[0]["errorClass"], "poison");
-    let ledger = stack.ledger(job_id).await;
-    assert_eq!((ledger.crashes, ledger.state.as_str()), (3, "dead"));
-}
