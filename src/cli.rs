@@ -52,7 +52,8 @@ enum Command {
     Enqueue(enqueue::EnqueueArguments),
     /// Bring the database up to date
     Migrate(migrate::MigrateArguments),
-    /// List the image providers: which are configured, what their models can do and cost, and when they end
+    /// List the image providers: which are configured, whether they are called now, what their models can do and cost, and when
+    /// they end; or let one be called again
     Providers(providers::ProvidersArguments),
     /// Let no replica take new work; what is in hand is finished
     Pause(pause::PauseArguments),
@@ -138,7 +139,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Enqueue(arguments) => enqueue::run(arguments, environment).await,
         Command::Migrate(arguments) => migrate::run(&arguments, environment).await,
-        Command::Providers(arguments) => providers::run(&arguments, environment),
+        Command::Providers(arguments) => providers::run(&arguments, environment).await,
         Command::Pause(arguments) => pause::pause(arguments, environment).await,
         Command::Resume => pause::resume(environment).await,
         Command::Cancel(arguments) => cancel::run(arguments, environment).await,

@@ -13,6 +13,7 @@ mod error;
 mod fail;
 mod inspect;
 mod jobs;
+mod look;
 mod migrate;
 mod overview;
 mod record;
@@ -74,6 +75,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<AsyncPgConnection>,
+    look: Batcher<look::LookRequest, Result<bool, DbError>>,
     begin: Batcher<Arc<BeginRequest>, Result<Begun, DbError>>,
     intend: Batcher<IntendRequest, Result<Option<i32>, DbError>>,
     note_call: Batcher<CallNews, Result<i64, DbError>>,
@@ -91,6 +93,7 @@ impl Db {
     pub fn new(settings: &DbSettings) -> anyhow::Result<Self> {
         let pool = connect::pool(settings)?;
         Ok(Self {
+            look: statement::lane(&pool, look::run),
             begin: statement::lane(&pool, begin::run),
             intend: statement::lane(&pool, calls::run_intend),
             note_call: statement::lane(&pool, calls::run_note),
@@ -114,11 +117,17 @@ impl Db {
         }
     }
 
-    /// Whether Postgres answers, within two seconds.
-    pub async fn is_up(&self) -> bool {
+    /// Whether Postgres answers and takes writes, within two seconds.
+    ///
+    /// # Errors
+    /// [`DbError::Unavailable`], which says what is wrong.
+    pub async fn check(&self) -> Result<(), DbError> {
         let ping = async |connection: &mut AsyncPgConnection| statement::ping(connection).await;
-        statement::on_connection_within(Duration::from_secs(2), &self.pool, ping)
-            .await
-            .is_ok()
+        statement::on_connection_within(Duration::from_secs(2), &self.pool, ping).await
+    }
+
+    /// The same, without the reason.
+    pub async fn is_up(&self) -> bool {
+        self.check().await.is_ok()
     }
 }

@@ -2,10 +2,12 @@
 //! nothing of it is left.
 //!
 //! The environment variable `FAULT_POINT` names a place and the pass through it that is the last, counted from 1:
-//! `stored:3`. What a crash there leaves behind, and who repairs it, is told in `docs/guarantees.md`.
+//! `stored:3`. `to-be-drawn:package=<text>` stands for a package that kills whoever works on it: any pass with this
+//! text in its package is the last. What a crash there leaves behind, and who repairs it, is told in
+//! `docs/guarantees.md`.
 
 /// Where the process may be told to die. Each stands right after the step that it names.
-pub const POINTS: [&str; 15] = [
+pub const POINTS: [&str; 17] = [
     "landed",
     "adopted",
     "begun",
@@ -21,6 +23,8 @@ pub const POINTS: [&str; 15] = [
     "recovering",
     "promoted",
     "revived",
+    "to-be-read",
+    "to-be-drawn",
 ];
 
 /// Dies here when it was told to, or stops every thread of the runtime (`begun:1:wedge`).
@@ -57,6 +61,25 @@ pub fn point(name: &str) {
         stop();
     }
 }
+
+/// Dies here when it was told to, and this package has what it was told to die of.
+#[cfg(feature = "fault-points")]
+pub fn point_of(name: &str, package: &[u8]) {
+    let environment = crate::environment::Environment::of_process();
+    let planted = environment
+        .get("FAULT_POINT")
+        .and_then(|planted| planted.split_once(":package="));
+    if let Some((_, text)) = planted.filter(|(planted, _)| *planted == name)
+        && String::from_utf8_lossy(package).contains(text)
+    {
+        std::process::abort();
+    }
+}
+
+/// Does nothing.
+#[cfg(not(feature = "fault-points"))]
+#[inline(always)]
+pub const fn point_of(_: &str, _: &[u8]) {}
 
 /// Does nothing.
 #[cfg(not(feature = "fault-points"))]

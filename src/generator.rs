@@ -3,35 +3,37 @@
 //! A generator knows neither Redis nor Postgres. It returns what it has stored, and the worker writes the rows,
 //! so that "exactly one image row" has one place to be true.
 
-mod collection_image;
-mod icon;
+mod follow;
 mod ledger;
 mod meter;
+mod pipeline;
+mod pixel_work;
 mod purchase;
-mod studio;
 #[cfg(test)]
 mod testing;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use crate::imaging::Mark;
 use crate::provider::Cost;
 use crate::work_package::ImageWork;
 
-pub use collection_image::CollectionImage;
-pub use icon::Icon;
 pub use ledger::{Gate, Intent, Ledger, OpenCall, Unfinished};
-pub use studio::{Studio, StudioSettings};
+use pipeline::Shape;
+pub use pipeline::{Pipeline, PipelineSettings};
 
 /// One attempt's request for an image.
 #[derive(Clone)]
 pub struct ImageRequest<'a> {
-    /// The job; object keys derive from it.
+    /// The job; object keys and the ids of calls derive from it.
     pub job_id: i32,
+    /// How many other jobs have had this number before.
+    pub reuses: i32,
     /// What is to be drawn.
     pub work: &'a ImageWork,
     /// Whether an earlier attempt may have stored the image already.
@@ -42,8 +44,10 @@ pub struct ImageRequest<'a> {
     pub ledger: &'a dyn Ledger,
     /// Where room for calls is asked for.
     pub gate: &'a dyn Gate,
-    /// Until when the provider may take.
-    pub deadline: Instant,
+    /// How long a provider may take for what is bought now.
+    pub patience: Duration,
+    /// After this nothing more is bought. What has been bought is used all the same.
+    pub buy_until: Option<DateTime<Utc>>,
 }
 
 /// Takes note of how far a job has come, in percent.
@@ -81,13 +85,6 @@ pub struct StoredImage {
 /// comes again: the second call must end with the same objects as the first, not with more.
 #[async_trait]
 pub trait ImageGenerator: Send + Sync {
-    /// How long nobody who can draw this may be asked; `None` = somebody may be asked now, or the work is refused
-    /// anyway. An attempt is not begun before.
-    fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration>;
-
-    /// Name of the provider that would be asked first now.
-    fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str;
-
     /// # Errors
     /// [`Unfinished`], which says what comes next.
     async fn generate(
@@ -95,4 +92,32 @@ pub trait ImageGenerator: Send + Sync {
         request: &ImageRequest<'_>,
         progress: &dyn Progress,
     ) -> Result<StoredImage, Unfinished>;
+}
+
+/// The icon of a collection: what was drawn, made to fit 400 × 400 px. The original is kept where settings say so.
+pub struct Icon(pub Arc<Pipeline>);
+
+#[async_trait]
+impl ImageGenerator for Icon {
+    async fn generate(
+        &self,
+        request: &ImageRequest<'_>,
+        progress: &dyn Progress,
+    ) -> Result<StoredImage, Unfinished> {
+        self.0.generate(Shape::Icon, request, progress).await
+    }
+}
+
+/// The picture of a collection: delivered as it was drawn.
+pub struct CollectionImage(pub Arc<Pipeline>);
+
+#[async_trait]
+impl ImageGenerator for CollectionImage {
+    async fn generate(
+        &self,
+        request: &ImageRequest<'_>,
+        progress: &dyn Progress,
+    ) -> Result<StoredImage, Unfinished> {
+        self.0.generate(Shape::AsDrawn, request, progress).await
+    }
 }

@@ -36,20 +36,20 @@ mod self_hosted;
 pub mod stability;
 #[cfg(test)]
 pub(crate) mod suite;
-pub mod traffic;
 pub mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::failure::{ErrorClass, Failure};
 use crate::work_package::{ImageOptions, ImageType, MAX_PROMPT_CHARS, OutputFormat, Prompt, Word};
 
 pub use crate::imaging::DigitalSource;
-pub use call::{Call, Cost, CostBasis, DrawnImage, Unwatched, Watch};
+pub use call::{Call, Cost, CostBasis, DrawnImage, Found, NotDrawn, Unwatched, Watch};
 
 /// What a package asks of a provider. `None` = the provider's own default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -204,11 +204,12 @@ pub trait ImageProvider: Send + Sync {
     /// Asks for one image and waits for its bytes, at most until the call's deadline.
     ///
     /// A service that works on it for a while and gives an id first: [`Watch::accepted`] comes before the first
-    /// poll, and faults while polling are ridden out, since asking again costs nothing.
+    /// poll, and from then on the service's own verdict alone ends the call.
     ///
     /// # Errors
-    /// [`ProviderError`] with the class that decides about another attempt.
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError>;
+    /// [`NotDrawn::Ended`] with the class that decides about another call; [`NotDrawn::GoesOn`] where the service has
+    /// accepted the order: it is asked again by [`ImageProvider::resume`], and nothing is bought in its place.
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn>;
 
     /// The handle that the service would know a call by even if its answer were lost: for services that take an
     /// id from their caller.
@@ -216,19 +217,30 @@ pub trait ImageProvider: Send + Sync {
         None
     }
 
+    /// Looks for an order that was sent at about `sent_at` and whose handle was lost. Never buys anything.
+    ///
+    /// Ask only when nobody can be sending the order any more: [`Found::NeverTaken`] says that another may be bought.
+    /// A handle that is another call's already, for the same prompt, is not this one's.
+    ///
+    /// # Errors
+    /// [`ProviderError`]: the service did not answer, and may be asked again later.
+    async fn find(&self, _call: &Call<'_>, _sent_at: DateTime<Utc>) -> Result<Found, ProviderError> {
+        Ok(Found::Unknown)
+    }
+
     /// Asks again for the picture of a call that was accepted under `handle`. Never buys anything.
     ///
     /// # Errors
-    /// `Network`, `Overloaded` and `RateLimited`: to be asked again later. `Ambiguous`: nobody will ever know,
-    /// the service has forgotten the handle. Any other: the call has failed for that reason.
-    async fn resume(&self, _handle: &str, _call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
-        Err(ProviderError {
+    /// [`NotDrawn::GoesOn`]: to be asked again later, whatever the class. [`NotDrawn::Ended`]: the call has failed
+    /// for this reason; with `Ambiguous` nobody will ever know, the service has forgotten the handle.
+    async fn resume(&self, _handle: &str, _call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        Err(NotDrawn::Ended(ProviderError {
             provider: self.name(),
             class: ErrorClass::Ambiguous,
             details: "it cannot be asked again for a picture".to_owned(),
             request_id: None,
             retry_after: None,
-        })
+        }))
     }
 
     /// Tells the service that nobody wants the picture any more, where it can be told. Best effort.
@@ -276,6 +288,19 @@ impl Providers {
     /// All providers.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn ImageProvider>> {
         self.all.iter()
+    }
+
+    /// Names of all providers.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.all.iter().map(|provider| provider.name())
+    }
+
+    /// Models of the providers that are configured.
+    pub fn models(&self) -> impl Iterator<Item = &'static models::Model> {
+        let is_configured =
+            |provider: &&Arc<dyn ImageProvider>| provider.check(&ImageSpec::default()).is_ok();
+        let configured = self.all.iter().filter(is_configured);
+        configured.flat_map(|provider| models::all(provider.name()))
     }
 
     /// Name of the provider that a package is for.

@@ -1,10 +1,15 @@
 //! The list of image providers, and `providers`, which shows it.
 
+mod resume;
+mod state;
+
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{NaiveDate, Utc};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::exit::ExitStatus;
@@ -25,7 +30,13 @@ use crate::provider::openai_compatible::OpenAiCompatible;
 use crate::provider::replicate::Replicate;
 use crate::provider::stability::Stability;
 use crate::provider::{ImageProvider, ImageSpec, Providers};
+use crate::queue::{ProviderState, QueueSettings, Redis};
 use crate::work_package::Word;
+
+pub(super) use state::now_of;
+
+/// How long the list waits for Redis, which need not be there.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Makes every provider, configured or not. The one list of them.
 ///
@@ -95,10 +106,19 @@ pub(super) fn end_of(model: &Model) -> String {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct ProvidersArguments {
+    #[command(subcommand)]
+    command: Option<ProvidersCommand>,
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProvidersCommand {
+    /// End a pause that a provider has asked for, or let it be called again after failures, on all replicas
+    Resume(resume::ResumeArguments),
 }
 
 /// A provider, as people see it.
@@ -112,6 +132,8 @@ struct Shown<'a> {
     /// Why it cannot be used.
     missing: Option<String>,
     default_model: Option<String>,
+    /// Why and for how long it is not called; `None` = it is well, or Redis cannot be reached.
+    state: Option<ProviderState>,
     models: Vec<ShownModel<'a>>,
 }
 
@@ -131,13 +153,23 @@ struct ShownModel<'a> {
     successor: Option<&'a str>,
 }
 
-pub(super) fn run(arguments: &ProvidersArguments, environment: &Environment) -> anyhow::Result<ExitStatus> {
+pub(super) async fn run(
+    arguments: &ProvidersArguments,
+    environment: &Environment,
+) -> anyhow::Result<ExitStatus> {
+    if let Some(ProvidersCommand::Resume(arguments)) = &arguments.command {
+        return resume::resume(arguments, environment).await;
+    }
     let config = ProviderSettings::from_environment(environment)?;
     let providers = all(&config)?;
     let today = Utc::now().date_naive();
+    let mut states = states(&providers, environment).await;
     let shown: Vec<Shown<'_>> = providers
         .iter()
-        .map(|provider| show(&**provider, providers.name_of(None), today))
+        .map(|provider| Shown {
+            state: states.remove(provider.name()),
+            ..show(&**provider, providers.name_of(None), today)
+        })
         .collect();
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&shown)?);
@@ -145,6 +177,19 @@ pub(super) fn run(arguments: &ProvidersArguments, environment: &Environment) -> 
         print!("{}", text(&shown, today));
     }
     Ok(ExitStatus::Done)
+}
+
+/// How it stands with providers, where Redis can be reached.
+async fn states(providers: &Providers, environment: &Environment) -> HashMap<String, ProviderState> {
+    let redis = QueueSettings::from_environment(environment)
+        .map_err(anyhow::Error::from)
+        .and_then(|settings| Redis::new(&settings));
+    let Ok(redis) = redis else {
+        return HashMap::new();
+    };
+    let names: Vec<&str> = providers.iter().map(|provider| provider.name()).collect();
+    let states = tokio::time::timeout(PATIENCE, redis.provider_states(&names)).await;
+    states.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 fn show<'a>(provider: &'a dyn ImageProvider, default: &str, today: NaiveDate) -> Shown<'a> {
@@ -156,6 +201,7 @@ fn show<'a>(provider: &'a dyn ImageProvider, default: &str, today: NaiveDate) ->
         is_free: provider.is_free(),
         missing: checked.as_ref().err().map(ToString::to_string),
         default_model: checked.ok().map(|checked| checked.model),
+        state: None,
         models: models::all(provider.name())
             .filter(|model| !model.has_ended(today))
             .map(|model| ShownModel {
@@ -197,7 +243,12 @@ fn text(all: &[Shown<'_>], today: NaiveDate) -> String {
             (None, false) => "ready".to_owned(),
         };
         let default = if provider.is_default { " (default)" } else { "" };
-        text.push_str(&format!("{}{default}: {state}\n", provider.name));
+        let now = provider
+            .state
+            .as_ref()
+            .map(|state| format!("; {}", now_of(state)));
+        let now = now.unwrap_or_default();
+        text.push_str(&format!("{}{default}: {state}{now}\n", provider.name));
         if !provider.is_configured {
             continue;
         }

@@ -6,8 +6,7 @@ use super::exit::{Misconfigured, Several};
 use super::providers;
 use crate::config::Config;
 use crate::db::{self, Db, DbSettings};
-use crate::generator::{Studio, StudioSettings};
-use crate::provider::traffic::Traffic;
+use crate::generator::{Pipeline, PipelineSettings};
 use crate::queue::Queue;
 use crate::router::Router;
 use crate::storage::Storage;
@@ -94,13 +93,12 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
     let Services { queue, db, storage } = services;
     let providers = providers::all(&config.providers)?;
     providers::warn_early(&providers);
-    let (traffic, pauses) = Traffic::new();
-    let settings = StudioSettings {
+    let settings = PipelineSettings {
         providers,
         storage,
         key_namespace: db.key_namespace().await.context("DATABASE_URL")?,
         keeps_originals: config.keeps_originals,
     };
-    let router = Router::new(Studio::new(settings, traffic));
-    Ok(Worker::new(config.worker.clone(), queue, db, router, pauses))
+    let router = Router::new(Pipeline::new(settings));
+    Ok(Worker::new(config.worker.clone(), queue, db, router))
 }

@@ -14,7 +14,8 @@ use super::{Db, DbError};
 /// Asks to own a job for one attempt.
 #[derive(Clone, Debug)]
 pub struct BeginRequest {
-    /// Row of `ac_background_jobs`.
+    /// Row of `ac_background_jobs`. Together with the row's `created_at` it says which job is meant: a row that was made at
+    /// another time than the one that the ledger knows is another job, under a number that has been given out again.
     pub job_id: i32,
     /// Who asks.
     pub worker_id: String,
@@ -35,14 +36,14 @@ pub enum Begun {
         deliveries: u32,
         /// Attempts that have failed so far.
         attempts: u32,
-        /// Owners that were lost with the job in their hands.
-        crashes: u32,
+        /// How many other jobs have had this number before, see [`BeginRequest::job_id`].
+        reuses: i32,
         /// A call of an earlier attempt that has not ended.
         open_call: Option<OpenCall>,
     },
     /// There is no such row in `ac_background_jobs`.
     NoSuchJob,
-    /// The job has its picture already.
+    /// The job has its picture already. Its row says so, also where somebody had overwritten it.
     Done {
         /// Row of `images`.
         image_id: i32,
@@ -66,6 +67,8 @@ pub enum Begun {
     Cancelled(String),
     /// Somebody else changed the row at the same moment: ask again.
     Raced,
+    /// The job is in a state that this version does not know, a newer one's: that version is to go on with it.
+    UnknownState(String),
 }
 
 impl Begun {
@@ -74,7 +77,7 @@ impl Begun {
         fence: 1,
         deliveries: 1,
         attempts: 0,
-        crashes: 0,
+        reuses: 0,
         open_call: None,
     };
 }
@@ -92,6 +95,8 @@ pub struct OpenCall {
     pub handle: Option<String>,
     /// How long whoever made the call may still wait for it, in milliseconds.
     pub patience_ms: u64,
+    /// How long ago it was made, in milliseconds.
+    pub age_ms: u64,
 }
 
 impl Db {
@@ -126,8 +131,8 @@ batch_statement! {
         package: &'v str as Text,
     } -> (Integer)
     "
-    INSERT INTO generative_ai.jobs (job_id, state, worker_id, package)
-    SELECT asked.job_id, 'begun', asked.worker_id, asked.package
+    INSERT INTO generative_ai.jobs (job_id, state, worker_id, package, row_created_at)
+    SELECT asked.job_id, 'begun', asked.worker_id, asked.package, shown_row.created_at
     FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
     WHERE shown_row.error IS NULL AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
     ORDER BY asked.job_id
@@ -141,44 +146,62 @@ batch_statement! {
     ///
     /// `fence` of a new row is 1. On a conflict `excluded.fence - 1` carries the fence that may be replaced,
     /// since ON CONFLICT sees no other table; sorted, so that two replicas cannot wait for each other.
+    ///
+    /// What people see of a job that has ended is put right where somebody has overwritten it.
     BeginJobs {
         job_id: i32 as Integer,
         worker_id: &'v str as Text,
         package: &'v str as Text,
         replaces_fence: i64 as BigInt,
     } -> (
-        Integer, Bool, Nullable<BigInt>, Nullable<Integer>, Nullable<Integer>,
-        Nullable<Integer>, Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Integer>,
+        Integer, Bool, Bool, Nullable<BigInt>, Nullable<Integer>, Nullable<Integer>, Nullable<Integer>,
+        Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Integer>,
         Nullable<Text>, Nullable<Jsonb>, Nullable<Text>,
     )
     "
     , known AS (
-        SELECT shown_row.id AS job_id, shown_row.error IS NOT NULL AS has_error
+        SELECT shown_row.id AS job_id, shown_row.error IS NOT NULL AS has_error, shown_row.created_at::timestamptz AS created_at
         FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
     ), begun AS (
-        INSERT INTO generative_ai.jobs AS job (job_id, state, fence, worker_id, package)
-        SELECT asked.job_id, 'begun', asked.replaces_fence + 1, asked.worker_id, asked.package
+        INSERT INTO generative_ai.jobs AS job (job_id, state, fence, worker_id, package, row_created_at)
+        SELECT asked.job_id, 'begun', asked.replaces_fence + 1, asked.worker_id, asked.package, known.created_at
         FROM asked JOIN known ON known.job_id = asked.job_id
         ORDER BY asked.job_id
         ON CONFLICT (job_id) DO UPDATE SET
             state = 'begun', fence = job.fence + 1, worker_id = excluded.worker_id, package = excluded.package,
-            deliveries = job.deliveries + 1, crashes = job.crashes + (job.state = 'begun' AND job.worker_id <> excluded.worker_id)::integer,
+            row_created_at = excluded.row_created_at,
+            deliveries = job.deliveries + 1, crashes = job.crashes + coalesce(job.state = 'begun' AND job.worker_id <> excluded.worker_id, false)::integer,
             begun_at = now(), next_attempt_at = NULL
-        WHERE job.state = 'waiting'
-           OR (job.state = 'retry_wait' AND job.next_attempt_at <= now() + interval '1 second')
-           OR (job.state = 'begun' AND job.fence = excluded.fence - 1)
-        RETURNING job.job_id, job.fence, job.deliveries, job.attempts, job.crashes
+        WHERE coalesce(job.row_created_at = excluded.row_created_at, true) AND (
+            job.state = 'waiting'
+            OR (job.state = 'retry_wait' AND job.next_attempt_at <= now() + interval '1 second')
+            OR (job.state = 'begun' AND (job.fence = excluded.fence - 1 OR job.worker_id IS NULL)))
+        RETURNING job.job_id, job.fence, job.deliveries, job.attempts, job.reuses
     ), shown AS (
         UPDATE ac_background_jobs AS shown_row SET error = NULL, updated_at = now()
         FROM begun JOIN known ON known.job_id = begun.job_id
         WHERE shown_row.id = begun.job_id AND known.has_error
+    ), put_right AS (
+        UPDATE ac_background_jobs AS shown_row SET
+            data = CASE WHEN job.state <> 'done' THEN shown_row.data ELSE
+                (CASE WHEN jsonb_typeof(shown_row.data) = 'object' THEN shown_row.data ELSE '{}'::jsonb END)
+                || jsonb_build_object('imageId', job.image_id, 'imageUrl', job.image_url) END,
+            progress = CASE WHEN job.state = 'done' THEN 100 ELSE shown_row.progress END,
+            error = CASE WHEN job.state <> 'done' THEN job.error_message END, updated_at = now()
+        FROM known JOIN generative_ai.jobs AS job ON job.job_id = known.job_id
+        WHERE shown_row.id = known.job_id AND coalesce(job.row_created_at = known.created_at, true)
+            AND CASE WHEN job.state = 'done' THEN
+                (shown_row.progress, shown_row.error, shown_row.data->>'imageId', shown_row.data->>'imageUrl')
+                    IS DISTINCT FROM (100, NULL::text, job.image_id::text, job.image_url)
+            ELSE job.state IN ('dead', 'cancelled') AND shown_row.error IS NULL AND job.error_message IS NOT NULL END
     )
-    SELECT asked.job_id, known.job_id IS NOT NULL, begun.fence, begun.deliveries, begun.attempts, begun.crashes,
-        job.state, job.fence, job.worker_id,
+    SELECT asked.job_id, known.job_id IS NOT NULL, coalesce(job.row_created_at <> known.created_at, false),
+        begun.fence, begun.deliveries, begun.attempts, begun.reuses, job.state, job.fence, job.worker_id,
         greatest(0, ceil(extract(epoch FROM job.next_attempt_at - now()) * 1000))::bigint, job.image_id, job.image_url,
         CASE WHEN call.job_id IS NOT NULL THEN jsonb_build_object(
             'call_no', call.call_no, 'provider', call.provider, 'model', call.model, 'handle', call.handle,
-            'patience_ms', greatest(0, extract(epoch FROM call.deadline_at - now()) * 1000)::bigint) END,
+            'patience_ms', greatest(0, extract(epoch FROM call.deadline_at - now()) * 1000)::bigint,
+            'age_ms', greatest(0, extract(epoch FROM now() - call.sent_at) * 1000)::bigint) END,
         job.error_message
     FROM asked
     LEFT JOIN known ON known.job_id = asked.job_id
@@ -189,14 +212,39 @@ batch_statement! {
     "
 }
 
+batch_statement! {
+    /// Numbers that have been given out again, after the application's tables were emptied say: what the ledger knows under them
+    /// is another job's. Its calls stay as history; of one that is open nobody will learn how it ends.
+    RenewJobs { job_id: i32 as Integer } -> (Integer)
+    "
+    , renewed AS (
+        UPDATE generative_ai.jobs AS job SET
+            state = 'waiting', fence = job.fence + 1, worker_id = NULL, deliveries = 0, attempts = 0, crashes = 0,
+            reuses = job.reuses + 1, row_created_at = shown_row.created_at, next_attempt_at = NULL, finished_at = NULL,
+            error_class = NULL, error_message = NULL, error_details = NULL, image_id = NULL, image_url = NULL, object_keys = NULL,
+            provenance_mark = NULL, provider = NULL, model = NULL, provider_request_id = NULL, usage = NULL,
+            cost_usd = NULL, cost_basis = NULL
+        FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+        WHERE job.job_id = asked.job_id AND job.row_created_at <> shown_row.created_at
+        RETURNING job.job_id
+    ), ended AS (
+        UPDATE generative_ai.provider_calls AS call SET
+            state = 'unknown', ended_at = now(), error_details = 'the row of its job is gone, and another job has its number'
+        FROM renewed WHERE call.job_id = renewed.job_id AND call.state IN ('intended', 'accepted')
+    )
+    SELECT job_id FROM renewed
+    "
+}
+
 #[derive(diesel::Queryable)]
 struct BegunRow {
     job_id: i32,
     has_row: bool,
+    is_of_another_job: bool,
     fence: Option<i64>,
     deliveries: Option<i32>,
     attempts: Option<i32>,
-    crashes: Option<i32>,
+    reuses: Option<i32>,
     state: Option<String>,
     held_fence: Option<i64>,
     held_by: Option<String>,
@@ -223,23 +271,53 @@ pub(super) fn run<'c>(
             let rows: Vec<(i32,)> = fresh.load(connection).await?;
             begun.extend(rows.into_iter().map(|(job_id,)| (job_id, Begun::FRESH)));
         }
-        let mut statement = BeginJobs::default();
-        for request in requests
+        let mut others: Vec<&BeginRequest> = requests
             .iter()
+            .map(AsRef::as_ref)
             .filter(|request| !begun.contains_key(&request.job_id))
-        {
-            statement.job_id.push(request.job_id);
-            statement.worker_id.push(&request.worker_id);
-            statement.package.push(&request.package);
-            statement.replaces_fence.push(request.replaces_fence);
-        }
-        if !statement.job_id.is_empty() {
-            let rows: Vec<BegunRow> = statement.load(connection).await?;
+            .collect();
+        // Once more for numbers that have been given out again, which the first time finds.
+        for _ in 0..2 {
+            if others.is_empty() {
+                break;
+            }
+            let rows = begin_others(connection, &others).await?;
+            let renewed: Vec<i32> = rows
+                .iter()
+                .filter(|row| row.is_of_another_job)
+                .map(|row| row.job_id)
+                .collect();
             begun.extend(rows.into_iter().map(|row| (row.job_id, row.into_begun())));
+            if !renewed.is_empty() {
+                tracing::warn!(
+                    job_ids = ?renewed,
+                    "these numbers belonged to other jobs, whose rows are gone; they begin anew"
+                );
+                let statement = RenewJobs {
+                    job_id: renewed.clone(),
+                    ..RenewJobs::default()
+                };
+                let _: Vec<(i32,)> = statement.load(connection).await?;
+            }
+            others.retain(|request| renewed.contains(&request.job_id));
         }
         Ok(begun)
     }
     .boxed()
+}
+
+async fn begin_others(
+    connection: &mut AsyncPgConnection,
+    requests: &[&BeginRequest],
+) -> Result<Vec<BegunRow>, DbError> {
+    let mut statement = BeginJobs::default();
+    for request in requests {
+        statement.job_id.push(request.job_id);
+        statement.worker_id.push(&request.worker_id);
+        statement.package.push(&request.package);
+        statement.replaces_fence.push(request.replaces_fence);
+    }
+    Ok(statement.load(connection).await?)
 }
 
 impl BegunRow {
@@ -247,13 +325,16 @@ impl BegunRow {
         if !self.has_row {
             return Begun::NoSuchJob;
         }
+        if self.is_of_another_job {
+            return Begun::Raced;
+        }
         if let Some(fence) = self.fence {
             let count = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
             return Begun::Owned {
                 fence,
                 deliveries: count(self.deliveries),
                 attempts: count(self.attempts),
-                crashes: count(self.crashes),
+                reuses: self.reuses.unwrap_or_default(),
                 open_call: self.open_call.and_then(|call| serde_json::from_value(call).ok()),
             };
         }
@@ -270,6 +351,9 @@ impl BegunRow {
             (Some("retry_wait"), ..) => Begun::NotDue(milliseconds(self.due_in_ms)),
             (Some("held"), ..) => Begun::Held,
             (Some("cancelled"), ..) => Begun::Cancelled(self.error_message.unwrap_or_default()),
+            (Some(state), ..) if !matches!(state, "waiting" | "begun" | "done") => {
+                Begun::UnknownState(state.to_owned())
+            }
             _ => Begun::Raced,
         }
     }

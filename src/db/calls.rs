@@ -8,7 +8,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 
 use super::fail::storable;
-use super::statement::{Answers, Keyed, batch_statement};
+use super::overview::Count;
+use super::statement::{Answers, Keyed, batch_statement, on_connection};
 use super::{Db, DbError};
 
 /// Asks to make a call.
@@ -83,12 +84,28 @@ impl Db {
     /// else owns the job now or an earlier call of the job is still open.
     ///
     /// # Errors
-    /// [`DbError`]; a transient one may have taken effect, and the call is then open although it is never made.
+    /// [`DbError`]; a transient one may have taken effect, and the same request then gets the number of that very call.
     pub async fn intend(&self, request: IntendRequest) -> Result<Option<i32>, DbError> {
         self.intend
             .submit(request)
             .await
             .unwrap_or_else(|| Err(DbError::lane_ended()))
+    }
+
+    /// Whether a call of the last two days has this handle.
+    ///
+    /// # Errors
+    /// [`DbError`]; the same call can be made again.
+    pub async fn knows_handle(&self, provider: &str, handle: &str) -> Result<bool, DbError> {
+        let select = diesel::sql_query(
+            "SELECT count(*) AS count FROM generative_ai.provider_calls
+             WHERE sent_at > now() - interval '2 days' AND provider = $1 AND handle = $2",
+        )
+        .bind::<Text, _>(provider)
+        .bind::<Text, _>(handle);
+        let known: Count =
+            on_connection(&self.pool, async |connection| select.get_result(connection).await).await?;
+        Ok(known.count > 0)
     }
 
     /// Writes down what has become of a call that is open; one that has ended stays as it is. Returns how many
@@ -107,6 +124,9 @@ impl Db {
 batch_statement! {
     /// The update of the job row is the fence: it waits for a new owner's begin and then sees the new fence. The
     /// partial unique index is the second lock: at most one call of a job is open.
+    ///
+    /// A call that is intended under the very fence that asks is the asker's own, whose number was lost on its way: it has not
+    /// been made, as calls are made one after the other and each is ended before the next is intended.
     IntendCalls {
         job_id: i32 as Integer,
         fence: i64 as BigInt,
@@ -116,10 +136,18 @@ batch_statement! {
         patience_ms: i64 as BigInt,
     } -> (Integer, Nullable<Integer>)
     "
-    , owned AS (
+    , own AS (
+        UPDATE generative_ai.provider_calls AS call SET
+            provider = asked.provider, model = asked.model, sent_at = now(),
+            deadline_at = now() + asked.patience_ms * interval '1 millisecond'
+        FROM asked JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
+        WHERE call.job_id = asked.job_id AND call.fence = asked.fence AND call.worker_id = asked.worker_id AND call.state = 'intended'
+        RETURNING call.job_id, call.call_no
+    ), owned AS (
         UPDATE generative_ai.jobs AS job SET calls = job.calls + 1
         FROM asked
         WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
+            AND NOT EXISTS (SELECT FROM own WHERE own.job_id = asked.job_id)
         RETURNING job.job_id, job.calls
     ), intended AS (
         INSERT INTO generative_ai.provider_calls (job_id, call_no, state, provider, model, worker_id, fence, deadline_at)
@@ -129,7 +157,10 @@ batch_statement! {
         ON CONFLICT (job_id) WHERE state IN ('intended', 'accepted') DO NOTHING
         RETURNING job_id, call_no
     )
-    SELECT asked.job_id, intended.call_no FROM asked LEFT JOIN intended ON intended.job_id = asked.job_id
+    SELECT asked.job_id, coalesce(own.call_no, intended.call_no)
+    FROM asked
+    LEFT JOIN own ON own.job_id = asked.job_id
+    LEFT JOIN intended ON intended.job_id = asked.job_id
     "
 }
 

@@ -29,6 +29,9 @@ pub enum Cancelled {
 /// A call of a cancelled job that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq, diesel::QueryableByName)]
 pub struct AbandonedCall {
+    /// How many other jobs had the job's number before.
+    #[diesel(sql_type = Integer)]
+    pub reuses: i32,
     /// Counts the calls of the job from 1.
     #[diesel(sql_type = Integer)]
     pub call_no: i32,
@@ -69,13 +72,13 @@ impl Db {
     pub async fn cancel(&self, job_id: i32, message: &str) -> Result<Cancelled, DbError> {
         let update = diesel::sql_query(
             "WITH shown AS (
-                SELECT id FROM ac_background_jobs WHERE id = $1
+                SELECT id, created_at FROM ac_background_jobs WHERE id = $1
              ), before AS (
                 SELECT state, worker_id, error_message FROM generative_ai.jobs WHERE job_id = $1
              ), cancelled AS (
                 INSERT INTO generative_ai.jobs AS job
-                    (job_id, state, deliveries, package, finished_at, error_class, error_message)
-                SELECT id, 'cancelled', 0, '', now(), 'cancelled', $2 FROM shown
+                    (job_id, state, deliveries, package, finished_at, error_class, error_message, row_created_at)
+                SELECT id, 'cancelled', 0, '', now(), 'cancelled', $2, created_at FROM shown
                 ON CONFLICT (job_id) DO UPDATE SET
                     state = 'cancelled', fence = job.fence + 1, next_attempt_at = NULL, finished_at = now(),
                     error_class = 'cancelled', error_message = excluded.error_message, error_details = NULL
@@ -125,7 +128,7 @@ impl Db {
     /// [`DbError`].
     pub async fn abandoned_call(&self, job_id: i32) -> Result<Option<AbandonedCall>, DbError> {
         let select = diesel::sql_query(
-            "SELECT call.call_no, call.provider, call.handle
+            "SELECT job.reuses, call.call_no, call.provider, call.handle
              FROM generative_ai.provider_calls AS call JOIN generative_ai.jobs AS job ON job.job_id = call.job_id
              WHERE call.job_id = $1 AND call.state IN ('intended', 'accepted') AND job.state = 'cancelled'",
         )

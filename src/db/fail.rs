@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Bool, Bytea, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bytea, Integer, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use uuid::Uuid;
@@ -16,13 +16,12 @@ use crate::failure::Failure;
 /// What comes after an attempt that brought no picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sequel {
-    /// Another attempt. Whatever was asked of a provider has failed.
+    /// Another attempt: this one counts as failed.
     Retry,
-    /// Another attempt, which asks again for the picture that a provider is making.
-    Resume,
-    /// A look at what has become of an open call. No attempt has failed.
-    LookAgain,
-    /// Nothing, until an operator decides.
+    /// The job goes on when something else has happened: a call that is open has come further, a provider may be called again.
+    /// No attempt has failed.
+    Wait,
+    /// Nothing, until an operator decides. The attempt counts as failed.
     Hold,
 }
 
@@ -70,7 +69,7 @@ pub struct Buried {
 impl Sequel {
     fn state(self) -> &'static str {
         match self {
-            Self::Retry | Self::Resume | Self::LookAgain => "retry_wait",
+            Self::Retry | Self::Wait => "retry_wait",
             Self::Hold => "held",
         }
     }
@@ -115,13 +114,12 @@ keyed_by_job!(RetryRequest, BuryRequest);
 
 batch_statement! {
     /// Fenced: an owner that was replaced changes nothing. A job that was begun shows that it was, also where the attempt was
-    /// too short for its steps to be told.
+    /// too short for its steps to be shown. What has become of a call is not this statement's business: an open one goes on.
     RetryJobs {
         job_id: i32 as Integer,
         fence: i64 as BigInt,
         state: &'v str as Text,
         failed_attempts: i32 as Integer,
-        ends_call: bool as Bool,
         delay_ms: i64 as BigInt,
         error_class: &'v str as Text,
         error_message: Cow<'v, str> as Text,
@@ -136,11 +134,6 @@ batch_statement! {
         FROM asked
         WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
         RETURNING job.job_id, job.attempts
-    ), ended AS (
-        UPDATE generative_ai.provider_calls AS call SET
-            state = 'failed', ended_at = now(), error_class = asked.error_class, error_details = asked.error_details
-        FROM asked JOIN failed ON failed.job_id = asked.job_id
-        WHERE call.job_id = asked.job_id AND call.state IN ('intended', 'accepted') AND asked.ends_call
     ), shown AS (
         UPDATE ac_background_jobs AS shown_row SET progress = 10, updated_at = now()
         FROM failed WHERE shown_row.id = failed.job_id AND coalesce(shown_row.progress, 0) < 10
@@ -161,10 +154,7 @@ pub(super) fn run_retry<'c>(
             statement.state.push(request.sequel.state());
             statement
                 .failed_attempts
-                .push(i32::from(request.sequel != Sequel::LookAgain));
-            statement
-                .ends_call
-                .push(matches!(request.sequel, Sequel::Retry | Sequel::Hold));
+                .push(i32::from(request.sequel != Sequel::Wait));
             statement
                 .delay_ms
                 .push(i64::try_from(request.delay.as_millis()).unwrap_or(i64::MAX));
@@ -185,6 +175,9 @@ pub(super) fn run_retry<'c>(
 
 batch_statement! {
     /// Fenced like a retry; the person's sentence, the ledger and the kept package are one commit.
+    ///
+    /// A call that the provider has accepted stays open: should the job be started again, its picture is asked for and not bought
+    /// again. Of one that may or may not have been sent nobody will learn more.
     BuryJobs {
         job_id: i32 as Integer,
         fence: i64 as BigInt,
@@ -211,9 +204,9 @@ batch_statement! {
         RETURNING id, job_id, attempts, dead_at
     ), ended AS (
         UPDATE generative_ai.provider_calls AS call SET
-            state = 'failed', ended_at = now(), error_class = asked.error_class, error_details = asked.error_details
+            state = 'unknown', ended_at = now(), error_class = asked.error_class, error_details = asked.error_details
         FROM asked JOIN dead ON dead.job_id = asked.job_id
-        WHERE call.job_id = asked.job_id AND call.state IN ('intended', 'accepted')
+        WHERE call.job_id = asked.job_id AND call.state = 'intended'
     ), shown AS (
         UPDATE ac_background_jobs AS shown_row SET
             error = asked.error_message, progress = greatest(coalesce(shown_row.progress, 0), 10), updated_at = now()

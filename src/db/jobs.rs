@@ -128,23 +128,32 @@ impl Db {
     }
 
     /// Gives back every job that this worker still owns, without counting an attempt. Nobody waits for its open
-    /// calls any more, so the next owner need not wait either. Returns how many.
+    /// calls any more, so the next owner need not wait either. `unsent`: jobs for which a call may have been intended
+    /// that was not made. Returns how many.
     ///
     /// # Errors
     /// [`DbError`]; jobs that were not given back are taken over when the worker's lease has ended.
-    pub async fn give_back(&self, worker_id: &str) -> Result<usize, DbError> {
+    pub async fn give_back(&self, worker_id: &str, unsent: Vec<i32>) -> Result<usize, DbError> {
         let update = diesel::sql_query(
             "WITH given_back AS (
                 UPDATE generative_ai.jobs SET state = 'waiting', worker_id = NULL
                 WHERE state = 'begun' AND worker_id = $1
                 RETURNING job_id
              ), overdue AS (
-                UPDATE generative_ai.provider_calls AS call SET deadline_at = now()
-                FROM given_back WHERE call.job_id = given_back.job_id AND call.state IN ('intended', 'accepted')
+                UPDATE generative_ai.provider_calls AS call SET
+                    deadline_at = now(),
+                    state = CASE WHEN is_unsent THEN 'failed' ELSE call.state END,
+                    ended_at = CASE WHEN is_unsent THEN now() END,
+                    error_class = CASE WHEN is_unsent THEN 'network' END,
+                    error_details = CASE WHEN is_unsent THEN 'it was never sent: the replica was stopped before' END
+                FROM given_back, LATERAL (SELECT given_back.job_id = ANY($2) AS is_unsent) AS sent
+                WHERE call.job_id = given_back.job_id
+                    AND (call.state = 'intended' OR (call.state = 'accepted' AND NOT is_unsent))
              )
              SELECT FROM given_back",
         )
-        .bind::<Text, _>(worker_id);
+        .bind::<Text, _>(worker_id)
+        .bind::<Array<Integer>, _>(unsent);
         on_connection(&self.pool, async |connection| update.execute(connection).await).await
     }
 

@@ -62,7 +62,7 @@ pub struct Stuck {
     /// Jobs begun by workers that are not alive.
     #[diesel(sql_type = BigInt)]
     pub ownerless: i64,
-    /// Calls that are open after their deadline.
+    /// Calls that are open after their deadline, or, where the provider has the order, for more than a day.
     #[diesel(sql_type = BigInt)]
     pub overdue_calls: i64,
     /// Jobs that wait for a worker, or whose next attempt is due.
@@ -74,9 +74,9 @@ pub struct Stuck {
 }
 
 #[derive(QueryableByName)]
-struct Count {
+pub(super) struct Count {
     #[diesel(sql_type = BigInt)]
-    count: i64,
+    pub(super) count: i64,
 }
 
 impl Db {
@@ -124,7 +124,8 @@ impl Db {
                 count(*) FILTER (WHERE state = 'waiting' OR (state = 'retry_wait' AND next_attempt_at < now())) AS due,
                 count(*) FILTER (WHERE state = 'held') AS held,
                 (SELECT count(*) FROM generative_ai.provider_calls
-                 WHERE state IN ('intended', 'accepted') AND deadline_at < now()) AS overdue_calls
+                 WHERE (state = 'intended' AND deadline_at < now())
+                    OR (state = 'accepted' AND sent_at < now() - interval '1 day')) AS overdue_calls
              FROM generative_ai.jobs WHERE state IN ('waiting', 'begun', 'retry_wait', 'held')",
         )
         .bind::<Array<Text>, _>(live_workers);

@@ -14,6 +14,8 @@ use super::{Db, DbError};
 pub struct PictureRecord {
     /// Row of `ac_background_jobs`.
     pub job_id: i32,
+    /// How many other jobs had the number before: the picture of one of them is not this job's.
+    pub reuses: i32,
     /// Owner of the image row.
     pub user_id: Option<i32>,
     /// Public URLs, the one to show first. Never empty.
@@ -95,6 +97,7 @@ batch_statement! {
     /// new image row back to its job. The call is paid, also when its picture came too late to be the job's.
     RecordPictures {
         job_id: i32 as Integer,
+        reuses: i32 as Integer,
         user_id: Option<i32> as Nullable<Integer>,
         formats: String as Text,
         image_url: &'v str as Text,
@@ -111,12 +114,13 @@ batch_statement! {
     } -> (Integer, Nullable<Integer>, Nullable<Text>, Bool)
     "
     , job AS (
-        SELECT job.job_id, job.state, job.image_id, job.image_url
+        SELECT job.job_id, CASE WHEN job.reuses = asked.reuses THEN job.state ELSE 'renewed' END AS state,
+            CASE WHEN job.reuses = asked.reuses THEN job.image_id END AS image_id, job.image_url
         FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id ORDER BY job.job_id FOR UPDATE OF job
     ), image AS (
         INSERT INTO images (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
         SELECT asked.user_id, asked.bucket, 'n/a', asked.formats, 'AI worker', '127.0.0.1', false, now(), now()
-        FROM asked JOIN job ON job.job_id = asked.job_id WHERE job.state NOT IN ('done', 'cancelled')
+        FROM asked JOIN job ON job.job_id = asked.job_id WHERE job.state NOT IN ('done', 'cancelled', 'renewed')
         RETURNING id, formats
     ), done AS (
         UPDATE generative_ai.jobs AS row SET
@@ -164,6 +168,7 @@ pub(super) fn run_record<'c>(
         let mut statement = RecordPictures::default();
         for picture in pictures {
             statement.job_id.push(picture.job_id);
+            statement.reuses.push(picture.reuses);
             statement.user_id.push(picture.user_id);
             statement
                 .formats

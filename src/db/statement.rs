@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::dsl::sql;
-use diesel::sql_types::Integer;
+use diesel::sql_types::Bool;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
@@ -22,7 +22,7 @@ macro_rules! batch_statement {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $rust:ty as $sql:ty),+ $(,)? } -> ($($column:ty),+ $(,)?) $text:literal) => {
         $(#[$doc])*
         #[derive(Default)]
-        struct $name<'v> { $($field: Vec<$rust>),+ }
+        struct $name<'v> { $($field: Vec<$rust>,)+ borrowed: std::marker::PhantomData<&'v ()> }
 
         impl<'v> diesel::query_builder::QueryFragment<diesel::pg::Pg> for $name<'v> {
             fn walk_ast<'b>(
@@ -177,7 +177,13 @@ impl Drop for Held {
     }
 }
 
+/// Whether the server answers and takes writes. One that was demoted answers as if nothing had happened.
 pub(super) async fn ping(connection: &mut AsyncPgConnection) -> Result<(), DbError> {
-    diesel::select(sql::<Integer>("1")).execute(connection).await?;
+    let is_read_only = sql::<Bool>("current_setting('transaction_read_only') = 'on'");
+    if diesel::select(is_read_only).get_result(connection).await? {
+        return Err(DbError::Unavailable(
+            "it takes no writes: it is read-only".to_owned(),
+        ));
+    }
     Ok(())
 }

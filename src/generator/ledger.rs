@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::provider::ProviderError;
+use crate::provider::policy::Verdict;
 
 /// A call of an earlier attempt that has not ended: its picture may be on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct OpenCall {
     pub handle: Option<String>,
     /// How long whoever made the call may still wait for it.
     pub patience: Duration,
+    /// How long ago it was made.
+    pub age: Duration,
 }
 
 /// A call that is about to be made.
@@ -39,10 +42,18 @@ pub struct Intent<'a> {
 pub enum Unfinished {
     /// It has failed, and what was asked of a provider with it.
     Failed(Failure),
-    /// It has failed, while a provider is still making the picture: the next attempt asks for it again.
-    CallGoesOn(Failure),
+    /// A provider has the order and has not ended it. The next attempt asks for the picture again, by the provider's id:
+    /// nothing has failed, and nothing may be bought meanwhile.
+    CallGoesOn {
+        /// What was wrong when it was last asked about.
+        failure: Failure,
+        /// How long ago it was ordered.
+        age: Duration,
+    },
     /// Whoever made an earlier call may still be waiting for its picture, for this long at most.
-    Wait(Duration),
+    OthersWait(Duration),
+    /// Nothing was bought, and what kept it from being bought may be over at once.
+    NotSent,
     /// Nobody may be asked now: the provider wants a pause of this length, or is broken.
     OutOfReach(Duration),
     /// An operator has to decide whether another picture may be bought.
@@ -57,7 +68,7 @@ impl<E: Into<Failure>> From<E> for Unfinished {
     }
 }
 
-/// Whether there is room for one more call at a provider whose calls are limited. One for each attempt.
+/// Whether a provider may be called now, and who learns how a call has ended. One for each attempt.
 #[async_trait]
 pub trait Gate: Send + Sync {
     /// Takes room for one call, before it is made. What is open at once is taken until the attempt ends.
@@ -68,6 +79,13 @@ pub trait Gate: Send + Sync {
 
     /// The attempt waits for the picture of an earlier call: until it enters again, no call of its is counted.
     async fn only_waits(&self);
+
+    /// Notes how a call has ended that was let through and took so long, for all who call this provider. Returns for how long
+    /// the provider had been shut already, if it was: then nobody else calls it, and the attempt may wait as they do.
+    async fn report(&self, provider: &str, verdict: Verdict, took: Duration) -> Option<Duration>;
+
+    /// How many times in a row the provider has failed, whoever asked.
+    fn faults(&self, provider: &str) -> u32;
 }
 
 /// Where calls that cost money are written down. One for each attempt.
@@ -76,11 +94,18 @@ pub trait Ledger: Send + Sync {
     /// Commits that a call is about to be made, and returns its number. Nothing may be spent before.
     ///
     /// # Errors
-    /// [`Unfinished::Lost`] when this replica may not spend money on the job.
+    /// [`Unfinished::Lost`] when this replica may not spend money on the job, [`Unfinished::NotSent`] when the commit has taken
+    /// so long that the call is better not made. Neither leaves a call open.
     async fn intend(&self, intent: Intent<'_>) -> Result<i32, Unfinished>;
 
     /// Commits the handle of a call that a provider has accepted.
     async fn accepted(&self, call_no: i32, handle: &str);
+
+    /// Whether a call that was made lately has this handle.
+    ///
+    /// # Errors
+    /// [`Unfinished::Failed`] when the ledger cannot say.
+    async fn is_known(&self, provider: &str, handle: &str) -> Result<bool, Unfinished>;
 
     /// Writes down that a call brought no picture: another may be made, by whoever owns the job then.
     async fn failed(&self, call_no: i32, error: &ProviderError);
@@ -90,4 +115,8 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`Unfinished::Failed`] or [`Unfinished::Held`], as `UNKNOWN_OUTCOME` says.
     async fn outcome_unknown(&self, call_no: i32, error: &ProviderError) -> Result<(), Unfinished>;
+
+    /// Writes down that a call which the provider has accepted is followed no longer, as `failure` says. Returns how the attempt
+    /// ends: the order may be on the bill, so no other picture is bought by itself.
+    async fn followed_too_long(&self, call_no: i32, error: &ProviderError, failure: Failure) -> Unfinished;
 }

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::studio::Order;
+use super::pipeline::Order;
 use crate::measure;
 use crate::provider::{DrawnImage, ProviderError, models};
 

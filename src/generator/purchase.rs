@@ -1,22 +1,21 @@
-//! Getting a picture from a provider: no money is spent before the ledger knows, and none while a picture that
-//! has been asked for may still come.
+//! Buying a picture from a provider: no money is spent before the ledger knows. Pictures that have been asked for already are
+//! `follow`'s business, which comes first.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::Utc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::ledger::{Intent, OpenCall, Unfinished};
+use super::ledger::{Intent, Unfinished};
 use super::meter::Meter;
-use super::studio::Order;
+use super::pipeline::Order;
 use super::{ImageRequest, Progress};
-use crate::failure::ErrorClass;
+use crate::failure::{ErrorClass, Failure};
 use crate::fault;
-use crate::provider::traffic::Traffic;
-use crate::provider::{
-    Call, CheckedSpec, DrawnImage, ImageProvider, ProviderError, Providers, Watch, policy,
-};
+use crate::provider::policy::Verdict;
+use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, NotDrawn, ProviderError, Watch, policy};
 use crate::work_package::Prompt;
 
 /// A picture, the call that brought it (`None` where it cost nothing), and who drew it.
@@ -29,9 +28,13 @@ pub(super) struct Purchase {
 /// One attempt's way to a picture.
 pub(super) struct Buyer<'a> {
     pub(super) request: &'a ImageRequest<'a>,
-    pub(super) traffic: &'a Traffic,
+    /// Ids of calls derive from it.
     pub(super) namespace: Uuid,
     pub(super) progress: &'a dyn Progress,
+    /// Nobody waits for the picture in this attempt any longer than this.
+    pub(super) deadline: Instant,
+    /// The provider is asked once and not waited for.
+    pub(super) is_brief: bool,
 }
 
 /// How one provider answered.
@@ -44,33 +47,21 @@ enum Answer {
 }
 
 impl Buyer<'_> {
-    /// Takes up what an earlier attempt has begun, or asks one provider after the other.
+    /// Asks one provider after the other for a picture that nobody has been asked for yet.
     ///
-    /// A crash after an intent leaves an open call, which the next owner of the job waits for, asks for again by its
-    /// handle, or gives up as unknown.
-    pub(super) async fn purchase(
-        &self,
-        orders: &[Order],
-        providers: &Providers,
-    ) -> Result<Purchase, Unfinished> {
-        if let Some(open) = &self.request.open_call {
-            let order = order_of(open, orders, providers);
-            self.request.gate.only_waits().await;
-            if let Some(purchase) = self.take_up(open, &order).await? {
-                return Ok(purchase);
-            }
-            // A call without time would end as one more whose outcome nobody knows.
-            if Instant::now() >= self.request.deadline {
-                let error = ProviderError {
-                    provider: order.provider.name(),
-                    class: ErrorClass::TimedOut,
-                    details: "waiting for the picture of an earlier call has taken all of this attempt"
-                        .to_owned(),
-                    request_id: None,
-                    retry_after: None,
-                };
-                return Err(error.into());
-            }
+    /// A crash after an intent leaves an open call, which the next owner of the job follows up.
+    ///
+    /// # Errors
+    /// [`Unfinished`]; nothing is bought after the package's deadline.
+    pub(super) async fn purchase(&self, orders: &[Order]) -> Result<Purchase, Unfinished> {
+        if self
+            .request
+            .buy_until
+            .is_some_and(|deadline| deadline < Utc::now())
+        {
+            let message =
+                "The deadline of this job passed before its picture could be begun. Start the job again.";
+            return Err(Failure::new(ErrorClass::Expired, message).into());
         }
         let mut wait: Option<Duration> = None;
         let mut refused: Option<ProviderError> = None;
@@ -105,55 +96,68 @@ impl Buyer<'_> {
     async fn ask(&self, order: &Order) -> Result<Answer, Unfinished> {
         let request = self.request;
         let provider = &*order.provider;
+        let name = provider.name();
         let mut resends = 0;
         let mut refused = None;
         loop {
-            let admission = self.traffic.admit(provider.name());
-            let room = match &admission {
-                // Each call is counted that is made, and no other.
-                Ok(_) => request.gate.enter(provider.name()).await,
-                Err(wait) => Err(*wait),
-            };
-            let admission = match (admission, room) {
-                (Ok(admission), Ok(())) => admission,
+            // Each call is counted that is made, and no other.
+            if let Err(wait) = request.gate.enter(name).await {
                 // An attempt that has called counts, also where others have found out meanwhile that it is of no use.
-                (_, Err(wait)) | (Err(wait), _) => {
-                    return Ok(refused.map_or(Answer::OutOfReach(wait), Answer::Refused));
-                }
-            };
+                return Ok(refused.map_or(Answer::OutOfReach(wait), Answer::Refused));
+            }
             let call_no = if provider.is_free() {
                 None
             } else {
                 let intent = Intent {
-                    provider: provider.name(),
+                    provider: name,
                     model: &order.spec.model,
-                    deadline: request.deadline,
+                    deadline: self.deadline,
                 };
                 Some(request.ledger.intend(intent).await?)
             };
             fault::point("intended");
             let calling = Calling::new(self, &order.spec, provider, call_no);
+            let begun = Instant::now();
             let meter = Meter::start(order);
             let error = match provider.draw(&calling.call()).await {
                 Ok(image) => {
                     meter.drawn(&image);
-                    admission.succeeded();
+                    request.gate.report(name, Verdict::Well, begun.elapsed()).await;
                     fault::point("drawn");
                     return Ok(Answer::Drawn(image, call_no));
                 }
-                Err(error) => error,
+                Err(NotDrawn::GoesOn(error)) if provider.is_free() => return Err(not_finished(error)),
+                Err(NotDrawn::GoesOn(error)) => return Err(goes_on(error, begun.elapsed())),
+                Err(NotDrawn::Ended(error)) => error,
             };
             meter.failed(&error);
-            admission.failed(&error);
             if let Some(call_no) = call_no {
                 if error.class.rules().may_be_billed {
+                    request
+                        .gate
+                        .report(name, Verdict::of(&error), begun.elapsed())
+                        .await;
                     request.ledger.outcome_unknown(call_no, &error).await?;
                     return Err(error.into());
                 }
                 request.ledger.failed(call_no, &error).await;
             }
-            let pause = policy::pause_before_resend(&error, resends, self.traffic.faults(provider.name()))
-                .filter(|pause| Instant::now() + *pause < request.deadline);
+            let verdict = Verdict::of(&error);
+            let may_resend = |faults| {
+                policy::pause_before_resend(&error, resends, faults)
+                    .filter(|pause| Instant::now() + *pause < self.deadline)
+            };
+            // A service that is busy for a second is asked again before others have to wait for it.
+            let is_waited_for =
+                matches!(verdict, Verdict::Busy(_)) && may_resend(request.gate.faults(name)).is_some();
+            if !is_waited_for
+                && let Some(wait) = request.gate.report(name, verdict, begun.elapsed()).await
+                && verdict == Verdict::Refused
+            {
+                // Enough jobs have failed with this reason already.
+                return Ok(Answer::OutOfReach(wait));
+            }
+            let pause = may_resend(request.gate.faults(name));
             let Some(pause) = pause else {
                 return if error.class.rules().another_provider_may_help {
                     Ok(Answer::Refused(error))
@@ -173,75 +177,33 @@ impl Buyer<'_> {
             refused = Some(error);
         }
     }
-
-    /// Follows up a call that an earlier attempt has left open. `None`: it is over, and another may be made.
-    async fn take_up(&self, open: &OpenCall, order: &Order) -> Result<Option<Purchase>, Unfinished> {
-        let ledger = self.request.ledger;
-        let provider = &*order.provider;
-        // Another provider than the one that was asked when the configuration has changed meanwhile.
-        let is_same = provider.name() == open.provider;
-        let handle = open.handle.clone().filter(|_| is_same).or_else(|| {
-            is_same
-                .then(|| provider.handle_of(call_id(self.namespace, self.request.job_id, open.call_no)))
-                .flatten()
-        });
-        let error = match handle {
-            Some(handle) => {
-                let calling = Calling::new(self, &order.spec, provider, Some(open.call_no));
-                tracing::info!(
-                    call_no = open.call_no,
-                    "asking again for a picture that is being made"
-                );
-                match provider.resume(&handle, &calling.call()).await {
-                    Ok(image) => {
-                        Meter::of_resumed(order).drawn(&image);
-                        fault::point("drawn");
-                        return Ok(Some(Purchase {
-                            image,
-                            call_no: Some(open.call_no),
-                            order: order.clone(),
-                        }));
-                    }
-                    Err(error) => error,
-                }
-            }
-            None if !open.patience.is_zero() => return Err(Unfinished::Wait(open.patience)),
-            None => ProviderError {
-                provider: provider.name(),
-                class: ErrorClass::Ambiguous,
-                details: "whoever had asked for the picture was gone before it came".to_owned(),
-                request_id: None,
-                retry_after: None,
-            },
-        };
-        match error.class.rules() {
-            rules if rules.leaves_call_open => Err(Unfinished::CallGoesOn(error.into())),
-            rules if rules.may_be_billed => {
-                Meter::of_resumed(order).failed(&error);
-                ledger.outcome_unknown(open.call_no, &error).await?;
-                Ok(None)
-            }
-            _ => {
-                Meter::of_resumed(order).failed(&error);
-                ledger.failed(open.call_no, &error).await;
-                Err(error.into())
-            }
-        }
-    }
 }
 
-/// The order that an open call was made for.
-fn order_of(open: &OpenCall, orders: &[Order], providers: &Providers) -> Order {
-    let mut order = orders
-        .iter()
-        .find(|order| order.provider.name() == open.provider)
-        .unwrap_or(&orders[0])
-        .clone();
-    if let Ok(provider) = providers.select(Some(&open.provider)) {
-        order.provider = provider;
-        order.spec.model.clone_from(&open.model);
-    }
-    order
+/// The end of an attempt whose order the provider has, `age` after it was made.
+pub(super) fn goes_on(error: ProviderError, age: Duration) -> Unfinished {
+    let (who, after) = (error.provider, error.retry_after);
+    let order = error
+        .request_id
+        .as_ref()
+        .map(|id| format!(" {id}"))
+        .unwrap_or_default();
+    let message = format!(
+        "{who} has the order{order} for this picture and has not finished it yet; it is asked again."
+    );
+    let failure = Failure::new(error.class, message)
+        .with_details(error.to_string())
+        .with_retry_after(after);
+    Unfinished::CallGoesOn { failure, age }
+}
+
+/// The end of an attempt at a picture that costs nothing and is not finished: drawing it again finds what has been begun. It counts,
+/// as nothing else bounds how often.
+fn not_finished(error: ProviderError) -> Unfinished {
+    let class = match error.class.is_retried() {
+        true => error.class,
+        false => ErrorClass::TimedOut,
+    };
+    ProviderError { class, ..error }.into()
 }
 
 /// The same for every try to make a call, and for no other call.
@@ -250,7 +212,7 @@ pub(super) fn call_id(namespace: Uuid, job_id: i32, call_no: i32) -> Uuid {
 }
 
 /// One call under way.
-struct Calling<'a> {
+pub(super) struct Calling<'a> {
     buyer: &'a Buyer<'a>,
     spec: &'a CheckedSpec,
     prompt: Prompt,
@@ -259,7 +221,7 @@ struct Calling<'a> {
 }
 
 impl<'a> Calling<'a> {
-    fn new(
+    pub(super) fn new(
         buyer: &'a Buyer<'a>,
         spec: &'a CheckedSpec,
         provider: &dyn ImageProvider,
@@ -275,12 +237,13 @@ impl<'a> Calling<'a> {
         }
     }
 
-    fn call(&self) -> Call<'_> {
+    pub(super) fn call(&self) -> Call<'_> {
         Call {
             id: self.id,
             prompt: &self.prompt,
             spec: self.spec,
-            deadline: self.buyer.request.deadline,
+            deadline: self.buyer.deadline,
+            is_brief: self.buyer.is_brief,
             watch: self,
         }
     }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Studio, StudioSettings};
-use crate::provider::traffic::Traffic;
+use super::{Pipeline, PipelineSettings};
 use crate::provider::{ImageProvider, Providers};
 use crate::storage::{Storage, StorageSettings};
 use crate::work_package::{ImageOptions, ImageType, ImageWork, Prompt};
@@ -27,19 +26,23 @@ pub(super) fn work() -> ImageWork {
     }
 }
 
-/// A studio with these providers, of which `default` is meant where a package names none.
-pub(super) async fn studio_of(all: Vec<Arc<dyn ImageProvider>>, default: &str, fallbacks: &[&str]) -> Studio {
+/// A pipeline with these providers, of which `default` is meant where a package names none.
+pub(super) async fn pipeline_of(
+    all: Vec<Arc<dyn ImageProvider>>,
+    default: &str,
+    fallbacks: &[&str],
+) -> Pipeline {
     crate::http_client::install_tls();
     let storage = StorageSettings {
         url: Some("memory://".into()),
         ..StorageSettings::default()
     };
     let fallbacks = fallbacks.iter().map(|name| (*name).to_owned()).collect();
-    let settings = StudioSettings {
+    let settings = PipelineSettings {
         providers: Providers::new(all, default, fallbacks),
         storage: Storage::open(storage).await.unwrap(),
         key_namespace: Uuid::nil(),
         keeps_originals: false,
     };
-    Studio::new(settings, Traffic::new().0)
+    Pipeline::new(settings)
 }

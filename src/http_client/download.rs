@@ -75,6 +75,12 @@ impl DownloadFault {
             }
         }
     }
+
+    /// Whether the picture may yet be fetched, at another time or from an address that its service names then.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::OutOfTime(_) | Self::Answered(_))
+    }
 }
 
 /// How one try ended without bytes.

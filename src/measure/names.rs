@@ -71,7 +71,7 @@ metrics! {
     UNKNOWN_OUTCOMES: Kind::Counter, "generative_ai_provider_unknown_outcomes_total", ["provider"],
         "Paid calls of which nobody knows what they have brought.";
     PAUSE: Kind::Gauge, "generative_ai_provider_pause_seconds", ["provider"],
-        "How long a provider that has asked for a pause is still left alone.";
+        "How long a provider that takes no more calls is still left alone.";
     BREAKER: Kind::Gauge, "generative_ai_provider_breaker_state", ["provider"],
         "Breaker of a provider: 0 closed (healthy), 1 half-open (one call tries), 2 open (nobody calls).";
     MODEL_END: Kind::Gauge, "generative_ai_model_ends_in_days", ["provider", "model"],

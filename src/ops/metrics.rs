@@ -13,8 +13,7 @@ use super::Watched;
 use super::cached::Cached;
 use crate::measure::{self, Kind, PoolUse};
 use crate::provider::models::Model;
-use crate::provider::traffic::Breaker;
-use crate::queue::Depths;
+use crate::queue::{Depths, Shut};
 use crate::worker::Observer;
 
 /// Scrapes of so much time share what was learnt of the queue.
@@ -112,16 +111,18 @@ fn note_replica(replica: &Observer) {
 }
 
 fn note_providers(replica: &Observer) {
-    let traffic = replica.traffic();
     for provider in replica.provider_names() {
-        let breaker = match traffic.breaker(provider) {
-            Breaker::Closed => 0.0,
-            Breaker::HalfOpen => 1.0,
-            Breaker::Open => 2.0,
-        };
+        let state = replica.provider_state(provider).unwrap_or_default();
+        let (mut breaker, mut pause_s) = (0.0, 0.0);
+        match state.why.filter(|_| state.is_shut()) {
+            Some(Shut::Failing | Shut::Refused) if state.shut_for_ms > 0 => breaker = 2.0,
+            Some(Shut::Failing | Shut::Refused) => breaker = 1.0,
+            Some(Shut::Asked | Shut::Busy) => pause_s = state.shut_for_ms as f64 / 1000.0,
+            None => {}
+        }
         let labels = [("provider", provider)];
         measure::BREAKER.set(breaker, &labels);
-        measure::PAUSE.set(traffic.pause_of(provider).as_secs_f64(), &labels);
+        measure::PAUSE.set(pause_s, &labels);
     }
 }
 

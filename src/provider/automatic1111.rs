@@ -24,7 +24,8 @@ use super::pixels::{check_size, not_configured, refused, repeated, sides};
 use super::plain_prompt::without_markup;
 use super::self_hosted::error_of;
 use super::{
-    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, Watch,
+    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError,
+    Unsupported, Watch,
 };
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, BodyEnd, HttpClient, HttpFault, Outgoing};
@@ -218,7 +219,7 @@ impl ImageProvider for Automatic1111 {
         })
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let prompt = without_markup(call.prompt.expose());
         let path = self.server.as_ref().map(|server| server.client.url(DRAW));
         let incident = Incident {
@@ -228,15 +229,17 @@ impl ImageProvider for Automatic1111 {
             secrets: self.secrets.iter().map(|secret| secret.expose_secret()).collect(),
         };
         let Some(server) = &self.server else {
-            return Err(incident.error(ErrorClass::Auth, &format!("not sent: {BASE_URL} is not set")));
+            return Err(incident
+                .error(ErrorClass::Auth, &format!("not sent: {BASE_URL} is not set"))
+                .into());
         };
         if prompt.trim().is_empty() {
             let why = "not sent: nothing is left of the prompt without what would steer the server";
-            return Err(incident.error(ErrorClass::InvalidRequest, why));
+            return Err(incident.error(ErrorClass::InvalidRequest, why).into());
         }
         let Ok(_turn) = timeout_at(call.deadline, self.turn.lock()).await else {
             let why = "not sent: the server drew other pictures until the deadline";
-            return Err(incident.error(ErrorClass::TimedOut, why));
+            return Err(incident.error(ErrorClass::TimedOut, why).into());
         };
         let request = self.request(call, &prompt);
         let task = task_id(call);
@@ -254,12 +257,12 @@ impl ImageProvider for Automatic1111 {
             let server = server.clone();
             tokio::spawn(async move { server.interrupt(&task).await });
             let why = "no picture before the deadline; the server is told to stop";
-            return Err(incident.error(ErrorClass::TimedOut, why));
+            return Err(incident.error(ErrorClass::TimedOut, why).into());
         }
         let answer = answer.map_err(|fault| incident.fault(&fault))?;
         // Does nothing where the caller's span has no such field.
         tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
-        picture_of(&incident, answer).await
+        Ok(picture_of(&incident, answer).await?)
     }
 
     fn handle_of(&self, call_id: Uuid) -> Option<String> {

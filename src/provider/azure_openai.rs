@@ -18,7 +18,7 @@ use super::models::cost_usd;
 use super::openai_images::{Found, PATH, Report, Signs, picture_of, request_id};
 use super::pixels::{not_configured, refused, repeated};
 use super::{
-    Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError,
+    Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn,
     Unsupported,
 };
 use crate::failure::ErrorClass;
@@ -199,7 +199,7 @@ impl ImageProvider for AzureOpenAi {
         })
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let path = match &self.version {
             ApiVersion::V1(_) => format!("/openai/v1/{PATH}"),
             ApiVersion::Dated(_) => format!("/openai/deployments/{}/{PATH}", repeated(&call.spec.model)),
@@ -216,7 +216,7 @@ impl ImageProvider for AzureOpenAi {
         };
         let Some(access) = &self.access else {
             let why = format!("not sent: {} is not set", self.missing);
-            return Err(report.error(ErrorClass::Auth, &why));
+            return Err(report.error(ErrorClass::Auth, &why).into());
         };
         let outgoing = self.outgoing(call).headers(access.headers.clone());
         let answer = access

@@ -15,10 +15,9 @@ use url::{Host, Url};
 
 use super::key::{self, Key};
 use super::pixels::not_configured;
-use super::polling::{self, Look, Made, Polled, Report, Service, is_plain_id, unreadable_handle};
+use super::polling::{self, Look, Polled, Report, Service, is_plain_id, unreadable_handle};
 use super::{
-    Call, CheckedSpec, Cost, CostBasis, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported,
-    models,
+    Call, CheckedSpec, Cost, CostBasis, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, models,
 };
 use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient};
@@ -172,7 +171,7 @@ impl ImageProvider for Bfl {
         Ok(checked)
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let path = call.spec.model.as_str();
         let action = format!("POST {}", self.service.client().url(path).path());
         let report = self.service.report(action, call.prompt);
@@ -193,12 +192,12 @@ impl ImageProvider for Bfl {
             .and_then(Value::as_str)
             .filter(|id| is_plain_id(id));
         let Some(id) = id else {
-            return Err(task::without_id(&answer, &task, &report));
+            return Err(task::without_id(&answer, &task, &report).into());
         };
         let url = self.polling_url(&task, id);
         call.watch.accepted(url.as_str()).await;
         let report = report.known_as(id);
-        let mut drawn = polling::picture(self, &url, &report, call, Made::Now, None).await?;
+        let mut drawn = polling::picture(self, &url, &report, call, None).await?;
         let credits = task.get("cost").and_then(Value::as_f64);
         if let Some(credits) = credits.filter(|credits| credits.is_finite() && *credits >= 0.0) {
             drawn.cost = Some(Cost {
@@ -209,7 +208,7 @@ impl ImageProvider for Bfl {
         Ok(drawn)
     }
 
-    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let report = self.service.report("GET a task".to_owned(), call.prompt);
         let Some((url, id)) = self.read_handle(handle) else {
             return Err(unreadable_handle(&report));
@@ -218,9 +217,10 @@ impl ImageProvider for Bfl {
             .of(format!("GET {}", url.path()))
             .known_as(&id.unwrap_or_default());
         if !self.service.is_configured() {
-            return Err(report.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set")));
+            let error = report.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set"));
+            return Err(NotDrawn::GoesOn(error));
         }
-        polling::picture(self, &url, &report, call, Made::Before, None).await
+        polling::picture(self, &url, &report, call, None).await
     }
 }
 
@@ -238,7 +238,7 @@ impl Polled for Bfl {
         host.set_fragment(None);
         let client = match self.service.client().at(&host) {
             Ok(client) => client,
-            Err(error) => return Look::Barred(report.error(ErrorClass::Ambiguous, &format!("{error:#}"))),
+            Err(error) => return Look::Failed(report.error(ErrorClass::Ambiguous, &format!("{error:#}"))),
         };
         match self
             .service
@@ -249,7 +249,4 @@ impl Polled for Bfl {
             Err(look) => look,
         }
     }
-
-    /// There is nothing to tell: a task that has begun is finished and billed.
-    async fn give_up(&self, _: &Url, _: Instant) {}
 }

@@ -4,9 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::models::{Choices, check_options};
-use super::{
-    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported,
-};
+use super::{Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported};
 use crate::work_package::{Background, ImageType, Moderation, OutputFormat, Prompt};
 
 const NAME: &str = "blank";
@@ -59,7 +57,7 @@ impl ImageProvider for Blank {
         })
     }
 
-    async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         Ok(DrawnImage {
             bytes: Bytes::from_static(PIXEL),
             source: DigitalSource::Algorithm,

@@ -20,7 +20,8 @@ use self::canvas::Canvas;
 use self::random::Random;
 use super::models::{Choices, check_options};
 use super::{
-    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported,
+    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError,
+    Unsupported,
 };
 use crate::failure::ErrorClass;
 use crate::work_package::{Background, ImageType, Moderation, OutputFormat, Prompt};
@@ -97,7 +98,7 @@ impl ImageProvider for Builtin {
         })
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let (width, height) = call
             .spec
             .size

@@ -8,7 +8,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::CheckedSpec;
+use super::{CheckedSpec, ProviderError};
+use crate::http_client::DownloadFault;
 use crate::imaging::DigitalSource;
 use crate::work_package::Prompt;
 
@@ -21,8 +22,10 @@ pub struct Call<'a> {
     pub prompt: &'a Prompt,
     /// What [`super::ImageProvider::check`] has accepted.
     pub spec: &'a CheckedSpec,
-    /// Nobody waits for the picture any longer than this.
+    /// This visit waits for the picture no longer than this.
     pub deadline: Instant,
+    /// For a call that was accepted long ago: the service is asked once and not waited for, as the slot is others' by now.
+    pub is_brief: bool,
     /// Who wants to know how it goes.
     pub watch: &'a dyn Watch,
 }
@@ -36,6 +39,7 @@ impl<'a> Call<'a> {
             prompt,
             spec,
             deadline,
+            is_brief: false,
             watch: &Unwatched,
         }
     }
@@ -60,6 +64,54 @@ pub struct Unwatched;
 impl Watch for Unwatched {
     async fn accepted(&self, _: &str) {}
     fn progress(&self, _: f32) {}
+}
+
+/// Why a visit to a provider has brought no picture, and whether one may still come of its call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDrawn {
+    /// The call has ended, by the service's own verdict, or was never taken.
+    #[error(transparent)]
+    Ended(ProviderError),
+    /// The service has the order and has not ended it: it is asked again, by its handle. Holds what kept this visit
+    /// from an answer.
+    #[error(transparent)]
+    GoesOn(ProviderError),
+}
+
+impl NotDrawn {
+    /// What went wrong, whether or not that has ended the call.
+    #[must_use]
+    pub fn error(&self) -> &ProviderError {
+        match self {
+            Self::Ended(error) | Self::GoesOn(error) => error,
+        }
+    }
+
+    /// For a finished picture that was not fetched: the next visit asks the service where it is by then.
+    pub(in crate::provider) fn unfetched(fault: &DownloadFault, error: ProviderError) -> Self {
+        match fault.may_pass() {
+            true => Self::GoesOn(error),
+            false => Self::Ended(error),
+        }
+    }
+}
+
+/// For errors of an order, and of services that answer it with the picture: nothing is left to be asked about.
+impl From<ProviderError> for NotDrawn {
+    fn from(error: ProviderError) -> Self {
+        Self::Ended(error)
+    }
+}
+
+/// What a service knows of an order whose handle was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It was taken, and can be asked about by this.
+    Handle(String),
+    /// The service lists its orders, and this one is not there.
+    NeverTaken,
+    /// It cannot be asked, or what it lists leaves a doubt.
+    Unknown,
 }
 
 /// What a call has cost.

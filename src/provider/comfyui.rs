@@ -23,7 +23,7 @@ use super::incident::Incident;
 use super::pixels::{not_configured, sides};
 use super::plain_prompt::without_markup;
 use super::self_hosted::Pauses;
-use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported};
+use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported};
 use crate::failure::ErrorClass;
 use crate::http_client::{HttpClient, check_base_url};
 use crate::work_package::{ImageType, Prompt};
@@ -88,15 +88,6 @@ pub struct ComfyUi {
     checkpoint: String,
 }
 
-/// Why the picture is waited for: decides what it means that the server has forgotten it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waiting {
-    /// It has been asked for just now.
-    ToDraw,
-    /// It had been asked for by somebody who is gone.
-    ToResume,
-}
-
 impl ComfyUi {
     /// Reads the workflow and prepares the client; sends nothing. [`crate::http_client::install_tls`] must have
     /// been called.
@@ -151,62 +142,52 @@ impl ComfyUi {
         })
     }
 
-    /// Asks for the picture known as `handle` until it is there or the deadline has come.
+    /// Asks for the picture known as `handle` until it is there or the deadline has come; `forgotten` is what it means
+    /// that the server does not know it.
     async fn wait(
         &self,
         server: &Server,
         incident: &Incident<'_>,
         handle: &str,
-        deadline: Instant,
-        waiting: Waiting,
-    ) -> Result<DrawnImage, ProviderError> {
+        call: &Call<'_>,
+        forgotten: ErrorClass,
+    ) -> Result<DrawnImage, NotDrawn> {
+        let deadline = call.deadline;
         let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut was_absent = false;
-        let mut trouble = None;
+        let mut last = None;
         while Instant::now() < deadline {
             match server.look(incident, handle, deadline).await {
                 Ok(Look::Ended(Ended::Drawn(file))) => {
                     return server.picture(incident, &file, handle, deadline).await;
                 }
-                Ok(Look::Ended(ended)) => return Err(failed(incident, &ended)),
-                Ok(Look::Place(Place::Absent)) if was_absent => return Err(forgotten(incident, waiting)),
+                Ok(Look::Ended(ended)) => return Err(failed(incident, &ended).into()),
+                Ok(Look::Place(Place::Absent)) if was_absent => {
+                    let why = "the server has forgotten the picture, as it does when it is restarted";
+                    return Err(incident.error(forgotten, why).into());
+                }
                 Ok(Look::Place(place)) => {
                     was_absent = place == Place::Absent;
-                    trouble = None;
+                    last = None;
                 }
                 // Asking again costs nothing, and the picture may be on its way.
-                Err(error) if error.class.is_retried() => trouble = Some(error),
-                Err(error) => return Err(error),
+                Err(error) if error.class.is_retried() => last = Some(error),
+                Err(error) => return Err(NotDrawn::GoesOn(error)),
+            }
+            if call.is_brief && !was_absent {
+                break;
             }
             pauses.pause(deadline).await;
         }
-        // Not awaited: nobody waits any longer than the deadline.
-        let (telling, known) = (server.clone(), handle.to_owned());
-        tokio::spawn(async move { telling.cancel(&known).await });
-        match (trouble, waiting) {
-            (Some(trouble), Waiting::ToResume) => Err(trouble),
-            (Some(trouble), Waiting::ToDraw) => Err(ProviderError {
-                class: ErrorClass::TimedOut,
-                ..trouble
-            }),
-            (None, _) => {
-                let why = "accepted, and no picture before the deadline; the server is told to stop";
-                Err(incident.error(ErrorClass::TimedOut, why))
-            }
-        }
+        Err(NotDrawn::GoesOn(last.unwrap_or_else(|| {
+            let why = "accepted, and no picture before the deadline of this attempt";
+            incident.error(ErrorClass::TimedOut, why)
+        })))
     }
 }
 
-fn forgotten(incident: &Incident<'_>, waiting: Waiting) -> ProviderError {
-    let why = "the server has forgotten the picture, as it does when it is restarted";
-    incident.error(
-        match waiting {
-            // Nothing was drawn, and asking anew costs nothing.
-            Waiting::ToDraw => ErrorClass::Overloaded,
-            Waiting::ToResume => ErrorClass::Ambiguous,
-        },
-        why,
-    )
+fn unset(incident: &Incident<'_>) -> ProviderError {
+    incident.error(ErrorClass::Auth, &format!("not sent: {BASE_URL} is not set"))
 }
 
 fn failed(incident: &Incident<'_>, ended: &Ended) -> ProviderError {
@@ -249,15 +230,15 @@ impl ImageProvider for ComfyUi {
         }
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let prompt = without_markup(call.prompt.expose());
         let incident = self.incident(&prompt);
         let Some(server) = &self.server else {
-            return Err(incident.error(ErrorClass::Auth, &format!("not sent: {BASE_URL} is not set")));
+            return Err(unset(&incident).into());
         };
         if prompt.trim().is_empty() {
             let why = "not sent: nothing is left of the prompt without what would steer the server";
-            return Err(incident.error(ErrorClass::InvalidRequest, why));
+            return Err(incident.error(ErrorClass::InvalidRequest, why).into());
         }
         let id = call.id.to_string();
         let handle = match server.look(&incident, &id, call.deadline).await? {
@@ -281,7 +262,8 @@ impl ImageProvider for ComfyUi {
             Look::Place(Place::Absent) => self.queue(server, &incident, call, &prompt, id).await?,
         };
         call.watch.accepted(&handle).await;
-        self.wait(server, &incident, &handle, call.deadline, Waiting::ToDraw)
+        // Nothing was drawn, and asking anew costs nothing.
+        self.wait(server, &incident, &handle, call, ErrorClass::Overloaded)
             .await
     }
 
@@ -289,18 +271,19 @@ impl ImageProvider for ComfyUi {
         Some(call_id.to_string())
     }
 
-    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let incident = Incident {
             request: "GET /history".to_owned(),
             ..self.incident(call.prompt.expose())
         };
         let Some(server) = &self.server else {
-            return Err(incident.error(ErrorClass::Auth, &format!("not sent: {BASE_URL} is not set")));
+            return Err(NotDrawn::GoesOn(unset(&incident)));
         };
         if !is_handle(handle) {
-            return Err(incident.error(ErrorClass::Ambiguous, "the handle is none of this service's"));
+            let why = "the handle is none of this service's";
+            return Err(incident.error(ErrorClass::Ambiguous, why).into());
         }
-        self.wait(server, &incident, handle, call.deadline, Waiting::ToResume)
+        self.wait(server, &incident, handle, call, ErrorClass::Ambiguous)
             .await
     }
 

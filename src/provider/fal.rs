@@ -16,8 +16,8 @@ use url::Url;
 
 use super::key::{self, Key};
 use super::pixels::not_configured;
-use super::polling::{self, Look, Made, Polled, Report, Service, is_plain_id, unreadable_handle};
-use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, models};
+use super::polling::{self, Look, Polled, Report, Service, is_plain_id, unreadable_handle};
+use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, models};
 use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient};
 use crate::work_package::{ImageType, Prompt};
@@ -190,7 +190,7 @@ impl ImageProvider for Fal {
         Ok(checked)
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let path = call.spec.model.as_str();
         let action = format!("POST {}", self.service.client().url(path).path());
         let report = self.service.report(action, call.prompt);
@@ -207,14 +207,14 @@ impl ImageProvider for Fal {
             )
             .await?;
         let Some(request) = self.request(&accepted, path) else {
-            return Err(outcome::without_id(&answer, &accepted, &report));
+            return Err(outcome::without_id(&answer, &accepted, &report).into());
         };
         call.watch.accepted(&request.handle()).await;
         let report = report.known_as(&request.id);
-        polling::picture(self, &request, &report, call, Made::Now, None).await
+        polling::picture(self, &request, &report, call, None).await
     }
 
-    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let report = self.service.report("GET a request".to_owned(), call.prompt);
         let Some(request) = self.read_handle(handle) else {
             return Err(unreadable_handle(&report));
@@ -223,14 +223,15 @@ impl ImageProvider for Fal {
             .of(format!("GET {}", request.status.path()))
             .known_as(&request.id);
         if !self.service.is_configured() {
-            return Err(report.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set")));
+            let error = report.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set"));
+            return Err(NotDrawn::GoesOn(error));
         }
-        polling::picture(self, &request, &report, call, Made::Before, None).await
+        polling::picture(self, &request, &report, call, None).await
     }
 
     async fn cancel(&self, handle: &str) {
         if let Some(request) = self.read_handle(handle) {
-            polling::cancel(self, &request).await;
+            self.service.cancel(Method::PUT, request.cancel).await;
         }
     }
 }
@@ -268,13 +269,6 @@ impl Polled for Fal {
         match sent {
             Ok(answer) => outcome::read_result(&answer, &report),
             Err(fault) => Look::Unclear(report.error(ErrorClass::Network, &fault.to_string())),
-        }
-    }
-
-    async fn give_up(&self, request: &Request, deadline: Instant) {
-        let (client, url) = (self.service.client(), request.cancel.clone());
-        if let Err(fault) = self.service.send(client, Method::PUT, url, deadline).await {
-            tracing::debug!(provider = NAME, "a request could not be cancelled: {fault}");
         }
     }
 }

@@ -15,9 +15,7 @@ use url::Url;
 use super::incident::Incident;
 use super::key::{self, Key};
 use super::pixels::not_configured;
-use super::{
-    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, google, models,
-};
+use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, google, models};
 use crate::failure::ErrorClass;
 use crate::http_client::HttpClient;
 
@@ -86,7 +84,7 @@ impl ImageProvider for Gemini {
         Ok(checked)
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let model = models::find(NAME, &call.spec.model);
         let path = format!("v1beta/models/{}:generateContent", call.spec.model);
         let mut incident = Incident {
@@ -96,7 +94,9 @@ impl ImageProvider for Gemini {
             secrets: Vec::new(),
         };
         let Some(key) = &self.key else {
-            return Err(incident.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set")));
+            return Err(incident
+                .error(ErrorClass::Auth, &format!("not sent: {KEY} is not set"))
+                .into());
         };
         incident.secrets.push(key.expose());
         models::check_prompt(model, call.prompt)
@@ -113,6 +113,6 @@ impl ImageProvider for Gemini {
             .map_err(|fault| incident.fault(&fault))?;
         // Does nothing where the caller's span has no such field.
         tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
-        google::picture_of(&answer, model, &incident).await
+        Ok(google::picture_of(&answer, model, &incident).await?)
     }
 }

@@ -21,7 +21,8 @@ use url::Url;
 use super::google_auth::{AccessToken, GoogleAuth, GoogleAuthSettings, TokenFault};
 use super::incident::Incident;
 use super::{
-    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, google, models,
+    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported, google,
+    models,
 };
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, HttpClient, check_base_url};
@@ -270,7 +271,7 @@ impl ImageProvider for Imagen {
         Ok(checked)
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let id = &call.spec.model;
         let (place, verb) = match is_imagen(id) {
             true => (&self.imagen, "predict"),
@@ -292,7 +293,9 @@ impl ImageProvider for Imagen {
         let model = models::find(NAME, id);
         let early = asked.before_token();
         if project.is_empty() {
-            return Err(early.error(ErrorClass::Auth, "not sent: GOOGLE_CLOUD_PROJECT_ID is not set"));
+            return Err(early
+                .error(ErrorClass::Auth, "not sent: GOOGLE_CLOUD_PROJECT_ID is not set")
+                .into());
         }
         models::check_prompt(model, call.prompt)
             .map_err(|why| early.error(ErrorClass::InvalidRequest, &why))?;
@@ -318,7 +321,7 @@ impl ImageProvider for Imagen {
                 let hint = "; not every location has every model, see GOOGLE_CLOUD_IMAGEN_LOCATION";
                 error.details.push_str(hint);
             }
-            error
+            error.into()
         })
     }
 }

@@ -18,7 +18,7 @@ use super::models;
 use super::openai_images::{Found, PATH, Report, picture_of, request_id};
 use super::pixels::not_configured;
 use super::{
-    Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError,
+    Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn,
     Unsupported,
 };
 use crate::failure::ErrorClass;
@@ -168,7 +168,7 @@ impl ImageProvider for OpenAi {
         Ok(checked)
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let Call {
             prompt,
             spec,
@@ -178,7 +178,9 @@ impl ImageProvider for OpenAi {
         let url = self.client.url(PATH);
         let report = self.report(url.path(), prompt);
         let Some(credentials) = &self.credentials else {
-            return Err(report.error(ErrorClass::Auth, "not sent: OPENAI_API_KEY is not set"));
+            return Err(report
+                .error(ErrorClass::Auth, "not sent: OPENAI_API_KEY is not set")
+                .into());
         };
         let model = models::find(NAME, &spec.model);
         if let Some(model) = model {
@@ -188,7 +190,7 @@ impl ImageProvider for OpenAi {
                     "not sent: the prompt has {length} characters, {} takes at most {}",
                     spec.model, model.prompt_max_chars
                 );
-                return Err(report.error(ErrorClass::InvalidRequest, &why));
+                return Err(report.error(ErrorClass::InvalidRequest, &why).into());
             }
         }
         let request = Request {
@@ -212,7 +214,7 @@ impl ImageProvider for OpenAi {
         let picture = picture_of(&answer, &report).await?;
         let Found::Bytes(bytes) = picture.found else {
             let why = "the answer holds a URL in place of the picture, which GPT image models never send";
-            return Err(report.unusable(&answer, ErrorClass::BadOutput, why));
+            return Err(report.unusable(&answer, ErrorClass::BadOutput, why).into());
         };
         let usd = model
             .zip(picture.usage.as_ref())

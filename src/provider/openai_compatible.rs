@@ -20,7 +20,8 @@ use super::pixels::{not_configured, refused, repeated, sides};
 use super::plain_prompt::without_directives;
 use super::self_hosted::fetch_own;
 use super::{
-    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported,
+    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError,
+    Unsupported,
 };
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, Downloads, HttpClient, Outgoing, check_base_url};
@@ -169,16 +170,13 @@ impl OpenAiCompatible {
         let url = base
             .join(url)
             .map_err(|_| bad("the picture's address is not a URL"))?;
-        if url.origin() == base.origin() {
+        let fetched = if url.origin() == base.origin() {
             let asking = || Outgoing::get_url(url.clone()).headers(self.headers.clone());
-            return fetch_own(client, asking, deadline)
-                .await
-                .map_err(|(class, why)| report.unusable(answer, class, &why));
-        }
-        self.downloads
-            .fetch(url.as_str(), deadline)
-            .await
-            .map_err(|fault| report.unusable(answer, fault.class(), &fault.to_string()))
+            fetch_own(client, asking, deadline).await
+        } else {
+            self.downloads.fetch(url.as_str(), deadline).await
+        };
+        fetched.map_err(|fault| report.unusable(answer, fault.class(), &fault.to_string()))
     }
 }
 
@@ -262,7 +260,7 @@ impl ImageProvider for OpenAiCompatible {
         })
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let prompt = without_directives(call.prompt.expose());
         let path = self.client.as_ref().map(|client| client.url(PATH));
         let key = self.key.as_ref().map(|key| key.expose_secret());
@@ -276,11 +274,13 @@ impl ImageProvider for OpenAiCompatible {
             })
         };
         let Some(client) = &self.client else {
-            return Err(report.error(ErrorClass::Auth, &format!("not sent: {BASE_URL} is not set")));
+            return Err(report
+                .error(ErrorClass::Auth, &format!("not sent: {BASE_URL} is not set"))
+                .into());
         };
         if prompt.trim().is_empty() {
             let why = "not sent: nothing is left of the prompt without what a server would obey";
-            return Err(report.error(ErrorClass::InvalidRequest, why));
+            return Err(report.error(ErrorClass::InvalidRequest, why).into());
         }
         let request = Request {
             model: &call.spec.model,

@@ -1,6 +1,6 @@
-//! When the same call is sent again within one attempt.
+//! What the end of a call says of its service, and when the same call is sent again within one attempt.
 //!
-//! Only where nothing can have been bought, and only for moments: a wait of more than 3 seconds is
+//! The latter only where nothing can have been bought, and only for moments: a wait of more than 3 seconds is
 //! left to the queue, which does not hold a slot meanwhile. So is a service that looks dead: slots that
 //! wait for it would be missing to the jobs of others.
 
@@ -10,6 +10,33 @@ use rand::Rng;
 
 use super::ProviderError;
 use crate::failure::BreakerInput;
+
+/// What the end of a call says of the service, for whoever calls it next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is well: it has delivered, or refused what this prompt or these options alone cause.
+    Well,
+    /// It has failed, for reasons of its own and whoever asks.
+    Failing,
+    /// It is there and does not want this account. It does so for all packages: better that some fail with that reason than that
+    /// the whole queue does.
+    Refused,
+    /// It takes no more calls now, for this time where it says so.
+    Busy(Option<Duration>),
+}
+
+impl Verdict {
+    /// What a failed call says.
+    #[must_use]
+    pub fn of(error: &ProviderError) -> Self {
+        match error.class.rules().breaker {
+            BreakerInput::Fault => Self::Failing,
+            BreakerInput::Refusal => Self::Refused,
+            BreakerInput::Busy => Self::Busy(error.retry_after),
+            BreakerInput::Ignored => Self::Well,
+        }
+    }
+}
 
 /// After the first call there are at most this many more.
 const MAX_RESENDS: u32 = 2;
@@ -51,6 +78,19 @@ mod tests {
             details: "no".into(),
             request_id: None,
             retry_after: wait_ms.map(Duration::from_millis),
+        }
+    }
+
+    #[test]
+    fn what_a_prompt_causes_says_nothing_against_the_service() {
+        for class in ErrorClass::ALL {
+            let expected = match class.as_str() {
+                "network" | "overloaded" | "ambiguous" | "timed_out" => Verdict::Failing,
+                "auth" | "quota" => Verdict::Refused,
+                "rate_limited" => Verdict::Busy(Some(Duration::from_millis(30))),
+                _ => Verdict::Well,
+            };
+            assert_eq!(Verdict::of(&error(class, Some(30))), expected, "{class}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Services that take an order, give it an id, and are asked for the picture until it is there.
 //!
-//! Owns the order of things: the id is saved before the first look, faults while looking are ridden out until
-//! the deadline, the picture is fetched from where the service says it is. What goes on the wire and what an
-//! answer means is each provider's business.
+//! Owns the order of things: the id is saved before the first look, the picture is fetched from where the service says
+//! it is, and a call that was accepted is ended by its service's verdict alone. A fault, a key that is refused or a
+//! deadline ends a visit and not the call. What goes on the wire and what an answer means is each provider's business.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rand::Rng;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::{Call, Cost, CostBasis, DigitalSource, DrawnImage, ProviderError, models};
+use super::{Call, Cost, CostBasis, DigitalSource, DrawnImage, NotDrawn, ProviderError, models};
 use crate::failure::ErrorClass;
 use crate::http_client::DownloadFault;
 
@@ -26,8 +26,6 @@ pub(in crate::provider) use service::Service;
 
 /// One look may take this long: an answer that stalls is asked for again.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
-/// Nobody waits for the picture any more, so this is all that telling the service may take.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When the next look is due.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +56,7 @@ pub(in crate::provider) enum Look {
     Ready(Ready),
     /// It has ended without a picture, for this reason.
     Failed(ProviderError),
-    /// It cannot be asked about: the key, for example, is not accepted any more.
+    /// It cannot be asked about for now: the key, for example, is not accepted any more.
     Barred(ProviderError),
     /// The service does not know it.
     Missing(ProviderError),
@@ -91,55 +89,28 @@ pub(in crate::provider) trait Polled: Send + Sync {
     async fn fetch(&self, ready: &Ready, deadline: Instant) -> Result<Bytes, DownloadFault> {
         self.service().downloads().fetch(&ready.url, deadline).await
     }
-
-    /// Tells the service that nobody wants the picture any more.
-    async fn give_up(&self, handle: &Self::Handle, deadline: Instant);
 }
 
-/// Whose call is followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::provider) enum Made {
-    /// By this attempt: whatever happens, its end is known or it is given up.
-    Now,
-    /// By an earlier attempt: what may pass is left to be asked again.
-    Before,
-}
-
-/// Looks at a call until it has ended, or until the deadline, and fetches its picture.
+/// Looks at a call until the service has ended it, or until the deadline, and fetches its picture.
 ///
 /// `first` is what the service has said already when it accepted the call.
+///
+/// # Errors
+/// [`NotDrawn::Ended`] for the service's verdict, an id that it does not know for longer than [`Pace::lag`]
+/// (`Ambiguous`), and a picture that can never be fetched; [`NotDrawn::GoesOn`] for everything else.
 pub(in crate::provider) async fn picture<P: Polled>(
     provider: &P,
     handle: &P::Handle,
     report: &Report<'_>,
     call: &Call<'_>,
-    made: Made,
     first: Option<Look>,
-) -> Result<DrawnImage, ProviderError> {
-    let ready = match follow(provider, handle, report, call, first).await {
-        Followed::Ready(ready) => ready,
-        Followed::Failed(error) => return Err(ended(error, made)),
-        Followed::Barred(error) => return Err(error),
-        Followed::OutOfTime(Some(error)) if made == Made::Before => return Err(passing(error)),
-        Followed::OutOfTime(last) => {
-            cancel(provider, handle).await;
-            let why = match last {
-                Some(error) => format!("gave up at the deadline; the last look: {}", error.details),
-                None => "not finished before the deadline, and given up".to_owned(),
-            };
-            return Err(report.error(ErrorClass::TimedOut, &why));
-        }
-    };
-    let bytes = provider
-        .fetch(&ready, call.deadline)
-        .await
-        .map_err(|fault| match (&fault, made) {
-            // It is there; the next attempt may get it.
-            (DownloadFault::OutOfTime(_), Made::Before) => {
-                report.error(ErrorClass::Network, &fault.to_string())
-            }
-            _ => report.error(fault.class(), &fault.to_string()),
-        })?;
+) -> Result<DrawnImage, NotDrawn> {
+    let ready = follow(provider, handle, report, call, first).await?;
+    let fetched = provider.fetch(&ready, call.deadline).await;
+    let bytes = fetched.map_err(|fault| {
+        let error = report.error(fault.class(), &fault.to_string());
+        NotDrawn::unfetched(&fault, error)
+    })?;
     // A version of a model costs what the model costs.
     let model = call.spec.model.split(':').next().unwrap_or_default();
     let price = models::find(provider.service().name, model).and_then(|model| model.usd_per_image);
@@ -155,22 +126,20 @@ pub(in crate::provider) async fn picture<P: Polled>(
     })
 }
 
-/// How following a call has ended.
-enum Followed {
-    Ready(Ready),
-    Failed(ProviderError),
-    Barred(ProviderError),
-    /// With what was wrong with the last look.
-    OutOfTime(Option<ProviderError>),
-}
-
 async fn follow<P: Polled>(
     provider: &P,
     handle: &P::Handle,
     report: &Report<'_>,
     call: &Call<'_>,
     mut first: Option<Look>,
-) -> Followed {
+) -> Result<Ready, NotDrawn> {
+    // What was wrong with the last look, if anything was.
+    let out_of_time = |last: Option<ProviderError>| {
+        NotDrawn::GoesOn(last.unwrap_or_else(|| {
+            let why = "accepted, and not finished before the deadline of this attempt";
+            report.error(ErrorClass::TimedOut, why)
+        }))
+    };
     let Pace {
         first: pause,
         longest,
@@ -178,7 +147,11 @@ async fn follow<P: Polled>(
     } = provider.service().pace;
     // Since when it has been unknown to the service without a break.
     let mut missing_since = None;
-    let mut pause = if first.is_some() { Duration::ZERO } else { pause };
+    let mut pause = if first.is_some() || call.is_brief {
+        Duration::ZERO
+    } else {
+        pause
+    };
     let mut last = None;
     let mut has_looked = false;
     loop {
@@ -188,7 +161,7 @@ async fn follow<P: Polled>(
                 let left = call.deadline.saturating_duration_since(Instant::now());
                 sleep(pause.min(left)).await;
                 if Instant::now() >= call.deadline {
-                    return Followed::OutOfTime(last);
+                    return Err(out_of_time(last));
                 }
                 let until = call.deadline.min(Instant::now() + LOOK_TIMEOUT);
                 provider.look(handle, report, until).await
@@ -196,9 +169,9 @@ async fn follow<P: Polled>(
         };
         let mut asked = None;
         last = match look {
-            Look::Ready(ready) => return Followed::Ready(ready),
-            Look::Failed(error) => return Followed::Failed(error),
-            Look::Barred(error) => return Followed::Barred(error),
+            Look::Ready(ready) => return Ok(ready),
+            Look::Failed(error) => return Err(NotDrawn::Ended(error)),
+            Look::Barred(error) => return Err(NotDrawn::GoesOn(error)),
             Look::Going(fraction) => {
                 missing_since = None;
                 if let Some(fraction) = fraction {
@@ -207,14 +180,16 @@ async fn follow<P: Polled>(
                 None
             }
             Look::Missing(error) => {
-                if missing_since.get_or_insert_with(Instant::now).elapsed() >= lag {
-                    return Followed::Barred(error);
+                // One that was accepted long ago is known to all parts of the service; it is asked a second time all the same.
+                let is_known = call.is_brief && missing_since.is_some();
+                if is_known || missing_since.get_or_insert_with(Instant::now).elapsed() >= lag {
+                    return Err(NotDrawn::Ended(error));
                 }
                 Some(error)
             }
             // Cut short by the deadline itself: what the look before it has found still holds.
             Look::Unclear(_) if has_looked && Instant::now() >= call.deadline => {
-                return Followed::OutOfTime(last);
+                return Err(out_of_time(last));
             }
             Look::Unclear(error) => {
                 asked = error.retry_after;
@@ -222,6 +197,9 @@ async fn follow<P: Polled>(
                 Some(error)
             }
         };
+        if call.is_brief && missing_since.is_none() {
+            return Err(out_of_time(last));
+        }
         has_looked = true;
         let usual = provider.service().pace.first;
         let limit = (pause.max(usual / 2) * 3 / 2).min(longest);
@@ -232,38 +210,10 @@ async fn follow<P: Polled>(
     }
 }
 
-/// Tells the service that nobody waits any more. Best effort.
-pub(in crate::provider) async fn cancel<P: Polled>(provider: &P, handle: &P::Handle) {
-    let deadline = Instant::now() + CANCEL_TIMEOUT;
-    // The service then works for nothing, which nobody can help.
-    let _ = timeout(CANCEL_TIMEOUT, provider.give_up(handle, deadline)).await;
-}
-
-/// A definite end, in the words of who asks: a class that means "ask again" would be asked for ever.
-fn ended(error: ProviderError, made: Made) -> ProviderError {
-    let class = match (made, error.class) {
-        (
-            Made::Before,
-            ErrorClass::Network | ErrorClass::Overloaded | ErrorClass::RateLimited | ErrorClass::Auth,
-        ) => ErrorClass::BadOutput,
-        (_, class) => class,
-    };
-    ProviderError { class, ..error }
-}
-
-/// What kept a call of an earlier attempt from being seen, so that it is asked about again.
-fn passing(error: ProviderError) -> ProviderError {
-    let class = match error.class {
-        class @ (ErrorClass::Overloaded | ErrorClass::RateLimited) => class,
-        _ => ErrorClass::Network,
-    };
-    ProviderError { class, ..error }
-}
-
 /// The handle of a call that an earlier attempt has saved, read back.
-pub(in crate::provider) fn unreadable_handle(report: &Report<'_>) -> ProviderError {
-    report.error(
+pub(in crate::provider) fn unreadable_handle(report: &Report<'_>) -> NotDrawn {
+    NotDrawn::Ended(report.error(
         ErrorClass::Ambiguous,
         "the saved handle of the call cannot be read",
-    )
+    ))
 }

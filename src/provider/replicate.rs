@@ -1,7 +1,8 @@
 //! `flux`: the FLUX models (or whichever model an operator names) on Replicate.
 //!
 //! Owns what goes on the wire and what a prediction means. An order that was answered has an id, under which it
-//! can be asked for; an order whose answer is lost may be under way all the same, and ends as `Ambiguous`.
+//! can be asked for; an order whose answer is lost may be under way all the same, and ends as `Ambiguous`: see
+//! `listing` for how its id may be found.
 //!
 //! Source: Replicate, "HTTP API" (predictions.create, predictions.get, predictions.cancel, models.predictions.create)
 //! and the topic pages "Create a prediction", "Prediction lifecycle", "Rate limits".
@@ -11,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
@@ -19,13 +21,17 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::key::{self, Key};
-use super::polling::{self, Look, Made, Polled, Ready, Report, Service, is_plain_id, unreadable_handle};
-use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, models};
+use super::polling::{self, Look, Polled, Ready, Report, Service, is_plain_id, unreadable_handle};
+use super::{
+    Call, CheckedSpec, DrawnImage, Found, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported,
+    models,
+};
 use crate::failure::ErrorClass;
 use crate::http_client::{BodyEnd, DownloadFault, Downloads, HttpClient, HttpFault};
 use crate::work_package::{ImageType, Prompt};
 
 mod check;
+mod listing;
 mod prediction;
 #[cfg(test)]
 mod tests;
@@ -38,8 +44,6 @@ const MODEL: &str = "FLUX_PRO_MODEL_NAME";
 /// How long the service holds its first answer back for a picture that comes quickly. Meanwhile nobody here knows
 /// the prediction's id, and a crash would cost the picture.
 const WAIT: Duration = Duration::from_secs(2);
-/// The service cancels no prediction earlier than this.
-const SHORTEST_LIFE: Duration = Duration::from_secs(5);
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -184,18 +188,16 @@ fn unusable(message: String) -> Unsupported {
     }
 }
 
-/// `Prefer: wait=2` and `Cancel-After: 297s`.
+/// `Prefer: wait=2`. Not `Cancel-After`: the deadline bounds what is bought, not what is fetched, and with it the
+/// service would end a prediction that a later attempt is going to ask for. Its own limit bounds one that hangs.
 fn headers(deadline: Instant) -> HeaderMap {
     let left = deadline.saturating_duration_since(Instant::now());
-    let wait = WAIT.min(left).as_secs().max(1);
-    let life = left.max(SHORTEST_LIFE).as_secs();
-    [
-        ("prefer", format!("wait={wait}")),
-        ("cancel-after", format!("{life}s")),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?)))
-    .collect()
+    let wait = format!("wait={}", WAIT.min(left).as_secs().max(1));
+    let prefer = HeaderValue::from_str(&wait).ok();
+    prefer
+        .map(|prefer| (HeaderName::from_static("prefer"), prefer))
+        .into_iter()
+        .collect()
 }
 
 #[async_trait]
@@ -226,10 +228,12 @@ impl ImageProvider for Replicate {
         Ok(checked)
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let Some((_, target)) = &self.model else {
             let report = self.report("predictions", call.prompt);
-            return Err(report.error(ErrorClass::Auth, &format!("not sent: {MODEL} is not set")));
+            return Err(report
+                .error(ErrorClass::Auth, &format!("not sent: {MODEL} is not set"))
+                .into());
         };
         let (path, body) = match target {
             Target::Own(path) => (path.as_str(), json!({ "input": input(call) })),
@@ -249,28 +253,33 @@ impl ImageProvider for Replicate {
             )
             .await?;
         let Some(id) = prediction::id(&prediction) else {
-            return Err(prediction::without_id(&answer, &prediction, &report));
+            return Err(prediction::without_id(&answer, &prediction, &report).into());
         };
         // The moment from which a crash does not cost the picture, even one that is finished already.
         call.watch.accepted(&id).await;
         let report = report.known_as(&id);
         let first = prediction::look(&prediction, &report);
-        polling::picture(self, &id, &report, call, Made::Now, Some(first)).await
+        polling::picture(self, &id, &report, call, Some(first)).await
     }
 
-    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn find(&self, call: &Call<'_>, sent_at: DateTime<Utc>) -> Result<Found, ProviderError> {
+        self.find_listed(call, sent_at).await
+    }
+
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let report = self.report("predictions", call.prompt);
         if !is_plain_id(handle) {
             return Err(unreadable_handle(&report));
         }
         let url = self.service.client().url(&format!("predictions/{handle}"));
         let report = report.of(format!("GET {}", url.path())).known_as(handle);
-        polling::picture(self, &handle.to_owned(), &report, call, Made::Before, None).await
+        polling::picture(self, &handle.to_owned(), &report, call, None).await
     }
 
     async fn cancel(&self, handle: &str) {
         if is_plain_id(handle) {
-            polling::cancel(self, &handle.to_owned()).await;
+            let url = self.service.client().url(&format!("predictions/{handle}/cancel"));
+            self.service.cancel(Method::POST, url).await;
         }
     }
 }
@@ -307,14 +316,6 @@ impl Polled for Replicate {
                 self.fetch_own(&url, deadline).await
             }
             _ => Err(fault),
-        }
-    }
-
-    async fn give_up(&self, id: &String, deadline: Instant) {
-        let client = self.service.client();
-        let url = client.url(&format!("predictions/{id}/cancel"));
-        if let Err(fault) = self.service.send(client, Method::POST, url, deadline).await {
-            tracing::debug!(provider = NAME, "a prediction could not be cancelled: {fault}");
         }
     }
 }

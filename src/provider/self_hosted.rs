@@ -14,7 +14,7 @@ use super::incident::Incident;
 use super::openai_images::{Signs, judge};
 use super::waits::asked_wait;
 use crate::failure::ErrorClass;
-use crate::http_client::{Answer, BodyEnd, HttpClient, Outgoing};
+use crate::http_client::{Answer, BodyEnd, DownloadFault, HttpClient, Outgoing};
 
 /// One try to fetch a file, its body included.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -86,30 +86,26 @@ impl Pauses {
 /// Fetches a file from the configured server, which may be asked again until `deadline`, as that costs nothing.
 ///
 /// # Errors
-/// `TimedOut` or `BadOutput`, and why, without anything of the answer.
+/// [`DownloadFault`], without anything of the answer.
 pub(super) async fn fetch_own(
     client: &HttpClient,
     asking: impl Fn() -> Outgoing,
     deadline: Instant,
-) -> Result<Bytes, (ErrorClass, String)> {
+) -> Result<Bytes, DownloadFault> {
     let begun = Instant::now();
     let mut pauses = Pauses::new(FIRST_PAUSE, MAX_PAUSE);
     let mut last = "there was no time left to ask for it".to_owned();
     while Instant::now() < deadline {
-        let bad = |why: String| {
-            Err((
-                ErrorClass::BadOutput,
-                format!("the picture cannot be fetched: {why}"),
-            ))
-        };
         match client
             .send(asking(), deadline.min(Instant::now() + TRY_TIMEOUT))
             .await
         {
             Ok(answer) if answer.status.is_success() => match answer.end {
-                BodyEnd::Whole if answer.body.is_empty() => return bad("its file is empty".to_owned()),
+                BodyEnd::Whole if answer.body.is_empty() => {
+                    return Err(DownloadFault::Unreadable("its file is empty".to_owned()));
+                }
                 BodyEnd::Whole => return Ok(answer.body),
-                BodyEnd::TooLarge(bytes) => return bad(format!("it has more than {bytes} bytes")),
+                BodyEnd::TooLarge(bytes) => return Err(DownloadFault::TooLarge(bytes)),
                 BodyEnd::Cut(why) => last = why,
             },
             Ok(answer) => {
@@ -118,15 +114,12 @@ pub(super) async fn fetch_own(
                     matches!(status, 408 | 425 | 429 | 500..=599) || (status == 404 && begun.elapsed() < LAG);
                 last = format!("its address answers {status}");
                 if !may_pass {
-                    return bad(last);
+                    return Err(DownloadFault::Answered(status));
                 }
             }
             Err(fault) => last = fault.to_string(),
         }
         pauses.pause(deadline).await;
     }
-    Err((
-        ErrorClass::TimedOut,
-        format!("the picture could not be fetched in time: {last}"),
-    ))
+    Err(DownloadFault::OutOfTime(last))
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::incident::Incident;
 use super::key::{self, Key};
 use super::pixels::not_configured;
-use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError, Unsupported, models};
+use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, models};
 use crate::failure::ErrorClass;
 use crate::http_client::HttpClient;
 use crate::work_package::{ImageType, Prompt};
@@ -106,7 +106,7 @@ impl ImageProvider for Stability {
         Ok(checked)
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let model = models::find(NAME, &call.spec.model);
         let id = model.map_or(&*call.spec.model, |model| &*model.id);
         let (endpoint, sd3_model) = match id {
@@ -123,7 +123,9 @@ impl ImageProvider for Stability {
             secrets: Vec::new(),
         };
         let Some(key) = &self.key else {
-            return Err(incident.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set")));
+            return Err(incident
+                .error(ErrorClass::Auth, &format!("not sent: {KEY} is not set"))
+                .into());
         };
         incident.secrets.push(key.expose());
         models::check_prompt(model, call.prompt)
@@ -161,6 +163,6 @@ impl ImageProvider for Stability {
             .map_err(|fault| incident.fault(&fault))?;
         // Does nothing where the caller's span has no such field.
         tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
-        answer::picture_of(&answer, model, &incident).await
+        Ok(answer::picture_of(&answer, model, &incident).await?)
     }
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError};
+use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError};
 use crate::failure::{ErrorClass, Failure};
 use crate::http_client::install_tls;
 use crate::work_package::Prompt;
@@ -64,6 +64,15 @@ pub(crate) fn asking(model: &str, size: &str, quality: &str) -> ImageSpec {
         size: given(size),
         quality: given(quality),
         ..ImageSpec::default()
+    }
+}
+
+/// The error of a call that has ended, as every call does whose service answers with the picture itself.
+#[track_caller]
+pub(crate) fn ended(not_drawn: NotDrawn) -> ProviderError {
+    match not_drawn {
+        NotDrawn::Ended(error) => error,
+        NotDrawn::GoesOn(error) => panic!("the call goes on: {error}"),
     }
 }
 
@@ -129,7 +138,7 @@ impl Run<'_> {
         let prompt = Prompt::new(PROMPT.to_owned());
         let deadline = Instant::now() + Duration::from_secs(300);
         let call = Call::unwatched(&prompt, &self.subject.spec, deadline);
-        let outcome = provider.draw(&call).await;
+        let outcome = self.ended(provider.draw(&call).await);
         let late = Instant::now().saturating_duration_since(deadline);
         if late > Duration::from_secs(1) {
             self.fault(format!("ended {late:?} after the deadline"));
@@ -138,6 +147,14 @@ impl Run<'_> {
             self.keeps_secrets(error);
         }
         outcome
+    }
+
+    /// The outcome of a call of which no service has given an id: it has ended, for nothing could be asked about it.
+    fn ended(&mut self, outcome: Result<DrawnImage, NotDrawn>) -> Outcome {
+        if let Err(NotDrawn::GoesOn(error)) = &outcome {
+            self.fault(format!("the call goes on: {error}"));
+        }
+        outcome.map_err(|not_drawn| not_drawn.error().clone())
     }
 
     /// Neither the key nor the prompt reach the log, the job row or the dead letter.
@@ -354,7 +371,7 @@ impl Run<'_> {
         let provider = (self.subject.provider)(&fake.url);
         let prompt = Prompt::new(PROMPT.to_owned());
         let call = Call::unwatched(&prompt, &self.subject.spec, Instant::now());
-        let outcome = provider.draw(&call).await;
+        let outcome = self.ended(provider.draw(&call).await);
         self.expect(&outcome, &[ErrorClass::TimedOut]);
         let mut asked = String::new();
         for request in fake.asked() {

@@ -100,6 +100,7 @@ pub(super) async fn server(redis: &Redis) -> anyhow::Result<Server> {
         (keys.dead(), "zset"),
         (keys.in_flight(), "zset"),
         (keys.workers(), "set"),
+        (keys.suspects(), "hash"),
         (keys.ping(), "string"),
     ]);
     for (key, wanted) in expected {

@@ -1,11 +1,11 @@
-//! What operators and replicas tell all replicas: a pause of the queue, a pause that a provider wants, an end of a job.
+//! What operators and replicas tell all replicas: a pause of the queue, how it stands with a provider, an end of a job.
 
-use std::time::Duration;
+use std::collections::HashMap;
 
 use redis::AsyncCommands;
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Queue, QueueError, Redis, scripts};
+use super::{Event, QueueError, Redis};
 
 /// What cannot wait until a replica asks. Whoever misses it learns of it from Redis or Postgres a little later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,12 +17,15 @@ pub enum Notice {
         /// Which.
         job_id: i32,
     },
-    /// A provider wants a pause.
-    ProviderPause {
-        /// Who.
+    /// It stands differently with a provider.
+    #[serde(rename_all = "camelCase")]
+    Provider {
+        /// Which.
         provider: String,
-        /// For how long, in milliseconds.
-        ms: u64,
+        /// The server's time, Unix ms.
+        now_ms: String,
+        /// Its hash, empty when it is well: see [`ProviderState::from_fields`](super::ProviderState::from_fields).
+        fields: HashMap<String, String>,
     },
 }
 
@@ -75,27 +78,6 @@ impl Redis {
             .publish(self.keys().events(), event)
             .query_async::<()>(&mut connection)
             .await?;
-        Ok(())
-    }
-}
-
-impl Queue {
-    /// Lets all replicas know that a provider wants a pause.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn pause_provider(&self, provider: &str, time: Duration) -> Result<(), QueueError> {
-        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let notice = Notice::ProviderPause {
-            provider: provider.to_owned(),
-            ms,
-        };
-        let keys = self.redis.keys();
-        let mut call = self.scripts.pause_provider.key(keys.provider_pauses());
-        call.arg(provider).arg(ms);
-        call.arg(keys.control()).arg(notice.to_json());
-        let mut connection = self.redis.connection().await?;
-        scripts::invoke::<()>(&call, &mut connection).await?;
         Ok(())
     }
 }

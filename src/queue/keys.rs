@@ -135,6 +135,12 @@ impl Keys {
         self.derived("delayed")
     }
 
+    /// Present for a while when a package has come before the row of its job.
+    #[must_use]
+    pub fn missing_row(&self, job_id: i32) -> String {
+        self.derived(&format!("missing-row:{job_id}"))
+    }
+
     /// Packages that have failed for good.
     #[must_use]
     pub fn dead(&self) -> String {
@@ -159,10 +165,10 @@ impl Keys {
         self.derived("paused")
     }
 
-    /// Providers that want a pause, and until when.
+    /// Why and until when a provider is shut, and how it recovers; absent while it is well.
     #[must_use]
-    pub fn provider_pauses(&self) -> String {
-        self.derived("provider-pauses")
+    pub fn provider(&self, provider: &str) -> String {
+        self.derived(&format!("provider:{provider}"))
     }
 
     /// Open calls of a provider whose calls are limited.
@@ -177,10 +183,40 @@ impl Keys {
         self.derived(&format!("recent-calls:{provider}"))
     }
 
-    /// Packages that wait for a call of a provider to end.
+    /// Packages that wait until a provider may be called.
     #[must_use]
     pub fn parked(&self, provider: &str) -> String {
         self.derived(&format!("parked:{provider}"))
+    }
+
+    /// Packages that were with a worker when it crashed, by the SHA-1 of their bytes, with the crashes that count as theirs.
+    #[must_use]
+    pub fn suspects(&self) -> String {
+        self.derived("suspects")
+    }
+
+    /// The suspect that a worker runs: a crash of this worker counts as its.
+    #[must_use]
+    pub fn suspect(&self, worker_id: &str) -> String {
+        self.derived(&format!("suspect:{worker_id}"))
+    }
+
+    /// Packages of a provider that were woken and have not asked to call yet.
+    #[must_use]
+    pub fn woken(&self, provider: &str) -> String {
+        self.derived(&format!("woken:{provider}"))
+    }
+
+    /// What the scripts on a provider look at, in their order.
+    #[must_use]
+    pub(super) fn of_provider(&self, provider: &str) -> [String; 5] {
+        [
+            self.provider(provider),
+            self.open_calls(provider),
+            self.parked(provider),
+            self.woken(provider),
+            self.recent_calls(provider),
+        ]
     }
 
     /// A key on which rights are tried.
@@ -220,14 +256,18 @@ mod tests {
             keys.replica_ping("w"),
             keys.ping(),
             keys.delayed(),
+            keys.missing_row(7),
             keys.dead(),
             keys.workers(),
             keys.in_flight(),
             keys.paused(),
-            keys.provider_pauses(),
+            keys.provider("p"),
             keys.open_calls("p"),
             keys.recent_calls("p"),
             keys.parked("p"),
+            keys.suspects(),
+            keys.suspect("w"),
+            keys.woken("p"),
             keys.trial("t"),
             keys.events(),
         ];

@@ -71,6 +71,17 @@ impl Command {
     }
 }
 
+impl Command {
+    /// When the delivery comes back, where it waits for a time.
+    #[must_use]
+    pub fn due(&self) -> Option<Due> {
+        match self {
+            Self::Delay { due, .. } => Some(*due),
+            _ => None,
+        }
+    }
+}
+
 /// One step of the lane.
 pub(super) enum Step {
     Tell(Arc<Command>),

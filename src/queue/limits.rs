@@ -1,9 +1,11 @@
-//! Limits to the calls of a provider, or to packages of a type, over all replicas and for each.
+//! Whether a delivery may call a provider, or be among the packages of its type: limits over all replicas and for each, and how it
+//! stands with the provider.
 
 use std::time::Duration;
 
 use redis::AsyncCommands;
 
+use super::provider::{Fields, Standing, ms};
 use super::{Delivery, Queue, QueueError, scripts};
 
 /// What a provider may be asked for at the most. 0 = any number.
@@ -22,18 +24,29 @@ pub struct Limit {
 pub enum Entry {
     /// It may; to be ended by [`Queue::leave_provider`].
     Granted,
-    /// It is parked in Redis until a call ends, and not this worker's any more.
-    Parked,
+    /// It is parked in Redis and not this worker's any more. After this time parked packages may be woken, or by a call that ends.
+    Parked(Duration),
     /// Not for this time.
     NotFor(Duration),
     /// It was not this worker's any more.
     Lost,
 }
 
+/// What has come of [`Queue::leave_provider`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Packages that were woken.
+    pub woken: u64,
+    /// When more may be; `None` = none is parked.
+    pub next_wake: Option<Duration>,
+    /// How it stands with the provider.
+    pub standing: Standing,
+}
+
 impl Queue {
-    /// Asks to call a provider for a delivery, before it is begun. With `may_park` the delivery waits in Redis where
-    /// as many calls are open as are allowed, here (`has_own_room`) or over all replicas. `call_no` tells the calls of one
-    /// delivery apart.
+    /// Asks to call a provider for a delivery, before it is begun. With `may_park` the delivery waits in Redis where the provider
+    /// is shut, or as many calls are open or were made as are allowed, here (`has_own_room`) or over all replicas. `call_no`
+    /// keeps the calls of one delivery apart.
     ///
     /// # Errors
     /// [`QueueError`]; the call may count as open, for twice the lease's time.
@@ -45,14 +58,13 @@ impl Queue {
         call_no: u32,
         may_park: bool,
         has_own_room: bool,
-    ) -> Result<Entry, QueueError> {
+    ) -> Result<(Entry, Standing), QueueError> {
         let keys = self.redis.keys();
         let mut call = self.scripts.enter.prepare_invoke();
         call.key(keys.processing(&self.worker_id))
             .key(keys.in_flight())
-            .key(keys.open_calls(provider))
-            .key(keys.parked(provider))
-            .key(keys.recent_calls(provider));
+            .key(&keys.of_provider(provider))
+            .key(&keys.heads());
         call.arg(&delivery.id)
             .arg(&*self.worker_id)
             .arg(limit.open)
@@ -60,15 +72,20 @@ impl Queue {
             .arg(self.hold_ms())
             .arg(u8::from(may_park))
             .arg(call_no)
-            .arg(u8::from(has_own_room));
+            .arg(u8::from(has_own_room))
+            .arg(provider)
+            .arg(keys.control());
         let mut connection = self.redis.connection().await?;
-        let (what, ms): (u8, u64) = scripts::invoke(&call, &mut connection).await?;
-        Ok(match what {
-            0 => Entry::Parked,
+        let (what, wait_ms, now_ms, fields): (u8, i64, u64, Fields) =
+            scripts::invoke(&call, &mut connection).await?;
+        let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or_default());
+        let entry = match what {
+            0 => Entry::Parked(wait),
             1 => Entry::Granted,
-            2 => Entry::NotFor(Duration::from_millis(ms)),
+            2 => Entry::NotFor(wait),
             _ => Entry::Lost,
-        })
+        };
+        Ok((entry, Standing::new(&fields, now_ms)))
     }
 
     /// Takes a call back that was let through and is not made: it does not count as one of this minute.
@@ -87,8 +104,8 @@ impl Queue {
         Ok(connection.zrem(recent, call).await?)
     }
 
-    /// Ends the calls of some deliveries to a provider, confirms those of others, and lets parked packages wait for a
-    /// worker again where there is room, for all replicas and, `own_room`, for this one.
+    /// Ends the calls of some deliveries to a provider, confirms those of others, and wakes parked packages where there is room,
+    /// for all replicas and, `own_room`, for this one.
     ///
     /// # Errors
     /// [`QueueError`]; calls that are not confirmed count as ended after twice the lease's time.
@@ -99,41 +116,32 @@ impl Queue {
         own_room: u32,
         ended: &[String],
         open: &[String],
-    ) -> Result<u64, QueueError> {
+    ) -> Result<Left, QueueError> {
         let keys = self.redis.keys();
         let mut call = self.scripts.leave.prepare_invoke();
-        call.key(keys.open_calls(provider))
-            .key(keys.parked(provider))
-            .key(&keys.heads());
+        call.key(&keys.of_provider(provider)).key(&keys.heads());
         call.arg(limit.open)
+            .arg(limit.per_minute)
             .arg(&*self.worker_id)
             .arg(self.hold_ms())
             .arg(own_room)
+            .arg(provider)
+            .arg(keys.control())
             .arg(ended.len())
             .arg(ended)
             .arg(open);
         let mut connection = self.redis.connection().await?;
-        Ok(scripts::invoke(&call, &mut connection).await?)
+        let (woken, wait_ms, now_ms, fields): (u64, i64, u64, Fields) =
+            scripts::invoke(&call, &mut connection).await?;
+        Ok(Left {
+            woken,
+            next_wake: u64::try_from(wait_ms).ok().map(Duration::from_millis),
+            standing: Standing::new(&fields, now_ms),
+        })
     }
 
-    /// Whether packages are parked for any of these providers and types.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn has_parked(&self, names: &[String]) -> Result<bool, QueueError> {
-        if names.is_empty() {
-            return Ok(false);
-        }
-        let parked: Vec<String> = names.iter().map(|name| self.redis.keys().parked(name)).collect();
-        let mut connection = self.redis.connection().await?;
-        let count: u64 = redis::cmd("EXISTS")
-            .arg(parked)
-            .query_async(&mut connection)
-            .await?;
-        Ok(count > 0)
-    }
-
-    fn hold_ms(&self) -> u64 {
-        u64::try_from((2 * self.lease_ttl).as_millis()).unwrap_or(u64::MAX)
+    /// How long a call counts as open unless it is confirmed.
+    pub(super) fn hold_ms(&self) -> u64 {
+        ms(2 * self.lease_ttl)
     }
 }

@@ -1,10 +1,12 @@
 //! All that Redis knows of a queue, for people who want to know how it goes.
 
+use std::collections::HashMap;
+
 use redis::Value;
 use serde::{Deserialize, Serialize};
 
 use super::depths::next;
-use super::{Depths, QueueError, Redis};
+use super::{Depths, ProviderState, QueueError, Redis, SUSPECTS};
 
 /// A queue at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,7 +21,7 @@ pub struct Overview {
     pub next_due_in_ms: Option<i64>,
     /// The package that has been worked on for the longest time.
     pub oldest_in_flight: Option<InFlight>,
-    /// Providers whose calls are limited, parked for or paused.
+    /// Providers whose calls are limited or parked for, or that are not well, and suspects.
     pub providers: Vec<ProviderRoom>,
     /// Replicas that have started and not left cleanly.
     pub replicas: Vec<Replica>,
@@ -43,10 +45,10 @@ pub struct ProviderRoom {
     pub provider: String,
     /// Open calls, where they are limited.
     pub open_calls: u64,
-    /// Packages that wait for one of them to end.
+    /// Packages that wait until it may be called.
     pub parked: u64,
-    /// How long it still wants not to be asked.
-    pub paused_for_ms: Option<i64>,
+    /// Why and for how long it is not called, or not by everybody; `None` = it is well.
+    pub state: Option<ProviderState>,
 }
 
 /// A replica, as Redis knows it.
@@ -100,7 +102,6 @@ impl Redis {
             .get(keys.ping())
             .zrange_withscores(keys.delayed(), 0, 0)
             .zrange_withscores(keys.in_flight(), 0, 0)
-            .hgetall(keys.provider_pauses())
             .smembers(keys.workers());
         let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
         let mut answers = answers.into_iter();
@@ -109,16 +110,17 @@ impl Redis {
         let ping: Option<String> = next(&mut answers)?;
         let due: Vec<(Vec<u8>, f64)> = next(&mut answers)?;
         let oldest: Vec<(String, f64)> = next(&mut answers)?;
-        let pauses: Vec<(String, i64)> = next(&mut answers)?;
         let mut workers: Vec<String> = next(&mut answers)?;
         workers.sort();
 
+        let names: Vec<&str> = providers.iter().copied().chain([SUSPECTS]).collect();
         let mut pipeline = redis::pipe();
-        for provider in providers {
+        for provider in &names {
             // Those that nobody has confirmed count no more.
             pipeline
                 .zcount(keys.open_calls(provider), now_ms, "+inf")
-                .llen(keys.parked(provider));
+                .llen(keys.parked(provider))
+                .hgetall(keys.provider(provider));
         }
         for worker_id in &workers {
             pipeline
@@ -130,15 +132,16 @@ impl Redis {
         let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
         let mut answers = answers.into_iter();
         let mut rooms = Vec::new();
-        for provider in providers {
-            let pause = pauses.iter().find(|(name, _)| name == provider);
+        for provider in &names {
+            let (open_calls, parked) = (next(&mut answers)?, next(&mut answers)?);
+            let fields: HashMap<String, String> = next(&mut answers)?;
             let room = ProviderRoom {
                 provider: (*provider).to_owned(),
-                open_calls: next(&mut answers)?,
-                parked: next(&mut answers)?,
-                paused_for_ms: pause.map(|(_, until)| until - now_ms).filter(|ms| *ms > 0),
+                open_calls,
+                parked,
+                state: ProviderState::from_fields(&fields, now_ms.unsigned_abs()),
             };
-            if room.open_calls > 0 || room.parked > 0 || room.paused_for_ms.is_some() {
+            if room.open_calls > 0 || room.parked > 0 || room.state.is_some() {
                 rooms.push(room);
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::AsyncCommands;
 
 use super::server::Connection;
+use super::suspects::SUSPECT_SECONDS;
 use super::{Queue, QueueError, scripts};
 use crate::fault;
 
@@ -29,7 +30,7 @@ impl Queue {
         }
         let mut recovered = Vec::new();
         for worker_id in workers {
-            if let Some(moved) = self.recover(&mut connection, worker_id).await? {
+            if let Some(moved) = self.recover(&mut connection, worker_id, true).await? {
                 recovered.push((worker_id.clone(), moved));
             }
         }
@@ -56,15 +57,27 @@ impl Queue {
             .collect())
     }
 
-    /// Puts one worker's packages back; `None` when it is alive.
-    async fn recover(&self, connection: &mut Connection, worker_id: &str) -> Result<Option<u64>, QueueError> {
+    /// Puts one worker's packages back; `None` when it is alive. Where it `has_crashed`, they are suspects from then on.
+    async fn recover(
+        &self,
+        connection: &mut Connection,
+        worker_id: &str,
+        has_crashed: bool,
+    ) -> Result<Option<u64>, QueueError> {
         let keys = self.redis.keys();
         let mut call = self.scripts.recover.prepare_invoke();
         call.key(keys.lease(worker_id))
             .key(keys.landing(worker_id))
             .key(keys.processing(worker_id));
-        call.key(keys.in_flight()).key(keys.workers()).key(&keys.heads());
-        call.arg(worker_id).arg(CHUNK);
+        call.key(keys.in_flight())
+            .key(keys.workers())
+            .key(keys.suspects())
+            .key(keys.suspect(worker_id))
+            .key(&keys.heads());
+        call.arg(worker_id)
+            .arg(CHUNK)
+            .arg(u8::from(has_crashed))
+            .arg(SUSPECT_SECONDS);
         let mut total = 0;
         loop {
             let moved: i64 = scripts::invoke(&call, connection).await?;
@@ -88,7 +101,7 @@ impl Queue {
     pub async fn leave(&self) -> Result<u64, QueueError> {
         let mut connection = self.redis.connection().await?;
         let _: i64 = connection.del(self.redis.keys().lease(&self.worker_id)).await?;
-        let given_back = self.recover(&mut connection, &self.worker_id).await?;
+        let given_back = self.recover(&mut connection, &self.worker_id, false).await?;
         Ok(given_back.unwrap_or_default())
     }
 

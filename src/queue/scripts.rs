@@ -40,10 +40,12 @@ pub(super) struct Scripts {
     pub(super) recover: Script,
     pub(super) tick: Script,
     pub(super) renew: Script,
-    pub(super) pause_provider: Script,
     pub(super) enter: Script,
     pub(super) leave: Script,
+    pub(super) report: Script,
     pub(super) ping: Script,
+    pub(super) in_hand: Script,
+    pub(super) suspect: Script,
 }
 
 impl Scripts {
@@ -57,22 +59,28 @@ impl Scripts {
         };
         let give_back = include_str!("scripts/give_back.lua");
         let script_that_gives_back = |code: &str| script(&format!("{give_back}{code}"));
+        let suspects = include_str!("scripts/suspects.lua");
+        let script_that_knows_suspects = |code: &str| script(&format!("{suspects}{code}"));
+        let provider = include_str!("scripts/provider.lua");
+        let script_on_providers = |code: &str| script(&format!("{give_back}{provider}{code}"));
         Self {
-            adopt: script(include_str!("scripts/adopt.lua")),
+            adopt: script_that_knows_suspects(include_str!("scripts/adopt.lua")),
             tell: script(include_str!("scripts/tell.lua")),
             delay: script(include_str!("scripts/delay.lua")),
             bury: script(include_str!("scripts/bury.lua")),
             recover: script_that_gives_back(include_str!("scripts/recover.lua")),
-            tick: script_that_gives_back(include_str!("scripts/tick.lua")),
+            tick: script_on_providers(include_str!("scripts/tick.lua")),
             renew: script(include_str!("scripts/renew.lua")),
-            pause_provider: script(include_str!("scripts/pause_provider.lua")),
-            enter: script(include_str!("scripts/enter.lua")),
-            leave: script_that_gives_back(include_str!("scripts/leave.lua")),
+            enter: script_on_providers(include_str!("scripts/enter.lua")),
+            leave: script_on_providers(include_str!("scripts/leave.lua")),
+            report: script_on_providers(include_str!("scripts/report.lua")),
             ping: script(include_str!("scripts/ping.lua")),
+            in_hand: script_that_knows_suspects(include_str!("scripts/in_hand.lua")),
+            suspect: script(include_str!("scripts/suspect.lua")),
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 11] {
+    pub(super) fn all(&self) -> [&Script; 13] {
         [
             &self.adopt,
             &self.tell,
@@ -81,10 +89,12 @@ impl Scripts {
             &self.recover,
             &self.tick,
             &self.renew,
-            &self.pause_provider,
             &self.enter,
             &self.leave,
+            &self.report,
             &self.ping,
+            &self.in_hand,
+            &self.suspect,
         ]
     }
 }

@@ -6,10 +6,9 @@
 
 use std::time::Duration;
 
-use redis::AsyncCommands;
-
 use super::server::Dedicated;
-use super::{Queue, QueueError};
+use super::suspects::deliveries;
+use super::{Queue, QueueError, scripts};
 
 /// How long the server holds a BLMOVE. Half a lease at the most: what a server gives to a frozen client after its lease has
 /// ended and its name was struck out, nobody would find.
@@ -26,6 +25,8 @@ pub struct Delivery {
     pub id: String,
     /// The bytes as they were pushed.
     pub payload: Vec<u8>,
+    /// Of a suspect, a package that was with a replica when that crashed: how many crashes count as its own.
+    pub crashes: Option<u32>,
 }
 
 /// What a claim has brought.
@@ -178,13 +179,12 @@ impl Queue {
     /// # Errors
     /// [`QueueError`].
     pub async fn in_hand(&self) -> Result<Vec<Delivery>, QueueError> {
+        let keys = self.redis.keys();
+        let mut call = self.scripts.in_hand.prepare_invoke();
+        call.key(keys.processing(&self.worker_id)).key(keys.suspects());
         let mut connection = self.redis.connection().await?;
-        let pairs: Vec<(String, Vec<u8>)> = connection
-            .hgetall(self.redis.keys().processing(&self.worker_id))
-            .await?;
-        Ok(pairs
-            .into_iter()
-            .map(|(id, payload)| Delivery { id, payload })
-            .collect())
+        let (pairs, crashes): (Vec<(String, Vec<u8>)>, Vec<i64>) =
+            scripts::invoke(&call, &mut connection).await?;
+        Ok(deliveries(pairs, &crashes))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::limits::Limit;
+use super::provider::{Fields, ProviderState};
 use super::{Queue, QueueError, scripts};
 
 /// Packages that one call brings back at the most, so that Redis is never held up for long.
@@ -15,10 +17,23 @@ pub struct Tick {
     pub brought_back: u64,
     /// When the next package is due; `None` when none waits for a time.
     pub next_due: Option<Duration>,
-    /// Providers that want a pause, and for how long still.
-    pub pauses: Vec<(String, Duration)>,
+    /// The server's time, Unix ms.
+    pub now_ms: u64,
+    /// Providers that are not well, and providers and types that packages are parked for.
+    pub providers: Vec<ProviderTick>,
     /// Workers that have started and not left cleanly, this one too.
     pub workers: Vec<String>,
+}
+
+/// What a replica has to know of a provider, or of a type of packages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderTick {
+    /// Its name.
+    pub name: String,
+    /// When parked packages may be woken; `None` when none is parked.
+    pub next_wake: Option<Duration>,
+    /// How it stands with the provider; `None` = it is well.
+    pub state: Option<ProviderState>,
 }
 
 /// What an idle replica looks at.
@@ -76,27 +91,38 @@ impl Queue {
         Ok(answer)
     }
 
-    /// Puts delayed packages whose time has come at the head of their lists, and tells how things stand.
+    /// Puts delayed packages whose time has come at the head of their lists, and looks how things stand, also with these providers
+    /// and types.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn tick(&self) -> Result<Tick, QueueError> {
+    pub async fn tick(&self, names: &[(String, Limit)]) -> Result<Tick, QueueError> {
+        type Found = Vec<(usize, i64, Fields)>;
         let keys = self.redis.keys();
         let mut call = self.scripts.tick.prepare_invoke();
-        call.key(keys.delayed())
-            .key(keys.provider_pauses())
-            .key(keys.workers())
-            .key(&keys.heads());
+        call.key(keys.delayed()).key(keys.workers()).key(&keys.heads());
         call.arg(CHUNK);
+        for (name, limit) in names {
+            call.key(&keys.of_provider(name));
+            call.arg(limit.open).arg(limit.per_minute);
+        }
         let mut connection = self.redis.connection().await?;
-        let (brought_back, next_due, pauses, workers): (u64, i64, Vec<(String, u64)>, Vec<String>) =
+        let (brought_back, next_due, workers, now_ms, found): (u64, i64, Vec<String>, u64, Found) =
             scripts::invoke(&call, &mut connection).await?;
+        let time = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
         Ok(Tick {
             brought_back,
-            next_due: u64::try_from(next_due).ok().map(Duration::from_millis),
-            pauses: pauses
+            now_ms,
+            next_due: time(next_due),
+            providers: found
                 .into_iter()
-                .map(|(provider, ms)| (provider, Duration::from_millis(ms)))
+                .filter_map(|(number, wait_ms, fields)| {
+                    Some(ProviderTick {
+                        name: names.get(number.checked_sub(1)?)?.0.clone(),
+                        next_wake: time(wait_ms),
+                        state: ProviderState::from_fields(&fields, now_ms),
+                    })
+                })
                 .collect(),
             workers,
         })

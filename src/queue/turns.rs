@@ -2,7 +2,8 @@
 
 use redis::{Cmd, RedisResult, Value};
 
-use super::{Adopted, Delivery, Keys, Priority};
+use super::suspects::deliveries;
+use super::{Adopted, Keys, Priority};
 
 /// Packages of one list that one claim sorts at the most, so that Redis is never held up for long.
 const SORTED_AT_ONCE: u32 = 1000;
@@ -57,8 +58,8 @@ pub(super) struct Turns {
     next_delivery: u64,
 }
 
-/// Of the adopt script: whether new work is paused, the tags of the lists, delivery ids with packages.
-type Answer = (bool, [String; 4], Vec<(String, Vec<u8>)>);
+/// Of the adopt script: whether new work is paused, the tags of the lists, delivery ids with packages, their counted crashes.
+type Answer = (bool, [String; 4], Vec<(String, Vec<u8>)>, Vec<i64>);
 
 impl Turns {
     pub(super) fn new(weights: Weights, fairness: Fairness) -> Self {
@@ -75,7 +76,7 @@ impl Turns {
         let first = self.next_delivery;
         self.next_delivery += free as u64;
         let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(adopt).arg(5 + 3 * Priority::ALL.len());
+        cmd.arg(adopt).arg(6 + 3 * Priority::ALL.len());
         cmd.arg(keys.landing(worker_id))
             .arg(keys.processing(worker_id))
             .arg(keys.in_flight())
@@ -85,6 +86,7 @@ impl Turns {
         for priority in Priority::ALL {
             cmd.arg(keys.group_tags(priority));
         }
+        cmd.arg(keys.suspects());
         cmd.arg(free)
             .arg(first)
             .arg(worker_id)
@@ -97,13 +99,10 @@ impl Turns {
 
     /// What the call has brought.
     pub(super) fn adopted(&mut self, answer: Value) -> RedisResult<Adopted> {
-        let (is_paused, tags, pairs): Answer = redis::from_redis_value(answer)?;
+        let (is_paused, tags, pairs, crashes): Answer = redis::from_redis_value(answer)?;
         self.tags = tags;
         Ok(Adopted {
-            deliveries: pairs
-                .into_iter()
-                .map(|(id, payload)| Delivery { id, payload })
-                .collect(),
+            deliveries: deliveries(pairs, &crashes),
             is_paused,
         })
     }

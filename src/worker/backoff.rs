@@ -13,14 +13,16 @@ pub struct Backoff {
     pub max: Duration,
 }
 
+/// What the other side asks for is kept to for no longer: it may have erred, and asking again costs nothing.
+const LONGEST_ASKED: Duration = Duration::from_secs(10 * 60);
 /// Even the luckiest draw leaves the other side this long to recover.
 const SHORTEST: Duration = Duration::from_millis(200);
 
 impl Backoff {
-    /// The wait after `failed` failed attempts, at least as long as the other side asked for.
+    /// The wait after `failed` failed attempts, at least as long as the other side asked for, within ten minutes.
     #[must_use]
     pub fn delay(&self, failed: u32, asked_for: Option<Duration>, random: &mut impl Rng) -> Duration {
-        if let Some(asked_for) = asked_for {
+        if let Some(asked_for) = asked_for.map(|asked_for| asked_for.min(LONGEST_ASKED)) {
             // Everybody who was told the same time would come at the same time.
             return asked_for + random.random_range(Duration::ZERO..=(asked_for / 10).min(self.base));
         }
@@ -58,7 +60,8 @@ mod tests {
             let backoff = Backoff { base: Duration::from_secs(5), max: Duration::from_secs(60) };
             let asked = Duration::from_millis(asked_ms);
             let delay = backoff.delay(1, Some(asked), &mut StdRng::seed_from_u64(seed));
-            prop_assert!(delay >= asked && delay <= asked + Duration::from_secs(5));
+            let kept = asked.min(LONGEST_ASKED);
+            prop_assert!(delay >= kept && delay <= kept + Duration::from_secs(5));
         }
     }
 

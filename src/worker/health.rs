@@ -37,6 +37,10 @@ impl Health {
         }
     }
 
+    pub(super) fn status(&self) -> &Arc<ReplicaStatus> {
+        &self.status
+    }
+
     fn lock(&self) -> MutexGuard<'_, Trust> {
         self.trust
             .lock()

@@ -1,14 +1,18 @@
 //! The worker's side of the ledger of paid calls: no lease, no spend; no fence, no spend.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Shared;
+use super::attempt::{Attempts, Stake};
 use crate::db::{CallError, CallNews, CallTurn, IntendRequest};
 use crate::failure::{ErrorClass, Failure};
 use crate::generator::{Intent, Ledger, Unfinished};
 use crate::measure;
 use crate::provider::ProviderError;
+use crate::queue::Lease;
 
 /// What happens to a paid call whose outcome nobody knows (`UNKNOWN_OUTCOME`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +27,10 @@ pub enum UnknownOutcome {
 
 /// The ledger of one attempt.
 pub(super) struct JobLedger<'a> {
-    pub(super) shared: &'a Shared,
+    pub(super) attempts: &'a Attempts,
     pub(super) job_id: i32,
     pub(super) fence: i64,
+    pub(super) stake: &'a watch::Sender<Stake>,
 }
 
 impl JobLedger<'_> {
@@ -35,9 +40,20 @@ impl JobLedger<'_> {
             call_no,
             turn,
         };
-        self.shared
-            .insist(|| self.shared.db.note_call(news.clone()))
-            .await
+        let statements = &self.attempts.statements;
+        statements.run(|| statements.db.note_call(news.clone())).await
+    }
+
+    /// Notes what an attempt need not end for, even where Postgres does not take it. Nothing is at stake after it has.
+    async fn note_aside(&self, call_no: i32, turn: CallTurn) {
+        match self.note(call_no, turn).await {
+            Ok(_) => _ = self.stake.send_replace(Stake::Nothing),
+            Err(refused) => tracing::error!(
+                details = refused.details,
+                "what became of call {call_no} of job {} cannot be recorded",
+                self.job_id
+            ),
+        }
     }
 
     fn call_error(error: &ProviderError) -> CallError {
@@ -52,50 +68,73 @@ impl JobLedger<'_> {
 #[async_trait]
 impl Ledger for JobLedger<'_> {
     async fn intend(&self, intent: Intent<'_>) -> Result<i32, Unfinished> {
-        self.shared
-            .lease_holds(intent.deadline)
-            .await
-            .ok_or(Unfinished::Lost)?;
+        let (lease, statements) = (&self.attempts.lease, &self.attempts.statements);
+        if !lease.holds_by(intent.deadline).await {
+            return Err(Unfinished::Lost);
+        }
         let request = IntendRequest {
             job_id: self.job_id,
             fence: self.fence,
-            worker_id: self.shared.queue.worker_id().to_owned(),
+            worker_id: self.attempts.queue.worker_id().to_owned(),
             provider: intent.provider.to_owned(),
             model: intent.model.to_owned(),
             patience: intent.deadline.saturating_duration_since(Instant::now()),
         };
-        self.shared
-            .insist(|| self.shared.db.intend(request.clone()))
-            .await?
-            .ok_or(Unfinished::Lost)
+        self.stake.send_replace(Stake::Intent(self.job_id));
+        let intended = statements.run(|| statements.db.intend(request.clone())).await;
+        let Some(call_no) = intended.inspect_err(|_| _ = self.stake.send_replace(Stake::Nothing))? else {
+            self.stake.send_replace(Stake::Nothing);
+            return Err(Unfinished::Lost);
+        };
+        // The commit may have taken long: who has no time or no lease any more does not send.
+        if Instant::now() >= intent.deadline || !lease.holds() {
+            let turn = CallTurn::Failed(CallError {
+                class: ErrorClass::Network.as_str(),
+                details: "it was never sent: Postgres had taken too long to note it".to_owned(),
+                provider_request_id: None,
+            });
+            self.note(call_no, turn).await?;
+            self.stake.send_replace(Stake::Nothing);
+            return Err(Unfinished::NotSent);
+        }
+        self.stake.send_replace(Stake::Call);
+        Ok(call_no)
     }
 
     async fn accepted(&self, call_no: i32, handle: &str) {
-        if let Err(refused) = self.note(call_no, CallTurn::Accepted(handle.to_owned())).await {
-            tracing::error!(
-                details = refused.details,
-                "the handle of call {call_no} of job {} cannot be recorded",
-                self.job_id
-            );
-        }
+        self.note_aside(call_no, CallTurn::Accepted(handle.to_owned()))
+            .await;
+    }
+
+    async fn is_known(&self, provider: &str, handle: &str) -> Result<bool, Unfinished> {
+        let statements = &self.attempts.statements;
+        let known = statements
+            .run(|| statements.db.knows_handle(provider, handle))
+            .await;
+        Ok(known?)
     }
 
     async fn failed(&self, call_no: i32, error: &ProviderError) {
-        let turn = CallTurn::Failed(Self::call_error(error));
-        if let Err(refused) = self.note(call_no, turn).await {
-            tracing::error!(
-                details = refused.details,
-                "the end of call {call_no} of job {} cannot be recorded",
-                self.job_id
-            );
+        self.note_aside(call_no, CallTurn::Failed(Self::call_error(error)))
+            .await;
+    }
+
+    async fn followed_too_long(&self, call_no: i32, error: &ProviderError, failure: Failure) -> Unfinished {
+        self.note_aside(call_no, CallTurn::Unknown(Self::call_error(error)))
+            .await;
+        measure::UNKNOWN_OUTCOMES.count(1, &[("provider", error.provider)]);
+        match self.attempts.settings.unknown_outcome {
+            UnknownOutcome::Hold => Unfinished::Held(failure),
+            UnknownOutcome::Retry | UnknownOutcome::Fail => Unfinished::Failed(failure),
         }
     }
 
     async fn outcome_unknown(&self, call_no: i32, error: &ProviderError) -> Result<(), Unfinished> {
         let turn = CallTurn::Unknown(Self::call_error(error));
         let unknown = self.note(call_no, turn).await?;
+        self.stake.send_replace(Stake::Nothing);
         measure::UNKNOWN_OUTCOMES.count(1, &[("provider", error.provider)]);
-        let policy = self.shared.settings.unknown_outcome;
+        let policy = self.attempts.settings.unknown_outcome;
         tracing::warn!(
             call_no,
             unknown,
@@ -120,14 +159,32 @@ impl Ledger for JobLedger<'_> {
     }
 }
 
-impl Shared {
-    /// Waits until this replica's lease holds with a margin, so that a commit which takes its time is still covered.
-    /// `None`: it did not until `deadline`.
-    async fn lease_holds(&self, deadline: Instant) -> Option<()> {
-        let margin = self.settings.lease_ttl / 4;
-        let mut lease = self.lease.get()?.clone();
-        let holds = lease.wait_for(|until| until.is_some_and(|until| Instant::now() + margin < until));
-        tokio::time::timeout_at(deadline, holds).await.ok()?.ok()?;
-        Some(())
+/// Until when this replica may spend money.
+#[derive(Clone)]
+pub(super) struct LeaseWatch {
+    pub(super) until: Lease,
+    /// A commit that takes its time is still to be covered.
+    pub(super) margin: Duration,
+}
+
+impl LeaseWatch {
+    /// Whether the lease holds now.
+    pub(super) fn holds(&self) -> bool {
+        self.holds_for(Duration::ZERO)
+    }
+
+    /// Whether the lease holds for this time at least.
+    pub(super) fn holds_for(&self, time: Duration) -> bool {
+        self.until
+            .borrow()
+            .is_some_and(|until| Instant::now() + time < until)
+    }
+
+    /// Waits until the lease holds with a margin; `false`: it did not until `deadline`.
+    async fn holds_by(&self, deadline: Instant) -> bool {
+        let margin = self.margin;
+        let mut until = self.until.clone();
+        let holds = until.wait_for(|until| until.is_some_and(|until| Instant::now() + margin < until));
+        matches!(tokio::time::timeout_at(deadline, holds).await, Ok(Ok(_)))
     }
 }

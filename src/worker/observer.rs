@@ -2,41 +2,47 @@
 
 use std::sync::Arc;
 
-use super::Shared;
+use super::health::Health;
+use super::room::Room;
 use crate::provider::models::Model;
-use crate::provider::traffic::Traffic;
-use crate::queue::ReplicaStatus;
+use crate::queue::{ProviderState, ReplicaStatus};
+use crate::router::Router;
 
 /// A look at a replica. It stays valid while the replica drains and after it has ended. Cloning it is cheap.
 #[derive(Clone)]
-pub struct Observer(pub(super) Arc<Shared>);
+pub struct Observer {
+    pub(super) status: Arc<ReplicaStatus>,
+    pub(super) health: Arc<Health>,
+    pub(super) room: Arc<Room>,
+    pub(super) router: Arc<Router>,
+}
 
 impl Observer {
     /// What the replica knows of itself.
     #[must_use]
     pub fn status(&self) -> &ReplicaStatus {
-        &self.0.status
+        &self.status
     }
 
     /// Whether Redis answered when the replica last asked it something.
     #[must_use]
     pub fn redis_is_up(&self) -> bool {
-        self.0.health.redis_is_up()
+        self.health.redis_is_up()
     }
 
-    /// What is known of every provider.
+    /// How it stands with a provider; `None` = it is well.
     #[must_use]
-    pub fn traffic(&self) -> &Traffic {
-        self.0.router.traffic()
+    pub fn provider_state(&self, provider: &str) -> Option<ProviderState> {
+        self.room.state_of(provider)
     }
 
     /// Names of all providers.
     pub fn provider_names(&self) -> impl Iterator<Item = &'static str> {
-        self.0.router.provider_names()
+        self.router.pipeline().providers().names()
     }
 
     /// Models of the providers that are configured.
     pub fn models(&self) -> impl Iterator<Item = &'static Model> {
-        self.0.router.models()
+        self.router.pipeline().providers().models()
     }
 }

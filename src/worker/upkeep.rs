@@ -7,24 +7,25 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Shared, pause};
+use super::WorkerSettings;
+use super::claims::{Wake, pause};
+use super::in_hand::InHand;
+use super::progress::Reporter;
+use super::room::Room;
+use super::statements::Statements;
 use crate::fault;
 use crate::measure;
-use crate::provider::traffic::Pause;
-use crate::queue::{QueueError, Tick};
+use crate::queue::{Queue, QueueError, Tick};
 
 const TICK: Duration = Duration::from_secs(1);
 /// The same of a replica that has nothing to do.
 const IDLE_TICK: Duration = Duration::from_secs(20);
 /// Between two ticks that packages ask for which were just delayed.
 const SHORTEST_TICK: Duration = Duration::from_millis(20);
-/// How often packages are looked for that were parked for a limit which is configured no more.
-const FREE_PARKED: Duration = Duration::from_secs(30);
 
 /// Wakes the upkeep before its time.
 pub(super) struct Alarm {
@@ -66,65 +67,72 @@ impl Alarm {
     }
 }
 
-impl Shared {
-    /// Starts everything that goes on until the replica stops.
-    pub(super) fn keep_up(
+/// What goes on beside attempts.
+pub(super) struct Upkeep {
+    pub(super) settings: Arc<WorkerSettings>,
+    pub(super) queue: Queue,
+    pub(super) statements: Statements,
+    pub(super) in_hand: Arc<InHand>,
+    pub(super) room: Arc<Room>,
+    pub(super) reporter: Reporter,
+    pub(super) wake: Arc<Wake>,
+    pub(super) alarm: Arc<Alarm>,
+}
+
+impl Upkeep {
+    /// Starts all of it: what brings work until `stop`, what attempts need until `abandon`.
+    pub(super) fn start(
         self: &Arc<Self>,
-        tracker: &TaskTracker,
         stop: &CancellationToken,
-        mut pauses: UnboundedReceiver<Pause>,
-    ) {
-        let (shared, token) = (self.clone(), stop.clone());
-        tracker.spawn(token.run_until_cancelled_owned(async move {
-            while let Some(pause) = pauses.recv().await {
-                if let Err(error) = shared.queue.pause_provider(&pause.provider, pause.time).await {
-                    shared.health.redis_failed(&error);
-                }
-            }
-        }));
-        let (shared, token) = (self.clone(), stop.clone());
-        tracker.spawn(async move { shared.watch_postgres(&token).await });
-        let (shared, token) = (self.clone(), stop.clone());
-        tracker.spawn(async move { shared.bring_back(&token).await });
-        let (shared, token) = (self.clone(), self.abandon.clone());
-        tracker.spawn(async move { shared.hear(&token).await });
-        let (status, token) = (self.status.clone(), self.abandon.clone());
+        abandon: &CancellationToken,
+    ) -> TaskTracker {
+        let tracker = TaskTracker::new();
+        let (upkeep, token) = (self.clone(), stop.clone());
+        tracker.spawn(async move { upkeep.watch_postgres(&token).await });
+        let (upkeep, token) = (self.clone(), stop.clone());
+        tracker.spawn(async move { upkeep.bring_back(&token).await });
+        let (upkeep, token) = (self.clone(), abandon.clone());
+        tracker.spawn(async move { upkeep.listen(&token).await });
+        let (status, token) = (self.statements.health.status().clone(), abandon.clone());
         tracker.spawn(async move {
             while !token.is_cancelled() {
                 status.ticked();
                 pause(&token, TICK).await;
             }
         });
-        // Progress is told until the last attempt has ended.
-        let (reporter, token) = (self.reporter.clone(), self.abandon.clone());
+        // Progress is shown until the last attempt has ended.
+        let (reporter, token) = (self.reporter.clone(), abandon.clone());
         tracker.spawn(async move { token.run_until_cancelled(reporter.run()).await });
+        tracker
     }
 
     async fn watch_postgres(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            if self.db.is_up().await {
-                self.health.postgres_answered();
-                self.drop_cancelled().await;
-                pause(stop, self.settings.ping_interval.min(Duration::from_secs(2))).await;
-            } else {
-                self.health.postgres_failed("no answer to SELECT 1 within 2 s");
-                pause(stop, Duration::from_millis(500)).await;
+            match self.statements.db.check().await {
+                Ok(()) => {
+                    self.statements.health.postgres_answered();
+                    self.drop_cancelled().await;
+                    pause(stop, self.settings.ping_interval.min(Duration::from_secs(2))).await;
+                }
+                Err(error) => {
+                    self.statements.health.postgres_failed(&error.to_string());
+                    pause(stop, Duration::from_millis(500)).await;
+                }
             }
         }
     }
 
     async fn bring_back(&self, stop: &CancellationToken) {
-        let mut next_freeing = Instant::now();
         // Until when the leases of others hold at least.
         let mut leases = HashMap::new();
         while !stop.is_cancelled() {
-            let pause = match self.bring_back_once(&mut leases, &mut next_freeing).await {
+            let pause = match self.bring_back_once(&mut leases).await {
                 Ok(pause) => {
-                    self.health.redis_answered();
+                    self.statements.health.redis_answered();
                     pause
                 }
                 Err(error) => {
-                    self.health.redis_failed(&error);
+                    self.statements.health.redis_failed(&error);
                     TICK
                 }
             };
@@ -133,20 +141,16 @@ impl Shared {
     }
 
     /// Returns when there may be something to do again.
-    async fn bring_back_once(
-        &self,
-        leases: &mut HashMap<String, Instant>,
-        next_freeing: &mut Instant,
-    ) -> Result<Duration, QueueError> {
+    async fn bring_back_once(&self, leases: &mut HashMap<String, Instant>) -> Result<Duration, QueueError> {
         let server_number = self.queue.server_number();
-        let is_idle = self.hand.is_empty() && self.limits.are_none();
+        let is_idle = self.in_hand.is_empty();
         let mut pause = if is_idle { IDLE_TICK } else { TICK };
         let mut workers = None;
         if is_idle {
-            let glance = self.queue.glance(&self.all_names()).await?;
+            let glance = self.queue.glance(&self.room.names()).await?;
             if glance.has_waiting {
-                self.has_left_over.store(true, Ordering::Relaxed);
-                self.rung.notify_one();
+                self.wake.has_left_over.store(true, Ordering::Relaxed);
+                self.wake.work.notify_one();
             } else if !glance.has_delayed {
                 workers = Some(glance.workers);
             }
@@ -154,8 +158,9 @@ impl Shared {
         let workers = match workers {
             Some(workers) => workers,
             None => {
-                let tick = self.tick(next_freeing).await?;
-                pause = pause.min(tick.next_due.unwrap_or(pause));
+                let (tick, next_wake) = self.tick().await?;
+                let next = tick.next_due.into_iter().chain(next_wake).min();
+                pause = pause.min(next.unwrap_or(pause));
                 tick.workers
             }
         };
@@ -163,29 +168,17 @@ impl Shared {
         Ok(pause.min(lease_ends.unwrap_or(pause)))
     }
 
-    /// Brings back what waits for a time or for room.
-    async fn tick(&self, next_freeing: &mut Instant) -> Result<Tick, QueueError> {
-        let mut tick = self.queue.tick().await?;
+    /// Brings back what waits for a time or for room, and returns when more may be woken.
+    async fn tick(&self) -> Result<(Tick, Option<Duration>), QueueError> {
+        let mut tick = self.room.tick().await?;
         while tick.brought_back > 0 {
             fault::point("promoted");
             // It may have come to the head of a list that no BLMOVE watches.
-            self.rung.notify_one();
-            tick = self.queue.tick().await?;
+            self.wake.work.notify_one();
+            tick = self.room.tick().await?;
         }
-        self.confirm_room().await?;
-        if Instant::now() >= *next_freeing {
-            self.free_parked().await?;
-            *next_freeing = Instant::now() + FREE_PARKED;
-        }
-        self.hear_pauses(std::mem::take(&mut tick.pauses));
-        Ok(tick)
-    }
-
-    /// Keeps to what providers have asked of any replica.
-    pub(super) fn hear_pauses(&self, pauses: Vec<(String, Duration)>) {
-        for (provider, time) in pauses {
-            self.router.traffic().hear(&Pause { provider, time });
-        }
+        let next_wake = self.room.keep(&tick, &self.in_hand.deliveries()).await?;
+        Ok((tick, next_wake))
     }
 
     /// Takes back what workers hold whose lease has ended. Returns when the next lease can end.
@@ -207,7 +200,7 @@ impl Shared {
                 leases.insert(worker_id.clone(), now + left);
             }
         }
-        if !dead.is_empty() && self.health.trusts_leases(server_number) {
+        if !dead.is_empty() && self.statements.health.trusts_leases(server_number) {
             for (worker_id, count) in self.queue.recover_dead(&dead, server_number).await? {
                 dead.retain(|dead| *dead != worker_id);
                 measure::RECOVERED.count(count, &[]);
@@ -217,7 +210,7 @@ impl Shared {
                     "a replica is gone without a word; its packages are in the queue again"
                 );
             }
-            self.rung.notify_one();
+            self.wake.work.notify_one();
         }
         let next = leases.values().min().map(|end| {
             // A little later than it was found to hold at least.

@@ -3,6 +3,7 @@
 //! Each test is a row of the table in `docs/guarantees.md`. The replica that is to die is alone until it has died;
 //! then two others find what it has left.
 
+mod goes_on;
 mod leases;
 mod network;
 mod polled;

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::harness::aftermath::key;
 use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::polled::Polled;
-use crate::harness::stack::{Stack, logo};
+use crate::harness::stack::{Stack, logo, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_replicas_together_open_no_more_calls_than_are_allowed() {
@@ -97,39 +97,35 @@ async fn no_more_calls_are_made_within_a_minute_than_are_allowed() {
         .await;
     let _jobs = stack.push_logos(5).await;
     stack.done(3).await;
-    stack
-        .until("the others wait", async || {
-            let delayed: u64 = stack.redis().await.zcard(key("delayed")).await.unwrap();
-            (delayed == 2).then_some(())
-        })
-        .await;
+    parked(&stack, 2).await;
     assert_eq!(openai.calls().len(), 3);
     assert_eq!(
         stack.count("SELECT count(*) FROM generative_ai.jobs").await,
         3,
         "what waits is not begun"
     );
-    let due: Vec<(String, f64)> = stack
-        .redis()
-        .await
-        .zrange_withscores(key("delayed"), 0, -1)
-        .await
-        .unwrap();
-    let time: (f64, f64) = redis::cmd("TIME")
-        .query_async(&mut stack.redis().await)
+    let mut redis = stack.redis().await;
+    let made: Vec<(String, f64)> = redis
+        .zrange_withscores(key("recent-calls:openai"), 0, -1)
         .await
         .unwrap();
-    for (_, due_ms) in due {
-        let wait_s = due_ms / 1000.0 - time.0;
-        assert!((30.0..=61.0).contains(&wait_s), "due in {wait_s} s");
+    // As if the minute of the first two had turned.
+    for (call, at_ms) in &made[..2] {
+        let _: i64 = redis
+            .zadd(key("recent-calls:openai"), call, at_ms - 60_000.0)
+            .await
+            .unwrap();
     }
+    stack.done(5).await;
+    assert_eq!(openai.calls().len(), 5);
 }
 
-async fn delayed(stack: &Stack, expected: usize) {
+async fn parked(stack: &Stack, expected: usize) {
     stack
         .until("the others wait", async || {
-            let delayed: usize = stack.redis().await.zcard(key("delayed")).await.unwrap();
-            (delayed == expected).then_some(())
+            let parked: usize = stack.redis().await.llen(key("parked:openai")).await.unwrap();
+            let of_flux: usize = stack.redis().await.llen(key("parked:flux")).await.unwrap();
+            (parked + of_flux == expected).then_some(())
         })
         .await;
 }
@@ -153,7 +149,7 @@ async fn a_call_that_is_only_waited_for_is_not_counted_again() {
     let second = stack.push_logos(1).await;
     polled.ordered(2).await;
     let _third = stack.push_logos(1).await;
-    delayed(&stack, 1).await;
+    parked(&stack, 1).await;
     polled.finish();
     for job_id in [first[0], second[0]] {
         assert_eq!(stack.ended(job_id).await.progress, Some(100));
@@ -178,7 +174,7 @@ async fn a_package_that_makes_no_call_is_not_counted() {
     let second = stack.push_logos(1).await;
     stack.all_done_once(&[first[0], second[0]]).await;
     let _third = stack.push_logos(1).await;
-    delayed(&stack, 1).await;
+    parked(&stack, 1).await;
     assert_eq!(openai.calls().len(), 2);
 }
 
@@ -194,7 +190,7 @@ async fn a_call_that_is_sent_again_is_counted_twice() {
     stack.all_done_once(&first).await;
     assert_eq!(openai.calls().len(), 2);
     let _second = stack.push_logos(1).await;
-    delayed(&stack, 1).await;
+    parked(&stack, 1).await;
     assert_eq!(openai.calls().len(), 2);
 }
 
@@ -241,4 +237,65 @@ async fn packages_of_a_type_are_limited_whoever_draws_them() {
     stack.all_done_once(&jobs).await;
     assert_eq!(openai.most_open(), 3);
     stack.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_wait_for_a_minute_hold_up_nobody_else_and_are_not_polled() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let _replica = stack
+        .replica_of(&openai, &[("IMAGE_PROVIDER_LIMITS", "openai:5/min")])
+        .await;
+    let _waiting = stack.push_logos(500).await;
+    parked(&stack, 495).await;
+    let others = stack.jobs(20).await;
+    for job_id in &others {
+        stack.push(&with(logo(*job_id), "imageProvider", "builtin")).await;
+    }
+    for job_id in &others {
+        assert_eq!(stack.ended(*job_id).await.progress, Some(100), "others go on");
+    }
+    stack.done(25).await;
+    let mut redis = stack.redis().await;
+    let _: () = redis::cmd("CONFIG")
+        .arg("RESETSTAT")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let scripts = stack.commands("evalsha").await;
+    assert!(
+        scripts <= 30,
+        "{scripts} scripts within 5 s while nothing can be woken"
+    );
+    assert_eq!(openai.calls().len(), 5);
+    parked(&stack, 495).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_parked_is_woken_in_its_order() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let _replica = stack
+        .replica_of(&openai, &[("IMAGE_PROVIDER_LIMITS", "openai:1")])
+        .await;
+    let jobs = stack.push_logos(1).await;
+    openai.called(1).await;
+    let mut expected = jobs;
+    for count in 1..=6 {
+        expected.extend(stack.push_logos(1).await);
+        parked(&stack, count).await;
+    }
+    openai.open();
+    stack.all_done_once(&expected).await;
+    let prompts: Vec<String> = openai
+        .calls()
+        .iter()
+        .map(|call| call.body["prompt"].as_str().unwrap().to_owned())
+        .collect();
+    for (prompt, job_id) in prompts.iter().zip(&expected) {
+        let number = format!("number {job_id}");
+        assert!(prompt.contains(&number), "{prompts:?}");
+    }
 }

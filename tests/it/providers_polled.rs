@@ -61,47 +61,65 @@ async fn a_replica_killed_while_a_picture_is_made_does_not_buy_it_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_the_deadline_of_an_attempt_its_picture_is_given_up_at_the_service() {
-    for (name, cancels) in [("flux", 1), ("fal", 1), ("bfl", 0)] {
-        let stack = Stack::start().await;
-        let polled = Polled::start().await;
-        let variables = [("JOB_TIMEOUT", "2s"), ("UNKNOWN_OUTCOME", "fail")];
-        let _replica = replica_of(&stack, &polled, &variables).await;
+async fn faults_of_a_service_that_has_the_order_buy_nothing_twice() {
+    let stack = Stack::start().await;
+    let polled = Polled::start().await;
+    polled.break_polls(true);
+    let _replica = replica_of(&stack, &polled, &[]).await;
+    let mut jobs = Vec::new();
+    for name in NAMES {
         let job_id = stack.job().await;
         stack.push(&with(logo(job_id), "imageProvider", name)).await;
-        let error = stack.ended(job_id).await.error.unwrap();
-        assert!(
-            error.contains("Nobody knows whether it made one"),
-            "{name}: {error}"
-        );
-        stack.idle().await;
-        // What a cancelled picture has cost is the service's business: it may be on the bill.
-        let query = "SELECT state, error_class, handle IS NOT NULL FROM generative_ai.provider_calls";
-        let call = stack.sql(query, &[]).await.remove(0);
-        let call: (String, String, bool) = (call.get(0), call.get(1), call.get(2));
-        assert_eq!(call, ("unknown".into(), "timed_out".into(), true), "{name}");
-        assert_eq!((polled.orders(), polled.cancels()), (1, cancels), "{name}");
-        let looks = polled.looks();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(polled.looks(), looks, "{name}: nobody asks any more");
+        jobs.push(job_id);
     }
+    polled.ordered(NAMES.len()).await;
+    polled.polled(2 * NAMES.len()).await;
+    polled.break_polls(false);
+    polled.finish();
+    stack.all_done_once(&jobs).await;
+    assert_eq!((polled.orders(), polled.cancels()), (NAMES.len(), 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picture_that_never_comes_is_given_up_and_another_bought_once() {
+async fn a_key_that_is_refused_after_the_order_buys_nothing_elsewhere() {
     let stack = Stack::start().await;
     let polled = Polled::start().await;
-    let variables = [("JOB_TIMEOUT", "3s")];
-    let mut victim = replica_of(&stack, &polled, &variables).await;
+    polled.refuse_polls(true);
+    let _replica = replica_of(&stack, &polled, &[("IMAGE_PROVIDER_FALLBACKS", "fal")]).await;
     let job_id = stack.job().await;
     stack.push(&with(logo(job_id), "imageProvider", "flux")).await;
     polled.looked_at().await;
-    victim.kill();
-    let other = replica_of(&stack, &polled, &variables).await;
-    other.said("nobody knows what a paid call").await;
-    assert_eq!(polled.orders(), 1, "no order without time to wait for it");
-    polled.finish();
-    stack.all_done_once(&[job_id]).await;
-    assert_eq!(polled.orders(), 2);
-    assert_eq!(polled.cancels(), 1, "the first one is not wanted any more");
+    // A purchase elsewhere would follow the refusal at once.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((polled.orders(), polled.cancels()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_refused_for_its_key_buys_nothing() {
+    let stack = Stack::start().await;
+    let polled = Polled::start().await;
+    polled.refuse_keys(true);
+    let _replica = replica_of(&stack, &polled, &[]).await;
+    let job_id = stack.job().await;
+    stack.push(&with(logo(job_id), "imageProvider", "flux")).await;
+    let error = stack.ended(job_id).await.error.unwrap();
+    assert!(error.contains("credentials"), "{error}");
+    assert_eq!((polled.orders(), polled.polls()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_its_service_has_failed_has_ended() {
+    let stack = Stack::start().await;
+    let polled = Polled::start().await;
+    polled.fail_orders();
+    let _replica = replica_of(&stack, &polled, &[("MAX_ATTEMPTS", "1")]).await;
+    for name in NAMES {
+        let job_id = stack.job().await;
+        stack.push(&with(logo(job_id), "imageProvider", name)).await;
+        let error = stack.ended(job_id).await.error.unwrap();
+        assert!(error.contains("without a usable picture"), "{name}: {error}");
+    }
+    let failed = "SELECT count(*) FROM generative_ai.provider_calls WHERE state = 'failed'";
+    assert_eq!(stack.count(failed).await, 3);
+    assert_eq!((polled.orders(), polled.cancels()), (3, 0));
 }

@@ -243,29 +243,45 @@ async fn at_the_deadline_of_an_attempt_the_server_is_told_to_stop() {
     services.set_open(false);
     let variables = [("JOB_TIMEOUT", "2s"), ("MAX_ATTEMPTS", "1")];
     let _replica = services.replica_with(&stack, &variables).await;
-    for (name, stop) in [
-        ("automatic1111", "POST /a1111/sdapi/v1/interrupt"),
-        ("comfyui", "POST /comfyui/interrupt"),
-    ] {
-        let job_id = stack.job().await;
-        stack.push(&with(logo(job_id), "imageProvider", name)).await;
-        let error = stack.ended(job_id).await.error.unwrap();
-        assert!(error.contains("did not answer in time"), "{name}: {error}");
-        stack
-            .until("the server is told", async || {
-                (!services.asked(stop).is_empty()).then_some(())
-            })
-            .await;
-        stack.idle().await;
-        assert_eq!(services.asked(stop).len(), 1, "{name}");
-    }
-    let drawn = [
-        services.asked("POST /a1111/sdapi/v1/txt2img"),
-        services.asked("POST /comfyui/prompt"),
-    ];
-    assert_eq!(drawn.map(|asked| asked.len()), [1, 1]);
+    let job_id = stack.job().await;
+    stack
+        .push(&with(logo(job_id), "imageProvider", "automatic1111"))
+        .await;
+    let error = stack.ended(job_id).await.error.unwrap();
+    assert!(error.contains("did not answer in time"), "{error}");
+    let stopped = || services.asked("POST /a1111/sdapi/v1/interrupt").len();
+    stack
+        .until("the server is told", async || (stopped() > 0).then_some(()))
+        .await;
+    stack.idle().await;
+    assert_eq!(
+        (stopped(), services.asked("POST /a1111/sdapi/v1/txt2img").len()),
+        (1, 1)
+    );
     let calls = "SELECT count(*) FROM generative_ai.provider_calls";
     assert_eq!(stack.count(calls).await, 0, "what is free is not in the ledger");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comfyui_draws_longer_than_an_attempt_lasts_is_used_by_the_next() {
+    let stack = Stack::start().await;
+    let services = Services::start().await;
+    services.set_open(false);
+    let variables = [("JOB_TIMEOUT", "1s"), ("RETRY_BASE_DELAY", "100ms")];
+    let _replica = services.replica_with(&stack, &variables).await;
+    let job_id = stack.job().await;
+    stack.push(&with(logo(job_id), "imageProvider", "comfyui")).await;
+    // More often than one attempt asks in a second.
+    stack
+        .until("the next attempt asks for it", async || {
+            (services.asked("GET /comfyui/history").len() > 20).then_some(())
+        })
+        .await;
+    services.set_open(true);
+    let job = stack.ended(job_id).await;
+    assert_eq!((job.progress, job.error), (Some(100), None));
+    assert_eq!(services.asked("POST /comfyui/prompt").len(), 1);
+    assert_eq!(services.asked("POST /comfyui/interrupt").len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,9 @@
 //! Packages keep their order, their list and their bytes on every way that they can take through Redis.
 
 mod server;
+mod suspects;
 mod turns;
+mod wrong_types;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -51,7 +53,7 @@ async fn claim(queue: &Queue, free: usize) -> Vec<Delivery> {
 
 /// Takes back what other workers hold whose lease has ended.
 async fn recover(queue: &Queue) -> Vec<(String, u64)> {
-    let mut workers = queue.tick().await.unwrap().workers;
+    let mut workers = queue.tick(&[]).await.unwrap().workers;
     workers.retain(|worker_id| worker_id != queue.worker_id());
     let dead = queue.recover_dead(&workers, queue.server_number());
     dead.await.unwrap()
@@ -132,7 +134,7 @@ async fn equal_packages_are_different_deliveries_on_every_way() {
         assert!(queue.run(command).await.unwrap());
     }
     assert_eq!(queue.in_hand().await.unwrap(), [taken[2].clone()]);
-    assert_eq!(queue.tick().await.unwrap().brought_back, 2);
+    assert_eq!(queue.tick(&[]).await.unwrap().brought_back, 2);
     assert_eq!(payloads(&claim(&queue, 3).await), ["same"; 2]);
     assert!(queue.run(taken[2].settle(None, None)).await.unwrap());
     assert_eq!(queue.in_hand().await.unwrap().len(), 2);
@@ -312,8 +314,8 @@ async fn packages_whose_time_has_come_return_to_their_lists_the_longest_due_firs
     let mut redis = stack.redis().await;
     let _: () = redis.lpush(QUEUE, "newcomer").await.unwrap();
 
-    assert_eq!(queue.tick().await.unwrap().brought_back, 8);
-    assert_eq!(queue.tick().await.unwrap().brought_back, 0);
+    assert_eq!(queue.tick(&[]).await.unwrap().brought_back, 8);
+    assert_eq!(queue.tick(&[]).await.unwrap().brought_back, 0);
     for (list, expected) in [
         (CRITICAL, vec!["late", "early"]),
         (HIGH, vec!["late", "early"]),
@@ -361,7 +363,7 @@ async fn every_byte_survives_every_way() {
         let due = Due::At(DateTime::from_timestamp_millis(at).unwrap());
         assert!(queue.run(delivery.delay(due, None)).await.unwrap());
     }
-    assert_eq!(queue.tick().await.unwrap().brought_back, 8);
+    assert_eq!(queue.tick(&[]).await.unwrap().brought_back, 8);
     assert!(same(&claim(&queue, 8).await), "delayed");
 }
 

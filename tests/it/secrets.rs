@@ -220,11 +220,11 @@ async fn a_replica_that_logs_everything_logs_no_secret_and_no_prompt() {
         (
             "echoed words",
             vec![Reply::Error(
-                429,
+                400,
                 says(PROMPT),
                 vec![("x-request-id", openai::KEY)],
             )],
-            Some("rate_limited"),
+            Some("invalid_request"),
         ),
         (
             "no picture",

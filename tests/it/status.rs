@@ -40,7 +40,10 @@ async fn a_status_tells_what_stands_where_on_both_sides() {
         .lpush(key("parked:openai"), "a/1.normal:{}")
         .zadd(key("open-calls:openai"), "b-2/1.normal", ms(-1_000))
         .zadd(key("open-calls:openai"), "b-3/1.normal", ms(1_000))
-        .hset(key("provider-pauses"), "gemini", ms(-5_430))
+        .hset_multiple(
+            key("provider:gemini"),
+            &[("why", "asked".to_owned()), ("until", ms(-5_430).to_string())],
+        )
         .set(key("paused"), "1")
         .set(key("ping"), ms(5_400))
         .sadd(key("workers"), &["a-1", "b-2", "c-3"])
@@ -72,7 +75,7 @@ waiting    critical 0, high 1, normal 2, low 0
 delayed    1, the next in 1 h
 in flight  1, the oldest for 2 h with b-2
 openai     open calls 1, parked 1
-gemini     paused for 1 h
+gemini     paused for 1 h, as it asks
 
 replica  host  pid  version  state     in hand  completed  failed  retried  ping  lease
 a-1      -       -  -        gone            1          -       -        -  none  none

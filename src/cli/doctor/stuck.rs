@@ -106,7 +106,7 @@ fn in_postgres(findings: &mut Findings, stuck: Stuck, overview: &Overview) {
     }
     if stuck.overdue_calls > 0 {
         findings.warn(format!(
-            "{} paid calls are open after their deadline; the next delivery of each job gives them up",
+            "{} paid calls are open for too long; the next delivery of each job gives them up",
             stuck.overdue_calls
         ));
     } else {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::super::providers::now_of;
 use super::super::text::{Align, age, age_of_seconds, plain, table};
 use crate::db::Figures;
 use crate::queue::{Overview, ProviderRoom, Replica};
@@ -76,8 +77,8 @@ fn provider(room: &ProviderRoom) -> String {
     if room.parked > 0 {
         parts.push(format!("parked {}", room.parked));
     }
-    if let Some(ms) = room.paused_for_ms {
-        parts.push(format!("paused for {}", age_of_ms(ms)));
+    if let Some(state) = &room.state {
+        parts.push(now_of(state));
     }
     parts.join(", ")
 }

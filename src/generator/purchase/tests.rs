@@ -39,23 +39,41 @@ impl ImageProvider for Failing {
         unreachable!("the order is there already")
     }
 
-    async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+    async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        Err(self.error())
+        Err(self.error().into())
     }
 }
 
-/// A ledger and a gate that let everything happen and note it.
-#[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
+/// A ledger and a gate that let everything happen and note it, until `closes_after` calls have entered.
+struct Notes {
+    all: Mutex<Vec<String>>,
+    entered: AtomicUsize,
+    closes_after: usize,
+    faults: u32,
+    /// For how long the provider is shut when an end is reported.
+    shut: Option<Duration>,
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self {
+            all: Mutex::default(),
+            entered: AtomicUsize::new(0),
+            closes_after: usize::MAX,
+            faults: 0,
+            shut: None,
+        }
+    }
+}
 
 impl Notes {
     fn note(&self, what: impl Into<String>) {
-        self.0.lock().unwrap().push(what.into());
+        self.all.lock().unwrap().push(what.into());
     }
 
     fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.all.lock().unwrap().clone()
     }
 }
 
@@ -70,6 +88,10 @@ impl Ledger for Notes {
         self.note(format!("accepted {handle}"));
     }
 
+    async fn is_known(&self, _: &str, _: &str) -> Result<bool, Unfinished> {
+        Ok(false)
+    }
+
     async fn failed(&self, _: i32, error: &ProviderError) {
         self.note(format!("failed {}", error.class));
     }
@@ -78,17 +100,34 @@ impl Ledger for Notes {
         self.note(format!("unknown {}", error.class));
         Ok(())
     }
+
+    async fn followed_too_long(&self, _: i32, _: &ProviderError, failure: Failure) -> Unfinished {
+        self.note("followed too long");
+        Unfinished::Failed(failure)
+    }
 }
 
 #[async_trait]
 impl Gate for Notes {
     async fn enter(&self, provider: &str) -> Result<(), Duration> {
+        if self.entered.fetch_add(1, Ordering::Relaxed) >= self.closes_after {
+            return Err(Duration::from_secs(30));
+        }
         self.note(format!("enter {provider}"));
         Ok(())
     }
 
     async fn only_waits(&self) {
         self.note("only waits");
+    }
+
+    async fn report(&self, _: &str, verdict: Verdict, _: Duration) -> Option<Duration> {
+        self.note(format!("{verdict:?}"));
+        self.shut
+    }
+
+    fn faults(&self, _: &str) -> u32 {
+        self.faults
     }
 }
 
@@ -99,22 +138,25 @@ impl Progress for NoProgress {
 }
 
 /// Has `provider` asked for a picture by one attempt.
-async fn attempt(provider: Arc<Failing>, traffic: &Traffic, notes: &Notes) -> Unfinished {
+async fn attempt(provider: Arc<Failing>, notes: &Notes) -> Unfinished {
     let work = work();
     let request = ImageRequest {
         job_id: 1,
+        reuses: 0,
         work: &work,
         may_be_stored: false,
         open_call: None,
         ledger: notes,
         gate: notes,
-        deadline: Instant::now() + Duration::from_secs(60),
+        patience: Duration::from_secs(60),
+        buy_until: None,
     };
     let buyer = Buyer {
         request: &request,
-        traffic,
         namespace: Uuid::nil(),
         progress: &NoProgress,
+        deadline: Instant::now() + Duration::from_secs(60),
+        is_brief: false,
     };
     let spec = CheckedSpec {
         model: "m".into(),
@@ -127,8 +169,7 @@ async fn attempt(provider: Arc<Failing>, traffic: &Traffic, notes: &Notes) -> Un
         provider: provider.clone(),
         spec,
     }];
-    let providers = Providers::new(vec![provider], "failing", Vec::new());
-    match buyer.purchase(&orders, &providers).await {
+    match buyer.purchase(&orders).await {
         Ok(_) => panic!("there is no picture"),
         Err(unfinished) => unfinished,
     }
@@ -144,38 +185,55 @@ fn is_failed(unfinished: Unfinished, class: ErrorClass) {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_looks_dead_is_called_once_by_an_attempt() {
-    let (traffic, _news) = Traffic::new();
-    for (attempts, calls) in [(1, 2), (2, 3), (3, 4), (4, 5)] {
+    for (faults, calls) in [(1, 3), (2, 1)] {
         let failing = Failing::new(ErrorClass::Overloaded);
+        let notes = Notes {
+            faults,
+            ..Notes::default()
+        };
         let begun = Instant::now();
-        is_failed(
-            attempt(failing.clone(), &traffic, &Notes::default()).await,
-            ErrorClass::Overloaded,
-        );
-        assert_eq!(traffic.faults("failing"), calls, "after attempt {attempts}");
-        let of_this = failing.calls.load(Ordering::Relaxed);
-        assert_eq!(of_this, if attempts == 1 { 2 } else { 1 });
-        assert!(attempts == 1 || begun.elapsed().is_zero(), "no slot sleeps");
+        is_failed(attempt(failing.clone(), &notes).await, ErrorClass::Overloaded);
+        assert_eq!(failing.calls.load(Ordering::Relaxed), calls);
+        assert!(calls > 1 || begun.elapsed().is_zero(), "no slot sleeps");
     }
-    let out_of_reach = attempt(Failing::new(ErrorClass::Overloaded), &traffic, &Notes::default()).await;
-    assert!(
-        matches!(out_of_reach, Unfinished::OutOfReach(_)),
-        "{out_of_reach:?}"
-    );
+}
+
+#[tokio::test]
+async fn an_attempt_that_may_not_call_is_out_of_reach() {
+    let notes = Notes {
+        closes_after: 0,
+        ..Notes::default()
+    };
+    let unfinished = attempt(Failing::new(ErrorClass::Overloaded), &notes).await;
+    assert_eq!(unfinished, Unfinished::OutOfReach(Duration::from_secs(30)));
+    assert!(notes.all().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_has_called_counts_though_others_gave_the_service_up_meanwhile() {
-    let (traffic, _news) = Traffic::new();
     let failing = Failing::new(ErrorClass::Network);
-    let notes = Notes::default();
-    let others = async {
-        while traffic.wait_for("failing").is_zero() {
-            traffic.admit("failing").ok().unwrap().failed(&failing.error());
-        }
+    let notes = Notes {
+        closes_after: 1,
+        ..Notes::default()
     };
-    let (unfinished, ()) = tokio::join!(attempt(failing.clone(), &traffic, &notes), others);
-    is_failed(unfinished, ErrorClass::Network);
+    is_failed(attempt(failing.clone(), &notes).await, ErrorClass::Network);
     assert_eq!(failing.calls.load(Ordering::Relaxed), 1);
-    assert_eq!(notes.all(), ["enter failing", "intend", "failed network"]);
+    assert_eq!(
+        notes.all(),
+        ["enter failing", "intend", "failed network", "Failing"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_account_fails_the_job_only_while_its_provider_was_not_shut_for_that() {
+    for class in [ErrorClass::Auth, ErrorClass::Quota] {
+        is_failed(attempt(Failing::new(class), &Notes::default()).await, class);
+        let shut = Notes {
+            shut: Some(Duration::from_secs(10)),
+            ..Notes::default()
+        };
+        let unfinished = attempt(Failing::new(class), &shut).await;
+        assert_eq!(unfinished, Unfinished::OutOfReach(Duration::from_secs(10)));
+        assert_eq!(shut.all()[2], format!("failed {class}"), "the ledger has it");
+    }
 }

@@ -70,6 +70,7 @@ async fn draw(
     provider
         .draw(&Call::unwatched(&prompt, spec, in_minutes(5)))
         .await
+        .map_err(suite::ended)
 }
 
 #[tokio::test]
@@ -214,6 +215,7 @@ async fn one_picture_is_asked_for_at_a_time() {
     let error = provider
         .draw(&Call::unwatched(&prompt, &spec, soon))
         .await
+        .map_err(suite::ended)
         .unwrap_err();
     assert_eq!((error.class, fake.asked().len()), (ErrorClass::TimedOut, 0));
 }

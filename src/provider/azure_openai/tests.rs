@@ -8,6 +8,7 @@ use url::Url;
 use super::*;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
+use crate::provider::ProviderError;
 use crate::provider::suite::{self, Fake, Reply, Subject, any_post, nowhere};
 use crate::work_package::{ImageType, Prompt};
 
@@ -54,6 +55,7 @@ async fn draw(provider: &AzureOpenAi, deployment: &str) -> Result<DrawnImage, Pr
     provider
         .draw(&Call::unwatched(&prompt, &spec, in_minutes(5)))
         .await
+        .map_err(suite::ended)
 }
 
 /// The outcome of one call that is answered with this.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::http_client::install_tls;
-use crate::provider::polling::tests::{Kept, PNG, QUICK, after, draw_by, png, prompt, times};
+use crate::provider::polling::tests::{Kept, PNG, QUICK, after, draw_by, ended, goes_on, png, prompt, times};
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post};
 
 mod errors;
@@ -84,15 +84,15 @@ async fn service(looks: Vec<fn(&Asked) -> Reply>) -> Fake {
     .await
 }
 
-async fn draw_with(provider: Bfl, wait: Duration) -> (Result<DrawnImage, ProviderError>, Kept) {
+async fn draw_with(provider: Bfl, wait: Duration) -> (Result<DrawnImage, NotDrawn>, Kept) {
     draw_by(&provider, &spec(), TEST_KEY, wait).await
 }
 
-async fn draw(fake: &Fake, wait: Duration) -> (Result<DrawnImage, ProviderError>, Kept) {
+async fn draw(fake: &Fake, wait: Duration) -> (Result<DrawnImage, NotDrawn>, Kept) {
     draw_with(provider(&fake.url), wait).await
 }
 
-async fn resume(fake: &Fake, handle: &str, wait: Duration) -> Result<DrawnImage, ProviderError> {
+async fn resume(fake: &Fake, handle: &str, wait: Duration) -> Result<DrawnImage, NotDrawn> {
     let (prompt, spec) = (prompt(), spec());
     let outcome = provider(&fake.url)
         .resume(handle, &Call::unwatched(&prompt, &spec, after(wait)))
@@ -250,14 +250,13 @@ async fn the_key_goes_to_no_host_but_the_service_s_own() {
 }
 
 #[tokio::test]
-async fn a_sample_that_is_gone_or_at_a_private_address_is_no_picture() {
+async fn a_sample_that_is_gone_is_asked_for_again_and_one_at_a_private_address_is_no_picture() {
     let fake = Fake::start(|asked| match asked.path.starts_with("/delivery/") {
         true => Reply::json(403, &json!({"error": "expired"})),
         false => good(asked),
     })
     .await;
-    let error = draw(&fake, MINUTE).await.0.unwrap_err();
-    assert_eq!(error.class, ErrorClass::BadOutput);
+    let error = goes_on(draw(&fake, MINUTE).await.0);
     assert!(
         error.details.contains("the picture's address answers 403"),
         "{error}"
@@ -271,7 +270,7 @@ async fn a_sample_that_is_gone_or_at_a_private_address_is_no_picture() {
     .await;
     install_tls();
     let guarded = provider_with(&fake.url, Downloads::new(false).unwrap());
-    let error = draw_with(guarded, MINUTE).await.0.unwrap_err();
+    let error = ended(draw_with(guarded, MINUTE).await.0);
     assert_eq!(error.class, ErrorClass::BadOutput);
     assert!(error.details.contains("loopback"), "{error}");
     assert!(!error.details.contains("sig"), "{error}");

@@ -14,7 +14,7 @@ use crate::provider::error_body::ErrorBody;
 use crate::provider::incident::Incident;
 use crate::provider::picture_text::{NotJson, parse};
 use crate::provider::self_hosted::{Pauses, error_of, fetch_own};
-use crate::provider::{DigitalSource, DrawnImage, ProviderError};
+use crate::provider::{DigitalSource, DrawnImage, NotDrawn, ProviderError};
 
 /// The server answers such questions at once, however busy it is.
 const ANSWER_TIME: Duration = Duration::from_secs(15);
@@ -168,7 +168,7 @@ impl Server {
         file: &File,
         handle: &str,
         deadline: Instant,
-    ) -> Result<DrawnImage, ProviderError> {
+    ) -> Result<DrawnImage, NotDrawn> {
         let asking = || {
             Outgoing::get("view")
                 .query("filename", &*file.name)
@@ -177,7 +177,10 @@ impl Server {
                 .headers(self.headers.clone())
         };
         let fetched = fetch_own(&self.client, asking, deadline).await;
-        let bytes = fetched.map_err(|(class, why)| incident.error(class, &why))?;
+        let bytes = fetched.map_err(|fault| {
+            let error = incident.error(fault.class(), &fault.to_string());
+            NotDrawn::unfetched(&fault, error)
+        })?;
         let bad = |why: &str| incident.error(ErrorClass::BadOutput, why);
         let plain = tokio::task::spawn_blocking(move || imaging::without_text(bytes))
             .await

@@ -9,8 +9,9 @@ use super::*;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
 use crate::imaging;
+use crate::provider::Watch;
+use crate::provider::polling::tests::{ended as has_ended, goes_on};
 use crate::provider::suite::{self, Asked, Fake, Reply, Subject};
-use crate::provider::{Unwatched, Watch};
 
 mod asking;
 mod endings;
@@ -143,9 +144,10 @@ impl Watch for Handles {
 }
 
 /// The outcome of a call, and the handles that it was accepted under.
-async fn draw(fake: &Fake) -> (Result<DrawnImage, ProviderError>, Vec<String>) {
+async fn draw(fake: &Fake) -> (Result<DrawnImage, NotDrawn>, Vec<String>) {
     let (prompt, spec, handles) = (Prompt::new("a paper boat".into()), spec(), Handles::default());
     let call = Call {
+        is_brief: false,
         watch: &handles,
         ..Call::unwatched(&prompt, &spec, in_minutes(5))
     };
@@ -153,7 +155,7 @@ async fn draw(fake: &Fake) -> (Result<DrawnImage, ProviderError>, Vec<String>) {
     (outcome, handles.0.into_inner().unwrap())
 }
 
-async fn resume(fake: &Fake, handle: &str) -> Result<DrawnImage, ProviderError> {
+async fn resume(fake: &Fake, handle: &str) -> Result<DrawnImage, NotDrawn> {
     let (prompt, spec) = (Prompt::new("a paper boat".into()), spec());
     let call = Call::unwatched(&prompt, &spec, in_minutes(5));
     provider(&fake.url).resume(handle, &call).await

@@ -109,16 +109,15 @@ pub(super) fn read_result(answer: &Answer, report: &Report<'_>) -> Look {
     let status = answer.status.as_u16();
     if !answer.status.is_success() {
         let error = report.answer(answer, judge);
-        // A type says that it is the model's own end, not a fault on the way to it.
         return match (is_explained(answer), status, error.class) {
-            (true, ..) => Look::Failed(error),
+            // Of this account now, not of the request, which has been completed.
+            (_, _, ErrorClass::Auth | ErrorClass::Quota) => Look::Barred(error),
+            // A type says that it is the model's own end, not a fault on the way to it.
+            (true, ..) | (_, 400 | 422, _) => Look::Failed(error),
             (_, 404 | 410, _) => Look::Missing(ProviderError {
                 class: ErrorClass::Ambiguous,
                 ..error
             }),
-            (_, 400 | 422, _) => Look::Failed(error),
-            (_, _, ErrorClass::Auth | ErrorClass::Quota) => Look::Barred(error),
-            (_, _, ErrorClass::InvalidRequest) => Look::Failed(error),
             _ => Look::Unclear(error),
         };
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::http_client::install_tls;
-use crate::provider::polling::tests::{Kept, PNG, QUICK, after, draw_by, png, prompt, times};
+use crate::provider::polling::tests::{Kept, PNG, QUICK, after, draw_by, ended, goes_on, png, prompt, times};
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post};
 
 mod errors;
@@ -88,11 +88,11 @@ async fn service(looks: Vec<fn(&Asked) -> Reply>, result: fn(&Asked) -> Reply) -
     .await
 }
 
-async fn draw_with(provider: Fal, wait: Duration) -> (Result<DrawnImage, ProviderError>, Kept) {
+async fn draw_with(provider: Fal, wait: Duration) -> (Result<DrawnImage, NotDrawn>, Kept) {
     draw_by(&provider, &spec(), TEST_KEY, wait).await
 }
 
-async fn draw(fake: &Fake, wait: Duration) -> (Result<DrawnImage, ProviderError>, Kept) {
+async fn draw(fake: &Fake, wait: Duration) -> (Result<DrawnImage, NotDrawn>, Kept) {
     draw_with(provider(&fake.url), wait).await
 }
 
@@ -107,7 +107,7 @@ fn handle(fake: &Fake) -> String {
     request.handle()
 }
 
-async fn resume(fake: &Fake, handle: &str, wait: Duration) -> Result<DrawnImage, ProviderError> {
+async fn resume(fake: &Fake, handle: &str, wait: Duration) -> Result<DrawnImage, NotDrawn> {
     let (prompt, spec) = (prompt(), spec());
     let outcome = provider(&fake.url)
         .resume(handle, &Call::unwatched(&prompt, &spec, after(wait)))
@@ -279,7 +279,7 @@ async fn a_picture_at_a_private_address_is_refused() {
     .await;
     install_tls();
     let guarded = provider_with(&fake.url, Downloads::new(false).unwrap());
-    let error = draw_with(guarded, MINUTE).await.0.unwrap_err();
+    let error = ended(draw_with(guarded, MINUTE).await.0);
     assert_eq!(error.class, ErrorClass::BadOutput);
     assert!(error.details.contains("loopback"), "{error}");
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::failure::Failure;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
+use crate::provider::ProviderError;
 use crate::provider::google::tests::{candidate, documented, error, without_picture};
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post, nowhere};
 use crate::provider::{CostBasis, DigitalSource};
@@ -53,7 +54,8 @@ async fn drawn(reply: Reply, spec: &CheckedSpec) -> (Result<DrawnImage, Provider
     let prompt = Prompt::new(PROMPT.into());
     let outcome = provider(&fake.url)
         .draw(&Call::unwatched(&prompt, spec, in_minutes(5)))
-        .await;
+        .await
+        .map_err(suite::ended);
     (outcome, fake.asked())
 }
 
@@ -248,6 +250,7 @@ async fn without_a_key_every_request_is_refused_and_nothing_is_sent() {
         let error = provider
             .draw(&Call::unwatched(&prompt, &spec("1:1"), in_minutes(5)))
             .await
+            .map_err(suite::ended)
             .unwrap_err();
         assert_eq!(error.class, ErrorClass::Auth);
     }
@@ -266,6 +269,7 @@ async fn a_prompt_that_is_too_long_is_not_sent() {
     let error = provider(&nowhere())
         .draw(&Call::unwatched(&prompt, &spec("1:1"), in_minutes(5)))
         .await
+        .map_err(suite::ended)
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::InvalidRequest, "{error}");
 }

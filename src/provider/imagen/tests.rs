@@ -83,6 +83,7 @@ async fn draw(provider: &Imagen, spec: &CheckedSpec) -> Result<DrawnImage, Provi
     provider
         .draw(&Call::unwatched(&prompt, spec, in_minutes(5)))
         .await
+        .map_err(suite::ended)
 }
 
 /// The outcome of a call that is answered so, and the requests that are not for tokens.

@@ -9,6 +9,7 @@ use super::*;
 use crate::failure::Failure;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
+use crate::provider::ProviderError;
 use crate::provider::suite::{self, Reply, Subject, any_post};
 use crate::work_package::ImageType;
 
@@ -67,7 +68,8 @@ async fn outcome_of(answer: ResponseTemplate) -> Result<DrawnImage, ProviderErro
     let base = Url::parse(&format!("{}/v1", server.uri())).unwrap();
     let outcome = provider(base)
         .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
-        .await;
+        .await
+        .map_err(suite::ended);
     server.verify().await;
     outcome
 }
@@ -181,6 +183,7 @@ async fn a_prompt_that_is_too_long_is_not_sent() {
     let error = provider
         .draw(&Call::unwatched(&prompt(32_001), &spec(), in_minutes(5)))
         .await
+        .map_err(suite::ended)
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::InvalidRequest);
     assert!(
@@ -214,6 +217,7 @@ async fn without_a_key_every_request_is_refused_and_nothing_is_sent() {
         let error = provider
             .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
             .await
+            .map_err(suite::ended)
             .unwrap_err();
         assert_eq!(error.class, ErrorClass::Auth);
     }

@@ -49,6 +49,7 @@ async fn draw(
     provider
         .draw(&Call::unwatched(&prompt, spec, in_minutes(5)))
         .await
+        .map_err(suite::ended)
 }
 
 async fn outcome_of(reply: Reply) -> Result<DrawnImage, ProviderError> {

@@ -1,5 +1,7 @@
 //! How a service is reached: its key, orders, questions, and JSON that may not arrive whole.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde::Serialize;
@@ -14,6 +16,9 @@ use crate::provider::key::Key;
 use crate::provider::{Call, ProviderError, models};
 use crate::work_package::Prompt;
 use tokio::time::Instant;
+
+/// Nobody waits for the picture any more, so this is all that a cancellation may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a service is reached.
 pub(in crate::provider) struct Service {
@@ -176,6 +181,14 @@ impl Service {
                 let why = format!("{}: {why}", answer.status.as_u16());
                 Err(Look::Unclear(report.error(ErrorClass::Network, &why)))
             }
+        }
+    }
+
+    /// Cancels a call at the service. Best effort: otherwise it works for nothing, which nobody can help.
+    pub(in crate::provider) async fn cancel(&self, method: Method, url: Url) {
+        let deadline = Instant::now() + CANCEL_TIMEOUT;
+        if let Err(fault) = self.send(&self.client, method, url, deadline).await {
+            tracing::debug!(provider = self.name, "a call could not be cancelled: {fault}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::failure::Failure;
 use crate::http_client::{Downloads, HttpClient, install_tls};
-use crate::provider::suite::{Fake, PROMPT, Reply, nowhere};
+use crate::provider::suite::{self, Fake, PROMPT, Reply, nowhere};
 use crate::provider::{CheckedSpec, ImageProvider, Watch};
 use crate::work_package::Prompt;
 
@@ -56,13 +56,13 @@ pub(in crate::provider) async fn draw_by(
     spec: &CheckedSpec,
     key: &str,
     wait: Duration,
-) -> (Result<DrawnImage, ProviderError>, Kept) {
+) -> (Result<DrawnImage, NotDrawn>, Kept) {
     let (prompt, watch) = (prompt(), Kept::default());
     let mut call = Call::unwatched(&prompt, spec, after(wait));
     call.watch = &watch;
     let outcome = provider.draw(&call).await;
-    if let Err(error) = &outcome {
-        keeps_secrets(error, key);
+    if let Err(not_drawn) = &outcome {
+        keeps_secrets(not_drawn.error(), key);
     }
     (outcome, watch)
 }
@@ -85,6 +85,21 @@ pub(in crate::provider) fn keeps_secrets(error: &ProviderError, key: &str) {
     }
 }
 
+/// The service's verdict.
+#[track_caller]
+pub(in crate::provider) fn ended(outcome: Result<DrawnImage, NotDrawn>) -> ProviderError {
+    suite::ended(outcome.unwrap_err())
+}
+
+/// What kept a visit from the service's verdict.
+#[track_caller]
+pub(in crate::provider) fn goes_on(outcome: Result<DrawnImage, NotDrawn>) -> ProviderError {
+    match outcome.unwrap_err() {
+        NotDrawn::GoesOn(error) => error,
+        NotDrawn::Ended(error) => panic!("the call has ended: {error}"),
+    }
+}
+
 /// How often a fake was asked with this method for a path that starts so.
 pub(in crate::provider) fn times(fake: &Fake, method: &str, start: &str) -> usize {
     let asked = fake.asked();
@@ -101,7 +116,6 @@ struct Scripted {
     service: Service,
     looks: Mutex<Vec<Script>>,
     looked: AtomicUsize,
-    given_up: AtomicUsize,
 }
 
 impl Scripted {
@@ -114,11 +128,10 @@ impl Scripted {
             service,
             looks: Mutex::new(looks),
             looked: AtomicUsize::new(0),
-            given_up: AtomicUsize::new(0),
         }
     }
 
-    async fn outcome(&self, made: Made, deadline: Instant) -> Result<DrawnImage, ProviderError> {
+    async fn outcome(&self, deadline: Instant) -> Result<DrawnImage, NotDrawn> {
         let (prompt, watch) = (prompt(), Kept::default());
         let spec = CheckedSpec {
             model: "m".into(),
@@ -130,14 +143,13 @@ impl Scripted {
         let mut call = Call::unwatched(&prompt, &spec, deadline);
         call.watch = &watch;
         let report = self.service.report("GET x".into(), &prompt).known_as("id-1");
-        let outcome = picture(self, &(), &report, &call, made, None).await;
+        let outcome = picture(self, &(), &report, &call, None).await;
         assert!(Instant::now() < deadline + Duration::from_secs(1));
         outcome
     }
 
-    fn counts(&self) -> (usize, usize) {
-        let (looked, given_up) = (&self.looked, &self.given_up);
-        (looked.load(Ordering::Relaxed), given_up.load(Ordering::Relaxed))
+    fn looked(&self) -> usize {
+        self.looked.load(Ordering::Relaxed)
     }
 }
 
@@ -163,10 +175,6 @@ impl Polled for Scripted {
             tokio::time::sleep_until(until).await;
         }
         next(report)
-    }
-
-    async fn give_up(&self, (): &(), _: Instant) {
-        self.given_up.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -200,87 +208,77 @@ fn missing(report: &Report<'_>) -> Look {
 
 #[tokio::test]
 async fn faults_between_looks_are_ridden_out() {
-    for made in [Made::Now, Made::Before] {
-        let provider = Scripted::new(vec![
-            missing, unclear, going, broken, unclear, going, missing, ready,
-        ]);
-        let drawn = provider
-            .outcome(made, after(Duration::from_secs(60)))
-            .await
-            .unwrap();
-        assert_eq!(&drawn.bytes[..], b"hello!");
-        assert_eq!(drawn.request_id.as_deref(), Some("id-1"));
-        assert_eq!(provider.counts(), (8, 0));
-    }
+    let provider = Scripted::new(vec![
+        missing, unclear, going, broken, unclear, going, missing, ready,
+    ]);
+    let drawn = provider.outcome(after(Duration::from_secs(60))).await.unwrap();
+    assert_eq!(&drawn.bytes[..], b"hello!");
+    assert_eq!(drawn.request_id.as_deref(), Some("id-1"));
+    assert_eq!(provider.looked(), 8);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_of_this_attempt_is_given_up_at_the_deadline() {
-    for look in [going, unclear, broken] {
-        let provider = Scripted::new(vec![look]);
-        let error = provider
-            .outcome(Made::Now, after(Duration::from_secs(60)))
-            .await
-            .unwrap_err();
-        assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
-        assert_eq!(provider.counts().1, 1, "the service is told once");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_of_an_earlier_attempt_that_cannot_be_seen_is_left_to_the_next() {
-    for (look, class, told) in [
-        (unclear as Script, ErrorClass::Network, 0),
-        (broken, ErrorClass::Overloaded, 0),
-        // It is seen, and does not end.
-        (going, ErrorClass::TimedOut, 1),
+async fn the_deadline_ends_a_visit_and_not_the_call() {
+    for (look, class) in [
+        (going as Script, ErrorClass::TimedOut),
+        (unclear, ErrorClass::Network),
+        (broken, ErrorClass::Overloaded),
     ] {
         let provider = Scripted::new(vec![look]);
-        let error = provider
-            .outcome(Made::Before, after(Duration::from_secs(60)))
-            .await
-            .unwrap_err();
+        let error = goes_on(provider.outcome(after(Duration::from_secs(60))).await);
         assert_eq!(error.class, class, "{error}");
-        assert_eq!(provider.counts().1, told);
+        assert_eq!(error.request_id.as_deref(), Some("id-1"));
     }
+    let provider = Scripted::new(vec![ready]);
+    let error = goes_on(provider.outcome(Instant::now()).await);
+    assert_eq!((error.class, provider.looked()), (ErrorClass::TimedOut, 0));
 }
 
 #[tokio::test]
 async fn what_the_service_does_not_know_for_a_while_nobody_will_ever_know() {
-    for made in [Made::Now, Made::Before] {
-        let provider = Scripted::new(vec![missing]);
-        let error = provider
-            .outcome(made, after(Duration::from_secs(60)))
-            .await
-            .unwrap_err();
-        assert_eq!(error.class, ErrorClass::Ambiguous, "{error}");
-        assert!(provider.counts().0 > 2);
+    let provider = Scripted::new(vec![missing]);
+    let error = ended(provider.outcome(after(Duration::from_secs(60))).await);
+    assert_eq!(error.class, ErrorClass::Ambiguous, "{error}");
+    assert!(provider.looked() > 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_service_does_not_know_yet_is_asked_about_again() {
+    let mut provider = Scripted::new(vec![missing]);
+    provider.service.pace = Pace::USUAL;
+    let error = goes_on(provider.outcome(after(Duration::from_secs(5))).await);
+    assert_eq!(error.class, ErrorClass::Ambiguous, "{error}");
+}
+
+#[tokio::test]
+async fn a_verdict_keeps_its_class_and_ends_the_call() {
+    let failed: [(Script, ErrorClass); 3] = [
+        (
+            |report| Look::Failed(report.error(ErrorClass::Overloaded, "please retry")),
+            ErrorClass::Overloaded,
+        ),
+        (
+            |report| Look::Failed(report.error(ErrorClass::Moderation, "no")),
+            ErrorClass::Moderation,
+        ),
+        (
+            |report| Look::Failed(report.error(ErrorClass::BadOutput, "nothing")),
+            ErrorClass::BadOutput,
+        ),
+    ];
+    for (look, class) in failed {
+        let provider = Scripted::new(vec![going, look]);
+        let error = ended(provider.outcome(after(Duration::from_secs(60))).await);
+        assert_eq!((error.class, provider.looked()), (class, 2));
     }
 }
 
 #[tokio::test]
-async fn a_definite_end_is_not_asked_about_again() {
-    let failed: Script = |report| Look::Failed(report.error(ErrorClass::Overloaded, "please retry"));
-    // "Overloaded" would have the next attempt ask again for what will not come.
-    for (made, class) in [
-        (Made::Now, ErrorClass::Overloaded),
-        (Made::Before, ErrorClass::BadOutput),
-    ] {
-        let provider = Scripted::new(vec![failed]);
-        let error = provider
-            .outcome(made, after(Duration::from_secs(60)))
-            .await
-            .unwrap_err();
-        assert_eq!(error.class, class);
-        assert_eq!(provider.counts(), (1, 0));
-    }
+async fn a_key_that_is_refused_ends_a_visit_and_not_the_call() {
     let barred: Script = |report| Look::Barred(report.error(ErrorClass::Auth, "401"));
-    for made in [Made::Now, Made::Before] {
-        let error = Scripted::new(vec![barred])
-            .outcome(made, after(Duration::from_secs(60)))
-            .await;
-        assert_eq!(error.unwrap_err().class, ErrorClass::Auth);
-    }
+    let provider = Scripted::new(vec![going, barred]);
+    let error = goes_on(provider.outcome(after(Duration::from_secs(60))).await);
+    assert_eq!((error.class, provider.looked()), (ErrorClass::Auth, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,47 +292,34 @@ async fn looks_become_rarer_and_the_wait_that_is_asked_for_is_kept() {
     let mut provider = Scripted::new(vec![limited, ready]);
     provider.service.pace = Pace::USUAL;
     let begun = Instant::now();
-    provider
-        .outcome(Made::Now, after(Duration::from_secs(90)))
-        .await
-        .unwrap();
+    provider.outcome(after(Duration::from_secs(90))).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(40));
 
     let mut provider = Scripted::new(vec![going]);
     provider.service.pace = Pace::USUAL;
     let minutes = after(Duration::from_secs(300));
-    assert!(provider.outcome(Made::Now, minutes).await.is_err());
-    let (looked, _) = provider.counts();
+    goes_on(provider.outcome(minutes).await);
+    let looked = provider.looked();
     assert!((90..=150).contains(&looked), "{looked} looks in five minutes");
 }
 
 #[tokio::test]
-async fn a_picture_that_cannot_be_fetched_in_time_is_left_to_the_next_attempt_where_there_is_one() {
+async fn a_picture_that_cannot_be_fetched_in_time_is_left_to_the_next_visit() {
     let elsewhere: Script = |_| {
         Look::Ready(Ready {
             url: "https://localhost:9/a.png".into(),
             usage: None,
         })
     };
-    for (made, class) in [
-        (Made::Now, ErrorClass::TimedOut),
-        (Made::Before, ErrorClass::Network),
-    ] {
-        let mut provider = Scripted::new(vec![elsewhere]);
-        let client = provider.service.client().clone();
-        provider.service = Service::new("scripted", client, Downloads::new(true).unwrap(), None);
-        provider.service.pace = QUICK;
-        let error = provider
-            .outcome(made, after(Duration::from_millis(600)))
-            .await
-            .unwrap_err();
-        assert_eq!(error.class, class, "{error}");
-    }
+    let mut provider = Scripted::new(vec![elsewhere]);
+    let client = provider.service.client().clone();
+    provider.service = Service::new("scripted", client, Downloads::new(true).unwrap(), None);
+    provider.service.pace = QUICK;
+    let error = goes_on(provider.outcome(after(Duration::from_millis(600))).await);
+    assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
     // A loopback name in the URL of a picture, and nobody has allowed that.
-    let error = Scripted::new(vec![elsewhere])
-        .outcome(Made::Now, after(Duration::from_secs(60)))
-        .await;
-    let error = error.unwrap_err();
+    let provider = Scripted::new(vec![elsewhere]);
+    let error = ended(provider.outcome(after(Duration::from_secs(60))).await);
     assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
     assert!(error.details.contains("loopback"), "{error}");
 }
@@ -347,8 +332,7 @@ async fn a_look_that_the_deadline_cuts_short_does_not_hide_what_the_one_before_i
         (vec![stalled], ErrorClass::Network),
     ] {
         let provider = Scripted::new(looks);
-        let deadline = after(Duration::from_secs(20));
-        let error = provider.outcome(Made::Before, deadline).await.unwrap_err();
+        let error = goes_on(provider.outcome(after(Duration::from_secs(20))).await);
         assert_eq!(error.class, class, "{error}");
     }
 }

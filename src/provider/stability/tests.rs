@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
+use crate::provider::ProviderError;
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post, nowhere};
 use crate::provider::{CostBasis, DigitalSource};
 
@@ -52,7 +53,8 @@ async fn drawn(reply: Reply, spec: &CheckedSpec) -> (Result<DrawnImage, Provider
     let prompt = Prompt::new(PROMPT.into());
     let outcome = provider(&fake.url)
         .draw(&Call::unwatched(&prompt, spec, in_minutes(5)))
-        .await;
+        .await
+        .map_err(suite::ended);
     (outcome, fake.asked())
 }
 
@@ -313,6 +315,7 @@ async fn without_a_key_every_request_is_refused_and_nothing_is_sent() {
         let error = provider
             .draw(&Call::unwatched(&prompt, &spec("core"), in_minutes(5)))
             .await
+            .map_err(suite::ended)
             .unwrap_err();
         assert_eq!(error.class, ErrorClass::Auth);
     }
@@ -327,6 +330,7 @@ async fn a_prompt_goes_as_it_is_and_not_when_it_is_too_long() {
     let error = provider(&nowhere())
         .draw(&Call::unwatched(&prompt, &spec("core"), in_minutes(5)))
         .await
+        .map_err(suite::ended)
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::InvalidRequest, "{error}");
 }

@@ -7,16 +7,19 @@
 -- With a `field` no collection or user holds up others: of a list with a backlog, packages go to a sorted set, each with
 -- the tag that its group has reached. What one group has pushed by the thousand then stands in between the others'.
 --
+-- What is claimed is read first and removed last, behind its write to the processing hash: a key of a wrong type,
+-- or a right that is missing, ends the script with the packages where they were.
+--
 -- KEYS: landing, processing, in-flight, workers, paused, lists: critical, high, normal, low; sorted sets of the same;
---       tags of groups of the same
+--       tags of groups of the same; suspects
 -- ARGV: free, number of the first delivery, worker id, most packages to be sorted, field (may be empty),
 --       weights: critical, high, normal, low; the lists' tags
--- Returns {whether new work is paused, {tags…}, {delivery id, package, …}}.
+-- Returns {whether new work is paused, {tags…}, {delivery id, package, …}, {counted crashes of each…}}.
 local free = tonumber(ARGV[1])
 local number = tonumber(ARGV[2])
 local names = { 'critical', 'high', 'normal', 'low' }
 local NORMAL = 3
-local fields, marks, weight, tag = {}, {}, {}, {}
+local fields, marks, removals, weight, tag = {}, {}, {}, {}, {}
 for i = 1, 4 do
   weight[i] = tonumber(ARGV[5 + i])
   tag[i] = tonumber(ARGV[9 + i])
@@ -30,6 +33,25 @@ local function claim(packages, list)
     fields[#fields + 1] = package
     marks[#marks + 1] = ARGV[3] .. '/' .. id
   end
+end
+
+-- The packages of a list that leave it next, the first one first.
+local function oldest(key, count)
+  local packages = {}
+  if count > 0 then
+    local tail = redis.call('LRANGE', key, -count, -1)
+    for i = #tail, 1, -1 do packages[#packages + 1] = tail[i] end
+  end
+  return packages
+end
+
+-- The same, to be claimed.
+local function take_from(key, count)
+  local packages = oldest(key, count)
+  if #packages > 0 then
+    removals[#removals + 1] = function() redis.call('RPOP', key, #packages) end
+  end
+  return packages
 end
 
 -- The collection or user that a package is for. What cannot be read is a group of its own.
@@ -47,7 +69,7 @@ end
 
 -- Moves the oldest packages of a list into its sorted set. The field without a name is the tag that was claimed last.
 local function sort(list)
-  local packages = redis.call('RPOP', KEYS[5 + list], tonumber(ARGV[4])) or {}
+  local packages = oldest(KEYS[5 + list], tonumber(ARGV[4]))
   if #packages == 0 then return end
   local groups, reached, members, tags = {}, {}, {}, {}
   for i, package in ipairs(packages) do groups[i] = group_of(package) end
@@ -67,28 +89,38 @@ local function sort(list)
   end
   redis.call('ZADD', KEYS[9 + list], unpack(members))
   redis.call('HSET', KEYS[13 + list], unpack(tags))
+  redis.call('RPOP', KEYS[5 + list], #packages)
 end
 
--- Takes packages out of a sorted set, the lowest tags first, and forgets the tags of groups that have no more.
+-- The packages of a sorted set with the lowest tags, to be claimed. With them go the tags of groups that have no more.
 local function unsort(list, count)
-  local popped = redis.call('ZPOPMIN', KEYS[9 + list], count)
+  local lowest = redis.call('ZRANGE', KEYS[9 + list], 0, count - 1, 'WITHSCORES')
   local packages, groups, last = {}, {}, {}
-  for i = 1, #popped, 2 do
-    local _, group, package = string.match(popped[i], '^([^:]*):([^:]*):(.*)$')
+  for i = 1, #lowest, 2 do
+    local _, group, package = string.match(lowest[i], '^([^:]*):([^:]*):(.*)$')
     packages[#packages + 1] = package
     groups[#groups + 1] = group
-    last[group] = popped[i + 1]
+    last[group] = lowest[i + 1]
   end
-  if redis.call('EXISTS', KEYS[9 + list]) == 0 then
-    redis.call('DEL', KEYS[13 + list])
-  else
-    for i, value in ipairs(redis.call('HMGET', KEYS[13 + list], unpack(groups))) do
-      if value == last[groups[i]] then redis.call('HDEL', KEYS[13 + list], groups[i]) end
+  local reached = redis.call('HMGET', KEYS[13 + list], unpack(groups))
+  removals[#removals + 1] = function()
+    redis.call('ZPOPMIN', KEYS[9 + list], count)
+    if redis.call('EXISTS', KEYS[9 + list]) == 0 then
+      redis.call('DEL', KEYS[13 + list])
+    else
+      for i, value in ipairs(reached) do
+        if value == last[groups[i]] then redis.call('HDEL', KEYS[13 + list], groups[i]) end
+      end
+      local highest = lowest[#lowest]
+      if highest ~= '0' then redis.call('HSET', KEYS[13 + list], '', highest) end
     end
-    if popped[#popped] ~= '0' then redis.call('HSET', KEYS[13 + list], '', popped[#popped]) end
   end
   return packages
 end
+
+-- Where packages will be claimed to has to be fit for it before anything is moved.
+redis.call('HLEN', KEYS[2])
+redis.call('ZCARD', KEYS[3])
 
 -- A worker that was taken for dead and is not has lost its name here. Under it alone its packages are found if
 -- it dies before it renews its lease; those too that its next BLMOVE lands, as every one follows an adopt.
@@ -97,7 +129,7 @@ redis.call('SADD', KEYS[4], ARGV[3])
 local is_paused = redis.call('EXISTS', KEYS[5])
 local claimed, landed = 0, {}
 if is_paused == 0 then
-  landed = redis.call('RPOP', KEYS[1], free) or {}
+  landed = take_from(KEYS[1], free)
   claim(landed, NORMAL)
   if #landed > 0 then
     -- All lists were empty when it landed, and an empty list saves up nothing.
@@ -107,7 +139,9 @@ if is_paused == 0 then
 end
 if is_paused == 1 or #landed == free then
   -- What has landed and finds no slot goes back to where others find it; the newest first, as the oldest is to end up in front.
-  while redis.call('LMOVE', KEYS[1], KEYS[5 + NORMAL], 'LEFT', 'RIGHT') do end
+  for _ = 1, redis.call('LLEN', KEYS[1]) - #landed do
+    redis.call('LMOVE', KEYS[1], KEYS[5 + NORMAL], 'LEFT', 'RIGHT')
+  end
 end
 
 local missing = is_paused == 1 and 0 or free - #fields / 2
@@ -145,7 +179,7 @@ if missing > 0 then
   for i = 1, 4 do
     local from_sorted = math.min(take[i], sorted[i])
     if from_sorted > 0 then claim(unsort(i, from_sorted), i) end
-    if take[i] > from_sorted then claim(redis.call('RPOP', KEYS[5 + i], take[i] - from_sorted) or {}, i) end
+    if take[i] > from_sorted then claim(take_from(KEYS[5 + i], take[i] - from_sorted), i) end
     -- An empty list saves up nothing.
     if take[i] == count[i] then tag[i] = math.max(tag[i], claimed) end
   end
@@ -160,6 +194,7 @@ if #fields > 0 then
     scores[#scores + 1] = mark
   end
   redis.call('ZADD', KEYS[3], unpack(scores))
+  for _, remove in ipairs(removals) do remove() end
 end
 for i = 1, 4 do tag[i] = string.format('%.17g', tag[i] - claimed) end
-return { is_paused, tag, fields }
+return { is_paused, tag, fields, crashes_of(KEYS[18], fields) }

@@ -10,9 +10,10 @@ if ARGV[5] == 'in' then
   local time = redis.call('TIME')
   due_ms = due_ms + time[1] * 1000 + math.floor(time[2] / 1000)
 end
+-- The delivery's name makes equal packages different members; the tick cuts it off again. Added before it is removed,
+-- so that an error leaves the package where it is.
+redis.call('ZADD', KEYS[3], due_ms, ARGV[2] .. '/' .. ARGV[1] .. ':' .. package)
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[2] .. '/' .. ARGV[1])
--- The delivery's name makes equal packages different members; `promote` cuts it off again.
-redis.call('ZADD', KEYS[3], due_ms, ARGV[2] .. '/' .. ARGV[1] .. ':' .. package)
 if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
 return 1

@@ -1,28 +1,46 @@
 -- Gives the packages of a worker without a lease back to the head of the lists that they came from, the oldest
 -- first in line. A bounded chunk at a time, each of them whole.
 --
--- KEYS: lease, landing, processing, in-flight, workers, lists: critical, high, normal, low; sorted sets of the same
--- ARGV: worker id, chunk
+-- Where the worker has crashed, each package that it had adopted is a suspect from then on. The crash counts as that of
+-- the one suspect that it ran, or of its only package; of nobody where it could have been one of several.
+--
+-- KEYS: lease, landing, processing, in-flight, workers, suspects, the suspect that this worker ran,
+--       lists: critical, high, normal, low; sorted sets of the same
+-- ARGV: worker id, chunk, 1 = the worker has crashed (0 = it leaves), seconds that suspects are remembered
 -- Returns -1 when the worker is alive, else how many were moved; fewer than the chunk = nothing is left.
 if redis.call('EXISTS', KEYS[1]) == 1 then return -1 end
-local keys = { unpack(KEYS, 6) }
+local keys = { unpack(KEYS, 8) }
 local chunk = tonumber(ARGV[2])
+local has_crashed = ARGV[3] == '1'
 local moved = 0
 
 -- What has just landed was taken last, so it goes back first and ends up behind the rest.
-while moved < chunk and redis.call('LMOVE', KEYS[2], KEYS[8], 'LEFT', 'RIGHT') do moved = moved + 1 end
+while moved < chunk and redis.call('LMOVE', KEYS[2], keys[3], 'LEFT', 'RIGHT') do moved = moved + 1 end
 
 if moved < chunk then
   local ids = redis.call('HKEYS', KEYS[3])
   local function number(id) return tonumber(string.match(id, '^%d+')) or 0 end
   table.sort(ids, function(a, b) return number(a) > number(b) end)
+  local ran = redis.pcall('GET', KEYS[7])
+  if not ran and #ids == 1 then ran = ids[1] end
+  if has_crashed and not ran and #ids > chunk - moved then
+    -- The last chunk may be a single package, which was not the only one.
+    redis.pcall('SET', KEYS[7], '', 'EX', ARGV[4])
+  end
   for i = 1, math.min(#ids, chunk - moved) do
-    give_back(keys, ARGV[1] .. '/' .. ids[i], redis.call('HGET', KEYS[3], ids[i]))
+    local package = redis.call('HGET', KEYS[3], ids[i])
+    give_back(keys, ARGV[1] .. '/' .. ids[i], package)
     redis.call('HDEL', KEYS[3], ids[i])
+    -- Nothing that goes wrong with the counting keeps a package from coming back.
+    if has_crashed then redis.pcall('HINCRBY', KEYS[6], redis.sha1hex(package), ids[i] == ran and 1 or 0) end
     redis.call('ZREM', KEYS[4], ARGV[1] .. '/' .. ids[i])
     moved = moved + 1
   end
+  if has_crashed and #ids > 0 then redis.pcall('EXPIRE', KEYS[6], ARGV[4]) end
 end
 
-if moved < chunk then redis.call('SREM', KEYS[5], ARGV[1]) end
+if moved < chunk then
+  redis.call('SREM', KEYS[5], ARGV[1])
+  redis.call('DEL', KEYS[7])
+end
 return moved

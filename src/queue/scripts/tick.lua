@@ -1,31 +1,48 @@
 -- Brings packages back whose time has come, the longest due first in line, and tells what else a replica has to know.
 --
--- KEYS: delayed, provider pauses, workers, lists: critical, high, normal, low; sorted sets of the same
--- ARGV: most packages to be brought back
--- Returns {how many were, ms until the next is due (-1 = none waits), {provider, ms left, …}, {worker ids…}}.
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+-- KEYS: delayed, workers, lists: critical, high, normal, low; sorted sets of the same; then of each provider and type: state, open
+--       calls, parked, woken, calls of the last minute
+-- ARGV: most packages to be brought back, then of each provider and type: open at most, within a minute at most
+-- Returns {how many were, ms until the next is due (-1 = none waits), {worker ids…}, now, {of each that is not well or parked for:
+-- {its number, ms until parked packages may be woken (-1: none is parked), state}…}}.
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local moved, next_ms = 0, -1
 if first[2] and tonumber(first[2]) <= now_ms then
-  local keys = { unpack(KEYS, 4) }
+  local heads = { unpack(KEYS, 3, 10) }
   local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, tonumber(ARGV[1]))
   for i = #due, 1, -1 do
     local name, package = string.match(due[i], '^([^:]*):(.*)$')
-    give_back(keys, name, package)
+    give_back(heads, name, package)
     redis.call('ZREM', KEYS[1], due[i])
   end
   moved = #due
   first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 end
 if first[2] then next_ms = math.max(0, tonumber(first[2]) - now_ms) end
-local pauses = {}
-local all = redis.call('HGETALL', KEYS[2])
-for i = 1, #all, 2 do
-  local ms = tonumber(all[i + 1]) - now_ms
-  if ms > 0 then
-    pauses[#pauses + 1] = all[i]
-    pauses[#pauses + 1] = string.format('%d', ms)
+
+local found, looked_at = {}, {}
+for i = 11, #KEYS, 5 do
+  looked_at[#looked_at + 1] = KEYS[i]
+  looked_at[#looked_at + 1] = KEYS[i + 2]
+end
+-- Nearly always all of them are well, and nothing is parked.
+if #looked_at > 0 and redis.call('EXISTS', unpack(looked_at)) > 0 then
+  for number = 1, #looked_at / 2 do
+    local keys = keys_from(6 + 5 * number)
+    local state = read(keys.state)
+    local is_parked = redis.call('EXISTS', keys.parked) == 1
+    if is_parked or next(state) then
+      local wait_ms = -1
+      if is_parked then
+        local room, is_limited
+        room, wait_ms, is_limited =
+          room_at(keys, state, tonumber(ARGV[2 * number]), tonumber(ARGV[2 * number + 1]))
+        if is_limited and room > 0 and room <= count(keys.woken, now_ms) then
+          wait_ms = first_after(keys.woken, now_ms) - now_ms
+        end
+      end
+      found[#found + 1] = { number, wait_ms, redis.call('HGETALL', keys.state) }
+    end
   end
 end
-return { moved, next_ms, pauses, redis.call('SMEMBERS', KEYS[3]) }
+return { moved, next_ms, redis.call('SMEMBERS', KEYS[2]), now_ms, found }

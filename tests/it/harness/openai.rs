@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use super::stack::PATIENCE;
 
@@ -62,6 +63,8 @@ struct State {
     next: VecDeque<Reply>,
     otherwise: Reply,
     delay: Duration,
+    /// Between two calls that it takes, and when it takes the next one.
+    pace: Option<(Duration, Instant)>,
 }
 
 /// A running stand-in. Ends when dropped, connections included.
@@ -85,6 +88,7 @@ impl OpenAi {
             next: VecDeque::new(),
             otherwise,
             delay: Duration::ZERO,
+            pace: None,
         }));
         let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let (seen, passed) = (state.clone(), gate.clone());
@@ -128,6 +132,11 @@ impl OpenAi {
     /// Answers each call only after this time.
     pub(crate) fn delay(&self, delay: Duration) {
         self.state.lock().unwrap().delay = delay;
+    }
+
+    /// Takes one call each `pace` and refuses the others, without a time.
+    pub(crate) fn takes_one_each(&self, pace: Duration) {
+        self.state.lock().unwrap().pace = Some((pace, Instant::now()));
     }
 
     /// Answers nobody until [`Self::open`].
@@ -193,7 +202,15 @@ async fn answer(
             authorization: authorization.unwrap_or_default(),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         });
-        let reply = state.next.pop_front().unwrap_or_else(|| state.otherwise.clone());
+        let mut reply = state.next.pop_front().unwrap_or_else(|| state.otherwise.clone());
+        if let Some((pace, next)) = &mut state.pace {
+            if Instant::now() < *next {
+                let error = json!({"message": "slow down", "code": "rate_limit_exceeded"});
+                reply = Reply::Error(429, error, vec![]);
+            } else {
+                *next = Instant::now() + *pace;
+            }
+        }
         state.bills += usize::from(matches!(reply, Reply::Picture(_)));
         state.open += 1;
         state.most_open = state.most_open.max(state.open);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::stack::PATIENCE;
+use super::replica::Replica;
+use super::stack::{PATIENCE, Stack};
 
 /// The names of the providers that it stands in for.
 pub(crate) const NAMES: [&str; 3] = ["flux", "bfl", "fal"];
@@ -26,9 +27,20 @@ pub(crate) const KEY: &str = "test-key-4f1c9a7e2b";
 #[derive(Default)]
 struct State {
     orders: usize,
-    looks: usize,
+    /// Questions about an order, however they were answered.
+    polls: usize,
     cancels: usize,
     is_finished: bool,
+    refuses_keys: bool,
+    refuses_polls: bool,
+    /// Polls are answered with 503.
+    fails: bool,
+    /// Orders are answered with 429, and this many seconds to wait.
+    pause_s: Option<u32>,
+    /// What Replicate lists: its orders, the newest first.
+    listed: Vec<Value>,
+    /// The verdict on every order is that it has failed.
+    has_failed: bool,
     /// Requests for files that carried a key.
     leaks: usize,
 }
@@ -50,9 +62,14 @@ impl Polled {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let seen = seen.clone();
-                let service = service_fn(move |request| {
-                    let response = seen.lock().unwrap().answer(&request, port);
-                    async move { Ok::<_, Infallible>(response) }
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let seen = seen.clone();
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let body = body.collect().await.unwrap().to_bytes();
+                        let request = Request::from_parts(head, body);
+                        Ok::<_, Infallible>(seen.lock().unwrap().answer(&request, port))
+                    }
                 });
                 connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
@@ -62,6 +79,15 @@ impl Polled {
             state,
             accepting,
         }
+    }
+
+    /// Starts a worker process that has its pictures drawn here.
+    pub(crate) async fn replica(&self, stack: &Stack, own: &[(&str, &str)]) -> Replica {
+        let variables = self.variables();
+        let variables = variables.iter().map(|(name, value)| (*name, value.as_str()));
+        stack
+            .replica(&variables.chain(own.iter().copied()).collect::<Vec<_>>())
+            .await
     }
 
     /// The variables that lead a replica here.
@@ -84,12 +110,38 @@ impl Polled {
         self.state.lock().unwrap().is_finished = true;
     }
 
-    pub(crate) fn orders(&self) -> usize {
-        self.state.lock().unwrap().orders
+    /// Whether orders and polls are answered with 401.
+    pub(crate) fn refuse_keys(&self, refuses: bool) {
+        self.state.lock().unwrap().refuses_keys = refuses;
     }
 
-    pub(crate) fn looks(&self) -> usize {
-        self.state.lock().unwrap().looks
+    /// Whether polls are answered with 401; orders are taken.
+    pub(crate) fn refuse_polls(&self, refuses: bool) {
+        self.state.lock().unwrap().refuses_polls = refuses;
+    }
+
+    /// Whether polls are answered with 503; orders are taken.
+    pub(crate) fn break_polls(&self, fails: bool) {
+        self.state.lock().unwrap().fails = fails;
+    }
+
+    /// Orders are answered with 429, which asks for a pause of so many seconds.
+    pub(crate) fn refuse_orders(&self, pause_s: u32) {
+        self.state.lock().unwrap().pause_s = Some(pause_s);
+    }
+
+    /// Every order has failed, by the service's own verdict.
+    pub(crate) fn fail_orders(&self) {
+        self.state.lock().unwrap().has_failed = true;
+    }
+
+    /// How often it was asked about an order, however it answered.
+    pub(crate) fn polls(&self) -> usize {
+        self.state.lock().unwrap().polls
+    }
+
+    pub(crate) fn orders(&self) -> usize {
+        self.state.lock().unwrap().orders
     }
 
     pub(crate) fn cancels(&self) -> usize {
@@ -112,10 +164,15 @@ impl Polled {
             .expect("they are ordered");
     }
 
-    /// Waits until it has been asked for a picture that is not finished.
+    /// Waits until it has been asked for a picture.
     pub(crate) async fn looked_at(&self) {
+        self.polled(1).await;
+    }
+
+    /// Waits until it has been asked so many times about an order.
+    pub(crate) async fn polled(&self, polls: usize) {
         let waiting = async {
-            while self.state.lock().unwrap().looks == 0 {
+            while self.polls() < polls {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -132,7 +189,7 @@ impl Drop for Polled {
 }
 
 impl State {
-    fn answer(&mut self, request: &Request<Incoming>, port: u16) -> Response<Full<Bytes>> {
+    fn answer(&mut self, request: &Request<Bytes>, port: u16) -> Response<Full<Bytes>> {
         let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
         let keys = [header("authorization"), header("x-key")];
         let has_key = keys.into_iter().flatten().any(|key| key.ends_with(KEY));
@@ -141,23 +198,53 @@ impl State {
             self.leaks += usize::from(has_key);
             return Response::new(Full::new(png()));
         }
-        if !has_key {
-            let refused = Response::builder().status(401);
-            return refused.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+        let refused = |status: u16| {
+            let refused = Response::builder().status(status);
+            refused.body(Full::new(Bytes::from_static(b"{}"))).unwrap()
+        };
+        let is_cancel = path.ends_with("/cancel");
+        let is_poll = !is_cancel && request.method() == Method::GET;
+        self.polls += usize::from(is_poll);
+        if !has_key || self.refuses_keys || (is_poll && self.refuses_polls) {
+            return refused(401);
+        }
+        if is_poll && self.fails {
+            return refused(503);
         }
         let at = |path: &str| format!("http://127.0.0.1:{port}/{path}");
-        if path.ends_with("/cancel") {
+        if is_cancel {
             self.cancels += 1;
             return json_response(&json!({"status": "canceled"}));
         }
-        let body = if request.method() == Method::POST {
+        if let Some(pause_s) = self.pause_s.filter(|_| !is_poll) {
+            let busy = Response::builder().status(429).header("retry-after", pause_s);
+            return busy.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+        }
+        let body = if path == "/v1/predictions" && is_poll {
+            json!({"results": self.listed, "next": null})
+        } else if !is_poll {
             self.orders += 1;
             let id = format!("order-{}", self.orders);
+            if path.starts_with("/v1/") {
+                let order: Value = serde_json::from_slice(request.body()).unwrap();
+                self.listed.insert(
+                    0,
+                    json!({"id": id, "model": "black-forest-labs/flux-1.1-pro", "input": order["input"],
+                        "status": "processing", "created_at": chrono::Utc::now().to_rfc3339()}),
+                );
+            }
             let of_fal = at(&format!("fal/fal-ai/flux/requests/{id}"));
             // Each provider finds what its own service would say.
             json!({"id": id, "request_id": id, "status": "starting", "output": null,
                 "polling_url": at(&format!("bfl/get_result?id={id}")), "cost": 4.0, "response_url": of_fal,
                 "status_url": format!("{of_fal}/status"), "cancel_url": format!("{of_fal}/cancel")})
+        } else if self.has_failed {
+            let status = match path {
+                _ if path.starts_with("/v1/") => "failed",
+                _ if path.starts_with("/bfl/") => "Error",
+                _ => "COMPLETED",
+            };
+            json!({"status": status, "error": "no picture", "error_type": "no_media_generated"})
         } else if self.is_finished {
             let file = at("files/x?sig=1");
             let status = match path {
@@ -167,7 +254,6 @@ impl State {
             };
             json!({"status": status, "output": file, "result": {"sample": file}, "images": [{"url": file}]})
         } else {
-            self.looks += 1;
             json!({"status": "IN_PROGRESS"})
         };
         json_response(&body)

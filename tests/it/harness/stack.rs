@@ -96,6 +96,7 @@ impl Stack {
             ("LOG_FORMAT", "json".to_owned()),
             ("PING_INTERVAL", "500ms".to_owned()),
             ("LEASE_TTL", "2s".to_owned()),
+            ("JOB_ROW_WAIT", "0s".to_owned()),
             ("RETRY_BASE_DELAY", "300ms".to_owned()),
             ("RETRY_MAX_DELAY", "1s".to_owned()),
             ("HTTP_ADDR", "127.0.0.1:0".to_owned()),
@@ -278,7 +279,7 @@ impl Stack {
         pipeline
             .zcard("{generative-ai}:delayed")
             .zcard("{generative-ai}:in-flight");
-        for kind in ["landing", "processing"] {
+        for kind in ["landing", "processing", "parked"] {
             let keys: Vec<String> = redis.keys(format!("{{{QUEUE}}}:{kind}:*")).await.unwrap();
             if !keys.is_empty() {
                 return false;

@@ -171,7 +171,7 @@ async fn what_comes_back_goes_before_what_is_sorted() {
         let due = generative_ai_worker::queue::Due::In(std::time::Duration::ZERO);
         assert!(queue.run(delivery.delay(due, None)).await.unwrap());
     }
-    assert_eq!(queue.tick().await.unwrap().brought_back, 2);
+    assert_eq!(queue.tick(&[]).await.unwrap().brought_back, 2);
     let Depths { waiting, .. } = queue.redis().depths().await.unwrap();
     assert_eq!((waiting[2].count, waiting[2].next_job_id), (50, Some(0)));
     assert_eq!(payloads(&claim(&queue, 3).await), packages[..3]);

@@ -68,6 +68,7 @@ async fn progress_is_passed_on_where_it_is_ours_and_its_errors_are_not() {
     let prompt = Prompt::new("a boat".into());
     let spec = spec();
     let call = Call {
+        is_brief: false,
         watch: &drawn,
         ..Call::unwatched(&prompt, &spec, in_minutes(5))
     };
@@ -139,10 +140,15 @@ async fn at_the_deadline_the_server_is_told_to_stop_what_it_draws_for_us() {
         prompt: &prompt,
         spec: &spec,
         deadline: Instant::now() + Duration::from_millis(300),
+        is_brief: false,
         watch: &Unwatched,
     };
     let begun = Instant::now();
-    let error = provider(&url).draw(&call).await.unwrap_err();
+    let error = provider(&url)
+        .draw(&call)
+        .await
+        .map_err(suite::ended)
+        .unwrap_err();
     assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(1));
     asked_for(&aside, "/sdapi/v1/interrupt").await;

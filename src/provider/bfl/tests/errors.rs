@@ -1,6 +1,7 @@
 //! Every row of the tables of errors, and what is refused before anything is spent.
 
 use super::*;
+use crate::provider::ProviderError;
 use crate::provider::suite::{asking, nowhere};
 
 async fn error_of(reply: Reply) -> ProviderError {
@@ -8,7 +9,7 @@ async fn error_of(reply: Reply) -> ProviderError {
     let (outcome, watch) = draw(&fake, MINUTE).await;
     assert!(watch.handles.lock().unwrap().is_empty());
     assert_eq!(fake.asked().len(), 1, "the order is sent once");
-    outcome.unwrap_err()
+    ended(outcome)
 }
 
 #[tokio::test]
@@ -79,7 +80,7 @@ async fn the_wait_that_is_asked_for_is_passed_on() {
 
 #[tokio::test]
 async fn every_end_of_a_task_has_its_class() {
-    use ErrorClass::{Ambiguous, Auth, BadOutput, InvalidRequest, Moderation, Quota};
+    use ErrorClass::{Ambiguous, BadOutput, Moderation};
     let reasons = json!({"Moderation Reasons": ["Derivative Works Filter"]});
     for (status, body, class, said) in [
         (
@@ -143,9 +144,6 @@ async fn every_end_of_a_task_has_its_class() {
             "does not know the task",
         ),
         (404, json!({"detail": "Task not found"}), Ambiguous, "404"),
-        (401, json!({"detail": "x"}), Auth, "401"),
-        (402, json!({"detail": "x"}), Quota, "402"),
-        (422, json!({"detail": "x"}), InvalidRequest, "422"),
         // What the service repeats of prompt and key stays here.
         (
             200,
@@ -160,9 +158,24 @@ async fn every_end_of_a_task_has_its_class() {
             _ => Reply::json(status, &body),
         })
         .await;
-        let error = draw(&fake, MINUTE).await.0.unwrap_err();
+        let error = ended(draw(&fake, MINUTE).await.0);
         assert_eq!(error.class, class, "{shown}: {error}");
         assert!(error.details.contains(said), "{shown}: {error}");
+        assert_eq!(error.request_id.as_deref(), Some(ID));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_verdict_does_not_end_a_task() {
+    for status in [400, 401, 402, 403, 422] {
+        let look = Reply::json(status, &json!({"detail": "x"}));
+        let fake = Fake::start(move |asked| match asked.method.as_str() {
+            "POST" => accepted(asked),
+            _ => look.clone(),
+        })
+        .await;
+        let error = goes_on(draw(&fake, MINUTE).await.0);
+        assert!(error.details.contains(&status.to_string()), "{error}");
         assert_eq!(error.request_id.as_deref(), Some(ID));
     }
 }

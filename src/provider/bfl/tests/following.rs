@@ -55,47 +55,58 @@ async fn a_task_is_taken_up_again_by_its_address() {
         "http://127.0.0.1:1/x",
     ] {
         let fake = Fake::start(good).await;
-        let error = resume(&fake, handle, MINUTE).await.unwrap_err();
+        let error = ended(resume(&fake, handle, MINUTE).await);
         assert_eq!(error.class, ErrorClass::Ambiguous, "{handle}");
         assert_eq!(fake.asked().len(), 0);
     }
 }
 
 #[tokio::test]
-async fn what_taking_up_again_ends_with_decides_about_the_money() {
+async fn a_verdict_alone_ends_a_task_that_is_taken_up_again() {
     type Script = fn(&Asked) -> Reply;
     let gone: Script = |_| Reply::json(200, &task("Task not found"));
-    let cases: [(Script, ErrorClass); 7] = [
+    let verdicts: [(Script, ErrorClass); 3] = [
         (gone, ErrorClass::Ambiguous),
         (
             |_| Reply::json(200, &task("Content Moderated")),
             ErrorClass::Moderation,
         ),
         (|_| Reply::json(200, &task("Error")), ErrorClass::BadOutput),
+    ];
+    for (look, class) in verdicts {
+        let fake = service(vec![look]).await;
+        let handle = format!("{}v1/get_result?id={ID}", fake.url);
+        let error = ended(resume(&fake, &handle, MINUTE).await);
+        assert_eq!(error.class, class, "{error}");
+    }
+    let others: [(Script, ErrorClass); 4] = [
         (|_| Reply::HangUp, ErrorClass::Network),
         (|_| Reply::json(503, &json!({})), ErrorClass::Overloaded),
         (|_| Reply::json(403, &json!({})), ErrorClass::Auth),
         (|_| Reply::json(200, &task("Pending")), ErrorClass::TimedOut),
     ];
-    for (look, class) in cases {
+    for (look, class) in others {
         let fake = service(vec![look]).await;
         let handle = format!("{}v1/get_result?id={ID}", fake.url);
-        let error = resume(&fake, &handle, Duration::from_millis(500))
-            .await
-            .unwrap_err();
+        let error = goes_on(resume(&fake, &handle, Duration::from_millis(500)).await);
         assert_eq!(error.class, class, "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_task_that_does_not_end_times_out() {
+async fn a_task_that_outlasts_the_attempt_brings_its_picture_to_the_next() {
     for look in [
         |_: &Asked| Reply::json(200, &task("Pending")),
-        |_: &Asked| Reply::HangUp,
+        |_: &Asked| Reply::json(401, &json!({})),
     ] {
         let fake = service(vec![look]).await;
-        let (error, watch) = draw(&fake, Duration::from_millis(300)).await;
-        assert_eq!(error.unwrap_err().class, ErrorClass::TimedOut);
-        assert!(!watch.handle().is_empty());
+        let (outcome, watch) = draw(&fake, Duration::from_millis(300)).await;
+        goes_on(outcome);
+        let handle = watch.handle();
+        assert_eq!(times(&fake, "POST", "/"), 1);
+        let port = fake.url.port().unwrap();
+        let later = service(vec![finished]).await;
+        let handle = handle.replace(&port.to_string(), &later.url.port().unwrap().to_string());
+        assert_eq!(&resume(&later, &handle, MINUTE).await.unwrap().bytes[..], PNG);
     }
 }

@@ -65,7 +65,7 @@ async fn every_refusal_has_its_class_and_is_not_accepted() {
             .start()
             .await;
         let (outcome, handles) = draw(&fake).await;
-        let error = outcome.unwrap_err();
+        let error = has_ended(outcome);
         assert_eq!((error.class, handles.len()), (class, 0), "{error}");
         assert!(error.details.contains(said), "{error}");
     }
@@ -74,7 +74,7 @@ async fn every_refusal_has_its_class_and_is_not_accepted() {
         .with(|answers| answers.prompt = vec![busy])
         .start()
         .await;
-    let error = draw(&fake).await.0.unwrap_err();
+    let error = has_ended(draw(&fake).await.0);
     assert_eq!(
         (error.class, error.retry_after),
         (RateLimited, Some(Duration::from_secs(7)))
@@ -120,7 +120,7 @@ async fn every_ending_without_a_picture_has_its_class() {
             .start()
             .await;
         let (outcome, handles) = draw(&fake).await;
-        let error = outcome.unwrap_err();
+        let error = has_ended(outcome);
         assert_eq!((error.class, handles.len()), (class, 1), "{error}");
         assert!(
             error.details.contains(said) && !error.details.contains("operator"),
@@ -154,62 +154,50 @@ async fn faults_while_waiting_are_ridden_out() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_refused_while_waiting_ends_it() {
+async fn a_key_that_is_refused_while_waiting_does_not_end_it() {
     let fake = Script::new()
         .with(|answers| *answers.history.last_mut().unwrap() = Reply::json(401, &json!({})))
         .start()
         .await;
-    assert_eq!(draw(&fake).await.0.unwrap_err().class, ErrorClass::Auth);
-}
-
-/// Waits until the fake has been asked for this.
-async fn asked_for(fake: &Fake, path: &str) -> Asked {
-    for _ in 0..200 {
-        let asked = fake.asked();
-        if let Some(asked) = asked
-            .iter()
-            .find(|asked| asked.method == "POST" && asked.path == path)
-        {
-            return asked.clone();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{path} was never asked for");
+    assert_eq!(goes_on(draw(&fake).await.0).class, ErrorClass::Auth);
 }
 
 #[tokio::test]
-async fn at_the_deadline_the_picture_is_taken_out_of_the_queue_or_stopped() {
-    let id = Uuid::nil().to_string();
-    for (running, stops) in [(vec![&*id], true), (vec!["another"], false)] {
-        let pending: Vec<&str> = if stops { vec![] } else { vec![&id] };
-        let place = Reply::json(200, &queue(&running, &pending));
+async fn a_file_that_is_not_given_out_now_is_asked_for_again() {
+    for status in [401, 403] {
         let fake = Script::new()
-            .with(|answers| {
-                answers.history = vec![Reply::json(200, &json!({}))];
-                answers.queue.push(place);
-            })
+            .with(|answers| answers.view = vec![Reply::json(status, &json!({}))])
             .start()
             .await;
-        let (prompt, spec) = (Prompt::new("a paper boat".into()), spec());
-        let call = Call {
-            id: Uuid::nil(),
-            prompt: &prompt,
-            spec: &spec,
-            deadline: Instant::now() + Duration::from_millis(600),
-            watch: &Unwatched,
-        };
-        let begun = Instant::now();
-        let error = provider(&fake.url).draw(&call).await.unwrap_err();
-        assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
-        assert!(begun.elapsed() < Duration::from_millis(1500));
-        assert_eq!(asked_for(&fake, "/queue").await.json(), json!({"delete": [id]}));
-        if stops {
-            assert_eq!(
-                asked_for(&fake, "/interrupt").await.json(),
-                json!({"prompt_id": id})
-            );
-        }
+        let error = goes_on(draw(&fake).await.0);
+        assert!(error.details.contains(&status.to_string()), "{error}");
     }
+}
+
+#[tokio::test]
+async fn at_the_deadline_the_picture_stays_at_the_server_and_is_asked_for_again() {
+    let id = Uuid::nil().to_string();
+    let fake = Script::new()
+        .with(|answers| {
+            answers.history = vec![Reply::json(200, &json!({}))];
+            answers.queue.push(Reply::json(200, &queue(&[&id], &[])));
+        })
+        .start()
+        .await;
+    let (prompt, spec) = (Prompt::new("a paper boat".into()), spec());
+    let soon = Instant::now() + Duration::from_millis(600);
+    let call = Call::unwatched(&prompt, &spec, soon);
+    let error = goes_on(provider(&fake.url).draw(&call).await);
+    assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
+    assert_eq!(
+        times(&fake, "POST", "/"),
+        times(&fake, "POST", "/prompt"),
+        "nothing is stopped"
+    );
+
+    let later = Script::new().with(|answers| answers.history = vec![Reply::json(200, &done(&id))]);
+    let fake = later.start().await;
+    assert!(imaging::inspect(&resume(&fake, &id).await.unwrap().bytes).is_ok());
 }
 
 #[tokio::test]
@@ -228,16 +216,16 @@ async fn another_picture_is_never_stopped_in_place_of_ours() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_is_told_apart_by_who_waits() {
+async fn a_server_that_is_gone_is_asked_again() {
     // The fake is there for the acceptance and silent from then on.
     let silent = || Script::new().with(|answers| *answers.history.last_mut().unwrap() = Reply::Silence);
-    let error = draw(&silent().start().await).await.0.unwrap_err();
-    assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
+    let error = goes_on(draw(&silent().start().await).await.0);
+    assert_eq!(error.class, ErrorClass::Network, "{error}");
 
     let fake = silent()
         .with(|answers| answers.history = vec![Reply::Silence])
         .start()
         .await;
-    let error = resume(&fake, "h-1").await.unwrap_err();
+    let error = goes_on(resume(&fake, "h-1").await);
     assert_eq!(error.class, ErrorClass::Network, "{error}");
 }

@@ -1,6 +1,7 @@
 //! Every row of the table of errors, wherever it shows, and what is refused before anything is spent.
 
 use super::*;
+use crate::provider::ProviderError;
 use crate::provider::suite::{asking, nowhere};
 
 use crate::failure::ErrorClass::{
@@ -73,20 +74,25 @@ async fn order_error(reply: Reply) -> ProviderError {
     let (outcome, watch) = draw(&fake, MINUTE).await;
     assert!(watch.handles.lock().unwrap().is_empty());
     assert_eq!(fake.asked().len(), 1, "the order is sent once");
-    outcome.unwrap_err()
+    ended(outcome)
 }
 
-async fn result_error(status: Reply, result: Reply) -> ProviderError {
+async fn result_outcome(status: Reply, result: Reply) -> Result<DrawnImage, NotDrawn> {
     let fake = Fake::start(move |asked| match asked.path.as_str() {
         path if path.ends_with("/status?logs=1") => status.clone(),
         APP => result.clone(),
         _ => good(asked),
     })
     .await;
-    let error = draw(&fake, MINUTE).await.0.unwrap_err();
-    assert_eq!(error.request_id.as_deref(), Some(ID));
+    let outcome = draw(&fake, MINUTE).await.0;
+    let id = outcome.as_ref().unwrap_err().error().request_id.as_deref();
+    assert_eq!(id, Some(ID));
     assert_eq!(times(&fake, "POST", "/"), 1);
-    error
+    outcome
+}
+
+async fn result_error(status: Reply, result: Reply) -> ProviderError {
+    ended(result_outcome(status, result).await)
 }
 
 fn done() -> Reply {
@@ -98,7 +104,12 @@ async fn every_error_has_its_class_as_an_answer_to_the_order_and_as_a_result() {
     for (status, body, class) in table() {
         let error = order_error(Reply::json(status, &body)).await;
         assert_eq!(error.class, class, "{status} {body}: {error}");
-        let error = result_error(done(), Reply::json(status, &body)).await;
+        let outcome = result_outcome(done(), Reply::json(status, &body)).await;
+        // What is about the account is not about the request, which has been completed.
+        let error = match class {
+            Auth | Quota => goes_on(outcome),
+            _ => ended(outcome),
+        };
         assert_eq!(error.class, class, "{status} {body}: {error}");
     }
 }
@@ -203,18 +214,19 @@ async fn a_result_without_a_picture_has_its_class() {
 }
 
 #[tokio::test]
-async fn an_answer_while_looking_that_lasts_ends_the_call() {
-    let result = Reply::HangUp;
-    for (status, class) in [
-        (400, InvalidRequest),
-        (401, Auth),
-        (402, Quota),
-        (403, Auth),
-        (404, Ambiguous),
-        (410, Ambiguous),
-    ] {
+async fn an_answer_while_looking_that_is_no_verdict_does_not_end_the_call() {
+    for (status, class) in [(400, InvalidRequest), (401, Auth), (402, Quota), (403, Auth)] {
         let look = Reply::json(status, &json!({"detail": "x"}));
-        assert_eq!(result_error(look, result.clone()).await.class, class, "{status}");
+        let error = goes_on(result_outcome(look, Reply::HangUp).await);
+        assert_eq!(error.class, class, "{status}");
+    }
+    for status in [404, 410] {
+        let look = Reply::json(status, &json!({"detail": "x"}));
+        assert_eq!(
+            result_error(look, Reply::HangUp).await.class,
+            Ambiguous,
+            "{status}"
+        );
     }
 }
 

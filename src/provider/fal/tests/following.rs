@@ -53,13 +53,25 @@ async fn a_result_that_does_not_arrive_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_end_is_cancelled_at_the_deadline() {
-    for look in [in_queue, |_: &Asked| Reply::HangUp] {
+async fn a_request_that_outlasts_the_attempt_is_not_cancelled_and_brings_its_picture_to_the_next() {
+    for (look, class) in [
+        (in_queue as fn(&Asked) -> Reply, ErrorClass::TimedOut),
+        (|_| Reply::HangUp, ErrorClass::Network),
+        (|_| Reply::json(401, &json!({})), ErrorClass::Auth),
+    ] {
         let fake = service(vec![look], |_| Reply::HangUp).await;
-        let (error, _) = draw(&fake, Duration::from_millis(300)).await;
-        let error = error.unwrap_err();
-        assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
-        assert_eq!(times(&fake, "PUT", &format!("{APP}/cancel")), 1);
+        let (outcome, watch) = draw(&fake, Duration::from_millis(300)).await;
+        let error = goes_on(outcome);
+        assert_eq!(
+            (error.class, error.request_id.as_deref()),
+            (class, Some(ID)),
+            "{error}"
+        );
+        assert_eq!((watch.handle(), times(&fake, "PUT", "/")), (handle(&fake), 0));
+
+        let later = Fake::start(good).await;
+        let drawn = resume(&later, &handle(&later), MINUTE).await.unwrap();
+        assert_eq!(&drawn.bytes[..], PNG);
     }
 }
 
@@ -97,34 +109,43 @@ async fn a_request_is_taken_up_again_by_its_addresses() {
     let other = Fake::start(good).await;
     for saved in ["", "{}", ID, handle(&other).as_str()] {
         let fake = Fake::start(good).await;
-        let error = resume(&fake, saved, MINUTE).await.unwrap_err();
+        let error = ended(resume(&fake, saved, MINUTE).await);
         assert_eq!(error.class, ErrorClass::Ambiguous, "{saved}");
         assert_eq!((fake.asked().len(), other.asked().len()), (0, 0));
     }
 }
 
 #[tokio::test]
-async fn what_taking_up_again_ends_with_decides_about_the_money() {
+async fn a_verdict_alone_ends_a_request_that_is_taken_up_again() {
     type Script = fn(&Asked) -> Reply;
     let broken: Script = |_| Reply::json(500, &json!({"detail": "x", "error_type": "runner_server_error"}));
-    let cases: [(Script, Script, ErrorClass); 8] = [
+    let verdicts: [(Script, Script, ErrorClass); 3] = [
         (|_| Reply::json(404, &json!({})), broken, ErrorClass::Ambiguous),
         (completed, |_| Reply::json(404, &json!({})), ErrorClass::Ambiguous),
-        // It is known to have failed, so it is not asked for again.
-        (completed, broken, ErrorClass::BadOutput),
+        (completed, broken, ErrorClass::Overloaded),
+    ];
+    for (number, (look, result, class)) in verdicts.into_iter().enumerate() {
+        let fake = service(vec![look], result).await;
+        let error = ended(resume(&fake, &handle(&fake), MINUTE).await);
+        assert_eq!(error.class, class, "{number}: {error}");
+    }
+    let others: [(Script, Script, ErrorClass); 7] = [
         (|_| Reply::HangUp, broken, ErrorClass::Network),
         (completed, |_| Reply::HangUp, ErrorClass::Network),
         (|_| Reply::json(503, &json!({})), broken, ErrorClass::Overloaded),
+        (
+            completed,
+            |_| Reply::json(405, &json!({})),
+            ErrorClass::InvalidRequest,
+        ),
         (|_| Reply::json(401, &json!({})), broken, ErrorClass::Auth),
+        (completed, |_| Reply::json(401, &json!({})), ErrorClass::Auth),
         (in_queue, broken, ErrorClass::TimedOut),
     ];
-    for (number, (look, result, class)) in cases.into_iter().enumerate() {
+    for (number, (look, result, class)) in others.into_iter().enumerate() {
         let fake = service(vec![look], result).await;
-        let error = resume(&fake, &handle(&fake), Duration::from_millis(500))
-            .await
-            .unwrap_err();
+        let error = goes_on(resume(&fake, &handle(&fake), Duration::from_millis(500)).await);
         assert_eq!(error.class, class, "{number}: {error}");
-        let told = usize::from(class == ErrorClass::TimedOut);
-        assert_eq!(times(&fake, "PUT", "/"), told);
+        assert_eq!(times(&fake, "PUT", "/"), 0, "{number}: nothing is cancelled");
     }
 }

@@ -302,6 +302,7 @@ async fn a_prompt_that_quotes_phrases_does_not_change_the_class() {
     let error = provider
         .draw(&Call::unwatched(&prompt, &spec(), in_minutes(5)))
         .await
+        .map_err(suite::ended)
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::InvalidRequest, "{error}");
 }

@@ -59,6 +59,7 @@ async fn silence_until_the_deadline_is_ambiguous() {
     let error = provider(base)
         .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
         .await
+        .map_err(suite::ended)
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Ambiguous);
     assert_eq!(
@@ -85,6 +86,7 @@ async fn a_picture_that_breaks_off_is_ambiguous() {
         let error = provider(base)
             .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
             .await
+            .map_err(suite::ended)
             .unwrap_err();
         assert_eq!(error.class, ErrorClass::Ambiguous, "{error}");
         assert_eq!(error.request_id.as_deref(), Some("req_9"));
@@ -110,6 +112,7 @@ async fn an_endless_answer_is_cut_off_at_the_cap() {
     let error = provider(base)
         .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
         .await
+        .map_err(suite::ended)
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
     assert!(error.details.contains("more than 67108864 bytes"), "{error}");

@@ -1,6 +1,7 @@
 //! Every row of the tables of errors.
 
 use super::*;
+use crate::provider::ProviderError;
 
 /// The outcome where the order is answered so.
 async fn error_of(reply: Reply) -> ProviderError {
@@ -8,7 +9,7 @@ async fn error_of(reply: Reply) -> ProviderError {
     let (outcome, watch) = draw(&fake, MINUTE).await;
     assert!(watch.handles.lock().unwrap().is_empty());
     assert_eq!(fake.asked().len(), 1, "the order is sent once");
-    outcome.unwrap_err()
+    ended(outcome)
 }
 
 #[tokio::test]
@@ -132,7 +133,7 @@ async fn a_failed_prediction_is_judged_by_its_text() {
         failed["error"] = text.clone();
         let fake = service(Reply::json(201, &failed), vec![|_| Reply::HangUp]).await;
         let (outcome, watch) = draw(&fake, MINUTE).await;
-        let error = outcome.unwrap_err();
+        let error = ended(outcome);
         assert_eq!(error.class, class, "{text}: {error}");
         assert_eq!(watch.handle(), ID);
         assert_eq!(error.request_id.as_deref(), Some(ID));
@@ -144,7 +145,7 @@ async fn a_prediction_that_ends_without_a_picture_has_its_class() {
     use ErrorClass::{Ambiguous, BadOutput, Overloaded};
     let mut removed = prediction("succeeded", Value::Null);
     removed["data_removed"] = true.into();
-    for (ended, class) in [
+    for (end, class) in [
         (prediction("succeeded", Value::Null), BadOutput),
         (prediction("succeeded", json!("")), BadOutput),
         (prediction("succeeded", json!([])), BadOutput),
@@ -164,14 +165,14 @@ async fn a_prediction_that_ends_without_a_picture_has_its_class() {
         (prediction("canceled", Value::Null), BadOutput),
         (prediction("aborted", Value::Null), Overloaded),
     ] {
-        let fake = service(Reply::json(201, &ended), vec![|_| Reply::HangUp]).await;
-        let error = draw(&fake, MINUTE).await.0.unwrap_err();
-        assert_eq!(error.class, class, "{ended}: {error}");
+        let fake = service(Reply::json(201, &end), vec![|_| Reply::HangUp]).await;
+        let error = ended(draw(&fake, MINUTE).await.0);
+        assert_eq!(error.class, class, "{end}: {error}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_while_looking_that_lasts_ends_the_call() {
+async fn of_all_answers_while_looking_one_without_the_prediction_alone_ends_the_call() {
     for (status, class) in [
         (400, ErrorClass::InvalidRequest),
         (401, ErrorClass::Auth),
@@ -186,7 +187,11 @@ async fn an_answer_while_looking_that_lasts_ends_the_call() {
             false => Reply::json(status, &echo),
         })
         .await;
-        let error = draw(&fake, MINUTE).await.0.unwrap_err();
+        let outcome = draw(&fake, MINUTE).await.0;
+        let error = match status {
+            404 | 410 => ended(outcome),
+            _ => goes_on(outcome),
+        };
         assert_eq!(error.class, class, "{error}");
         assert_eq!(error.request_id.as_deref(), Some(ID));
     }

@@ -63,28 +63,58 @@ async fn faults_while_looking_are_ridden_out() {
 }
 
 #[tokio::test]
-async fn a_prediction_that_does_not_end_is_cancelled_at_the_deadline() {
-    let looks: [fn(&Asked) -> Reply; 3] = [
-        |_| Reply::json(200, &prediction("processing", Value::Null)),
-        |_| Reply::HangUp,
-        |_| Reply::json(503, &json!({})),
-    ];
-    for look in looks {
+async fn a_prediction_that_outlasts_the_attempt_is_not_cancelled_and_brings_its_picture_to_the_next() {
+    for (look, class) in [
+        (
+            (|_| Reply::json(200, &prediction("processing", Value::Null))) as fn(&Asked) -> Reply,
+            ErrorClass::TimedOut,
+        ),
+        (|_| Reply::HangUp, ErrorClass::Network),
+        (|_| Reply::json(503, &json!({})), ErrorClass::Overloaded),
+    ] {
         let fake = service(created(), vec![look]).await;
-        let (error, watch) = draw(&fake, Duration::from_millis(300)).await;
-        let error = error.unwrap_err();
-        assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
+        let (outcome, watch) = draw(&fake, Duration::from_millis(300)).await;
+        let error = goes_on(outcome);
+        assert_eq!(error.class, class, "{error}");
         assert_eq!(error.request_id.as_deref(), Some(ID));
         assert_eq!(watch.handle(), ID);
-        assert_eq!(times(&fake, "POST", &format!("/v1/predictions/{ID}/cancel")), 1);
+        assert_eq!(times(&fake, "POST", "/"), 1, "the order, and nothing else");
+
+        let later = Fake::start(good).await;
+        let drawn = resume(&later, &watch.handle(), MINUTE).await.unwrap();
+        assert_eq!(&drawn.bytes[..], PNG);
+        assert_eq!(times(&later, "POST", "/"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_after_the_order_does_not_end_it() {
+    for status in [401, 403] {
+        let looked = AtomicUsize::new(0);
+        let fake = Fake::start(move |asked| {
+            let is_look = asked.method == "GET" && !is_file(asked);
+            match is_look && looked.fetch_add(1, Ordering::Relaxed) == 0 {
+                true => Reply::json(status, &json!({"detail": "Unauthenticated"})),
+                false => good(asked),
+            }
+        })
+        .await;
+        let (outcome, watch) = draw(&fake, MINUTE).await;
+        let error = goes_on(outcome);
+        assert_eq!(error.class, ErrorClass::Auth, "{error}");
+        let (prompt, spec) = (prompt(), spec());
+        let call = Call::unwatched(&prompt, &spec, after(MINUTE));
+        let drawn = provider(&fake.url).resume(&watch.handle(), &call).await.unwrap();
+        assert_eq!(&drawn.bytes[..], PNG);
+        assert_eq!(times(&fake, "POST", "/"), 1, "one order, one picture");
     }
 }
 
 #[tokio::test]
 async fn a_stalled_look_does_not_outlast_the_deadline() {
     let fake = service(created(), vec![|_| Reply::Silence]).await;
-    let (error, _) = draw(&fake, Duration::from_secs(300)).await;
-    assert_eq!(error.unwrap_err().class, ErrorClass::TimedOut);
+    let (outcome, _) = draw(&fake, Duration::from_secs(300)).await;
+    assert_eq!(goes_on(outcome).class, ErrorClass::Network);
     assert!(
         times(&fake, "GET", "/v1/predictions/") > 5,
         "each look is cut short"
@@ -109,7 +139,7 @@ async fn a_prediction_is_taken_up_again_by_its_id() {
 }
 
 #[tokio::test]
-async fn what_taking_up_again_ends_with_decides_about_the_money() {
+async fn a_verdict_keeps_its_class_when_it_is_taken_up_again() {
     let failed = |error: &str| {
         let mut failed = prediction("failed", Value::Null);
         failed["error"] = error.into();
@@ -124,40 +154,72 @@ async fn what_taking_up_again_ends_with_decides_about_the_money() {
         ),
         (Reply::json(200, &removed), ErrorClass::Ambiguous),
         (Reply::json(200, &failed("NSFW content")), ErrorClass::Moderation),
-        // It is known to have failed, so it is not asked for again.
         (
             Reply::json(200, &failed("Prediction interrupted; please retry (code: PA)")),
-            ErrorClass::BadOutput,
+            ErrorClass::Overloaded,
         ),
         (
             Reply::json(200, &prediction("aborted", Value::Null)),
-            ErrorClass::BadOutput,
+            ErrorClass::Overloaded,
         ),
         (
             Reply::json(200, &prediction("canceled", Value::Null)),
             ErrorClass::BadOutput,
         ),
+    ] {
+        let fake = Fake::start(move |_| reply.clone()).await;
+        let error = ended(resume(&fake, ID, MINUTE).await);
+        assert_eq!(error.class, class, "{error}");
+    }
+    for handle in ["", "../account", "a/b", "a?b", "ä"] {
+        let fake = Fake::start(good).await;
+        let error = ended(resume(&fake, handle, MINUTE).await);
+        assert_eq!(error.class, ErrorClass::Ambiguous, "{handle}");
+        assert_eq!(fake.asked().len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_no_verdict_is_asked_about_again() {
+    for (reply, class) in [
         (
             Reply::json(401, &json!({"detail": "Unauthenticated"})),
             ErrorClass::Auth,
         ),
+        (
+            Reply::json(402, &json!({"detail": "Insufficient credit"})),
+            ErrorClass::Quota,
+        ),
         (Reply::HangUp, ErrorClass::Network),
         (Reply::json(503, &json!({})), ErrorClass::Overloaded),
         (Reply::json(429, &json!({})), ErrorClass::RateLimited),
+        (
+            Reply::of(200, "text/html", "<html>a proxy</html>"),
+            ErrorClass::Network,
+        ),
         (
             Reply::json(200, &prediction("processing", Value::Null)),
             ErrorClass::TimedOut,
         ),
     ] {
         let fake = Fake::start(move |_| reply.clone()).await;
-        let error = resume(&fake, ID, Duration::from_millis(500)).await.unwrap_err();
+        let error = goes_on(resume(&fake, ID, Duration::from_millis(500)).await);
         assert_eq!(error.class, class, "{error}");
+        assert_eq!(error.request_id.as_deref(), Some(ID));
+        assert_eq!(times(&fake, "POST", "/"), 0, "nothing is cancelled");
     }
-    for handle in ["", "../account", "a/b", "a?b", "ä"] {
-        let fake = Fake::start(good).await;
-        let error = resume(&fake, handle, MINUTE).await.unwrap_err();
-        assert_eq!(error.class, ErrorClass::Ambiguous, "{handle}");
-        assert_eq!(fake.asked().len(), 0);
+}
+
+#[tokio::test]
+async fn a_picture_whose_address_is_not_valid_now_is_asked_for_again() {
+    for status in [401, 403, 410] {
+        let fake = Fake::start(move |asked| match is_file(asked) {
+            true => Reply::json(status, &json!({})),
+            false => good(asked),
+        })
+        .await;
+        let error = goes_on(resume(&fake, ID, MINUTE).await);
+        assert!(error.details.contains(&status.to_string()), "{error}");
     }
 }
 

@@ -1,9 +1,8 @@
 //! Who is asked for a picture, in which order, and whether anybody may be asked now.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::Studio;
+use super::Pipeline;
 use crate::failure::{ErrorClass, Failure};
 use crate::provider::{CheckedSpec, ImageProvider, ImageSpec, fallback};
 use crate::work_package::{ImageOptions, ImageType, ImageWork};
@@ -15,24 +14,29 @@ pub(in crate::generator) struct Order {
     pub(in crate::generator) spec: CheckedSpec,
 }
 
-impl Studio {
+/// What a package asks of providers.
+pub(in crate::generator) fn spec(work: &ImageWork) -> ImageSpec {
+    let is_icon = work.image_type == ImageType::Icon;
+    ImageSpec {
+        image_type: work.image_type,
+        model: work.model.clone(),
+        size: work.size.clone(),
+        quality: work.quality.clone(),
+        seed: work.seed,
+        options: ImageOptions {
+            // An icon is made from what comes, in whichever format is asked for.
+            output_format: work.options.output_format.filter(|_| !is_icon),
+            ..work.options
+        },
+    }
+}
+
+impl Pipeline {
     /// Chooses the providers and checks, at no cost, that they offer what is asked for: the one that is meant, then
     /// those that may help out. Never empty.
     pub(in crate::generator) fn orders(&self, work: &ImageWork) -> Result<Vec<Order>, Failure> {
         let providers = &self.settings.providers;
-        let is_icon = work.image_type == ImageType::Icon;
-        let spec = ImageSpec {
-            image_type: work.image_type,
-            model: work.model.clone(),
-            size: work.size.clone(),
-            quality: work.quality.clone(),
-            seed: work.seed,
-            options: ImageOptions {
-                // An icon is made from what comes, in whichever format is asked for.
-                output_format: work.options.output_format.filter(|_| !is_icon),
-                ..work.options
-            },
-        };
+        let spec = spec(work);
         let meant = providers.select(work.provider.as_deref())?;
         let meant_name = meant.name();
         let refused = match meant.check(&spec) {
@@ -60,25 +64,11 @@ impl Studio {
         }
     }
 
-    /// Who would be asked first for this now.
-    pub(in crate::generator) fn provider_of<'a>(&'a self, work: &'a ImageWork) -> &'a str {
+    /// Names of the providers that can draw this, in the order in which they are asked. Empty: it will be refused.
+    #[must_use]
+    pub fn providers_for(&self, work: &ImageWork) -> Vec<&'static str> {
         let orders = self.orders(work).unwrap_or_default();
-        orders
-            .iter()
-            .map(|order| order.provider.name())
-            .find(|name| self.traffic.wait_for(name).is_zero())
-            .unwrap_or_else(|| self.settings.providers.name_of(work.provider.as_deref()))
-    }
-
-    /// How long everybody who can draw this is out of reach; `None` = somebody may be asked now, or the work is
-    /// refused anyway.
-    pub(in crate::generator) fn out_of_reach_for(&self, work: &ImageWork) -> Option<Duration> {
-        let orders = self.orders(work).ok()?;
-        let wait = orders
-            .iter()
-            .map(|order| self.traffic.wait_for(order.provider.name()))
-            .min()?;
-        (!wait.is_zero()).then_some(wait)
+        orders.iter().map(|order| order.provider.name()).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What this replica has in hand: deliveries, and the jobs that they are for.
+//! What this replica works on: deliveries with their slots, and the jobs that they are for.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -13,7 +13,7 @@ use crate::measure;
 use crate::queue::{Delivery, ReplicaStatus};
 
 /// Deliveries that an attempt of this process works on, and the jobs that they are for.
-pub(super) struct Hand {
+pub(super) struct InHand {
     held: Mutex<Held>,
     /// Room for pictures that are recorded beside the slots.
     recording: Arc<Semaphore>,
@@ -29,12 +29,14 @@ const MIN_RECORDING: usize = 10;
 #[derive(Default)]
 struct Held {
     /// With the slot of each, or its place among those whose pictures are being recorded, until all that is left of it is to be
-    /// told to Redis.
+    /// settled in Redis.
     deliveries: HashMap<String, Option<OwnedSemaphorePermit>>,
     jobs: HashMap<i32, CancellationToken>,
+    /// Jobs that were dropped while the intent of a call was on its way to Postgres: the call was not made.
+    unsent: Vec<i32>,
 }
 
-impl Hand {
+impl InHand {
     pub(super) fn new(slots: usize, status: Arc<ReplicaStatus>) -> Self {
         Self {
             held: Mutex::default(),
@@ -78,7 +80,7 @@ impl Hand {
         }
     }
 
-    /// Gives the slot of a delivery, if it has one still, to the next package: all that is left of it is to be told to Redis.
+    /// Gives the slot of a delivery, if it has one still, to the next package: all that is left of it is to be settled in Redis.
     pub(super) fn free_slot_to_end(&self, delivery_id: &str) {
         let slot = self.lock().deliveries.get_mut(delivery_id).and_then(Option::take);
         drop(slot);
@@ -87,7 +89,7 @@ impl Hand {
     /// Forgets the delivery when the result is dropped, also by a panic.
     pub(super) fn guard(&self, delivery_id: &str) -> DeliveryGuard<'_> {
         DeliveryGuard {
-            hand: self,
+            in_hand: self,
             delivery_id: delivery_id.to_owned(),
         }
     }
@@ -99,6 +101,16 @@ impl Hand {
 
     pub(super) fn has_job(&self, job_id: i32) -> bool {
         self.lock().jobs.contains_key(&job_id)
+    }
+
+    /// Notes that an attempt was dropped while the intent of a call was on its way.
+    pub(super) fn note_unsent(&self, job_id: i32) {
+        self.lock().unsent.push(job_id);
+    }
+
+    /// The jobs for which a call may have been intended that was not made.
+    pub(super) fn unsent(&self) -> Vec<i32> {
+        self.lock().unsent.clone()
     }
 
     /// Ends the attempt at a job that somebody has ended.
@@ -119,7 +131,7 @@ impl Hand {
                 let released = self.released.notified();
                 if let Entry::Vacant(free) = self.lock().jobs.entry(job_id) {
                     return JobGuard {
-                        hand: self,
+                        in_hand: self,
                         job_id,
                         cancelled: free.insert(CancellationToken::new()).clone(),
                     };
@@ -132,15 +144,15 @@ impl Hand {
 }
 
 pub(super) struct DeliveryGuard<'a> {
-    hand: &'a Hand,
+    in_hand: &'a InHand,
     delivery_id: String,
 }
 
 impl Drop for DeliveryGuard<'_> {
     fn drop(&mut self) {
-        let mut held = self.hand.lock();
+        let mut held = self.in_hand.lock();
         held.deliveries.remove(&self.delivery_id);
-        self.hand
+        self.in_hand
             .status
             .in_flight
             .store(held.deliveries.len(), Ordering::Relaxed);
@@ -148,7 +160,7 @@ impl Drop for DeliveryGuard<'_> {
 }
 
 pub(super) struct JobGuard<'a> {
-    hand: &'a Hand,
+    in_hand: &'a InHand,
     job_id: i32,
     /// Somebody has ended the job.
     pub(super) cancelled: CancellationToken,
@@ -156,8 +168,8 @@ pub(super) struct JobGuard<'a> {
 
 impl Drop for JobGuard<'_> {
     fn drop(&mut self) {
-        self.hand.lock().jobs.remove(&self.job_id);
-        self.hand.released.notify_waiters();
+        self.in_hand.lock().jobs.remove(&self.job_id);
+        self.in_hand.released.notify_waiters();
     }
 }
 
@@ -169,53 +181,54 @@ mod tests {
         Delivery {
             id: format!("{number}.normal"),
             payload: Vec::new(),
+            crashes: None,
         }
     }
 
-    /// A hand that holds as many deliveries as it has slots, and what its slots come from.
-    fn full_hand(slots: usize) -> (Hand, Arc<Semaphore>, Vec<Delivery>) {
-        let hand = Hand::new(slots, Arc::new(ReplicaStatus::new(slots)));
+    /// As many deliveries in hand as there are slots, and what the slots come from.
+    fn full_hand(slots: usize) -> (InHand, Arc<Semaphore>, Vec<Delivery>) {
+        let in_hand = InHand::new(slots, Arc::new(ReplicaStatus::new(slots)));
         let semaphore = Arc::new(Semaphore::new(slots));
         let deliveries: Vec<Delivery> = (0..slots).map(delivery).collect();
         let permits = (0..slots)
             .map(|_| semaphore.clone().try_acquire_owned().unwrap())
             .collect();
-        hand.take(&deliveries, permits);
-        (hand, semaphore, deliveries)
+        in_hand.take(&deliveries, permits);
+        (in_hand, semaphore, deliveries)
     }
 
     #[test]
     fn a_slot_is_free_while_its_picture_is_recorded_and_its_delivery_is_still_in_hand() {
-        let (hand, slots, deliveries) = full_hand(3);
-        hand.free_slot_to_record(&deliveries[0].id);
+        let (in_hand, slots, deliveries) = full_hand(3);
+        in_hand.free_slot_to_record(&deliveries[0].id);
         assert_eq!(slots.available_permits(), 1);
-        assert_eq!(hand.deliveries().len(), 3);
-        hand.free_slot_to_end(&deliveries[0].id);
-        hand.free_slot_to_end(&deliveries[1].id);
+        assert_eq!(in_hand.deliveries().len(), 3);
+        in_hand.free_slot_to_end(&deliveries[0].id);
+        in_hand.free_slot_to_end(&deliveries[1].id);
         assert_eq!(slots.available_permits(), 2);
-        drop(hand.guard(&deliveries[2].id));
+        drop(in_hand.guard(&deliveries[2].id));
         assert_eq!(slots.available_permits(), 3);
     }
 
     #[test]
     fn many_pictures_that_are_not_recorded_keep_their_slots() {
-        let (hand, slots, deliveries) = full_hand(20);
+        let (in_hand, slots, deliveries) = full_hand(20);
         let mut recording = Vec::new();
         for delivery in &deliveries {
-            hand.free_slot_to_record(&delivery.id);
-            recording.push(hand.guard(&delivery.id));
+            in_hand.free_slot_to_record(&delivery.id);
+            recording.push(in_hand.guard(&delivery.id));
         }
         assert_eq!(slots.available_permits(), 20, "as many as there are slots");
         let later: Vec<Delivery> = (20..30).map(delivery).collect();
         let permits = (0..10).map(|_| slots.clone().try_acquire_owned().unwrap());
-        hand.take(&later, permits.collect());
-        hand.free_slot_to_record(&later[0].id);
+        in_hand.take(&later, permits.collect());
+        in_hand.free_slot_to_record(&later[0].id);
         assert_eq!(slots.available_permits(), 10, "and no more");
         // One is recorded, another one given up: there is room for two.
-        hand.free_slot_to_end(&deliveries[0].id);
+        in_hand.free_slot_to_end(&deliveries[0].id);
         recording.pop();
         for delivery in &later {
-            hand.free_slot_to_record(&delivery.id);
+            in_hand.free_slot_to_record(&delivery.id);
         }
         assert_eq!(slots.available_permits(), 12);
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::Studio;
+use super::Pipeline;
 use crate::generator::purchase::call_id;
 use crate::provider::Unsupported;
 
 /// Nobody waits for the picture, so this is all that telling may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-impl Studio {
+impl Pipeline {
     /// Tells a provider, by its name, that nobody wants the picture of the call that it knows as `handle`. Best
     /// effort, and within 5 s; `false` when it was not told by then. What the call has cost is not known by that.
     ///
@@ -29,11 +29,11 @@ impl Studio {
     }
 
     /// What a provider knows a call by whose handle is in no ledger, where it takes ids from its caller. The calls of
-    /// a job are counted from 1; those that cost nothing are all 0.
+    /// a job are counted from 1; those that cost nothing are all 0. `reuses`: how many other jobs have had its number before.
     #[must_use]
-    pub fn handle_of(&self, provider: &str, job_id: i32, call_no: i32) -> Option<String> {
+    pub fn handle_of(&self, provider: &str, job_id: i32, reuses: i32, call_no: i32) -> Option<String> {
         let provider = self.settings.providers.select(Some(provider)).ok()?;
-        provider.handle_of(call_id(self.settings.key_namespace, job_id, call_no))
+        provider.handle_of(call_id(self.namespace(reuses), job_id, call_no))
     }
 }
 
@@ -46,8 +46,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::generator::testing::studio_of;
-    use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, ProviderError};
+    use crate::generator::testing::pipeline_of;
+    use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn};
 
     /// Keeps what it is told, and never answers where the handle says so.
     #[derive(Clone, Default)]
@@ -63,7 +63,7 @@ mod tests {
             Ok(CheckedSpec::default())
         }
 
-        async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, ProviderError> {
+        async fn draw(&self, _: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
             unreachable!("nobody draws")
         }
 
@@ -82,14 +82,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_provider_is_told_by_its_name_and_waited_for_no_longer_than_a_moment() {
         let told = Told::default();
-        let studio = studio_of(vec![Arc::new(told.clone())], "told", &[]).await;
+        let pipeline = pipeline_of(vec![Arc::new(told.clone())], "told", &[]).await;
         let begun = Instant::now();
-        assert_eq!(studio.cancel_call("told", "h-1").await, Ok(true));
+        assert_eq!(pipeline.cancel_call("told", "h-1").await, Ok(true));
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        assert_eq!(studio.cancel_call("told", "silent").await, Ok(false));
+        assert_eq!(pipeline.cancel_call("told", "silent").await, Ok(false));
         assert_eq!(begun.elapsed(), PATIENCE);
         assert_eq!(*told.0.lock().unwrap(), ["h-1", "silent"]);
-        let refused = studio.cancel_call("nobody", "h-1").await.unwrap_err();
+        let refused = pipeline.cancel_call("nobody", "h-1").await.unwrap_err();
         assert_eq!(
             refused.message,
             "Unsupported image provider: nobody; this version has told"
@@ -98,10 +98,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_without_a_saved_handle_has_the_one_that_it_was_made_with() {
-        let studio = studio_of(vec![Arc::new(Told::default())], "told", &[]).await;
-        let handle = studio.handle_of("told", 7, 0).unwrap();
+        let pipeline = pipeline_of(vec![Arc::new(Told::default())], "told", &[]).await;
+        let handle = pipeline.handle_of("told", 7, 0, 0).unwrap();
         assert_eq!(handle, call_id(Uuid::nil(), 7, 0).to_string());
-        assert_ne!(studio.handle_of("told", 7, 1).unwrap(), handle);
-        assert_eq!(studio.handle_of("nobody", 7, 0), None);
+        assert_ne!(pipeline.handle_of("told", 7, 0, 1).unwrap(), handle);
+        assert_ne!(
+            pipeline.handle_of("told", 7, 1, 0).unwrap(),
+            handle,
+            "another job under that number"
+        );
+        assert_eq!(pipeline.handle_of("nobody", 7, 0, 0), None);
     }
 }

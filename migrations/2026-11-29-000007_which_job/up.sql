@@ -1,0 +1,5 @@
+-- Which job it is: its number and the time at which the application has made its row. Where the application's tables were emptied
+-- and their numbers restarted, a new job must not get the picture of an old one. Rows from before get the time when they are begun again.
+ALTER TABLE generative_ai.jobs ADD COLUMN IF NOT EXISTS row_created_at timestamptz;
+-- How many other jobs have had the number before. Object keys and the ids of calls derive from it too.
+ALTER TABLE generative_ai.jobs ADD COLUMN IF NOT EXISTS reuses integer NOT NULL DEFAULT 0;

@@ -1,0 +1,202 @@
+//! The first question about a package: what has become of its job? It ends there, or this replica becomes the job's owner.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attempt::Attempts;
+use super::ending::{Ending, Report};
+use super::in_hand::JobGuard;
+use crate::db::{BeginRequest, Begun, OpenCall};
+use crate::failure::{ErrorClass, Failure};
+use crate::fault;
+use crate::queue::{Delivery, Due, Event};
+use crate::work_package::WorkPackage;
+
+/// How soon a package is looked at again whose job is another's, or has just been.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// So often a job that others keep changing is asked for in one go.
+const RACES: u32 = 5;
+/// How soon a package is looked at again whose job only a newer version can go on with.
+const UNKNOWN_STATE: Duration = Duration::from_secs(30);
+/// Between two looks for a row that is not there yet: at first, and at the most.
+const FIRST_ROW_LOOK: Duration = Duration::from_millis(250);
+const LONGEST_ROW_LOOK: Duration = Duration::from_secs(5);
+
+/// A job that this replica owns for one attempt.
+pub(super) struct Owned<'a> {
+    pub(super) delivery: &'a Delivery,
+    pub(super) package: &'a WorkPackage,
+    pub(super) fence: i64,
+    /// Attempts that have failed so far.
+    pub(super) failed: u32,
+    /// How often the package has been delivered, this time included.
+    pub(super) deliveries: u32,
+    /// How many other jobs have had the number before.
+    pub(super) reuses: i32,
+    pub(super) open_call: Option<OpenCall>,
+    /// Keeps other deliveries of the job waiting until the attempt ends.
+    pub(super) job: JobGuard<'a>,
+}
+
+impl Attempts {
+    /// Makes this replica the job's owner.
+    ///
+    /// A crash after this leaves the job held by a worker without a lease: whoever gets the package next sees
+    /// that and takes over under a new fence.
+    ///
+    /// # Errors
+    /// The ending that the job's state asks for.
+    pub(super) async fn begin<'a>(
+        &'a self,
+        delivery: &'a Delivery,
+        package: &'a WorkPackage,
+    ) -> Result<Owned<'a>, Ending> {
+        let job_id = package.job_id;
+        let later = |delay| Ending::waits(delivery.delay(Due::In(delay), None));
+        let job = self
+            .in_hand
+            .reserve(job_id)
+            .await
+            .ok_or_else(|| later(LOOK_AGAIN))?;
+        let mut request = Arc::new(self.request_to_begin(delivery, job_id));
+        let mut races = 0;
+        loop {
+            let begun = self
+                .statements
+                .run(|| self.statements.db.begin(request.clone()))
+                .await;
+            let begun = match begun {
+                Ok(begun) => begun,
+                Err(failure) => {
+                    return Err(self
+                        .reject(delivery, Some(job_id), failure, package.reply_to.clone())
+                        .await);
+                }
+            };
+            return Err(match begun {
+                Begun::Owned {
+                    fence,
+                    deliveries,
+                    attempts: failed,
+                    reuses,
+                    open_call,
+                } => {
+                    fault::point("begun");
+                    return Ok(Owned {
+                        delivery,
+                        package,
+                        fence,
+                        failed,
+                        deliveries,
+                        reuses,
+                        open_call,
+                        job,
+                    });
+                }
+                Begun::Raced if races < RACES => {
+                    races += 1;
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Begun::HeldBy { worker_id, fence } if self.is_gone(&worker_id).await => {
+                    tracing::info!(
+                        previous_worker_id = worker_id,
+                        "taking over a job whose worker is gone"
+                    );
+                    Arc::make_mut(&mut request).replaces_fence = fence;
+                    continue;
+                }
+                // The package stays, as it may be the only copy if that worker dies.
+                Begun::HeldBy { .. } | Begun::Raced => later(LOOK_AGAIN),
+                Begun::NotDue(delay) => later(delay),
+                Begun::UnknownState(state) => Ending {
+                    report: Report::Waits(Some(format!(
+                        "job {job_id} is in the state {state:?}, which this version does not know; a newer one is to go on with it"
+                    ))),
+                    ..later(UNKNOWN_STATE)
+                },
+                Begun::Done { image_id, image_url } => {
+                    let event = Event::completed(job_id, image_id, image_url);
+                    Ending {
+                        command: Some(delivery.settle(Some(event), package.reply_to.clone())),
+                        report: Report::Repeated,
+                    }
+                }
+                // It is whole in Postgres, and comes back when an operator has decided.
+                Begun::Held => Ending {
+                    command: Some(delivery.settle(None, None)),
+                    report: Report::Repeated,
+                },
+                Begun::Cancelled(message) => self.end_cancelled(delivery, package, message).await,
+                Begun::Dead => self.bury_again(delivery, package).await,
+                Begun::NoSuchJob => self.wait_for_row(delivery, package).await,
+            });
+        }
+    }
+
+    /// The job again, after Postgres has lost it.
+    ///
+    /// # Errors
+    /// When its row is gone.
+    pub(super) async fn begin_again(&self, delivery: &Delivery, job_id: i32) -> Result<(), Failure> {
+        let request = Arc::new(self.request_to_begin(delivery, job_id));
+        let begun = self
+            .statements
+            .run(|| self.statements.db.begin(request.clone()))
+            .await?;
+        match begun {
+            Begun::NoSuchJob => Err(no_such_job(job_id)),
+            _ => Ok(()),
+        }
+    }
+
+    fn request_to_begin(&self, delivery: &Delivery, job_id: i32) -> BeginRequest {
+        BeginRequest {
+            job_id,
+            worker_id: self.queue.worker_id().to_owned(),
+            package: String::from_utf8_lossy(&delivery.payload).into_owned(),
+            replaces_fence: 0,
+        }
+    }
+
+    /// Whether the owner of a job will never end it.
+    async fn is_gone(&self, worker_id: &str) -> bool {
+        let server_number = self.queue.server_number();
+        // This worker itself, with the job reserved for this attempt: a begin whose answer was lost, or an
+        // attempt that panicked.
+        worker_id == self.queue.worker_id()
+            || (self.statements.health.trusts_leases(server_number)
+                && matches!(self.queue.is_dead(worker_id, server_number).await, Ok(true)))
+    }
+
+    /// A producer may push before it commits: its row is looked for during `JOB_ROW_WAIT`, in growing steps.
+    async fn wait_for_row(&self, delivery: &Delivery, package: &WorkPackage) -> Ending {
+        let job_id = package.job_id;
+        let longest = self.settings.job_row_wait;
+        // Where Redis cannot say, the time begins anew.
+        let waited = self
+            .queue
+            .row_missing_for(job_id, longest)
+            .await
+            .unwrap_or_default();
+        if waited < longest {
+            let pause = waited
+                .clamp(FIRST_ROW_LOOK, LONGEST_ROW_LOOK)
+                .min(longest - waited);
+            return Ending::waits(delivery.delay(Due::In(pause), None));
+        }
+        let _ = self.queue.forget_missing_row(job_id).await;
+        self.reject(
+            delivery,
+            Some(job_id),
+            no_such_job(job_id),
+            package.reply_to.clone(),
+        )
+        .await
+    }
+}
+
+fn no_such_job(job_id: i32) -> Failure {
+    let message = format!("jobId: there is no row {job_id} in ac_background_jobs");
+    Failure::new(ErrorClass::InvalidPackage, message)
+}

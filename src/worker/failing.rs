@@ -1,0 +1,306 @@
+//! The side exits of an attempt: it goes on later, is tried again, or the job has failed for good, with the reason where people
+//! look for it.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::attempt::Attempts;
+use super::begin::{LOOK_AGAIN, Owned};
+use super::ending::{Ending, Report};
+use super::room::Wanted;
+use crate::db::{Buried, BuryRequest, RejectRequest, RetryRequest, Sequel};
+use crate::failure::{Attempts as Counted, ErrorClass, Failure};
+use crate::fault;
+use crate::generator::Unfinished;
+use crate::queue::{Command, DeadLetter, Delivery, Due, Event};
+use crate::work_package::WorkPackage;
+
+/// Between two times that a provider is asked about a call which goes on: at first, and at the most.
+const SHORTEST_VISIT_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_VISIT_PAUSE: Duration = Duration::from_secs(60);
+
+impl Attempts {
+    /// Ends an attempt that brought no picture.
+    pub(super) async fn leave_unfinished(
+        &self,
+        owned: &Owned<'_>,
+        wanted: &Wanted<'_>,
+        unfinished: Unfinished,
+    ) -> Ending {
+        let (failure, delay) = match unfinished {
+            Unfinished::Failed(failure) => return self.fail(owned, wanted, failure).await,
+            Unfinished::Held(failure) => return self.hold(owned, failure).await,
+            Unfinished::Lost => return look_again(owned.delivery),
+            Unfinished::OutOfReach(delay) => {
+                let message = "The image service is out of reach for a while.";
+                let failure = Failure::new(ErrorClass::Overloaded, message);
+                return self.wait_for_provider(owned, wanted, failure, delay, None).await;
+            }
+            // The longer it has gone on, the less often it is asked about.
+            Unfinished::CallGoesOn { failure, age } => {
+                let pause = (age / 10).clamp(SHORTEST_VISIT_PAUSE, LONGEST_VISIT_PAUSE);
+                let asked = failure.retry_after.map(|asked| asked.min(LONGEST_VISIT_PAUSE));
+                (failure, asked.unwrap_or(pause))
+            }
+            Unfinished::OthersWait(delay) => {
+                let message = "An earlier call for this picture may still bring it.";
+                // Looked at a little later than whoever made the call gives up.
+                (Failure::new(ErrorClass::Ambiguous, message), delay + LOOK_AGAIN)
+            }
+            Unfinished::NotSent => {
+                let message = "Postgres was too slow for a call to be made; it is made later.";
+                (Failure::new(ErrorClass::Internal, message), Duration::ZERO)
+            }
+        };
+        let why = format!("job {} goes on in {delay:.1?}: {failure}", owned.package.job_id);
+        if let Err(ending) = self.commit(owned, &failure, Sequel::Wait, delay).await {
+            return ending;
+        }
+        Ending {
+            report: Report::Waits(Some(why)),
+            ..Ending::waits(owned.delivery.delay(Due::In(delay), None))
+        }
+    }
+
+    /// Decides between another attempt and the end, commits it, and moves the package accordingly.
+    ///
+    /// A crash between the commit and the move brings the package back, whose job says by then what is to
+    /// become of it.
+    pub(super) async fn fail(&self, owned: &Owned<'_>, wanted: &Wanted<'_>, failure: Failure) -> Ending {
+        let job_id = owned.package.job_id;
+        let attempt = owned.failed + 1;
+        if failure.is_retried() && failure.class.rules().attempts == Counted::Uncounted {
+            let event = Event::retrying(job_id, attempt, &failure);
+            let delay = failure.retry_after.unwrap_or_default();
+            return self
+                .wait_for_provider(owned, wanted, failure, delay, Some(event))
+                .await;
+        }
+        let max_attempts = failure.class.max_attempts(self.settings.max_attempts);
+        if !failure.is_retried() || attempt >= max_attempts {
+            return self.bury(owned, failure).await;
+        }
+        let delay = self
+            .settings
+            .backoff
+            .delay(attempt, failure.retry_after, &mut rand::rng());
+        if let Err(ending) = self.commit(owned, &failure, Sequel::Retry, delay).await {
+            return ending;
+        }
+        let event = Event::retrying(job_id, attempt, &failure);
+        Ending {
+            command: Some(owned.delivery.delay(Due::In(delay), Some(event))),
+            report: Report::Retried {
+                job_id,
+                attempt,
+                max_attempts,
+                delay,
+                failure,
+            },
+        }
+    }
+
+    /// Leaves the job until a provider may be called: parked under it, or for this time where it may be called by now.
+    async fn wait_for_provider(
+        &self,
+        owned: &Owned<'_>,
+        wanted: &Wanted<'_>,
+        failure: Failure,
+        delay: Duration,
+        event: Option<Event>,
+    ) -> Ending {
+        if let Err(ending) = self.commit(owned, &failure, Sequel::Wait, Duration::ZERO).await {
+            return ending;
+        }
+        let job_id = owned.package.job_id;
+        let report = match event {
+            Some(_) => Report::Delayed { job_id, failure },
+            None => Report::Waits(None),
+        };
+        if !self.room.admit(wanted, owned.delivery).await {
+            if let Some(event) = event {
+                self.queue.publish(event);
+            }
+            return Ending {
+                command: None,
+                report,
+            };
+        }
+        let delay = self.settings.backoff.delay(1, Some(delay), &mut rand::rng());
+        let command = Some(owned.delivery.delay(Due::In(delay), event));
+        Ending { command, report }
+    }
+
+    /// Commits what comes next.
+    ///
+    /// # Errors
+    /// How the attempt ends where this replica may not decide it, or Postgres does not take it.
+    async fn commit(
+        &self,
+        owned: &Owned<'_>,
+        failure: &Failure,
+        sequel: Sequel,
+        delay: Duration,
+    ) -> Result<(), Ending> {
+        let request = RetryRequest {
+            job_id: owned.package.job_id,
+            fence: owned.fence,
+            sequel,
+            delay,
+            failure: failure.clone(),
+        };
+        let db = &self.statements.db;
+        match self.statements.run(|| db.retry(request.clone())).await {
+            Ok(Some(_)) => {
+                fault::point("retry-committed");
+                Ok(())
+            }
+            Ok(None) => Err(look_again(owned.delivery)),
+            Err(refused) => Err(self.bury(owned, refused).await),
+        }
+    }
+
+    /// Leaves the job to an operator: it is whole in Postgres, and nothing of it waits in Redis.
+    async fn hold(&self, owned: &Owned<'_>, failure: Failure) -> Ending {
+        if let Err(ending) = self.commit(owned, &failure, Sequel::Hold, Duration::ZERO).await {
+            return ending;
+        }
+        let job_id = owned.package.job_id;
+        Ending {
+            command: Some(owned.delivery.settle(None, None)),
+            report: Report::Held { job_id, failure },
+        }
+    }
+
+    /// Ends the job for good. When the package comes back after that, it is buried again under the same name.
+    pub(super) async fn bury(&self, owned: &Owned<'_>, failure: Failure) -> Ending {
+        let job_id = owned.package.job_id;
+        let request = BuryRequest {
+            job_id,
+            fence: owned.fence,
+            payload: owned.delivery.payload.clone(),
+            failure: failure.clone(),
+            worker_id: self.queue.worker_id().to_owned(),
+        };
+        let db = &self.statements.db;
+        match self.statements.run(|| db.bury(request.clone())).await {
+            Ok(Some(buried)) => {
+                fault::point("dead-committed");
+                let reply_to = owned.package.reply_to.clone();
+                Ending {
+                    command: Some(self.dead_letter(
+                        owned.delivery,
+                        Some(job_id),
+                        &failure,
+                        &buried,
+                        reply_to,
+                    )),
+                    report: Report::Failed {
+                        job_id,
+                        attempts: buried.attempts,
+                        failure,
+                    },
+                }
+            }
+            Ok(None) => look_again(owned.delivery),
+            Err(refused) => refused_ending(owned.delivery, refused),
+        }
+    }
+
+    /// A package of a job that has failed for good already.
+    pub(super) async fn bury_again(&self, delivery: &Delivery, package: &WorkPackage) -> Ending {
+        let job_id = package.job_id;
+        let db = &self.statements.db;
+        let command = match self.statements.run(|| db.buried(job_id)).await {
+            Ok(Some((buried, class, reason, worker_id))) => {
+                let event = Event::failed(Some(job_id), class, reason.clone());
+                let letter = self.letter(delivery, Some(job_id), class, reason, &buried, worker_id);
+                delivery.bury(letter, event, package.reply_to.clone())
+            }
+            // What was kept of it has been purged; the job row still says it to the person.
+            Ok(None) => delivery.settle(None, None),
+            Err(refused) => return refused_ending(delivery, refused),
+        };
+        Ending {
+            command: Some(command),
+            report: Report::Repeated,
+        }
+    }
+
+    /// Keeps a package that cannot become an attempt, with its reason.
+    pub(super) async fn reject(
+        &self,
+        delivery: &Delivery,
+        job_id: Option<i32>,
+        failure: Failure,
+        reply_to: Option<String>,
+    ) -> Ending {
+        let request = RejectRequest {
+            id: Uuid::new_v4(),
+            job_id,
+            payload: delivery.payload.clone(),
+            failure: failure.clone(),
+            worker_id: self.queue.worker_id().to_owned(),
+        };
+        let db = &self.statements.db;
+        match self.statements.run(|| db.reject(request.clone())).await {
+            Ok(buried) => Ending {
+                command: Some(self.dead_letter(delivery, job_id, &failure, &buried, reply_to)),
+                report: Report::Rejected { job_id, failure },
+            },
+            Err(refused) => refused_ending(delivery, refused),
+        }
+    }
+
+    fn dead_letter(
+        &self,
+        delivery: &Delivery,
+        job_id: Option<i32>,
+        failure: &Failure,
+        buried: &Buried,
+        reply_to: Option<String>,
+    ) -> Command {
+        let worker_id = self.queue.worker_id().to_owned();
+        let event = Event::failed(job_id, failure.class, failure.message.clone());
+        let reason = failure.message.clone();
+        let letter = self.letter(delivery, job_id, failure.class, reason, buried, worker_id);
+        delivery.bury(letter, event, reply_to)
+    }
+
+    fn letter(
+        &self,
+        delivery: &Delivery,
+        job_id: Option<i32>,
+        error_class: ErrorClass,
+        reason: String,
+        buried: &Buried,
+        worker_id: String,
+    ) -> DeadLetter {
+        // A package that was refused for its size is whole in Postgres only.
+        let kept = delivery.payload.len().min(self.settings.limits.max_bytes);
+        DeadLetter {
+            id: buried.id,
+            payload: String::from_utf8_lossy(&delivery.payload[..kept]).into_owned(),
+            reason,
+            error_class,
+            job_id,
+            attempts: buried.attempts,
+            worker_id,
+            dead_at: buried.dead_at.timestamp_millis(),
+        }
+    }
+}
+
+/// The fence is used: by a new owner, or by this very statement when its first answer was lost. The job's row
+/// knows which, and the package's next delivery will ask it.
+fn look_again(delivery: &Delivery) -> Ending {
+    Ending::waits(delivery.delay(Due::In(LOOK_AGAIN), None))
+}
+
+fn refused_ending(delivery: &Delivery, refused: Failure) -> Ending {
+    Ending {
+        report: Report::Refused(refused),
+        ..look_again(delivery)
+    }
+}

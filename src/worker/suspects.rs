@@ -1,0 +1,80 @@
+//! Packages that may be what replicas died of: one at a time in each replica, poison after three crashes of their own.
+//!
+//! A crash between the note and its end is counted for the suspect by whoever recovers this replica.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::attempt::{Attempts, Stake};
+use super::ending::Ending;
+use crate::failure::{ErrorClass, Failure};
+use crate::queue::{Delivery, Limit, QueueError};
+
+/// How many suspects run in a replica. Those that find no room are parked, and stay suspects, as they are known by
+/// their bytes.
+pub(super) const ONE_AT_A_TIME: Limit = Limit {
+    open: 0,
+    per_replica: 1,
+    per_minute: 0,
+};
+/// So many crashes with no other suspect beside it are no accident.
+const MAX_CRASHES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+impl Attempts {
+    /// Makes an attempt; at a suspect when there is room for it and it is noted, both before anything looks into the package.
+    pub(super) async fn attempt_when_safe(
+        &self,
+        delivery: &Delivery,
+        stake: &watch::Sender<Stake>,
+    ) -> Ending {
+        let Some(crashes) = delivery.crashes else {
+            return self.attempt(delivery, stake).await;
+        };
+        if !self.room.admit_suspect(delivery).await {
+            return Ending::parked();
+        }
+        self.until_redis_answers(|| self.queue.note_suspect(delivery))
+            .await;
+        let ending = if crashes > MAX_CRASHES {
+            // It has crashed the replica that was to record it as poison too: not even read any more.
+            self.reject(delivery, None, poison(crashes), None).await
+        } else {
+            self.attempt(delivery, stake).await
+        };
+        // One that only waits for something has not been tried.
+        let has_survived = ending.report.outcome().is_some();
+        self.until_redis_answers(|| self.queue.end_suspect(delivery, has_survived))
+            .await;
+        ending
+    }
+
+    async fn until_redis_answers<F>(&self, call: impl Fn() -> F)
+    where
+        F: Future<Output = Result<(), QueueError>>,
+    {
+        let mut pause = PAUSE;
+        while let Err(error) = call().await {
+            self.statements.health.redis_failed(&error);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// Why no replica is to work on this delivery any more.
+pub(super) fn poisoned(delivery: &Delivery) -> Option<Failure> {
+    delivery
+        .crashes
+        .filter(|crashes| *crashes >= MAX_CRASHES)
+        .map(poison)
+}
+
+fn poison(crashes: u32) -> Failure {
+    let message =
+        "Three replicas stopped while working on this job. Change the prompt, or ask an operator about it.";
+    Failure::new(ErrorClass::Poison, message)
+        .with_details(format!("{crashes} crashes with this package as the only suspect"))
+}
