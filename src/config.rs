@@ -19,7 +19,7 @@ use crate::settings::Reader;
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
-use crate::worker::{Backoff, WorkerSettings};
+use crate::worker::{AttemptSettings, Backoff, WorkerSettings};
 
 pub use crate::environment::Environment;
 pub use crate::settings::{Faults, VARIABLES, Variable, env_example};
@@ -86,11 +86,8 @@ impl Config {
     /// What works and may cost something all the same, a sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let WorkerSettings {
-            job_timeout,
-            shutdown_timeout,
-            ..
-        } = self.worker;
+        let (shutdown_timeout, job_timeout) =
+            (self.worker.shutdown_timeout, self.worker.attempts.job_timeout);
         let is_cut_off = shutdown_timeout < job_timeout;
         let warning = is_cut_off.then(|| {
             format!(
@@ -221,16 +218,22 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
     let job_timeout = reader.or_default("JOB_TIMEOUT", values::duration);
     WorkerSettings {
         concurrency,
-        job_timeout,
         // An open call is over by then, whatever comes of it.
         shutdown_timeout: reader
             .optional("SHUTDOWN_TIMEOUT", values::duration)
             .unwrap_or(job_timeout),
-        job_row_wait: reader.or_default("JOB_ROW_WAIT", values::duration),
-        max_attempts: reader.or_default("MAX_ATTEMPTS", values::attempts),
-        backoff: Backoff {
-            base: reader.or_default("RETRY_BASE_DELAY", values::duration),
-            max: reader.or_default("RETRY_MAX_DELAY", values::duration),
+        ping_interval: queue.ping_interval,
+        lease_ttl: queue.lease_ttl,
+        attempts: AttemptSettings {
+            packages: limits,
+            job_timeout,
+            job_row_wait: reader.or_default("JOB_ROW_WAIT", values::duration),
+            max_attempts: reader.or_default("MAX_ATTEMPTS", values::attempts),
+            backoff: Backoff {
+                base: reader.or_default("RETRY_BASE_DELAY", values::duration),
+                max: reader.or_default("RETRY_MAX_DELAY", values::duration),
+            },
+            unknown_outcome: reader.or_default("UNKNOWN_OUTCOME", values::unknown_outcome),
         },
         provider_limits: reader
             .optional("IMAGE_PROVIDER_LIMITS", shares::provider_limits)
@@ -238,10 +241,6 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
         work_type_limits: reader
             .optional("WORK_TYPE_LIMITS", shares::work_type_limits)
             .unwrap_or_default(),
-        unknown_outcome: reader.or_default("UNKNOWN_OUTCOME", values::unknown_outcome),
-        ping_interval: queue.ping_interval,
-        lease_ttl: queue.lease_ttl,
-        limits,
     }
 }
 

@@ -18,13 +18,12 @@ mod notices;
 mod observer;
 mod progress;
 mod room;
+mod settings;
 mod statements;
 mod suspects;
 mod upkeep;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -32,9 +31,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::db::Db;
 use crate::measure;
-use crate::queue::{Delivery, Limit, Queue, ReplicaStatus};
+use crate::queue::{Delivery, Queue, ReplicaStatus};
 use crate::router::Router;
-use crate::work_package::PackageLimits;
 
 use attempt::{Attempts, Stake};
 pub use backoff::Backoff;
@@ -48,41 +46,13 @@ pub use lifecycle::Ended;
 pub use observer::Observer;
 use progress::Reporter;
 use room::Room;
+pub use settings::{AttemptSettings, WorkerSettings};
 use statements::Statements;
 use upkeep::{Alarm, Upkeep};
 
-/// How a replica works; made by `config`.
-#[derive(Clone, Debug)]
-pub struct WorkerSettings {
-    /// Packages that are worked on at once, until their pictures are stored (`WORKER_CONCURRENCY`).
-    pub concurrency: usize,
-    /// How long a provider may take for what is bought (`JOB_TIMEOUT`).
-    pub job_timeout: Duration,
-    /// How long a `jobId` without a row is looked for (`JOB_ROW_WAIT`).
-    pub job_row_wait: Duration,
-    /// How long a stopping replica finishes open calls that have no id (`SHUTDOWN_TIMEOUT`).
-    pub shutdown_timeout: Duration,
-    /// Attempts at a job (`MAX_ATTEMPTS`).
-    pub max_attempts: u32,
-    /// Waits between attempts.
-    pub backoff: Backoff,
-    /// How many calls a provider may get, over all replicas (`IMAGE_PROVIDER_LIMITS`).
-    pub provider_limits: BTreeMap<String, Limit>,
-    /// How many packages of a type may be in hand (`WORK_TYPE_LIMITS`).
-    pub work_type_limits: BTreeMap<String, Limit>,
-    /// What happens to a paid call whose outcome nobody knows (`UNKNOWN_OUTCOME`).
-    pub unknown_outcome: UnknownOutcome,
-    /// Between two pings; Postgres is asked as often.
-    pub ping_interval: Duration,
-    /// After this long without a renewal a replica counts as dead.
-    pub lease_ttl: Duration,
-    /// What packages may be.
-    pub limits: PackageLimits,
-}
-
 /// One replica, before it begins.
 pub struct Worker {
-    settings: Arc<WorkerSettings>,
+    settings: WorkerSettings,
     queue: Queue,
     db: Db,
     router: Arc<Router>,
@@ -111,7 +81,7 @@ impl Worker {
             health,
             alarm,
             room: Arc::new(room),
-            settings: Arc::new(settings),
+            settings,
             queue,
             db,
             router: Arc::new(router),
@@ -136,6 +106,7 @@ impl Worker {
     /// # Errors
     /// When the replica cannot begin; once it has, it rides out every outage.
     pub async fn run(self, stop: CancellationToken, hurry: CancellationToken) -> anyhow::Result<Ended> {
+        let shutdown_timeout = self.settings.shutdown_timeout;
         let heartbeat = lifecycle::begin(&self).await?;
         let replica = Replica::new(self, heartbeat.lease.clone(), stop);
         let upkeep = replica.upkeep.start(&replica.stop, &replica.abandon);
@@ -145,7 +116,7 @@ impl Worker {
             attempts.spawn(async move { replica.see_through(delivery).await });
         };
         replica.claims.run(&replica.stop, start).await;
-        Ok(lifecycle::end(&replica, heartbeat, upkeep, attempts, &hurry).await)
+        Ok(lifecycle::end(&replica, heartbeat, upkeep, attempts, shutdown_timeout, &hurry).await)
     }
 }
 
@@ -205,7 +176,7 @@ impl Replica {
                 alarm: alarm.clone(),
             }),
             upkeep: Arc::new(Upkeep {
-                settings: settings.clone(),
+                ping_interval: settings.ping_interval,
                 queue: queue.clone(),
                 statements: statements.clone(),
                 in_hand: in_hand.clone(),
@@ -215,7 +186,7 @@ impl Replica {
                 alarm,
             }),
             attempts: Arc::new(Attempts {
-                settings,
+                settings: settings.attempts,
                 queue,
                 statements,
                 router,

@@ -22,9 +22,12 @@ fn one_variable_is_enough_to_start() {
     assert_eq!(config.queue.url.expose_secret(), "redis://127.0.0.1:6379");
     assert_eq!(config.queue.lease_ttl, Duration::from_secs(15));
     assert_eq!(config.worker.concurrency, 10);
-    assert_eq!(config.worker.max_attempts, 5);
-    assert_eq!(config.worker.limits.max_bytes, 256 * 1024);
-    assert_eq!(config.worker.limits.reply_prefix, "{generative-ai}:reply:");
+    assert_eq!(config.worker.attempts.max_attempts, 5);
+    assert_eq!(config.worker.attempts.packages.max_bytes, 256 * 1024);
+    assert_eq!(
+        config.worker.attempts.packages.reply_prefix,
+        "{generative-ai}:reply:"
+    );
     assert_eq!(config.providers.default, "openai");
     assert_eq!(config.ops.http_addr, "127.0.0.1:9464".parse().ok());
 }
@@ -48,7 +51,7 @@ fn a_stopping_replica_waits_as_long_as_a_call_can_take() {
 
 #[test]
 fn a_job_without_a_row_may_be_looked_for_or_not() {
-    let wait = |variables| config(variables).unwrap().worker.job_row_wait;
+    let wait = |variables| config(variables).unwrap().worker.attempts.job_row_wait;
     assert_eq!(wait(&[]), Duration::from_secs(30));
     assert_eq!(wait(&[("JOB_ROW_WAIT", "0s")]), Duration::ZERO);
     assert_eq!(

@@ -60,10 +60,12 @@ impl<'a> Buyer<'a> {
         if open.age > LONGEST {
             return Err(self.too_long(open, order, &handle).await);
         }
-        tracing::info!(
-            call_no = open.call_no,
-            "asking again for a picture that is being made"
-        );
+        if !self.is_brief {
+            tracing::info!(
+                call_no = open.call_no,
+                "asking again for a picture that is being made"
+            );
+        }
         let calling = Calling::new(self, &order.spec, provider, Some(open.call_no));
         let error = match provider.resume(&handle, &calling.call()).await {
             Ok(image) => {

@@ -21,7 +21,7 @@ use super::ledger::{JobLedger, LeaseWatch};
 use super::progress::Reporter;
 use super::room::{ProviderGate, Room, Wanted};
 use super::statements::Statements;
-use super::{WorkerSettings, suspects};
+use super::{AttemptSettings, suspects};
 use crate::db::{PictureRecord, Recorded};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
@@ -33,7 +33,7 @@ use crate::work_package::{ImageWork, Rejection, Work, WorkPackage};
 
 /// What attempts need, all of a replica's alike.
 pub(super) struct Attempts {
-    pub(super) settings: Arc<WorkerSettings>,
+    pub(super) settings: AttemptSettings,
     pub(super) queue: Queue,
     pub(super) statements: Statements,
     pub(super) router: Arc<Router>,
@@ -58,7 +58,7 @@ impl Attempts {
     /// Makes an attempt at a package. `stake` says at every moment whether it may be dropped.
     pub(super) async fn attempt(&self, delivery: &Delivery, stake: &watch::Sender<Stake>) -> Ending {
         fault::point_of("to-be-read", &delivery.payload);
-        let parsed = WorkPackage::parse(&delivery.payload, &self.settings.limits);
+        let parsed = WorkPackage::parse(&delivery.payload, &self.settings.packages);
         let package = parsed.as_ref().ok();
         let span = tracing::info_span!(
             "process",
@@ -153,7 +153,9 @@ impl Attempts {
         if let Some(poison) = suspects::poisoned(owned.delivery) {
             return self.bury(owned, poison).await;
         }
-        self.queue.publish(Event::started(job_id, owned.failed + 1));
+        if !owned.is_visit() {
+            self.queue.publish(Event::started(job_id, owned.failed + 1));
+        }
         let ledger = JobLedger {
             attempts: self,
             job_id,

@@ -38,6 +38,14 @@ pub(super) struct Owned<'a> {
     pub(super) job: JobGuard<'a>,
 }
 
+impl Owned<'_> {
+    /// Whether this attempt only asks whether an order has come further that has gone on for long: nobody wants to know of each time.
+    pub(super) fn is_visit(&self) -> bool {
+        let open = self.open_call.as_ref();
+        open.is_some_and(|call| call.handle.is_some() && call.patience_ms == 0)
+    }
+}
+
 impl Attempts {
     /// Makes this replica the job's owner.
     ///

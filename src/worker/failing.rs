@@ -53,12 +53,13 @@ impl Attempts {
                 (Failure::new(ErrorClass::Internal, message), Duration::ZERO)
             }
         };
-        let why = format!("job {} goes on in {delay:.1?}: {failure}", owned.package.job_id);
+        let why = (!owned.is_visit())
+            .then(|| format!("job {} goes on in {delay:.1?}: {failure}", owned.package.job_id));
         if let Err(ending) = self.commit(owned, &failure, Sequel::Wait, delay).await {
             return ending;
         }
         Ending {
-            report: Report::Waits(Some(why)),
+            report: Report::Waits(why),
             ..Ending::waits(owned.delivery.delay(Due::In(delay), None))
         }
     }
@@ -278,7 +279,7 @@ impl Attempts {
         worker_id: String,
     ) -> DeadLetter {
         // A package that was refused for its size is whole in Postgres only.
-        let kept = delivery.payload.len().min(self.settings.limits.max_bytes);
+        let kept = delivery.payload.len().min(self.settings.packages.max_bytes);
         DeadLetter {
             id: buried.id,
             payload: String::from_utf8_lossy(&delivery.payload[..kept]).into_owned(),

@@ -56,9 +56,9 @@ pub(super) async fn end(
     heartbeat: Heartbeat,
     upkeep: TaskTracker,
     attempts: TaskTracker,
+    shutdown_timeout: Duration,
     hurry: &CancellationToken,
 ) -> Ended {
-    let settings = &replica.upkeep.settings;
     let status = replica.upkeep.statements.health.status();
     status.is_draining.store(true, Ordering::Relaxed);
     attempts.close();
@@ -67,14 +67,14 @@ pub(super) async fn end(
     if !attempts.is_empty() {
         tracing::info!(
             in_hand = attempts.len(),
-            timeout_s = settings.shutdown_timeout.as_secs(),
+            timeout_s = shutdown_timeout.as_secs(),
             "finishing what is in hand: calls that have been paid for and cannot be asked for again; a second signal gives them up"
         );
     }
     tokio::select! {
         () = attempts.wait() => {}
         () = keep_turning(replica) => {}
-        () = tokio::time::sleep(settings.shutdown_timeout) => {}
+        () = tokio::time::sleep(shutdown_timeout) => {}
         () = hurry.cancelled() => {}
     }
     replica.abandon.cancel();

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::WorkerSettings;
 use super::claims::{Wake, pause};
 use super::in_hand::InHand;
 use super::progress::Reporter;
@@ -69,7 +68,7 @@ impl Alarm {
 
 /// What goes on beside attempts.
 pub(super) struct Upkeep {
-    pub(super) settings: Arc<WorkerSettings>,
+    pub(super) ping_interval: Duration,
     pub(super) queue: Queue,
     pub(super) statements: Statements,
     pub(super) in_hand: Arc<InHand>,
@@ -112,7 +111,7 @@ impl Upkeep {
                 Ok(()) => {
                     self.statements.health.postgres_answered();
                     self.drop_cancelled().await;
-                    pause(stop, self.settings.ping_interval.min(Duration::from_secs(2))).await;
+                    pause(stop, self.ping_interval.min(Duration::from_secs(2))).await;
                 }
                 Err(error) => {
                     self.statements.health.postgres_failed(&error.to_string());

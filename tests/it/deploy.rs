@@ -221,7 +221,7 @@ fn whoever_stops_a_replica_waits_until_it_has_finished() {
         });
         let database = ("DATABASE_URL", "postgres://worker@postgres/app");
         let config = Config::from_environment(&set.chain([database]).collect()).unwrap();
-        let (shutdown, job) = (config.worker.shutdown_timeout, config.worker.job_timeout);
+        let (shutdown, job) = (config.worker.shutdown_timeout, config.worker.attempts.job_timeout);
         assert!(
             shutdown >= job,
             "{name}: SHUTDOWN_TIMEOUT is {shutdown:?}, JOB_TIMEOUT {job:?}"

@@ -1,0 +1,44 @@
+//! How a replica works; made by `config`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Backoff, UnknownOutcome};
+use crate::queue::Limit;
+use crate::work_package::PackageLimits;
+
+/// How a replica works.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// Packages that are worked on at once, until their pictures are stored (`WORKER_CONCURRENCY`).
+    pub concurrency: usize,
+    /// How long a stopping replica finishes open calls that have no id (`SHUTDOWN_TIMEOUT`).
+    pub shutdown_timeout: Duration,
+    /// Between two pings; Postgres is asked as often.
+    pub ping_interval: Duration,
+    /// After this long without a renewal a replica counts as dead.
+    pub lease_ttl: Duration,
+    /// How many calls a provider may get, over all replicas (`IMAGE_PROVIDER_LIMITS`).
+    pub provider_limits: BTreeMap<String, Limit>,
+    /// How many packages of a type may be in hand (`WORK_TYPE_LIMITS`).
+    pub work_type_limits: BTreeMap<String, Limit>,
+    /// How it tries.
+    pub attempts: AttemptSettings,
+}
+
+/// How a replica tries to do what a package asks for.
+#[derive(Clone, Debug)]
+pub struct AttemptSettings {
+    /// What packages may be.
+    pub packages: PackageLimits,
+    /// How long a provider may take for what is bought (`JOB_TIMEOUT`).
+    pub job_timeout: Duration,
+    /// How long a `jobId` without a row is looked for (`JOB_ROW_WAIT`).
+    pub job_row_wait: Duration,
+    /// Attempts at a job (`MAX_ATTEMPTS`).
+    pub max_attempts: u32,
+    /// Waits between attempts.
+    pub backoff: Backoff,
+    /// What happens to a paid call whose outcome nobody knows (`UNKNOWN_OUTCOME`).
+    pub unknown_outcome: UnknownOutcome,
+}
