@@ -6,6 +6,7 @@
 mod follow;
 mod ledger;
 mod meter;
+mod order;
 mod pipeline;
 mod pixel_work;
 mod purchase;

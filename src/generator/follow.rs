@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::ImageRequest;
 use super::ledger::{OpenCall, Unfinished};
 use super::meter::Meter;
-use super::pipeline::Order;
+use super::order::Order;
 use super::purchase::{Buyer, Calling, Purchase, call_id, goes_on};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;

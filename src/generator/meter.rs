@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::pipeline::Order;
+use super::order::Order;
 use crate::measure;
 use crate::provider::{DrawnImage, ProviderError, models};
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::follow::{namespace, namespace_of, order_of};
+use super::order::Order;
 use super::pixel_work::PixelWork;
 use super::purchase::{Buyer, Purchase};
 use super::{ImageRequest, Progress, StoredImage, Unfinished};
@@ -20,8 +21,6 @@ use crate::work_package::OutputFormat;
 mod cancel;
 mod objects;
 mod orders;
-
-pub(super) use orders::Order;
 
 /// What a pipeline works with.
 pub struct PipelineSettings {

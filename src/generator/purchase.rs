@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::ledger::{Intent, Unfinished};
 use super::meter::Meter;
-use super::pipeline::Order;
+use super::order::Order;
 use super::{ImageRequest, Progress};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;

@@ -13,7 +13,7 @@ use crate::queue::{Delivery, Due, Event};
 use crate::work_package::WorkPackage;
 
 /// How soon a package is looked at again whose job is another's, or has just been.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
+pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(2);
 /// So often a job that others keep changing is asked for in one go.
 const RACES: u32 = 5;
 /// How soon a package is looked at again whose job only a newer version can go on with.
@@ -65,7 +65,7 @@ impl Attempts {
             .in_hand
             .reserve(job_id)
             .await
-            .ok_or_else(|| later(LOOK_AGAIN))?;
+            .ok_or_else(|| later(RECHECK_AFTER))?;
         let mut request = Arc::new(self.request_to_begin(delivery, job_id));
         let mut races = 0;
         loop {
@@ -115,7 +115,7 @@ impl Attempts {
                     continue;
                 }
                 // The package stays, as it may be the only copy if that worker dies.
-                Begun::HeldBy { .. } | Begun::Raced => later(LOOK_AGAIN),
+                Begun::HeldBy { .. } | Begun::Raced => later(RECHECK_AFTER),
                 Begun::NotDue(delay) => later(delay),
                 Begun::UnknownState(state) => Ending {
                     report: Report::Waits(Some(format!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::attempt::Attempts;
-use super::begin::{LOOK_AGAIN, Owned};
+use super::begin::{Owned, RECHECK_AFTER};
 use super::ending::{Ending, Report};
 use super::room::Wanted;
 use crate::db::{Buried, BuryRequest, RejectRequest, RetryRequest, Sequel};
@@ -31,7 +31,7 @@ impl Attempts {
         let (failure, delay) = match unfinished {
             Unfinished::Failed(failure) => return self.fail(owned, wanted, failure).await,
             Unfinished::Held(failure) => return self.hold(owned, failure).await,
-            Unfinished::Lost => return look_again(owned.delivery),
+            Unfinished::Lost => return recheck(owned.delivery),
             Unfinished::OutOfReach(delay) => {
                 let message = "The image service is out of reach for a while.";
                 let failure = Failure::new(ErrorClass::Overloaded, message);
@@ -46,7 +46,10 @@ impl Attempts {
             Unfinished::OthersWait(delay) => {
                 let message = "An earlier call for this picture may still bring it.";
                 // Looked at a little later than whoever made the call gives up.
-                (Failure::new(ErrorClass::Ambiguous, message), delay + LOOK_AGAIN)
+                (
+                    Failure::new(ErrorClass::Ambiguous, message),
+                    delay + RECHECK_AFTER,
+                )
             }
             Unfinished::NotSent => {
                 let message = "Postgres was too slow for a call to be made; it is made later.";
@@ -157,7 +160,7 @@ impl Attempts {
                 fault::point("retry-committed");
                 Ok(())
             }
-            Ok(None) => Err(look_again(owned.delivery)),
+            Ok(None) => Err(recheck(owned.delivery)),
             Err(refused) => Err(self.bury(owned, refused).await),
         }
     }
@@ -204,7 +207,7 @@ impl Attempts {
                     },
                 }
             }
-            Ok(None) => look_again(owned.delivery),
+            Ok(None) => recheck(owned.delivery),
             Err(refused) => refused_ending(owned.delivery, refused),
         }
     }
@@ -295,13 +298,13 @@ impl Attempts {
 
 /// The fence is used: by a new owner, or by this very statement when its first answer was lost. The job's row
 /// knows which, and the package's next delivery will ask it.
-fn look_again(delivery: &Delivery) -> Ending {
-    Ending::waits(delivery.delay(Due::In(LOOK_AGAIN), None))
+fn recheck(delivery: &Delivery) -> Ending {
+    Ending::waits(delivery.delay(Due::In(RECHECK_AFTER), None))
 }
 
 fn refused_ending(delivery: &Delivery, refused: Failure) -> Ending {
     Ending {
         report: Report::Refused(refused),
-        ..look_again(delivery)
+        ..recheck(delivery)
     }
 }

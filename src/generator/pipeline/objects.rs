@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Drawing, Order, Piece, Pipeline};
+use super::{Drawing, Piece, Pipeline};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
+use crate::generator::order::Order;
 use crate::generator::{ImageRequest, Progress, StoredImage};
 use crate::imaging::{Format, Mark};
 use crate::storage::{ObjectKey, Role, StorageError};

@@ -1,18 +1,10 @@
-//! Who is asked for a picture, in which order, and whether anybody may be asked now.
-
-use std::sync::Arc;
+//! Who is asked for a picture, and in which order.
 
 use super::Pipeline;
 use crate::failure::{ErrorClass, Failure};
-use crate::provider::{CheckedSpec, ImageProvider, ImageSpec, fallback};
+use crate::generator::order::Order;
+use crate::provider::{ImageSpec, fallback};
 use crate::work_package::{ImageOptions, ImageType, ImageWork};
-
-/// Who is to draw, and what exactly.
-#[derive(Clone)]
-pub(in crate::generator) struct Order {
-    pub(in crate::generator) provider: Arc<dyn ImageProvider>,
-    pub(in crate::generator) spec: CheckedSpec,
-}
 
 /// What a package asks of providers.
 pub(in crate::generator) fn spec(work: &ImageWork) -> ImageSpec {

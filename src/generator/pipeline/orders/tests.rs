@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::*;
 use crate::generator::testing::{pipeline_of, work};
 use crate::provider::blank::Blank;
-use crate::provider::{Call, DrawnImage, NotDrawn, Unsupported};
+use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, NotDrawn, Unsupported};
 use crate::work_package::OutputFormat;
 
 /// Takes everything, or is not configured.
