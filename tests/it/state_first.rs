@@ -213,16 +213,8 @@ async fn a_stop_waits_for_calls_without_an_id_and_gives_back_all_others_at_once(
     let openai = OpenAi::start(small_picture()).await;
     openai.close();
     let polled = Polled::start().await;
-    let mut variables = polled.variables();
-    variables.extend([
-        ("WORKER_CONCURRENCY", "6".to_owned()),
-        ("JOB_TIMEOUT", "60s".to_owned()),
-    ]);
-    let variables: Vec<(&str, &str)> = variables
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    let mut replica = stack.replica_of(&openai, &variables).await;
+    let variables = [("WORKER_CONCURRENCY", "6"), ("JOB_TIMEOUT", "60s")];
+    let mut replica = polled.replica_beside(&stack, &openai, &variables).await;
     let (sync, with_id) = (stack.jobs(3).await, stack.jobs(3).await);
     push_to(&stack, "openai", &sync).await;
     push_to(&stack, "flux", &with_id).await;
@@ -263,18 +255,10 @@ async fn an_ordinary_deploy_buys_nothing_twice() {
     let openai = OpenAi::start(small_picture()).await;
     openai.delay(Duration::from_secs(4));
     let polled = Polled::start().await;
-    let mut variables = polled.variables();
-    variables.extend([
-        ("WORKER_CONCURRENCY", "4".to_owned()),
-        ("JOB_TIMEOUT", "2m".to_owned()),
-    ]);
-    let variables: Vec<(&str, &str)> = variables
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let variables = [("WORKER_CONCURRENCY", "4"), ("JOB_TIMEOUT", "2m")];
     let mut old = Vec::new();
     for _ in 0..3 {
-        old.push(stack.replica_of(&openai, &variables).await);
+        old.push(polled.replica_beside(&stack, &openai, &variables).await);
     }
     let mut new = Vec::new();
     let mut jobs = Vec::new();
@@ -286,7 +270,7 @@ async fn an_ordinary_deploy_buys_nothing_twice() {
         }
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         replica.terminate();
-        new.push(stack.replica_of(&openai, &variables).await);
+        new.push(polled.replica_beside(&stack, &openai, &variables).await);
         assert_eq!(replica.exit().await.code(), Some(0));
     }
     polled.finish();

@@ -89,11 +89,9 @@ async fn row_21_stopped_in_mid_call() {
     let mut orders = 0;
     for round in 0..rounds() {
         let polled = Polled::start().await;
-        let own = polled.variables();
-        let variables: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
         openai.close();
         let before = openai.calls().len();
-        let mut stopped = stack.replica_of(&openai, &variables).await;
+        let mut stopped = polled.replica_beside(&stack, &openai, &[]).await;
         let mut jobs = push(&stack, "openai", EACH).await;
         jobs.extend(push(&stack, polled_one(round), EACH).await);
         openai.called(before + usize::try_from(EACH).unwrap()).await;
@@ -105,7 +103,7 @@ async fn row_21_stopped_in_mid_call() {
         assert!(stopped.exit().await.success(), "{}", stopped.log());
         let gone = Instant::now();
         polled.finish();
-        let _next = stack.replica_of(&openai, &variables).await;
+        let _next = polled.replica_beside(&stack, &openai, &[]).await;
         finish(&stack, &mut tally, &jobs, gone).await;
         orders += polled.orders();
     }
@@ -154,11 +152,9 @@ async fn row_23_postgres_is_demoted_in_mid_call() {
     let mut orders = 0;
     for round in 0..rounds() {
         let polled = Polled::start().await;
-        let own = polled.variables();
-        let variables: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
         openai.close();
         let before = openai.calls().len();
-        let _replica = stack.replica_of(&openai, &variables).await;
+        let _replica = polled.replica_beside(&stack, &openai, &[]).await;
         let mut jobs = push(&stack, "openai", EACH).await;
         jobs.extend(push(&stack, polled_one(round), EACH).await);
         openai.called(before + usize::try_from(EACH).unwrap()).await;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::openai::OpenAi;
 use super::replica::Replica;
 use super::stack::{PATIENCE, Stack};
 
@@ -87,6 +88,21 @@ impl Polled {
         let variables = variables.iter().map(|(name, value)| (*name, value.as_str()));
         stack
             .replica(&variables.chain(own.iter().copied()).collect::<Vec<_>>())
+            .await
+    }
+
+    /// The same, with `openai` for packages that name no provider.
+    pub(crate) async fn replica_beside(
+        &self,
+        stack: &Stack,
+        openai: &OpenAi,
+        own: &[(&str, &str)],
+    ) -> Replica {
+        let variables = openai.variables();
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        self.replica(stack, &variables.chain(own.iter().copied()).collect::<Vec<_>>())
             .await
     }
 
