@@ -248,42 +248,6 @@ async fn a_stop_waits_for_calls_without_an_id_and_gives_back_all_others_at_once(
     assert_eq!(stack.count(counted).await, 0);
 }
 
-/// Replicas replaced one by one while jobs come in: as many bills as jobs.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_ordinary_deploy_buys_nothing_twice() {
-    let stack = Stack::start().await;
-    let openai = OpenAi::start(small_picture()).await;
-    openai.delay(Duration::from_secs(4));
-    let polled = Polled::start().await;
-    let variables = [("WORKER_CONCURRENCY", "4"), ("JOB_TIMEOUT", "2m")];
-    let mut old = Vec::new();
-    for _ in 0..3 {
-        old.push(polled.replica_beside(&stack, &openai, &variables).await);
-    }
-    let mut new = Vec::new();
-    let mut jobs = Vec::new();
-    for replica in &mut old {
-        for provider in ["openai", "flux", "fal"] {
-            let more = stack.jobs(5).await;
-            push_to(&stack, provider, &more).await;
-            jobs.extend(more);
-        }
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        replica.terminate();
-        new.push(polled.replica_beside(&stack, &openai, &variables).await);
-        assert_eq!(replica.exit().await.code(), Some(0));
-    }
-    polled.finish();
-    stack.all_done_once(&jobs).await;
-    assert_eq!(openai.bills() + polled.orders(), jobs.len(), "bills = jobs");
-    assert_eq!(
-        stack
-            .count("SELECT sum(attempts + crashes) FROM generative_ai.jobs")
-            .await,
-        0
-    );
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_of_its_provider_holds_up_neither_an_order_nor_a_job_that_is_done() {
     let stack = Stack::start().await;

@@ -6,7 +6,7 @@ use chrono::SecondsFormat;
 use tokio::time::Instant;
 
 use super::JOB_TIMEOUT;
-use super::tally::{Tally, rounds};
+use super::tally::{Tally, asked, rounds};
 use crate::harness::openai::{OpenAi, small_picture};
 use crate::harness::polled::{NAMES, Polled};
 use crate::harness::stack::{Stack, logo, with};
@@ -175,4 +175,41 @@ async fn row_23_postgres_is_demoted_in_mid_call() {
         orders += polled.orders();
     }
     paid_once(tally, openai.bills() + orders);
+}
+
+/// Like a roll-out: three replicas are replaced one after the other while packages come in.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_24_replicas_are_replaced_one_by_one() {
+    const REPLICAS: usize = 3;
+    let call = Duration::from_secs(asked("CHAOS_CALL_SECONDS").unwrap_or(4));
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.delay(call);
+    let polled = Polled::start().await;
+    let fault = format!(
+        "three replicas are replaced one by one under load, with calls of {} s",
+        call.as_secs()
+    );
+    let mut tally = Tally::of("24", &fault);
+    let variables = [("WORKER_CONCURRENCY", "4"), ("JOB_TIMEOUT", "2m")];
+    let mut old = Vec::new();
+    for _ in 0..REPLICAS {
+        old.push(polled.replica_beside(&stack, &openai, &variables).await);
+    }
+    let (mut new, mut jobs) = (Vec::new(), Vec::new());
+    for replica in &mut old {
+        for provider in ["openai", "flux", "fal"] {
+            jobs.extend(push(&stack, provider, 5).await);
+        }
+        tokio::time::sleep(call / 3).await;
+        replica.terminate();
+        new.push(polled.replica_beside(&stack, &openai, &variables).await);
+        assert!(replica.exit().await.success(), "{}", replica.log());
+    }
+    let replaced = Instant::now();
+    polled.finish();
+    finish(&stack, &mut tally, &jobs, replaced).await;
+    let counted = "SELECT sum(attempts + crashes) FROM generative_ai.jobs";
+    assert_eq!(stack.count(counted).await, 0);
+    paid_once(tally, openai.bills() + polled.orders());
 }
