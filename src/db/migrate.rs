@@ -1,6 +1,6 @@
 //! Migrations, embedded in the binary. Replicas that start together wait for one another.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Context;
 use diesel::migration::{Migration, MigrationSource};
@@ -17,7 +17,11 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 /// Any number that no other application is likely to lock: "gen_ai_w" in ASCII.
 const LOCK: i64 = i64::from_be_bytes(*b"gen_ai_w");
 
-/// A database that a newer version of the worker has migrated. Holds the migration that is unknown here.
+/// A database that a newer version of the worker has changed in a way that this version cannot work with. Holds the newest migration
+/// that is unknown here.
+///
+/// A migration that only adds, as nearly all do, keeps no older version from working, so that a roll-out can be rolled back. One that
+/// does more says so: it sets `needs_migration` of `generative_ai.installation` to its own version.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the database has migration {0}, which this version of the worker does not know; use the newer version"
@@ -84,23 +88,40 @@ async fn pending_on(connection: &mut AsyncPgConnection) -> anyhow::Result<Vec<St
             .context("the list of applied migrations cannot be read")?;
         applied.extend(rows.into_iter().map(|row| row.version));
     }
+    let known = known()?;
+    if let Some(newest) = applied
+        .iter()
+        .filter(|version| !known.contains_key(*version))
+        .max()
+    {
+        let is_fit = needed(connection)
+            .await
+            .is_some_and(|needed| known.contains_key(&needed));
+        if !is_fit {
+            return Err(NewerDatabase(newest.clone()).into());
+        }
+    }
+    let pending = known
+        .into_iter()
+        .filter(|(version, _)| !applied.contains(version));
+    Ok(pending.map(|(_, name)| name).collect())
+}
+
+/// The migrations of this version, oldest first: their names by version.
+fn known() -> anyhow::Result<BTreeMap<String, String>> {
     let known = MigrationSource::<Pg>::migrations(&MIGRATIONS)
         .map_err(|e| anyhow::anyhow!("the embedded migrations cannot be read: {e}"))?;
-    let unknown = applied.iter().filter(|version| {
-        !known
-            .iter()
-            .any(|migration| migration.name().version().to_string() == **version)
-    });
-    if let Some(version) = unknown.max() {
-        return Err(NewerDatabase(version.clone()).into());
-    }
-    let mut names: Vec<String> = known
-        .iter()
-        .filter(|migration| !applied.contains(&migration.name().version().to_string()))
-        .map(|migration| migration.name().to_string())
-        .collect();
-    names.sort();
-    Ok(names)
+    let names = known.iter().map(|migration| migration.name());
+    Ok(names
+        .map(|name| (name.version().to_string(), name.to_string()))
+        .collect())
+}
+
+/// The newest migration that a version has to know to work with this database; `None` where it does not say.
+async fn needed(connection: &mut AsyncPgConnection) -> Option<String> {
+    let query = "SELECT needs_migration AS version FROM generative_ai.installation";
+    let needed = first(connection, query).await.ok()??;
+    Some(needed.version)
 }
 
 async fn first(connection: &mut AsyncPgConnection, query: &str) -> anyhow::Result<Option<Version>> {

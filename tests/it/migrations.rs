@@ -165,15 +165,27 @@ async fn migrations_that_start_together_apply_each_step_once() {
     );
 }
 
+const NEWER: &str =
+    "INSERT INTO generative_ai.__diesel_schema_migrations (version) VALUES ('29991231000000')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_to_which_a_newer_version_has_only_added_is_worked_with() {
+    let stack = Stack::start().await;
+    stack.sql(NEWER, &[]).await;
+    let add = "ALTER TABLE generative_ai.jobs ADD COLUMN added text NOT NULL DEFAULT ''";
+    stack.sql(add, &[]).await;
+    assert_eq!(run(&stack, &["migrate"]).await.0, Some(0));
+    let _replica = stack.replica(&[]).await;
+    let jobs = stack.push_logos(2).await;
+    stack.all_done_once(&jobs).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_newer_than_the_program_is_refused() {
     let stack = Stack::start().await;
-    stack
-        .sql(
-            "INSERT INTO generative_ai.__diesel_schema_migrations (version) VALUES ('29991231000000')",
-            &[],
-        )
-        .await;
+    stack.sql(NEWER, &[]).await;
+    let needs = "UPDATE generative_ai.installation SET needs_migration = '29991231000000'";
+    stack.sql(needs, &[]).await;
     let refused = "generative-ai-worker: the database has migration 29991231000000, which this version of the worker \
         does not know; use the newer version\n";
     for arguments in [&["run"][..], &["migrate"], &["migrate", "--dry-run"]] {
