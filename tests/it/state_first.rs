@@ -500,3 +500,38 @@ async fn an_order_whose_id_was_lost_is_found_where_the_provider_lists_its_orders
     assert_eq!(polled.orders(), 1);
     assert_eq!(only_call(&stack).await.0, "succeeded");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_package_is_not_drawn_for_another_job_that_has_its_number_by_now() {
+    let stack = Stack::start().await;
+    let refused =
+        json!({"message": "no", "code": "moderation_blocked", "type": "image_generation_user_error"});
+    let openai = OpenAi::start(small_picture()).await;
+    openai.then(Reply::Error(400, refused, vec![]));
+    let _replica = stack.replica_of(&openai, &[]).await;
+    let job_id = stack.job().await;
+    stack.push(&logo(job_id)).await;
+    stack.ended(job_id).await;
+    stack
+        .sql("TRUNCATE ac_background_jobs RESTART IDENTITY", &[])
+        .await;
+    assert_eq!(stack.job().await, job_id);
+    // Minutes later.
+    let later = "UPDATE ac_background_jobs SET created_at = created_at + interval '5 minutes'";
+    stack.sql(later, &[]).await;
+    let retried = stack.command(&["dead", "retry", "--yes"], &[]).await;
+    let printed = String::from_utf8(retried.stdout).unwrap();
+    assert!(
+        printed.contains("skipped 1 package: its row is gone, and another job has its number"),
+        "{printed}"
+    );
+    stack.idle().await;
+    assert_eq!(openai.calls().len(), 1);
+    assert_eq!(stack.job_row(job_id).await.progress, Some(5));
+    let reseeded = stack.command(&["reseed"], &[]).await;
+    assert!(
+        String::from_utf8(reseeded.stdout)
+            .unwrap()
+            .starts_with("put back 0 packages")
+    );
+}

@@ -194,6 +194,7 @@ fn under_way(state: &str) -> String {
         "begun" => "a replica works on the job".to_owned(),
         "retry_wait" => "the job waits for its next attempt".to_owned(),
         "held" => "the job is held; see reseed --held".to_owned(),
+        "another" => "its row is gone, and another job has its number".to_owned(),
         other => format!("the job is {other}"),
     }
 }

@@ -24,7 +24,8 @@ pub struct Revived {
     /// When it died.
     #[diesel(sql_type = Timestamptz)]
     pub dead_at: DateTime<Utc>,
-    /// State of the job before; `None` = it has never been begun.
+    /// State of the job before; `None` = it has never been begun, `another` = the row with its number was made after it had died, so
+    /// that it is another job's by now.
     #[diesel(sql_type = Nullable<Text>)]
     pub state: Option<String>,
 }
@@ -44,10 +45,14 @@ impl Db {
     /// # Errors
     /// [`DbError`]; the same call can be made again.
     pub async fn revive(&self, ids: &[Uuid]) -> Result<Vec<Revived>, DbError> {
-        // `deliveries` stays: where it is above one the store is asked first whether the picture is there.
+        // `deliveries` stays: where it is above one the store is asked first whether the picture is there. The time of a row is by
+        // the application's clock, so that a minute is allowed between the two.
         let update = sql_query(
             "WITH asked AS (
-                SELECT DISTINCT job_id FROM generative_ai.dead_packages WHERE id = ANY($1) AND job_id IS NOT NULL
+                SELECT DISTINCT dead.job_id
+                FROM generative_ai.dead_packages AS dead LEFT JOIN ac_background_jobs AS shown_row ON shown_row.id = dead.job_id
+                WHERE dead.id = ANY($1) AND dead.job_id IS NOT NULL
+                    AND NOT coalesce(dead.dead_at < shown_row.created_at - interval '1 minute', false)
              ), job AS (
                 SELECT job.job_id, job.state FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id
                 ORDER BY job.job_id FOR UPDATE OF job
@@ -62,8 +67,11 @@ impl Db {
                 WHERE shown_row.id = asked.job_id AND shown_row.error IS NOT NULL
                     AND coalesce(job.state, 'dead') IN ('dead', 'waiting')
              )
-             SELECT dead.id, dead.job_id, dead.dead_at, job.state
-             FROM generative_ai.dead_packages AS dead LEFT JOIN job ON job.job_id = dead.job_id
+             SELECT dead.id, dead.job_id, dead.dead_at,
+                CASE WHEN dead.dead_at < shown_row.created_at - interval '1 minute' THEN 'another' ELSE job.state END AS state
+             FROM generative_ai.dead_packages AS dead
+             LEFT JOIN job ON job.job_id = dead.job_id
+             LEFT JOIN ac_background_jobs AS shown_row ON shown_row.id = dead.job_id
              WHERE dead.id = ANY($1)
                 OR (dead.retried_at IS NULL AND dead.job_id IN (SELECT job_id FROM asked))",
         )
