@@ -64,7 +64,8 @@ struct JobId {
 }
 
 impl Db {
-    /// Ends a job that has neither its picture nor failed, and tells the person. Whoever works on it has no say any more:
+    /// Ends a job that has neither its picture nor failed, and tells the person. What the ledger knows under its number may be another
+    /// job's, whose row is gone. Whoever works on it has no say any more:
     /// it can neither begin a call nor record a picture.
     ///
     /// # Errors
@@ -81,8 +82,10 @@ impl Db {
                 SELECT id, 'cancelled', 0, '', now(), 'cancelled', $2, created_at FROM shown
                 ON CONFLICT (job_id) DO UPDATE SET
                     state = 'cancelled', fence = job.fence + 1, next_attempt_at = NULL, finished_at = now(),
-                    error_class = 'cancelled', error_message = excluded.error_message, error_details = NULL
-                WHERE job.state NOT IN ('done', 'dead', 'cancelled')
+                    error_class = 'cancelled', error_message = excluded.error_message, error_details = NULL,
+                    row_created_at = excluded.row_created_at,
+                    reuses = job.reuses + coalesce(job.row_created_at <> excluded.row_created_at, false)::integer
+                WHERE job.state NOT IN ('done', 'dead', 'cancelled') OR job.row_created_at <> excluded.row_created_at
                 RETURNING job.job_id
              ), told AS (
                 UPDATE ac_background_jobs AS shown_row SET error = $2, updated_at = now()
