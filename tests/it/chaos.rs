@@ -380,8 +380,9 @@ async fn row_17_redis_forgets_what_was_taken() {
 async fn row_18_redis_forgets_everything() {
     let mut scene = Scene::new("18", "Redis loses everything; `reseed`").await;
     for round in 0..rounds() {
-        let victim = scene.victim(&format!("begun:{}", 2 + round % 5)).await;
+        // They wait when it starts, so that they are begun together, before the first of them is paid for.
         let jobs = scene.stack.push_logos(PACKAGES).await;
+        let victim = scene.victim(&format!("begun:{}", 2 + round % 5)).await;
         let died = scene.died(victim).await;
         let begun: Vec<i32> = scene
             .stack
