@@ -1,8 +1,8 @@
 -- Gives the packages of a worker without a lease back to the head of the lists that they came from, the oldest
 -- first in line. A bounded chunk at a time, each of them whole.
 --
--- Where the worker has crashed, each package that it had adopted is a suspect from then on. The crash counts as that of
--- the one suspect that it ran, or of its only package; of nobody where it could have been one of several.
+-- Where the worker has crashed, that is noted for each package that it had adopted: after a second time it is a suspect. The crash
+-- counts as that of the one suspect that it ran, or of its only package; of nobody where it could have been one of several.
 --
 -- KEYS: lease, landing, processing, in-flight, workers, suspects, the suspect that this worker ran,
 --       lists: critical, high, normal, low; sorted sets of the same
@@ -32,7 +32,7 @@ if moved < chunk then
     give_back(keys, ARGV[1] .. '/' .. ids[i], package)
     redis.call('HDEL', KEYS[3], ids[i])
     -- Nothing that goes wrong with the counting keeps a package from coming back.
-    if has_crashed then redis.pcall('HINCRBY', KEYS[6], redis.sha1hex(package), ids[i] == ran and 1 or 0) end
+    if has_crashed then redis.pcall('HINCRBY', KEYS[6], redis.sha1hex(package), ids[i] == ran and 101 or 1) end
     redis.call('ZREM', KEYS[4], ARGV[1] .. '/' .. ids[i])
     moved = moved + 1
   end

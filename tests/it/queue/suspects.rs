@@ -27,7 +27,7 @@ async fn a_crash_counts_for_the_one_suspect_and_marks_all_that_were_adopted() {
     recover(&queue).await;
     let found = claim(&queue, 4).await;
     assert_eq!(payloads(&found), ["a", "b", "c", "new"]);
-    assert_eq!(crashes(&found), [Some(0), Some(0), Some(0), None]);
+    assert_eq!(crashes(&found), [None; 4], "once is the machine's fault");
     let mut again = queue.in_hand().await.unwrap();
     again.sort_by_key(|delivery| delivery.id.clone());
     assert_eq!(again, found);
@@ -38,7 +38,7 @@ async fn a_crash_counts_for_the_one_suspect_and_marks_all_that_were_adopted() {
     dead.note_suspect(&taken[1]).await.unwrap();
     recover(&queue).await;
     let found = claim(&queue, 4).await;
-    assert_eq!(crashes(&found), [Some(0), Some(1), Some(0), Some(0)]);
+    assert_eq!(crashes(&found), [Some(0), Some(1), Some(0), None]);
     assert_eq!(stack.traces_of(dead.worker_id()).await, Vec::<String>::new());
     let ttl: i64 = stack.redis().await.ttl(key("suspects")).await.unwrap();
     assert!((86_000..=86_400).contains(&ttl), "{ttl}");
@@ -83,7 +83,7 @@ async fn the_last_package_of_many_is_not_taken_for_the_only_one() {
     push(&stack, QUEUE, &many).await;
     dies_with(&stack, 401).await;
     recover(&queue).await;
-    assert_eq!(crashes(&claim(&queue, 401).await), [Some(0); 401]);
+    assert_eq!(crashes(&claim(&queue, 401).await), [None; 401]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,8 +103,10 @@ async fn parked_suspects_stay_suspects() {
     let stack = Stack::start_without_tables().await;
     let queue = join(&stack).await;
     push(&stack, QUEUE, &["a", "b"]).await;
-    dies_with(&stack, 2).await;
-    recover(&queue).await;
+    for _ in 0..2 {
+        dies_with(&stack, 2).await;
+        recover(&queue).await;
+    }
     let found = claim(&queue, 2).await;
     let limit = generative_ai_worker::queue::Limit {
         per_replica: 1,
