@@ -47,6 +47,9 @@ async fn bury(stack: &Stack, number: u32, job_id: Option<i32>, class: &str, hour
         .zadd(key("dead"), member, dead_at)
         .await
         .unwrap();
+    // A row is older than what has become of its job.
+    let older = "UPDATE ac_background_jobs SET created_at = now() - interval '1 year' WHERE id = $1";
+    stack.sql(older, &[&job_id]).await;
     if let Some(job_id) = job_id.filter(|_| attempts > 0) {
         stack
             .sql(

@@ -50,9 +50,12 @@ impl Db {
         let update = sql_query(
             "WITH asked AS (
                 SELECT DISTINCT dead.job_id
-                FROM generative_ai.dead_packages AS dead LEFT JOIN ac_background_jobs AS shown_row ON shown_row.id = dead.job_id
+                FROM generative_ai.dead_packages AS dead
+                LEFT JOIN ac_background_jobs AS shown_row ON shown_row.id = dead.job_id
+                LEFT JOIN generative_ai.jobs AS known ON known.job_id = dead.job_id
                 WHERE dead.id = ANY($1) AND dead.job_id IS NOT NULL
                     AND NOT coalesce(dead.dead_at < shown_row.created_at - interval '1 minute', false)
+                    AND NOT coalesce(known.row_created_at <> shown_row.created_at, false)
              ), job AS (
                 SELECT job.job_id, job.state FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id
                 ORDER BY job.job_id FOR UPDATE OF job
@@ -68,9 +71,11 @@ impl Db {
                     AND coalesce(job.state, 'dead') IN ('dead', 'waiting')
              )
              SELECT dead.id, dead.job_id, dead.dead_at,
-                CASE WHEN dead.dead_at < shown_row.created_at - interval '1 minute' THEN 'another' ELSE job.state END AS state
+                CASE WHEN dead.dead_at < shown_row.created_at - interval '1 minute' OR known.row_created_at <> shown_row.created_at
+                    THEN 'another' ELSE job.state END AS state
              FROM generative_ai.dead_packages AS dead
              LEFT JOIN job ON job.job_id = dead.job_id
+             LEFT JOIN generative_ai.jobs AS known ON known.job_id = dead.job_id
              LEFT JOIN ac_background_jobs AS shown_row ON shown_row.id = dead.job_id
              WHERE dead.id = ANY($1)
                 OR (dead.retried_at IS NULL AND dead.job_id IN (SELECT job_id FROM asked))",
