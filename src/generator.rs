@@ -41,6 +41,8 @@ pub struct ImageRequest<'a> {
     pub may_be_stored: bool,
     /// A call of an earlier attempt whose picture may still come.
     pub open_call: Option<OpenCall>,
+    /// Calls of earlier attempts that were billed, or may have been.
+    pub billed_before: u32,
     /// Where calls that cost money are written down.
     pub ledger: &'a dyn Ledger,
     /// Where room for calls is asked for.

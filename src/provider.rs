@@ -243,8 +243,16 @@ pub trait ImageProvider: Send + Sync {
         }))
     }
 
-    /// Tells the service that nobody wants the picture any more, where it can be told. Best effort.
-    async fn cancel(&self, _handle: &str) {}
+    /// Whether [`Self::find`] can find an order whose answer was lost. It takes about half a minute until all are listed.
+    fn lists_orders(&self) -> bool {
+        false
+    }
+
+    /// Tells the service that nobody wants the picture any more, where it can be told. Best effort. `true`: it has confirmed
+    /// that the order is ended.
+    async fn cancel(&self, _handle: &str) -> bool {
+        false
+    }
 }
 
 /// Adds the instruction that keeps pictures free of made-up text, unless the prompt is so long already that

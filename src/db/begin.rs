@@ -38,6 +38,8 @@ pub enum Begun {
         attempts: u32,
         /// How many other jobs have had this number before, see [`BeginRequest::job_id`].
         reuses: i32,
+        /// Calls of earlier attempts that were billed, or may have been.
+        billed: u32,
         /// A call of an earlier attempt that has not ended.
         open_call: Option<OpenCall>,
     },
@@ -78,6 +80,7 @@ impl Begun {
         deliveries: 1,
         attempts: 0,
         reuses: 0,
+        billed: 0,
         open_call: None,
     };
 }
@@ -154,7 +157,7 @@ batch_statement! {
         package: &'v str as Text,
         replaces_fence: i64 as BigInt,
     } -> (
-        Integer, Bool, Bool, Nullable<BigInt>, Nullable<Integer>, Nullable<Integer>, Nullable<Integer>,
+        Integer, Bool, Bool, Nullable<BigInt>, Nullable<Integer>, Nullable<Integer>, Nullable<Integer>, Nullable<Integer>,
         Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Integer>,
         Nullable<Text>, Nullable<Jsonb>, Nullable<Text>,
     )
@@ -196,7 +199,7 @@ batch_statement! {
             ELSE job.state IN ('dead', 'cancelled') AND shown_row.error IS NULL AND job.error_message IS NOT NULL END
     )
     SELECT asked.job_id, known.job_id IS NOT NULL, coalesce(job.row_created_at <> known.created_at, false),
-        begun.fence, begun.deliveries, begun.attempts, begun.reuses, job.state, job.fence, job.worker_id,
+        begun.fence, begun.deliveries, begun.attempts, begun.reuses, billed.calls, job.state, job.fence, job.worker_id,
         greatest(0, ceil(extract(epoch FROM job.next_attempt_at - now()) * 1000))::bigint, job.image_id, job.image_url,
         CASE WHEN call.job_id IS NOT NULL THEN jsonb_build_object(
             'call_no', call.call_no, 'provider', call.provider, 'model', call.model, 'handle', call.handle,
@@ -208,6 +211,10 @@ batch_statement! {
     LEFT JOIN begun ON begun.job_id = asked.job_id
     LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id
     LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = asked.job_id AND call.state IN ('intended', 'accepted')
+    LEFT JOIN LATERAL (
+        SELECT count(*)::integer AS calls FROM generative_ai.provider_calls AS earlier
+        WHERE earlier.job_id = begun.job_id AND (earlier.state = 'unknown' OR earlier.cost_usd > 0)
+    ) AS billed ON true
     WHERE (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
     "
 }
@@ -245,6 +252,7 @@ struct BegunRow {
     deliveries: Option<i32>,
     attempts: Option<i32>,
     reuses: Option<i32>,
+    billed: Option<i32>,
     state: Option<String>,
     held_fence: Option<i64>,
     held_by: Option<String>,
@@ -335,6 +343,7 @@ impl BegunRow {
                 deliveries: count(self.deliveries),
                 attempts: count(self.attempts),
                 reuses: self.reuses.unwrap_or_default(),
+                billed: count(self.billed),
                 open_call: self.open_call.and_then(|call| serde_json::from_value(call).ok()),
             };
         }

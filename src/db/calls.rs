@@ -45,6 +45,8 @@ pub struct CallNews {
 pub enum CallTurn {
     /// The provider has it, and can be asked for the picture by this handle.
     Accepted(String),
+    /// Nobody waits for its answer any more; whether the provider has it may still be found out.
+    Unanswered(CallError),
     /// It brought no picture.
     Failed(CallError),
     /// Nobody will ever know what it brought.
@@ -201,7 +203,8 @@ batch_statement! {
     , noted AS (
         UPDATE generative_ai.provider_calls AS call SET
             state = asked.state, handle = coalesce(asked.handle, call.handle),
-            ended_at = CASE WHEN asked.state <> 'accepted' THEN now() END,
+            ended_at = CASE WHEN asked.state NOT IN ('intended', 'accepted') THEN now() END,
+            deadline_at = CASE WHEN asked.state = 'intended' THEN now() ELSE call.deadline_at END,
             error_class = asked.error_class, error_details = asked.error_details,
             provider_request_id = coalesce(asked.provider_request_id, call.provider_request_id)
         FROM asked
@@ -228,6 +231,7 @@ pub(super) fn run_note<'c>(
         {
             let (state, handle, error) = match turn {
                 CallTurn::Accepted(handle) => ("accepted", Some(handle), None),
+                CallTurn::Unanswered(error) => ("intended", None, Some(error)),
                 CallTurn::Failed(error) => ("failed", None, Some(error)),
                 CallTurn::Unknown(error) => ("unknown", None, Some(error)),
             };

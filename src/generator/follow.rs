@@ -57,16 +57,13 @@ impl<'a> Buyer<'a> {
                 None => return Ok(None),
             },
         };
-        if open.age > LONGEST {
-            return Err(self.too_long(open, order, &handle).await);
-        }
         if !self.is_brief {
             tracing::info!(
                 call_no = open.call_no,
                 "asking again for a picture that is being made"
             );
         }
-        let calling = Calling::new(self, &order.spec, provider, Some(open.call_no));
+        let calling = Calling::new(self, &order.spec, provider, Some(open.call_no)).made(open.age);
         let error = match provider.resume(&handle, &calling.call()).await {
             Ok(image) => {
                 Meter::of_resumed(order).drawn(&image);
@@ -74,8 +71,12 @@ impl<'a> Buyer<'a> {
                 return Ok(Some(Purchase {
                     image,
                     call_no: Some(open.call_no),
+                    has_handle: true,
                     order: order.clone(),
                 }));
+            }
+            Err(NotDrawn::GoesOn(error)) if open.age > LONGEST => {
+                return Err(self.too_long(open, order, &handle, error).await);
             }
             Err(NotDrawn::GoesOn(error)) => return Err(goes_on(error, open.age)),
             Err(NotDrawn::Ended(error)) => error,
@@ -126,22 +127,28 @@ impl<'a> Buyer<'a> {
         Ok(None)
     }
 
-    async fn too_long(&self, open: &OpenCall, order: &Order, handle: &str) -> Unfinished {
+    /// The end of a job whose order has gone on for a day. The call stays open in the ledger: should the job be started again by hand,
+    /// its picture is asked for once more, and nothing is bought before the provider has ended the order.
+    async fn too_long(
+        &self,
+        open: &OpenCall,
+        order: &Order,
+        handle: &str,
+        last: ProviderError,
+    ) -> Unfinished {
         order.provider.cancel(handle).await;
         let (who, hours) = (order.provider.name(), open.age.as_secs() / 3600);
+        let what = match last.class {
+            ErrorClass::TimedOut => "has not finished it",
+            _ => "could not be asked for it since",
+        };
         let message = format!(
-            "{who} took the order for this picture {hours} hours ago and has not finished it. It may have been billed, so it is \
-             not ordered again by itself. Start the job again to order another one."
+            "{who} took the order for this picture {hours} hours ago and {what}. It may have been billed, so it is not ordered \
+             again by itself. Make a new job to order another one."
         );
-        let details =
-            format!("not ended by the service within {hours} h of the order, and followed no longer");
-        let error = error_of(order, ErrorClass::TimedOut, details.clone());
-        Meter::of_resumed(order).failed(&error);
-        let failure = Failure::new(ErrorClass::UnknownOutcome, message).with_details(details);
-        self.request
-            .ledger
-            .followed_too_long(open.call_no, &error, failure)
-            .await
+        Meter::of_resumed(order).failed(&last);
+        let failure = Failure::new(ErrorClass::UnknownOutcome, message).with_details(last.to_string());
+        self.request.ledger.followed_too_long(failure)
     }
 }
 

@@ -116,7 +116,9 @@ pub trait Ledger: Send + Sync {
     /// [`Unfinished::Failed`] or [`Unfinished::Held`], as `UNKNOWN_OUTCOME` says.
     async fn outcome_unknown(&self, call_no: i32, error: &ProviderError) -> Result<(), Unfinished>;
 
-    /// Writes down that a call which the provider has accepted is followed no longer, as `failure` says. Returns how the attempt
-    /// ends: the order may be on the bill, so no other picture is bought by itself.
-    async fn followed_too_long(&self, call_no: i32, error: &ProviderError, failure: Failure) -> Unfinished;
+    /// Writes down that nobody waits for the answer of a call any more, which may still be found out.
+    async fn unanswered(&self, call_no: i32, error: &ProviderError);
+
+    /// How an attempt ends whose call has gone on for too long, as `failure` says. The call stays open.
+    fn followed_too_long(&self, failure: Failure) -> Unfinished;
 }

@@ -114,11 +114,12 @@ impl Pipeline {
         progress.reached(20);
         let purchase = measure::stage(Stage::Draw, self.obtain(request, progress)).await?;
         progress.reached(70);
-        let (call_no, provider) = (purchase.call_no, purchase.order.provider.name());
+        // The same order is asked for its picture again: what came may have been damaged on its way.
+        let call_no = purchase.call_no.filter(|_| !purchase.has_handle);
+        let provider = purchase.order.provider.name();
         let (drawing, pieces, mark) = match self.prepare(shape, request, purchase).await {
             Ok(prepared) => prepared,
             Err(failure) => {
-                // Asked for again, it would be the same picture.
                 if let Some(call_no) = call_no {
                     let error = unusable(provider, &failure);
                     request.ledger.failed(call_no, &error).await;
@@ -160,6 +161,7 @@ impl Pipeline {
             image: drawn,
             call_no,
             order,
+            ..
         } = purchase;
         let bytes = drawn.bytes.clone();
         let inspected = self

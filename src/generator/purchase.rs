@@ -1,6 +1,7 @@
 //! Buying a picture from a provider: no money is spent before the ledger knows. Pictures that have been asked for already are
 //! `follow`'s business, which comes first.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +23,8 @@ use crate::work_package::Prompt;
 pub(super) struct Purchase {
     pub(super) image: DrawnImage,
     pub(super) call_no: Option<i32>,
+    /// Whether the provider can be asked for the same picture again.
+    pub(super) has_handle: bool,
     pub(super) order: Order,
 }
 
@@ -37,9 +40,12 @@ pub(super) struct Buyer<'a> {
     pub(super) is_brief: bool,
 }
 
+/// After this long a service that lists its orders lists one, if it has taken it.
+const LISTED_AFTER: Duration = Duration::from_secs(35);
+
 /// How one provider answered.
 enum Answer {
-    Drawn(DrawnImage, Option<i32>),
+    Drawn(Purchase),
     /// It may not be asked now.
     OutOfReach(Duration),
     /// Nothing was bought, and another provider may help.
@@ -59,9 +65,7 @@ impl Buyer<'_> {
             .buy_until
             .is_some_and(|deadline| deadline < Utc::now())
         {
-            let message =
-                "The deadline of this job passed before its picture could be begun. Start the job again.";
-            return Err(Failure::new(ErrorClass::Expired, message).into());
+            return Err(expired(self.request.billed_before).into());
         }
         let mut wait: Option<Duration> = None;
         let mut refused: Option<ProviderError> = None;
@@ -74,13 +78,7 @@ impl Buyer<'_> {
                 );
             }
             match self.ask(order).await? {
-                Answer::Drawn(image, call_no) => {
-                    return Ok(Purchase {
-                        image,
-                        call_no,
-                        order: order.clone(),
-                    });
-                }
+                Answer::Drawn(purchase) => return Ok(purchase),
                 Answer::OutOfReach(time) => wait = Some(wait.map_or(time, |wait| wait.min(time))),
                 // What the provider that was meant has said is what people are told.
                 Answer::Refused(error) => refused = refused.or(Some(error)),
@@ -124,7 +122,12 @@ impl Buyer<'_> {
                     meter.drawn(&image);
                     request.gate.report(name, Verdict::Well, begun.elapsed()).await;
                     fault::point("drawn");
-                    return Ok(Answer::Drawn(image, call_no));
+                    return Ok(Answer::Drawn(Purchase {
+                        image,
+                        call_no,
+                        has_handle: calling.is_accepted.load(Ordering::Relaxed),
+                        order: order.clone(),
+                    }));
                 }
                 Err(NotDrawn::GoesOn(error)) if provider.is_free() => return Err(not_finished(error)),
                 Err(NotDrawn::GoesOn(error)) => return Err(goes_on(error, begun.elapsed())),
@@ -132,6 +135,15 @@ impl Buyer<'_> {
             };
             meter.failed(&error);
             if let Some(call_no) = call_no {
+                if error.class.rules().may_be_billed && provider.lists_orders() {
+                    // Whether it was taken is known as soon as all orders are listed.
+                    request
+                        .gate
+                        .report(name, Verdict::of(&error), begun.elapsed())
+                        .await;
+                    request.ledger.unanswered(call_no, &error).await;
+                    return Err(Unfinished::OthersWait(LISTED_AFTER));
+                }
                 if error.class.rules().may_be_billed {
                     request
                         .gate
@@ -179,6 +191,18 @@ impl Buyer<'_> {
     }
 }
 
+/// Nothing is bought any more, after so many calls that may have been billed.
+fn expired(billed_before: u32) -> Failure {
+    let message = match billed_before {
+        0 => "The deadline of this job passed before its picture could be begun. Start the job again.",
+        _ => {
+            "The deadline of this job passed. Its picture had been asked for before, without success as far as anybody knows, and \
+             is not asked for again. Start the job again."
+        }
+    };
+    Failure::new(ErrorClass::Expired, message)
+}
+
 /// The end of an attempt whose order the provider has, `age` after it was made.
 pub(super) fn goes_on(error: ProviderError, age: Duration) -> Unfinished {
     let (who, after) = (error.provider, error.retry_after);
@@ -211,6 +235,9 @@ pub(super) fn call_id(namespace: Uuid, job_id: i32, call_no: i32) -> Uuid {
     Uuid::new_v5(&namespace, format!("call {job_id}/{call_no}").as_bytes())
 }
 
+/// A service that does not know an order which is younger may know it soon, or the key is another account's by mistake.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);
+
 /// One call under way.
 pub(super) struct Calling<'a> {
     buyer: &'a Buyer<'a>,
@@ -218,6 +245,9 @@ pub(super) struct Calling<'a> {
     prompt: Prompt,
     id: Uuid,
     call_no: Option<i32>,
+    is_accepted: AtomicBool,
+    /// Whether the order is so old that a service which does not know it has forgotten it.
+    may_be_forgotten: bool,
 }
 
 impl<'a> Calling<'a> {
@@ -234,6 +264,16 @@ impl<'a> Calling<'a> {
             prompt: provider.prompt_for(&work.prompt, work.image_type),
             id: call_id(buyer.namespace, buyer.request.job_id, call_no.unwrap_or_default()),
             call_no,
+            is_accepted: AtomicBool::new(false),
+            may_be_forgotten: false,
+        }
+    }
+
+    /// The same, for a call that was made so long ago.
+    pub(super) fn made(self, age: Duration) -> Self {
+        Self {
+            may_be_forgotten: age >= FORGOTTEN_AFTER,
+            ..self
         }
     }
 
@@ -244,6 +284,7 @@ impl<'a> Calling<'a> {
             spec: self.spec,
             deadline: self.buyer.deadline,
             is_brief: self.buyer.is_brief,
+            may_be_forgotten: self.may_be_forgotten,
             watch: self,
         }
     }
@@ -256,6 +297,7 @@ impl Watch for Calling<'_> {
         if let Some(call_no) = self.call_no {
             self.buyer.request.ledger.accepted(call_no, handle).await;
         }
+        self.is_accepted.store(true, Ordering::Relaxed);
         fault::point("accepted");
     }
 

@@ -269,10 +269,12 @@ impl ImageProvider for Automatic1111 {
         Some(call_id.to_string())
     }
 
-    async fn cancel(&self, handle: &str) {
+    async fn cancel(&self, handle: &str) -> bool {
         if let Some(server) = &self.server {
             server.interrupt(handle).await;
         }
+        // It answers nothing that would say so.
+        false
     }
 }
 

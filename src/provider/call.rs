@@ -26,6 +26,9 @@ pub struct Call<'a> {
     pub deadline: Instant,
     /// For a call that was accepted long ago: the service is asked once and not waited for, as the slot is others' by now.
     pub is_brief: bool,
+    /// Whether a service that does not know the call has forgotten it. A young one may not be known everywhere yet, or the key may be
+    /// another account's by mistake: then it goes on.
+    pub may_be_forgotten: bool,
     /// Who wants to know how it goes.
     pub watch: &'a dyn Watch,
 }
@@ -40,6 +43,7 @@ impl<'a> Call<'a> {
             spec,
             deadline,
             is_brief: false,
+            may_be_forgotten: true,
             watch: &Unwatched,
         }
     }

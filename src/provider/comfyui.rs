@@ -287,11 +287,10 @@ impl ImageProvider for ComfyUi {
             .await
     }
 
-    async fn cancel(&self, handle: &str) {
-        if let Some(server) = &self.server
-            && is_handle(handle)
-        {
-            server.cancel(handle).await;
+    async fn cancel(&self, handle: &str) -> bool {
+        match &self.server {
+            Some(server) if is_handle(handle) => server.cancel(handle).await,
+            _ => false,
         }
     }
 }

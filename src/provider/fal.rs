@@ -229,9 +229,10 @@ impl ImageProvider for Fal {
         polling::picture(self, &request, &report, call, None).await
     }
 
-    async fn cancel(&self, handle: &str) {
-        if let Some(request) = self.read_handle(handle) {
-            self.service.cancel(Method::PUT, request.cancel).await;
+    async fn cancel(&self, handle: &str) -> bool {
+        match self.read_handle(handle) {
+            Some(request) => self.service.cancel(Method::PUT, request.cancel).await,
+            None => false,
         }
     }
 }

@@ -30,6 +30,10 @@ impl Verdict {
     #[must_use]
     pub fn of(error: &ProviderError) -> Self {
         match error.class.rules().breaker {
+            // It says itself when it is to be called again.
+            BreakerInput::Fault if error.retry_after.is_some_and(|asked| asked > LONGEST_WAIT) => {
+                Self::Busy(error.retry_after)
+            }
             BreakerInput::Fault => Self::Failing,
             BreakerInput::Refusal => Self::Refused,
             BreakerInput::Busy => Self::Busy(error.retry_after),
@@ -92,6 +96,8 @@ mod tests {
             };
             assert_eq!(Verdict::of(&error(class, Some(30))), expected, "{class}");
         }
+        let asks = error(ErrorClass::Overloaded, Some(60_000));
+        assert_eq!(Verdict::of(&asks), Verdict::Busy(asks.retry_after));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(in crate::provider) mod tests;
 pub(in crate::provider) use report::{Report, Signs, class_of_status, is_plain_id, progress_in};
 pub(in crate::provider) use service::Service;
 
+/// The longest wait that a service may ask for between two looks of one visit.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// One look may take this long: an answer that stalls is asked for again.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -180,16 +182,23 @@ async fn follow<P: Polled>(
                 None
             }
             Look::Missing(error) => {
-                // One that was accepted long ago is known to all parts of the service; it is asked a second time all the same.
-                let is_known = call.is_brief && missing_since.is_some();
-                if is_known || missing_since.get_or_insert_with(Instant::now).elapsed() >= lag {
-                    return Err(NotDrawn::Ended(error));
+                // A brief visit asks a second time, and takes that for an answer.
+                let is_sure = call.is_brief && missing_since.is_some();
+                if is_sure || missing_since.get_or_insert_with(Instant::now).elapsed() >= lag {
+                    return Err(match call.may_be_forgotten {
+                        true => NotDrawn::Ended(error),
+                        false => NotDrawn::GoesOn(error),
+                    });
                 }
                 Some(error)
             }
             // Cut short by the deadline itself: what the look before it has found still holds.
             Look::Unclear(_) if has_looked && Instant::now() >= call.deadline => {
                 return Err(out_of_time(last));
+            }
+            // A wait that is asked for is not spent in a slot.
+            Look::Unclear(error) if error.retry_after.is_some_and(|asked| asked > LONGEST_WAIT) => {
+                return Err(NotDrawn::GoesOn(error));
             }
             Look::Unclear(error) => {
                 asked = error.retry_after;

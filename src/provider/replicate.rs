@@ -276,11 +276,13 @@ impl ImageProvider for Replicate {
         polling::picture(self, &handle.to_owned(), &report, call, None).await
     }
 
-    async fn cancel(&self, handle: &str) {
-        if is_plain_id(handle) {
-            let url = self.service.client().url(&format!("predictions/{handle}/cancel"));
-            self.service.cancel(Method::POST, url).await;
-        }
+    async fn cancel(&self, handle: &str) -> bool {
+        let url = self.service.client().url(&format!("predictions/{handle}/cancel"));
+        is_plain_id(handle) && self.service.cancel(Method::POST, url).await
+    }
+
+    fn lists_orders(&self) -> bool {
+        true
     }
 }
 

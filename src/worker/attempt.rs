@@ -179,6 +179,7 @@ impl Attempts {
                 patience: Duration::from_millis(call.patience_ms),
                 age: Duration::from_millis(call.age_ms),
             }),
+            billed_before: owned.billed,
             ledger: &ledger,
             gate: &gate,
             patience: self.settings.job_timeout,

@@ -33,6 +33,8 @@ pub(super) struct Owned<'a> {
     pub(super) deliveries: u32,
     /// How many other jobs have had the number before.
     pub(super) reuses: i32,
+    /// Calls of earlier attempts that were billed, or may have been.
+    pub(super) billed: u32,
     pub(super) open_call: Option<OpenCall>,
     /// Keeps other deliveries of the job waiting until the attempt ends.
     pub(super) job: JobGuard<'a>,
@@ -87,6 +89,7 @@ impl Attempts {
                     deliveries,
                     attempts: failed,
                     reuses,
+                    billed,
                     open_call,
                 } => {
                     fault::point("begun");
@@ -97,6 +100,7 @@ impl Attempts {
                         failed,
                         deliveries,
                         reuses,
+                        billed,
                         open_call,
                         job,
                     });

@@ -190,7 +190,7 @@ impl Report {
             Self::Delayed { job_id, failure } => tracing::warn!(
                 error.r#type = %failure.class,
                 details = failure.details,
-                "job {job_id} waits for its provider, and nothing is counted: {failure}"
+                "job {job_id} waits for its provider; no attempt is counted"
             ),
             Self::Failed {
                 job_id,

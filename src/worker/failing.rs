@@ -89,12 +89,21 @@ impl Attempts {
             .settings
             .backoff
             .delay(attempt, failure.retry_after, &mut rand::rng());
-        if let Err(ending) = self.commit(owned, &failure, Sequel::Retry, delay).await {
+        // A wait that a provider has asked for is the provider's: it holds for all, and ends for all.
+        let is_providers = failure.retry_after.is_some();
+        let due_in = if is_providers { Duration::ZERO } else { delay };
+        if let Err(ending) = self.commit(owned, &failure, Sequel::Retry, due_in).await {
             return ending;
         }
         let event = Event::retrying(job_id, attempt, &failure);
+        let command = if is_providers && !self.room.admit(wanted, owned.delivery).await {
+            self.queue.publish(event);
+            None
+        } else {
+            Some(owned.delivery.delay(Due::In(delay), Some(event)))
+        };
         Ending {
-            command: Some(owned.delivery.delay(Due::In(delay), Some(event))),
+            command,
             report: Report::Retried {
                 job_id,
                 attempt,

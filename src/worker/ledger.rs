@@ -119,10 +119,12 @@ impl Ledger for JobLedger<'_> {
             .await;
     }
 
-    async fn followed_too_long(&self, call_no: i32, error: &ProviderError, failure: Failure) -> Unfinished {
-        self.note_aside(call_no, CallTurn::Unknown(Self::call_error(error)))
+    async fn unanswered(&self, call_no: i32, error: &ProviderError) {
+        self.note_aside(call_no, CallTurn::Unanswered(Self::call_error(error)))
             .await;
-        measure::UNKNOWN_OUTCOMES.count(1, &[("provider", error.provider)]);
+    }
+
+    fn followed_too_long(&self, failure: Failure) -> Unfinished {
         match self.attempts.settings.unknown_outcome {
             UnknownOutcome::Hold => Unfinished::Held(failure),
             UnknownOutcome::Retry | UnknownOutcome::Fail => Unfinished::Failed(failure),

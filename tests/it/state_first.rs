@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::events::Events;
 use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::polled::{NAMES, Polled};
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::{Proxy, Weather};
 use crate::harness::stack::{Stack, icon, logo, with};
 
 /// Packages of these jobs for a provider.
@@ -143,9 +143,17 @@ async fn an_order_is_followed_for_a_day_and_given_up_with_a_true_reason() {
         error.contains("flux took the order for this picture 25 hours ago"),
         "{error}"
     );
-    assert_eq!(only_call(&stack).await.0, "unknown", "it may be on the bill");
+    assert_eq!(only_call(&stack).await.0, "accepted", "it may still be fetched");
     assert_eq!((polled.orders(), polled.cancels()), (1, 1));
     assert_eq!(stack.dead_letters().await[0]["errorClass"], "unknown_outcome");
+    polled.finish();
+    stack.command(&["dead", "retry", "--yes"], &[]).await;
+    stack.all_done_once(&[job_id]).await;
+    assert_eq!(
+        polled.orders(),
+        1,
+        "its picture is asked for before anything is ordered"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -516,9 +524,6 @@ async fn a_dead_package_is_not_drawn_for_another_job_that_has_its_number_by_now(
         .sql("TRUNCATE ac_background_jobs RESTART IDENTITY", &[])
         .await;
     assert_eq!(stack.job().await, job_id);
-    // Minutes later.
-    let later = "UPDATE ac_background_jobs SET created_at = created_at + interval '5 minutes'";
-    stack.sql(later, &[]).await;
     let retried = stack.command(&["dead", "retry", "--yes"], &[]).await;
     let printed = String::from_utf8(retried.stdout).unwrap();
     assert!(
@@ -534,4 +539,99 @@ async fn a_dead_package_is_not_drawn_for_another_job_that_has_its_number_by_now(
             .unwrap()
             .starts_with("put back 0 packages")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_answer_is_lost_is_looked_for_before_another_is_made() {
+    let stack = Stack::start().await;
+    let polled = Polled::start().await;
+    let proxy = Proxy::to(polled.port()).await;
+    let at = format!("http://127.0.0.1:{}/v1", proxy.port);
+    polled.finish();
+    polled.hold_orders(Duration::from_secs(1));
+    let _replica = polled
+        .replica(&stack, &[("REPLICATE_BASE_URL", at.as_str())])
+        .await;
+    let job_id = stack.job().await;
+    push_to(&stack, "flux", &[job_id]).await;
+    polled.ordered(1).await;
+    proxy.set(Weather::Cut);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    proxy.set(Weather::Fair);
+    stack.all_done_once(&[job_id]).await;
+    assert_eq!(polled.orders(), 1);
+    assert_eq!(only_call(&stack).await.0, "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_does_not_know_a_young_order_is_asked_again() {
+    let stack = Stack::start().await;
+    let polled = Polled::start().await;
+    let mut stopped = polled.replica(&stack, &[]).await;
+    let job_id = stack.job().await;
+    push_to(&stack, "flux", &[job_id]).await;
+    polled.looked_at().await;
+    stopped.terminate();
+    assert!(stopped.exit().await.success());
+    // As with the key of another account.
+    polled.forget(true);
+    let replica = polled.replica(&stack, &[]).await;
+    let polls = polled.polls();
+    polled.polled(polls + 4).await;
+    polled.forget(false);
+    polled.finish();
+    stack.all_done_once(&[job_id]).await;
+    assert_eq!(polled.orders(), 1);
+    drop(replica);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_was_damaged_on_its_way_is_fetched_again() {
+    for name in NAMES {
+        let stack = Stack::start().await;
+        let polled = Polled::start().await;
+        polled.finish();
+        polled.damage_next_file();
+        let _replica = polled.replica(&stack, &[]).await;
+        let job_id = stack.job().await;
+        push_to(&stack, name, &[job_id]).await;
+        stack.all_done_once(&[job_id]).await;
+        assert_eq!(polled.orders(), 1, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_polls_are_asked_for_holds_no_slot() {
+    let stack = Stack::start().await;
+    let polled = Polled::start().await;
+    polled.busy_polls(Some(3600));
+    let _replica = polled.replica(&stack, &[("WORKER_CONCURRENCY", "2")]).await;
+    let jobs = stack.jobs(2).await;
+    push_to(&stack, "flux", &jobs).await;
+    polled.polled(2).await;
+    let other = stack.job().await;
+    push_to(&stack, "builtin", &[other]).await;
+    assert_eq!(stack.ended(other).await.progress, Some(100));
+    assert_eq!(polled.orders(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_a_broken_provider_asks_for_ends_when_it_is_resumed() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let broken = json!({"message": "broken", "type": "server_error"});
+    openai.then(Reply::Error(503, broken, vec![("retry-after", "86400")]));
+    let replica = stack.replica_of(&openai, &[]).await;
+    let jobs = stack.push_logos(3).await;
+    replica
+        .said("openai asks for a pause; its packages wait 600 s")
+        .await;
+    let own = openai.variables();
+    let own: Vec<(&str, &str)> = own
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let resumed = stack.command(&["providers", "resume", "openai"], &own).await;
+    assert!(resumed.status.success(), "{resumed:?}");
+    stack.all_done_once(&jobs).await;
 }

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Pipeline {
     /// Tells a provider, by its name, that nobody wants the picture of the call that it knows as `handle`. Best
-    /// effort, and within 5 s; `false` when it was not told by then. What the call has cost is not known by that.
+    /// effort, and within 5 s; `false` when it has not confirmed that by then.
     ///
     /// # Errors
     /// [`Unsupported`] for a provider that this version does not know.
@@ -25,7 +25,7 @@ impl Pipeline {
                 "{name} was not told in time that nobody waits for a picture any more"
             );
         }
-        Ok(told.is_ok())
+        Ok(told.unwrap_or(false))
     }
 
     /// What a provider knows a call by whose handle is in no ledger, where it takes ids from its caller. The calls of
@@ -71,11 +71,12 @@ mod tests {
             Some(call_id.to_string())
         }
 
-        async fn cancel(&self, handle: &str) {
+        async fn cancel(&self, handle: &str) -> bool {
             self.0.lock().unwrap().push(handle.to_owned());
             if handle == "silent" {
                 std::future::pending::<()>().await;
             }
+            handle != "refused"
         }
     }
 
@@ -86,9 +87,10 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(pipeline.cancel_call("told", "h-1").await, Ok(true));
         assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert_eq!(pipeline.cancel_call("told", "refused").await, Ok(false));
         assert_eq!(pipeline.cancel_call("told", "silent").await, Ok(false));
         assert_eq!(begun.elapsed(), PATIENCE);
-        assert_eq!(*told.0.lock().unwrap(), ["h-1", "silent"]);
+        assert_eq!(*told.0.lock().unwrap(), ["h-1", "refused", "silent"]);
         let refused = pipeline.cancel_call("nobody", "h-1").await.unwrap_err();
         assert_eq!(
             refused.message,

@@ -101,8 +101,11 @@ impl Ledger for Notes {
         Ok(())
     }
 
-    async fn followed_too_long(&self, _: i32, _: &ProviderError, failure: Failure) -> Unfinished {
-        self.note("followed too long");
+    async fn unanswered(&self, _: i32, error: &ProviderError) {
+        self.note(format!("unanswered {}", error.class));
+    }
+
+    fn followed_too_long(&self, failure: Failure) -> Unfinished {
         Unfinished::Failed(failure)
     }
 }
@@ -146,6 +149,7 @@ async fn attempt(provider: Arc<Failing>, notes: &Notes) -> Unfinished {
         work: &work,
         may_be_stored: false,
         open_call: None,
+        billed_before: 0,
         ledger: notes,
         gate: notes,
         patience: Duration::from_secs(60),

@@ -217,7 +217,7 @@ impl Server {
 
     /// Takes a picture out of the queue, or stops it where it is being drawn. Older servers stop whatever they draw,
     /// which is why it has to be this one.
-    pub(super) async fn cancel(&self, handle: &str) {
+    pub(super) async fn cancel(&self, handle: &str) -> bool {
         let aside = || Instant::now() + ASIDE;
         let delete = Outgoing::post_json("queue", &json!({"delete": [handle]}));
         let told = self.send(delete, ASIDE, aside()).await;
@@ -233,9 +233,11 @@ impl Server {
             }
             false => told.map(|_| ()),
         };
-        if let Err(error) = interrupted {
-            tracing::debug!(%error, "the server was not told that nobody waits for a picture any more");
-        }
+        interrupted
+            .inspect_err(
+                |error| tracing::debug!(%error, "the server was not told that nobody waits for a picture any more"),
+            )
+            .is_ok()
     }
 }
 

@@ -148,6 +148,7 @@ async fn draw(fake: &Fake) -> (Result<DrawnImage, NotDrawn>, Vec<String>) {
     let (prompt, spec, handles) = (Prompt::new("a paper boat".into()), spec(), Handles::default());
     let call = Call {
         is_brief: false,
+        may_be_forgotten: true,
         watch: &handles,
         ..Call::unwatched(&prompt, &spec, in_minutes(5))
     };

@@ -185,10 +185,18 @@ impl Service {
     }
 
     /// Cancels a call at the service. Best effort: otherwise it works for nothing, which nobody can help.
-    pub(in crate::provider) async fn cancel(&self, method: Method, url: Url) {
+    pub(in crate::provider) async fn cancel(&self, method: Method, url: Url) -> bool {
         let deadline = Instant::now() + CANCEL_TIMEOUT;
-        if let Err(fault) = self.send(&self.client, method, url, deadline).await {
-            tracing::debug!(provider = self.name, "a call could not be cancelled: {fault}");
+        match self.send(&self.client, method, url, deadline).await {
+            Ok(answer) if answer.status.is_success() => true,
+            Ok(answer) => {
+                tracing::debug!(provider = self.name, status = %answer.status, "a call could not be cancelled");
+                false
+            }
+            Err(fault) => {
+                tracing::debug!(provider = self.name, "a call could not be cancelled: {fault}");
+                false
+            }
         }
     }
 

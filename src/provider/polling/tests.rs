@@ -283,17 +283,24 @@ async fn a_key_that_is_refused_ends_a_visit_and_not_the_call() {
 
 #[tokio::test(start_paused = true)]
 async fn looks_become_rarer_and_the_wait_that_is_asked_for_is_kept() {
-    let limited: Script = |report| {
+    fn limited(report: &Report<'_>, seconds: u64) -> Look {
         Look::Unclear(ProviderError {
-            retry_after: Some(Duration::from_secs(40)),
+            retry_after: Some(Duration::from_secs(seconds)),
             ..report.error(ErrorClass::RateLimited, "429")
         })
-    };
-    let mut provider = Scripted::new(vec![limited, ready]);
+    }
+    let mut provider = Scripted::new(vec![|report| limited(report, 4), ready]);
     provider.service.pace = Pace::USUAL;
     let begun = Instant::now();
     provider.outcome(after(Duration::from_secs(90))).await.unwrap();
-    assert!(begun.elapsed() >= Duration::from_secs(40));
+    assert!(begun.elapsed() >= Duration::from_secs(4));
+
+    // What is longer than a slot is kept for is left to the next visit.
+    let mut provider = Scripted::new(vec![|report| limited(report, 40), ready]);
+    provider.service.pace = Pace::USUAL;
+    let error = goes_on(provider.outcome(after(Duration::from_secs(90))).await);
+    assert_eq!(error.retry_after, Some(Duration::from_secs(40)));
+    assert_eq!(provider.looked(), 1);
 
     let mut provider = Scripted::new(vec![going]);
     provider.service.pace = Pace::USUAL;

@@ -38,6 +38,12 @@ struct State {
     fails: bool,
     /// Orders are answered with 429, and this many seconds to wait.
     pause_s: Option<u32>,
+    /// Polls are answered with 429, and this many seconds to wait.
+    poll_wait_s: Option<u32>,
+    /// Polls are answered with 404.
+    forgets: bool,
+    damages_file: bool,
+    order_delay: Duration,
     /// What Replicate lists: its orders, the newest first.
     listed: Vec<Value>,
     /// The verdict on every order is that it has failed.
@@ -69,7 +75,15 @@ impl Polled {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await.unwrap().to_bytes();
                         let request = Request::from_parts(head, body);
-                        Ok::<_, Infallible>(seen.lock().unwrap().answer(&request, port))
+                        let (response, delay) = {
+                            let mut state = seen.lock().unwrap();
+                            let delay = state.order_delay;
+                            (state.answer(&request, port), delay)
+                        };
+                        if request.method() == Method::POST {
+                            tokio::time::sleep(delay).await;
+                        }
+                        Ok::<_, Infallible>(response)
                     }
                 });
                 connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -146,6 +160,30 @@ impl Polled {
         self.state.lock().unwrap().pause_s = Some(pause_s);
     }
 
+    /// Polls are answered with 429, which asks for a wait of so many seconds.
+    pub(crate) fn busy_polls(&self, wait_s: Option<u32>) {
+        self.state.lock().unwrap().poll_wait_s = wait_s;
+    }
+
+    /// Whether polls are answered with 404.
+    pub(crate) fn forget(&self, forgets: bool) {
+        self.state.lock().unwrap().forgets = forgets;
+    }
+
+    /// The next file that is fetched is cut off, with all signs of being whole.
+    pub(crate) fn damage_next_file(&self) {
+        self.state.lock().unwrap().damages_file = true;
+    }
+
+    /// Orders are taken at once and answered after this time.
+    pub(crate) fn hold_orders(&self, time: Duration) {
+        self.state.lock().unwrap().order_delay = time;
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Every order has failed, by the service's own verdict.
     pub(crate) fn fail_orders(&self) {
         self.state.lock().unwrap().has_failed = true;
@@ -212,7 +250,13 @@ impl State {
         let path = request.uri().path();
         if path.starts_with("/files/") {
             self.leaks += usize::from(has_key);
-            return Response::new(Full::new(png()));
+            let whole = png();
+            let sent = if std::mem::take(&mut self.damages_file) {
+                whole.slice(..whole.len() / 2)
+            } else {
+                whole
+            };
+            return Response::new(Full::new(sent));
         }
         let refused = |status: u16| {
             let refused = Response::builder().status(status);
@@ -226,6 +270,13 @@ impl State {
         }
         if is_poll && self.fails {
             return refused(503);
+        }
+        if is_poll && self.forgets {
+            return refused(404);
+        }
+        if let Some(wait_s) = self.poll_wait_s.filter(|_| is_poll) {
+            let busy = Response::builder().status(429).header("retry-after", wait_s);
+            return busy.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
         }
         let at = |path: &str| format!("http://127.0.0.1:{port}/{path}");
         if is_cancel {

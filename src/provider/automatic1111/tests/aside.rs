@@ -69,6 +69,7 @@ async fn progress_is_passed_on_where_it_is_ours_and_its_errors_are_not() {
     let spec = spec();
     let call = Call {
         is_brief: false,
+        may_be_forgotten: true,
         watch: &drawn,
         ..Call::unwatched(&prompt, &spec, in_minutes(5))
     };
@@ -141,6 +142,7 @@ async fn at_the_deadline_the_server_is_told_to_stop_what_it_draws_for_us() {
         spec: &spec,
         deadline: Instant::now() + Duration::from_millis(300),
         is_brief: false,
+        may_be_forgotten: true,
         watch: &Unwatched,
     };
     let begun = Instant::now();
