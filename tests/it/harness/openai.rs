@@ -129,6 +129,11 @@ impl OpenAi {
         self.state.lock().unwrap().next.push_back(reply);
     }
 
+    /// Forgets the answers that have not been given yet.
+    pub(crate) fn then_as_ever(&self) {
+        self.state.lock().unwrap().next.clear();
+    }
+
     /// Answers each call only after this time.
     pub(crate) fn delay(&self, delay: Duration) {
         self.state.lock().unwrap().delay = delay;
