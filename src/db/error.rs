@@ -36,7 +36,11 @@ impl DbError {
 
     /// Whether the connection is of no more use.
     pub(super) fn ends_connection(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Demoted(_))
+        match self {
+            Self::Unavailable(_) | Self::Demoted(_) => true,
+            Self::Collided(said) => said == STALE_PLAN,
+            _ => false,
+        }
     }
 
     pub(super) fn lane_ended() -> Self {
@@ -53,30 +57,32 @@ impl From<PoolError> for DbError {
     }
 }
 
+/// A kind of error, of which a message is still to say more.
+type Kind = fn(String) -> DbError;
+
 /// What the server says under SQLSTATEs that the driver hands on neither as a code nor as a kind of its own. Where a server
-/// speaks another language, such an error is one of the rows, as is whatever is not listed.
+/// speaks another language, such an error is one of the rows, as is whatever is not listed. That it shuts down is seen without its
+/// words: it does not answer any more.
 ///
 /// Source: PostgreSQL, "Error Codes", and the texts of its `errmsg` calls.
-const TEXTS: &[(&str, fn(String) -> DbError)] = &[
+const TEXTS: &[(&str, Kind)] = &[
     // 40P01
     ("deadlock detected", DbError::Collided),
     // 55P03
-    ("canceling statement due to lock timeout", DbError::Locked),
     ("could not obtain lock", DbError::Locked),
-    // 57014
+    // 55P03 and 57014
     ("canceling statement due to", DbError::Locked),
-    // 57P01 to 57P05
-    ("terminating connection due to", DbError::Unavailable),
-    ("the database system is", DbError::Unavailable),
     // 53: the whole server lacks something
     ("could not extend file", DbError::Demoted),
     ("could not write to file", DbError::Demoted),
-    ("No space left on device", DbError::Demoted),
     ("out of memory", DbError::Demoted),
     ("out of shared memory", DbError::Demoted),
-    // 0A000: the tables have been altered since the statement was prepared on this connection.
-    ("cached plan must not change result type", DbError::Unavailable),
+    // 0A000
+    (STALE_PLAN, DbError::Collided),
 ];
+
+/// Tables have been altered since the statement was prepared on this connection.
+const STALE_PLAN: &str = "cached plan must not change result type";
 
 impl From<DieselError> for DbError {
     fn from(error: DieselError) -> Self {
@@ -99,10 +105,59 @@ impl From<DieselError> for DbError {
                 Self::UnknownUser(message)
             }
             DatabaseErrorKind::Unknown => {
-                let known = TEXTS.iter().find(|(text, _)| message.contains(text));
-                known.map_or(Self::Refused as fn(String) -> Self, |(_, error)| *error)(message)
+                let known = TEXTS.iter().find(|(text, _)| message.starts_with(text));
+                known.map_or(Self::Refused as Kind, |(_, kind)| *kind)(message)
             }
             _ => Self::Refused(message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(kind: DatabaseErrorKind, said: &str) -> DbError {
+        DieselError::DatabaseError(kind, Box::new(said.to_owned())).into()
+    }
+
+    #[test]
+    fn what_postgres_says_is_told_apart_and_what_is_not_known_is_about_the_rows() {
+        assert!(matches!(
+            judged(DatabaseErrorKind::Unknown, "deadlock detected"),
+            DbError::Collided(_)
+        ));
+        for said in [
+            "canceling statement due to lock timeout",
+            "could not obtain lock on row in relation \"x\"",
+        ] {
+            assert!(
+                matches!(judged(DatabaseErrorKind::Unknown, said), DbError::Locked(_)),
+                "{said}"
+            );
+        }
+        // A trigger may say anything.
+        for said in [
+            "no deadlock detected",
+            "permission denied for table x",
+            "row is too long",
+        ] {
+            assert!(
+                matches!(judged(DatabaseErrorKind::Unknown, said), DbError::Refused(_)),
+                "{said}"
+            );
+        }
+        let read_only = judged(DatabaseErrorKind::ReadOnlyTransaction, "cannot execute UPDATE");
+        assert!(matches!(read_only, DbError::Demoted(_)) && read_only.ends_connection());
+        let collided = judged(
+            DatabaseErrorKind::SerializationFailure,
+            "could not serialize access",
+        );
+        assert!(matches!(collided, DbError::Collided(_)) && !collided.ends_connection());
+        assert!(judged(DatabaseErrorKind::Unknown, STALE_PLAN).ends_connection());
+        assert!(matches!(
+            judged(DatabaseErrorKind::ClosedConnection, "closed"),
+            DbError::Unavailable(_)
+        ));
     }
 }

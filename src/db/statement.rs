@@ -273,3 +273,56 @@ pub(super) async fn ping(connection: &mut AsyncPgConnection) -> Result<(), DbErr
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn run_with(guilty: &'static [u32], error: DbError) -> impl Fn(&[u32]) -> Result<usize, DbError> {
+        move |part| {
+            let is_guilty = part.iter().any(|one| guilty.contains(one));
+            if is_guilty {
+                Err(error.clone())
+            } else {
+                Ok(part.len())
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_guilty_stand_alone_and_the_others_are_answered() {
+        let requests: Vec<u32> = (0..200).collect();
+        let (run, runs) = (
+            run_with(&[7, 120], DbError::Refused("no".to_owned())),
+            AtomicUsize::new(0),
+        );
+        let parts = apart(&requests, |part| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            let result = run(part);
+            async { result }.boxed()
+        });
+        let (mut answered, mut refused) = (0, Vec::new());
+        for (part, result) in parts.await {
+            match result {
+                Ok(count) => answered += count,
+                Err(_) => refused.extend(part),
+            }
+        }
+        assert_eq!((answered, refused), (198, vec![&7, &120]));
+        let runs = runs.into_inner();
+        assert!(runs < 40, "{runs}");
+    }
+
+    #[tokio::test]
+    async fn an_error_that_is_nobodys_own_ends_the_batch() {
+        let requests: Vec<u32> = (0..200).collect();
+        let run = run_with(&[7], DbError::Unavailable("gone".to_owned()));
+        let parts = apart(&requests, |part| {
+            let result = run(part);
+            async { result }.boxed()
+        });
+        assert_eq!(parts.await.len(), 1);
+    }
+}

@@ -262,9 +262,12 @@ impl Attempts {
     async fn keep_picture(&self, picture: &PictureRecord, mut failure: Failure) -> Failure {
         let db = &self.statements.db;
         match self.statements.run(|| db.keep_picture(picture)).await {
-            Ok(()) => failure
-                .message
-                .push_str(" Its picture is kept, and will be used then."),
+            Ok(()) if failure.class == ErrorClass::Internal => {
+                failure
+                    .message
+                    .push_str(" Its picture is kept, and will be used then.");
+            }
+            Ok(()) => {}
             Err(refused) => tracing::error!(
                 details = refused.details,
                 object_keys = ?picture.object_keys,

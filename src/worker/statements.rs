@@ -94,7 +94,8 @@ fn refused(error: &DbError) -> Failure {
         .take(MAX_SAID)
         .collect();
     let message = format!(
-        "The database does not take this job: {said}. An operator has to change that before the job is started again."
+        "The database does not take this job: {}. An operator has to change that before the job is started again.",
+        said.trim_end_matches('.')
     );
     Failure::new(ErrorClass::Internal, message)
         .with_details(error.to_string())
