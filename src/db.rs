@@ -1,8 +1,8 @@
 //! Postgres: the job rows, the image rows and the worker's own ledger.
 //!
 //! Owns the pool, the migrations and every statement. Each statement serves a whole batch (see
-//! [`crate::batch`]); a batch that a single wrong value has spoiled is run again one by one, so that
-//! nobody else's job fails with it.
+//! [`crate::batch`]); a batch that Postgres does not take because of some of its rows is taken
+//! apart, so that nobody else's job fails or waits with them.
 
 mod begin;
 mod calls;
@@ -120,7 +120,7 @@ impl Db {
     /// Whether Postgres answers and takes writes, within two seconds.
     ///
     /// # Errors
-    /// [`DbError::Unavailable`], which says what is wrong.
+    /// [`DbError::Unavailable`] or [`DbError::Demoted`], which say what is wrong.
     pub async fn check(&self) -> Result<(), DbError> {
         let ping = async |connection: &mut AsyncPgConnection| statement::ping(connection).await;
         statement::on_connection_within(Duration::from_secs(2), &self.pool, ping).await

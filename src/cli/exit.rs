@@ -49,7 +49,10 @@ fn status(error: &anyhow::Error) -> ExitStatus {
         let storage = cause.downcast_ref::<StorageError>();
         if cause.is::<QueueError>()
             || cause.is::<diesel::ConnectionError>()
-            || matches!(cause.downcast_ref(), Some(DbError::Unavailable(_)))
+            || matches!(
+                cause.downcast_ref(),
+                Some(DbError::Unavailable(_) | DbError::Demoted(_))
+            )
             || storage.is_some_and(|error| error.kind == StorageErrorKind::Unreachable)
         {
             return ExitStatus::Unreachable;

@@ -150,7 +150,8 @@ batch_statement! {
     /// `fence` of a new row is 1. On a conflict `excluded.fence - 1` carries the fence that may be replaced,
     /// since ON CONFLICT sees no other table; sorted, so that two replicas cannot wait for each other.
     ///
-    /// What people see of a job that has ended is put right where somebody has overwritten it.
+    /// What people see of a job that has ended is put right where somebody has overwritten it. Rows that others have locked are left as
+    /// they are: a job that is begun gets over it, and its end shows again.
     BeginJobs {
         job_id: i32 as Integer,
         worker_id: &'v str as Text,
@@ -180,9 +181,14 @@ batch_statement! {
             OR (job.state = 'retry_wait' AND job.next_attempt_at <= now() + interval '1 second')
             OR (job.state = 'begun' AND (job.fence = excluded.fence - 1 OR job.worker_id IS NULL)))
         RETURNING job.job_id, job.fence, job.deliveries, job.attempts, job.reuses
+    ), free AS (
+        SELECT shown_row.id FROM known JOIN ac_background_jobs AS shown_row ON shown_row.id = known.job_id
+        WHERE known.has_error OR EXISTS (SELECT FROM generative_ai.jobs AS job
+            WHERE job.job_id = known.job_id AND job.state IN ('done', 'dead', 'cancelled'))
+        FOR NO KEY UPDATE OF shown_row SKIP LOCKED
     ), shown AS (
         UPDATE ac_background_jobs AS shown_row SET error = NULL, updated_at = now()
-        FROM begun JOIN known ON known.job_id = begun.job_id
+        FROM begun JOIN known ON known.job_id = begun.job_id JOIN free ON free.id = begun.job_id
         WHERE shown_row.id = begun.job_id AND known.has_error
     ), put_right AS (
         UPDATE ac_background_jobs AS shown_row SET
@@ -191,7 +197,7 @@ batch_statement! {
                 || jsonb_build_object('imageId', job.image_id, 'imageUrl', job.image_url) END,
             progress = CASE WHEN job.state = 'done' THEN 100 ELSE shown_row.progress END,
             error = CASE WHEN job.state <> 'done' THEN job.error_message END, updated_at = now()
-        FROM known JOIN generative_ai.jobs AS job ON job.job_id = known.job_id
+        FROM known JOIN generative_ai.jobs AS job ON job.job_id = known.job_id JOIN free ON free.id = known.job_id
         WHERE shown_row.id = known.job_id AND coalesce(job.row_created_at = known.created_at, true)
             AND CASE WHEN job.state = 'done' THEN
                 (shown_row.progress, shown_row.error, shown_row.data->>'imageId', shown_row.data->>'imageUrl')

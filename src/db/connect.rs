@@ -23,6 +23,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Source: PostgreSQL, "Query Planning", `enable_seqscan`, `plan_cache_mode`, `jit`.
 const PLANS: &str = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan -c jit=off";
 
+/// Statements wait for rows that others change, and go on with what those have made of them, which only this level does. What
+/// the application has locked for longer than a second is come back to later. Both as options of the connection, since a
+/// setting that a statement makes would be inherited by whoever gets its connection from a pooler next.
+const CONDUCT: &str = "-c default_transaction_isolation=read\\ committed -c lock_timeout=1000";
+
 pub(super) fn pool(settings: &DbSettings) -> anyhow::Result<Pool<AsyncPgConnection>> {
     let target = target(settings)?;
     let mut config = ManagerConfig::default();
@@ -57,7 +62,7 @@ fn target(settings: &DbSettings) -> anyhow::Result<Target> {
     let config = &mut target.config;
     let given = config.get_options().unwrap_or_default();
     let options = format!(
-        "-c statement_timeout={} {PLANS} {given}",
+        "-c statement_timeout={} {CONDUCT} {PLANS} {given}",
         STATEMENT_TIMEOUT.as_millis()
     );
     config.options(options);

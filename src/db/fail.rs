@@ -53,6 +53,8 @@ pub struct BuryRequest {
     pub failure: Failure,
     /// Who tried last.
     pub worker_id: String,
+    /// Whether the person gets the reason; not where the application's row does not take it.
+    pub is_shown: bool,
 }
 
 /// A package that has been kept as dead.
@@ -100,21 +102,27 @@ impl Db {
     }
 }
 
-macro_rules! keyed_by_job {
-    ($($request:ty),+) => { $(
-        impl Keyed for $request {
-            type Key = i32;
-            fn key(&self) -> i32 {
-                self.job_id
-            }
-        }
-    )+ };
+impl Keyed for RetryRequest {
+    type Key = i32;
+    fn key(&self) -> i32 {
+        self.job_id
+    }
 }
-keyed_by_job!(RetryRequest, BuryRequest);
+
+impl Keyed for BuryRequest {
+    type Key = i32;
+    fn key(&self) -> i32 {
+        self.job_id
+    }
+
+    fn shown_row(&self) -> Option<i32> {
+        self.is_shown.then_some(self.job_id)
+    }
+}
 
 batch_statement! {
     /// Fenced: an owner that was replaced changes nothing. A job that was begun shows that it was, also where the attempt was
-    /// too short for its steps to be shown. What has become of a call is not this statement's business: an open one goes on.
+    /// too short for its steps to be shown, unless its row is locked. What has become of a call is not this statement's business: an open one goes on.
     RetryJobs {
         job_id: i32 as Integer,
         fence: i64 as BigInt,
@@ -134,9 +142,12 @@ batch_statement! {
         FROM asked
         WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
         RETURNING job.job_id, job.attempts
+    ), free AS (
+        SELECT shown_row.id FROM failed JOIN ac_background_jobs AS shown_row ON shown_row.id = failed.job_id
+        WHERE coalesce(shown_row.progress, 0) < 10 FOR NO KEY UPDATE OF shown_row SKIP LOCKED
     ), shown AS (
         UPDATE ac_background_jobs AS shown_row SET progress = 10, updated_at = now()
-        FROM failed WHERE shown_row.id = failed.job_id AND coalesce(shown_row.progress, 0) < 10
+        FROM free WHERE shown_row.id = free.id
     )
     SELECT asked.job_id, failed.attempts FROM asked LEFT JOIN failed ON failed.job_id = asked.job_id
     "
@@ -173,48 +184,93 @@ pub(super) fn run_retry<'c>(
     .boxed()
 }
 
-batch_statement! {
-    /// Fenced like a retry; the person's sentence, the ledger and the kept package are one commit.
+/// One of the two statements that bury jobs: what they say of the application's rows makes the difference.
+macro_rules! bury_statement {
+    ($(#[$doc:meta])* $name:ident, $ready:literal, $shown:literal) => {
+        batch_statement! {
+            $(#[$doc])*
+            $name {
+                job_id: i32 as Integer,
+                fence: i64 as BigInt,
+                dead_id: Uuid as diesel::sql_types::Uuid,
+                payload: &'v [u8] as Bytea,
+                error_class: &'v str as Text,
+                error_message: Cow<'v, str> as Text,
+                error_details: Option<Cow<'v, str>> as Nullable<Text>,
+                worker_id: &'v str as Text,
+            } -> (Integer, Nullable<diesel::sql_types::Uuid>, Nullable<Integer>, Nullable<Timestamptz>)
+            concat!("
+            , owned AS (
+                SELECT job.job_id FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id AND asked.fence = job.fence
+                WHERE job.state = 'begun' ORDER BY job.job_id FOR UPDATE OF job
+            ), ", $ready, ", dead AS (
+                UPDATE generative_ai.jobs AS job SET
+                    state = 'dead', attempts = job.attempts + 1, finished_at = now(), next_attempt_at = NULL,
+                    error_class = asked.error_class, error_message = asked.error_message, error_details = asked.error_details
+                FROM asked JOIN ready ON ready.job_id = asked.job_id
+                WHERE job.job_id = asked.job_id
+                RETURNING job.job_id, job.attempts
+            ), kept AS (
+                INSERT INTO generative_ai.dead_packages (id, job_id, payload, reason, details, error_class, attempts, worker_id)
+                SELECT asked.dead_id, asked.job_id, asked.payload, asked.error_message, asked.error_details,
+                    asked.error_class, dead.attempts, asked.worker_id
+                FROM asked JOIN dead ON dead.job_id = asked.job_id
+                RETURNING id, job_id, attempts, dead_at
+            ), ended AS (
+                UPDATE generative_ai.provider_calls AS call SET
+                    state = 'unknown', ended_at = now(), error_class = asked.error_class, error_details = asked.error_details
+                FROM asked JOIN dead ON dead.job_id = asked.job_id
+                WHERE call.job_id = asked.job_id AND call.state = 'intended'
+            )", $shown, "
+            SELECT asked.job_id, kept.id, kept.attempts, kept.dead_at
+            FROM asked LEFT JOIN kept ON kept.job_id = asked.job_id
+            WHERE NOT EXISTS (SELECT FROM owned WHERE owned.job_id = asked.job_id
+                AND NOT EXISTS (SELECT FROM ready WHERE ready.job_id = owned.job_id))
+            ")
+        }
+    };
+}
+
+bury_statement! {
+    /// Fenced like a retry; the person's sentence, the ledger and the kept package are one commit. Jobs whose rows others have
+    /// locked are left out.
     ///
     /// A call that the provider has accepted stays open: should the job be started again, its picture is asked for and not bought
     /// again. Of one that may or may not have been sent nobody will learn more.
-    BuryJobs {
-        job_id: i32 as Integer,
-        fence: i64 as BigInt,
-        dead_id: Uuid as diesel::sql_types::Uuid,
-        payload: &'v [u8] as Bytea,
-        error_class: &'v str as Text,
-        error_message: Cow<'v, str> as Text,
-        error_details: Option<Cow<'v, str>> as Nullable<Text>,
-        worker_id: &'v str as Text,
-    } -> (Integer, Nullable<diesel::sql_types::Uuid>, Nullable<Integer>, Nullable<Timestamptz>)
-    "
-    , dead AS (
-        UPDATE generative_ai.jobs AS job SET
-            state = 'dead', attempts = job.attempts + 1, finished_at = now(), next_attempt_at = NULL,
-            error_class = asked.error_class, error_message = asked.error_message, error_details = asked.error_details
-        FROM asked
-        WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
-        RETURNING job.job_id, job.attempts
-    ), kept AS (
-        INSERT INTO generative_ai.dead_packages (id, job_id, payload, reason, details, error_class, attempts, worker_id)
-        SELECT asked.dead_id, asked.job_id, asked.payload, asked.error_message, asked.error_details,
-            asked.error_class, dead.attempts, asked.worker_id
-        FROM asked JOIN dead ON dead.job_id = asked.job_id
-        RETURNING id, job_id, attempts, dead_at
-    ), ended AS (
-        UPDATE generative_ai.provider_calls AS call SET
-            state = 'unknown', ended_at = now(), error_class = asked.error_class, error_details = asked.error_details
-        FROM asked JOIN dead ON dead.job_id = asked.job_id
-        WHERE call.job_id = asked.job_id AND call.state = 'intended'
-    ), shown AS (
+    BuryJobs,
+    "free AS (
+        SELECT shown_row.id FROM owned JOIN ac_background_jobs AS shown_row ON shown_row.id = owned.job_id
+        FOR NO KEY UPDATE OF shown_row SKIP LOCKED
+    ), ready AS (
+        SELECT owned.job_id FROM owned LEFT JOIN free ON free.id = owned.job_id
+        WHERE free.id IS NOT NULL OR NOT EXISTS (SELECT FROM ac_background_jobs AS shown_row WHERE shown_row.id = owned.job_id)
+    )",
+    ", shown AS (
         UPDATE ac_background_jobs AS shown_row SET
             error = asked.error_message, progress = greatest(coalesce(shown_row.progress, 0), 10), updated_at = now()
         FROM asked JOIN dead ON dead.job_id = asked.job_id WHERE shown_row.id = asked.job_id
-    )
-    SELECT asked.job_id, kept.id, kept.attempts, kept.dead_at
-    FROM asked LEFT JOIN kept ON kept.job_id = asked.job_id
-    "
+    )"
+}
+
+bury_statement! {
+    /// The same for jobs whose rows do not take the reason: the kept package alone has it.
+    BuryUnshownJobs, "ready AS (SELECT job_id FROM owned)", ""
+}
+
+macro_rules! bind_all {
+    ($statement:ident, $requests:expr) => {
+        for request in $requests {
+            $statement.job_id.push(request.job_id);
+            $statement.fence.push(request.fence);
+            $statement.dead_id.push(Uuid::new_v4());
+            $statement.payload.push(&request.payload);
+            $statement.error_class.push(request.failure.class.as_str());
+            $statement.error_message.push(storable(&request.failure.message));
+            let details = request.failure.details.as_deref();
+            $statement.error_details.push(details.map(storable));
+            $statement.worker_id.push(&request.worker_id);
+        }
+    };
 }
 
 type BuriedRow = (i32, Option<Uuid>, Option<i32>, Option<DateTime<Utc>>);
@@ -224,20 +280,19 @@ pub(super) fn run_bury<'c>(
     requests: &'c [BuryRequest],
 ) -> Answers<'c, BuryRequest, Option<Buried>> {
     async move {
-        let mut statement = BuryJobs::default();
-        for request in requests {
-            statement.job_id.push(request.job_id);
-            statement.fence.push(request.fence);
-            statement.dead_id.push(Uuid::new_v4());
-            statement.payload.push(&request.payload);
-            statement.error_class.push(request.failure.class.as_str());
-            statement.error_message.push(storable(&request.failure.message));
-            statement
-                .error_details
-                .push(request.failure.details.as_deref().map(storable));
-            statement.worker_id.push(&request.worker_id);
+        let (shown, unshown): (Vec<_>, Vec<_>) = requests.iter().partition(|request| request.is_shown);
+        let mut rows: Vec<BuriedRow> = Vec::new();
+        if !shown.is_empty() {
+            let mut statement = BuryJobs::default();
+            bind_all!(statement, shown);
+            rows = statement.load(connection).await?;
         }
-        let rows: Vec<BuriedRow> = statement.load(connection).await?;
+        if !unshown.is_empty() {
+            let mut statement = BuryUnshownJobs::default();
+            bind_all!(statement, unshown);
+            let unshown: Vec<BuriedRow> = statement.load(connection).await?;
+            rows.extend(unshown);
+        }
         Ok(rows
             .into_iter()
             .map(|(job_id, id, attempts, dead_at)| {

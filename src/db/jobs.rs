@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Double, Integer, Text};
 use diesel_async::RunQueryDsl;
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::schema::{ac_background_jobs, dead_packages, images, installation};
-use super::statement::on_connection;
+use super::statement::{apart, on_connection};
 use super::{Buried, Db, DbError};
 use crate::failure::ErrorClass;
 
@@ -109,16 +110,29 @@ impl Db {
         on_connection(&self.pool, async |connection| select.first(connection).await).await
     }
 
-    /// Raises the progress of jobs, `(job id, percent)`; never lowers one.
+    /// Raises the progress of jobs, `(job id, percent)`; never lowers one. Rows that are locked or refused are left out.
     ///
     /// # Errors
     /// [`DbError`].
-    pub async fn raise_progress(&self, steps: Vec<(i32, i32)>) -> Result<(), DbError> {
-        let (job_ids, percents): (Vec<i32>, Vec<i32>) = steps.into_iter().unzip();
+    pub async fn raise_progress(&self, steps: &[(i32, i32)]) -> Result<(), DbError> {
+        let parts = apart(steps, |part| self.raise_some(part).boxed());
+        let error = parts.await.into_iter().find_map(|(_, result)| match result {
+            Err(error) if error.is_transient() => Some(error),
+            _ => None,
+        });
+        error.map_or(Ok(()), Err)
+    }
+
+    async fn raise_some(&self, steps: &[(i32, i32)]) -> Result<(), DbError> {
+        let (job_ids, percents): (Vec<i32>, Vec<i32>) = steps.iter().copied().unzip();
         let update = diesel::sql_query(
-            "UPDATE ac_background_jobs AS shown_row SET progress = asked.percent, updated_at = now()
-             FROM unnest($1, $2) AS asked(job_id, percent)
-             WHERE shown_row.id = asked.job_id AND coalesce(shown_row.progress, 0) < asked.percent",
+            "WITH free AS (
+                SELECT shown_row.id, asked.percent
+                FROM unnest($1, $2) AS asked(job_id, percent) JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+                WHERE coalesce(shown_row.progress, 0) < asked.percent FOR NO KEY UPDATE OF shown_row SKIP LOCKED
+             )
+             UPDATE ac_background_jobs AS shown_row SET progress = free.percent, updated_at = now()
+             FROM free WHERE shown_row.id = free.id",
         )
         .bind::<Array<Integer>, _>(job_ids)
         .bind::<Array<Integer>, _>(percents);

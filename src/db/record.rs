@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use diesel::sql_types::{Bool, Double, Integer, Jsonb, Nullable, Text};
+use diesel::sql_types::{Array, Bool, Double, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 
-use super::statement::{Answers, Keyed, batch_statement};
+use super::statement::{Answers, Keyed, batch_statement, on_connection};
 use super::{Db, DbError};
 
 /// A stored picture and where it came from.
@@ -76,6 +76,36 @@ impl Db {
         }
     }
 
+    /// Keeps what is known of a picture whose job cannot be recorded: its objects, and what its call has cost. A job that is
+    /// begun again finds it in the store.
+    ///
+    /// # Errors
+    /// [`DbError`]; the same call can be made again.
+    pub async fn keep_picture(&self, picture: &PictureRecord) -> Result<(), DbError> {
+        let update = diesel::sql_query(
+            "WITH paid AS (
+                UPDATE generative_ai.provider_calls AS call SET
+                    state = 'succeeded', ended_at = now(), error_class = NULL, error_details = NULL,
+                    provider_request_id = coalesce($3, call.provider_request_id), usage = $4, cost_usd = $5, cost_basis = $6
+                WHERE call.job_id = $1 AND call.call_no = $2 AND call.state <> 'succeeded'
+             )
+             UPDATE generative_ai.jobs SET object_keys = $7, provenance_mark = coalesce($8, provenance_mark)
+             WHERE job_id = $1 AND reuses = $9 AND state <> 'done'",
+        )
+        .bind::<Integer, _>(picture.job_id)
+        .bind::<Nullable<Integer>, _>(picture.call_no)
+        .bind::<Nullable<Text>, _>(&picture.provider_request_id)
+        .bind::<Nullable<Jsonb>, _>(&picture.usage)
+        .bind::<Nullable<Double>, _>(picture.cost.map(|(usd, _)| usd))
+        .bind::<Nullable<Text>, _>(picture.cost.map(|(_, basis)| basis))
+        .bind::<Array<Text>, _>(&picture.object_keys)
+        .bind::<Nullable<Text>, _>(picture.provenance_mark)
+        .bind::<Integer, _>(picture.reuses);
+        on_connection(&self.pool, async |connection| update.execute(connection).await)
+            .await
+            .map(|_| ())
+    }
+
     async fn submit_record(&self, picture: Arc<PictureRecord>) -> Result<Recorded, DbError> {
         self.record
             .submit(picture)
@@ -89,12 +119,19 @@ impl Keyed for PictureRecord {
     fn key(&self) -> i32 {
         self.job_id
     }
+
+    fn shown_row(&self) -> Option<i32> {
+        Some(self.job_id)
+    }
 }
 
 batch_statement! {
     /// The lock on the job row comes first, so that of two attempts that finish at once one makes the image
-    /// row and the other finds it. `formats` is unique, as its URLs derive from the job: it leads from the
-    /// new image row back to its job. The call is paid, also when its picture came too late to be the job's.
+    /// row and the other finds it. Image rows are made in the order of their jobs and lead back to them by their places in it,
+    /// since a trigger of the application may rewrite whatever they hold; where one of them is left out, all of it fails. The call
+    /// is paid, also when its picture came too late to be the job's, or cannot be recorded yet.
+    ///
+    /// Jobs whose rows in `ac_background_jobs` others have locked are left out.
     RecordPictures {
         job_id: i32 as Integer,
         reuses: i32 as Integer,
@@ -113,24 +150,35 @@ batch_statement! {
         call_no: Option<i32> as Nullable<Integer>,
     } -> (Integer, Nullable<Integer>, Nullable<Text>, Bool)
     "
-    , job AS (
+    , known AS (
         SELECT job.job_id, CASE WHEN job.reuses = asked.reuses THEN job.state ELSE 'renewed' END AS state,
             CASE WHEN job.reuses = asked.reuses THEN job.image_id END AS image_id, job.image_url
         FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id ORDER BY job.job_id FOR UPDATE OF job
-    ), image AS (
-        INSERT INTO images (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
-        SELECT asked.user_id, asked.bucket, 'n/a', asked.formats, 'AI worker', '127.0.0.1', false, now(), now()
+    ), free AS (
+        SELECT shown_row.id FROM known JOIN ac_background_jobs AS shown_row ON shown_row.id = known.job_id
+        WHERE known.state NOT IN ('done', 'cancelled', 'renewed') FOR NO KEY UPDATE OF shown_row SKIP LOCKED
+    ), job AS (
+        SELECT known.* FROM known LEFT JOIN free ON free.id = known.job_id
+        WHERE free.id IS NOT NULL OR known.state IN ('done', 'cancelled', 'renewed')
+            OR NOT EXISTS (SELECT FROM ac_background_jobs AS shown_row WHERE shown_row.id = known.job_id)
+    ), wanted AS (
+        SELECT asked.*, row_number() OVER (ORDER BY asked.job_id) AS place
         FROM asked JOIN job ON job.job_id = asked.job_id WHERE job.state NOT IN ('done', 'cancelled', 'renewed')
-        RETURNING id, formats
+    ), inserted AS (
+        INSERT INTO images (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
+        SELECT user_id, bucket, 'n/a', formats, 'AI worker', '127.0.0.1', false, now(), now() FROM wanted ORDER BY place
+        RETURNING id
+    ), image AS (
+        SELECT id, row_number() OVER () AS place FROM inserted
     ), done AS (
         UPDATE generative_ai.jobs AS row SET
             state = 'done', finished_at = now(), next_attempt_at = NULL,
             error_class = NULL, error_message = NULL, error_details = NULL,
-            image_id = image.id, image_url = asked.image_url, object_keys = string_to_array(asked.object_keys, E'\\n'),
-            provenance_mark = asked.provenance_mark, provider = asked.provider, model = asked.model,
-            provider_request_id = asked.provider_request_id, usage = asked.usage, cost_usd = asked.cost_usd, cost_basis = asked.cost_basis
-        FROM asked JOIN image ON image.formats = asked.formats
-        WHERE row.job_id = asked.job_id
+            image_id = image.id, image_url = wanted.image_url, object_keys = string_to_array(wanted.object_keys, E'\\n'),
+            provenance_mark = wanted.provenance_mark, provider = wanted.provider, model = wanted.model,
+            provider_request_id = wanted.provider_request_id, usage = wanted.usage, cost_usd = wanted.cost_usd, cost_basis = wanted.cost_basis
+        FROM wanted JOIN image ON image.place = wanted.place
+        WHERE row.job_id = wanted.job_id
         RETURNING row.job_id, row.image_id, row.image_url
     ), left_over AS (
         UPDATE generative_ai.jobs AS row SET object_keys = string_to_array(asked.object_keys, E'\\n')
@@ -152,8 +200,12 @@ batch_statement! {
     )
     SELECT asked.job_id, coalesce(done.image_id, job.image_id), coalesce(done.image_url, job.image_url), job.job_id IS NOT NULL
     FROM asked
+    LEFT JOIN known ON known.job_id = asked.job_id
     LEFT JOIN job ON job.job_id = asked.job_id
     LEFT JOIN done ON done.job_id = asked.job_id
+    WHERE (known.job_id IS NULL OR job.job_id IS NOT NULL)
+        AND CASE WHEN (SELECT count(*) FROM wanted) = (SELECT count(*) FROM inserted) THEN true ELSE
+            ('images has taken ' || (SELECT count(*) FROM inserted) || ' of ' || (SELECT count(*) FROM wanted) || ' rows')::boolean END
     "
 }
 

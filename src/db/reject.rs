@@ -18,8 +18,10 @@ use crate::failure::Failure;
 pub struct RejectRequest {
     /// Names the row to be made; a second call with the same id changes nothing.
     pub id: Uuid,
-    /// The job to tell, where the package let one be read.
+    /// The job, where the package let one be read.
     pub job_id: Option<i32>,
+    /// Whether its row gets the reason; not where it does not take it.
+    pub is_shown: bool,
     /// The bytes as they were pushed.
     pub payload: Vec<u8>,
     /// Why.
@@ -32,6 +34,10 @@ impl Keyed for RejectRequest {
     type Key = Uuid;
     fn key(&self) -> Uuid {
         self.id
+    }
+
+    fn shown_row(&self) -> Option<i32> {
+        self.job_id.filter(|_| self.is_shown)
     }
 }
 
@@ -48,31 +54,72 @@ impl Db {
     }
 }
 
-batch_statement! {
-    /// A job that has ever been begun under a valid package keeps its status: the wrong one was pushed beside it.
-    RejectPackages {
-        id: Uuid as diesel::sql_types::Uuid,
-        job_id: Option<i32> as Nullable<Integer>,
-        payload: &'v [u8] as Bytea,
-        error_class: &'v str as Text,
-        reason: Cow<'v, str> as Text,
-        details: Option<Cow<'v, str>> as Nullable<Text>,
-        worker_id: &'v str as Text,
-    } -> (diesel::sql_types::Uuid, Timestamptz)
-    "
-    , kept AS (
-        INSERT INTO generative_ai.dead_packages (id, job_id, payload, reason, details, error_class, attempts, worker_id)
-        SELECT asked.id, asked.job_id, asked.payload, asked.reason, asked.details, asked.error_class, 0, asked.worker_id
-        FROM asked
-        ON CONFLICT (id) DO NOTHING
-    ), shown AS (
+/// One of the two statements that keep refused packages: what they say of the application's rows makes the difference.
+macro_rules! reject_statement {
+    ($(#[$doc:meta])* $name:ident, $ready:literal, $shown:literal) => {
+        batch_statement! {
+            $(#[$doc])*
+            $name {
+                id: Uuid as diesel::sql_types::Uuid,
+                job_id: Option<i32> as Nullable<Integer>,
+                payload: &'v [u8] as Bytea,
+                error_class: &'v str as Text,
+                reason: Cow<'v, str> as Text,
+                details: Option<Cow<'v, str>> as Nullable<Text>,
+                worker_id: &'v str as Text,
+            } -> (diesel::sql_types::Uuid, Timestamptz)
+            concat!("
+            , ", $ready, ", kept AS (
+                INSERT INTO generative_ai.dead_packages (id, job_id, payload, reason, details, error_class, attempts, worker_id)
+                SELECT asked.id, asked.job_id, asked.payload, asked.reason, asked.details, asked.error_class, 0, asked.worker_id
+                FROM asked JOIN ready ON ready.id = asked.id
+                ON CONFLICT (id) DO NOTHING
+            )", $shown, "
+            SELECT asked.id, now() FROM asked JOIN ready ON ready.id = asked.id
+            ")
+        }
+    };
+}
+
+reject_statement! {
+    /// A job that has ever been begun under a valid package keeps its status: the wrong one was pushed beside it. Those whose rows
+    /// others have locked are left out.
+    RejectPackages,
+    "told AS (
+        SELECT asked.id, shown_row.id AS job_id FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+        WHERE NOT EXISTS (SELECT FROM generative_ai.jobs AS job WHERE job.job_id = shown_row.id)
+    ), free AS (
+        SELECT shown_row.id FROM told JOIN ac_background_jobs AS shown_row ON shown_row.id = told.job_id
+        FOR NO KEY UPDATE OF shown_row SKIP LOCKED
+    ), ready AS (
+        SELECT asked.id FROM asked LEFT JOIN told ON told.id = asked.id
+        WHERE told.id IS NULL OR told.job_id IN (SELECT id FROM free)
+    )",
+    ", shown AS (
         UPDATE ac_background_jobs AS shown_row SET error = asked.reason, updated_at = now()
-        FROM asked
-        WHERE shown_row.id = asked.job_id
-            AND NOT EXISTS (SELECT FROM generative_ai.jobs AS job WHERE job.job_id = shown_row.id)
-    )
-    SELECT asked.id, now() FROM asked
-    "
+        FROM asked JOIN told ON told.id = asked.id JOIN free ON free.id = told.job_id
+        WHERE shown_row.id = free.id
+    )"
+}
+
+reject_statement! {
+    /// The same where the job's row does not take the reason: the kept package alone has it.
+    RejectUnshownPackages, "ready AS (SELECT id FROM asked)", ""
+}
+
+macro_rules! bind_all {
+    ($statement:ident, $requests:expr) => {
+        for request in $requests {
+            $statement.id.push(request.id);
+            $statement.job_id.push(request.job_id);
+            $statement.payload.push(&request.payload);
+            $statement.error_class.push(request.failure.class.as_str());
+            $statement.reason.push(storable(&request.failure.message));
+            let details = request.failure.details.as_deref();
+            $statement.details.push(details.map(storable));
+            $statement.worker_id.push(&request.worker_id);
+        }
+    };
 }
 
 pub(super) fn run<'c>(
@@ -80,19 +127,19 @@ pub(super) fn run<'c>(
     requests: &'c [RejectRequest],
 ) -> Answers<'c, RejectRequest, Buried> {
     async move {
-        let mut statement = RejectPackages::default();
-        for request in requests {
-            statement.id.push(request.id);
-            statement.job_id.push(request.job_id);
-            statement.payload.push(&request.payload);
-            statement.error_class.push(request.failure.class.as_str());
-            statement.reason.push(storable(&request.failure.message));
-            statement
-                .details
-                .push(request.failure.details.as_deref().map(storable));
-            statement.worker_id.push(&request.worker_id);
+        let (shown, unshown): (Vec<_>, Vec<_>) = requests.iter().partition(|request| request.is_shown);
+        let mut rows: Vec<(Uuid, DateTime<Utc>)> = Vec::new();
+        if !shown.is_empty() {
+            let mut statement = RejectPackages::default();
+            bind_all!(statement, shown);
+            rows = statement.load(connection).await?;
         }
-        let rows: Vec<(Uuid, DateTime<Utc>)> = statement.load(connection).await?;
+        if !unshown.is_empty() {
+            let mut statement = RejectUnshownPackages::default();
+            bind_all!(statement, unshown);
+            let unshown: Vec<(Uuid, DateTime<Utc>)> = statement.load(connection).await?;
+            rows.extend(unshown);
+        }
         Ok(rows
             .into_iter()
             .map(|(id, dead_at)| {

@@ -5,10 +5,12 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::IntoSql;
 use diesel::dsl::sql;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{Bool, Integer};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -19,7 +21,7 @@ use crate::batch::Batcher;
 /// whose text goes on from there. Diesel prepares it once per connection, as its text never changes. It borrows its values
 /// from the requests that it is made of.
 macro_rules! batch_statement {
-    ($(#[$doc:meta])* $name:ident { $($field:ident: $rust:ty as $sql:ty),+ $(,)? } -> ($($column:ty),+ $(,)?) $text:literal) => {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $rust:ty as $sql:ty),+ $(,)? } -> ($($column:ty),+ $(,)?) $text:expr) => {
         $(#[$doc])*
         #[derive(Default)]
         struct $name<'v> { $($field: Vec<$rust>,)+ borrowed: std::marker::PhantomData<&'v ()> }
@@ -59,12 +61,21 @@ pub(super) use batch_statement;
 pub(super) trait Keyed {
     type Key: Hash + Eq;
     fn key(&self) -> Self::Key;
+
+    /// The row of `ac_background_jobs` that has to be free for it. A statement leaves out what it is not for.
+    fn shown_row(&self) -> Option<i32> {
+        None
+    }
 }
 
 impl<T: Keyed> Keyed for Arc<T> {
     type Key = T::Key;
     fn key(&self) -> T::Key {
         T::key(self)
+    }
+
+    fn shown_row(&self) -> Option<i32> {
+        T::shown_row(self)
     }
 }
 
@@ -73,7 +84,7 @@ pub(super) type Answers<'c, I, O> = BoxFuture<'c, Result<HashMap<<I as Keyed>::K
 
 /// Starts the lane that runs `statement` for batches of requests.
 ///
-/// Requests of the same key, and all those of a batch that a wrong value has spoiled, are run again one by one.
+/// Requests of the same key are run one by one, as is what the statement has left out.
 pub(super) fn lane<I, O, F>(pool: &Pool<AsyncPgConnection>, statement: F) -> Batcher<I, Result<O, DbError>>
 where
     I: Keyed + Clone + Send + Sync + 'static,
@@ -88,30 +99,88 @@ where
             let mut seen = HashSet::with_capacity(requests.len());
             let is_first = |request: &&I| seen.insert(request.key());
             let first: Vec<I> = requests.iter().filter(is_first).cloned().collect();
-            let mut answers = match run(&pool, &statement, &first).await {
-                Ok(answers) => answers,
-                Err(error) if error.is_transient() || requests.len() == 1 => {
-                    return requests.iter().map(|_| Err(error.clone())).collect();
+            let (mut answers, mut errors) = (HashMap::new(), HashMap::new());
+            let parts = apart(&first, |part| run(&pool, &statement, part).boxed());
+            for (part, result) in parts.await {
+                match result {
+                    Ok(answered) => answers.extend(answered),
+                    Err(error) => errors.extend(part.iter().map(|one| (one.key(), error.clone()))),
                 }
-                Err(_) => HashMap::new(),
-            };
+            }
             let mut results = Vec::with_capacity(requests.len());
             for request in &requests {
                 let key = request.key();
-                results.push(match answers.remove(&key) {
-                    Some(answer) => Ok(answer),
-                    None => run(&pool, &statement, std::slice::from_ref(request))
-                        .await
-                        .and_then(|mut answers| {
-                            answers
-                                .remove(&key)
-                                .ok_or_else(|| DbError::Refused("it answered nothing".to_owned()))
-                        }),
+                results.push(match (answers.remove(&key), errors.get(&key)) {
+                    (Some(answer), _) => Ok(answer),
+                    (None, Some(error)) => Err(error.clone()),
+                    (None, None) => match run(&pool, &statement, std::slice::from_ref(request)).await {
+                        Ok(mut answers) => match answers.remove(&key) {
+                            Some(answer) => Ok(answer),
+                            None => Err(why_left_out(&pool, request.shown_row()).await),
+                        },
+                        Err(error) => Err(error),
+                    },
                 });
             }
             results
         }
     })
+}
+
+async fn why_left_out(pool: &Pool<AsyncPgConnection>, shown_row: Option<i32>) -> DbError {
+    let Some(id) = shown_row else {
+        return DbError::Refused("it answered nothing".to_owned());
+    };
+    let select = diesel::sql_query("SELECT FROM ac_background_jobs WHERE id = $1 FOR NO KEY UPDATE NOWAIT");
+    let select = select.bind::<Integer, _>(id);
+    match on_connection(pool, async |connection| select.execute(connection).await).await {
+        Ok(0) => {
+            DbError::Refused("its row in ac_background_jobs is hidden from updates by a policy".to_owned())
+        }
+        // It is free by now.
+        Ok(_) => DbError::Locked("its row in ac_background_jobs was locked".to_owned()),
+        Err(error) => error,
+    }
+}
+
+/// So long may locks hold up a batch that is taken apart.
+const LOCK_PATIENCE: Duration = Duration::from_secs(4);
+/// So often what has collided is run again at once.
+const COLLISIONS: u32 = 5;
+
+/// Runs a batch, and by halves if Postgres does not take it, until those stand alone that it is about. Returns all parts.
+///
+/// An error that is nobody's own ends all that is left, and so do locks that take too long: their requests come back.
+pub(super) async fn apart<'r, I, T>(
+    requests: &'r [I],
+    run: impl Fn(&'r [I]) -> BoxFuture<'r, Result<T, DbError>>,
+) -> Vec<(&'r [I], Result<T, DbError>)> {
+    let begun = Instant::now();
+    let (mut waiting, mut parts) = (vec![requests], Vec::new());
+    while let Some(part) = waiting.pop() {
+        let mut result = run(part).await;
+        for _ in 0..COLLISIONS {
+            if !matches!(result, Err(DbError::Collided(_))) {
+                break;
+            }
+            result = run(part).await;
+        }
+        match result {
+            Err(error)
+                if error.is_transient()
+                    || (matches!(error, DbError::Locked(_)) && begun.elapsed() > LOCK_PATIENCE) =>
+            {
+                parts.extend(waiting.drain(..).map(|rest| (rest, Err(error.clone()))));
+                parts.push((part, Err(error)));
+            }
+            Err(_) if part.len() > 1 => {
+                let (first, second) = part.split_at(part.len() / 2);
+                waiting.extend([second, first]);
+            }
+            result => parts.push((part, result)),
+        }
+    }
+    parts
 }
 
 async fn run<I, O, F>(
@@ -152,10 +221,24 @@ pub(super) async fn on_connection_within<T, E: Into<DbError>>(
     let mut held = Held(Some(connection));
     let connection = held.0.as_mut().expect("it is there until it has answered");
     match tokio::time::timeout_at(begun + patience, statement(connection)).await {
-        Ok(result) => {
+        Ok(Ok(value)) => {
             // Back into the pool.
             drop(held.0.take());
-            result.map_err(Into::into)
+            Ok(value)
+        }
+        Ok(Err(error)) => {
+            let error = error.into();
+            let connection = held.0.as_mut().expect("it is there until it has answered");
+            let is_well = !error.ends_connection() && answers(connection, begun + patience).await;
+            if is_well {
+                drop(held.0.take());
+                return Err(error);
+            }
+            Err(match error {
+                // Of a server that has said so and gone, in whichever language.
+                DbError::Refused(message) => DbError::Unavailable(message),
+                error => error,
+            })
         }
         Err(_) => {
             // The others were opened over the same way, and nothing has been heard on them since.
@@ -163,6 +246,11 @@ pub(super) async fn on_connection_within<T, E: Into<DbError>>(
             Err(silent())
         }
     }
+}
+
+async fn answers(connection: &mut AsyncPgConnection, until: Instant) -> bool {
+    let asked = diesel::select(1.into_sql::<Integer>()).execute(connection);
+    matches!(tokio::time::timeout_at(until, asked).await, Ok(Ok(_)))
 }
 
 /// A connection that has not answered yet. Dropped before it has, it is closed, as whoever gets it next would wait
@@ -181,9 +269,60 @@ impl Drop for Held {
 pub(super) async fn ping(connection: &mut AsyncPgConnection) -> Result<(), DbError> {
     let is_read_only = sql::<Bool>("current_setting('transaction_read_only') = 'on'");
     if diesel::select(is_read_only).get_result(connection).await? {
-        return Err(DbError::Unavailable(
-            "it takes no writes: it is read-only".to_owned(),
-        ));
+        return Err(DbError::Demoted("it is read-only".to_owned()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn run_with(guilty: &'static [u32], error: DbError) -> impl Fn(&[u32]) -> Result<usize, DbError> {
+        move |part| {
+            let is_guilty = part.iter().any(|one| guilty.contains(one));
+            if is_guilty {
+                Err(error.clone())
+            } else {
+                Ok(part.len())
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_guilty_stand_alone_and_the_others_are_answered() {
+        let requests: Vec<u32> = (0..200).collect();
+        let (run, runs) = (
+            run_with(&[7, 120], DbError::Refused("no".to_owned())),
+            AtomicUsize::new(0),
+        );
+        let parts = apart(&requests, |part| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            let result = run(part);
+            async { result }.boxed()
+        });
+        let (mut answered, mut refused) = (0, Vec::new());
+        for (part, result) in parts.await {
+            match result {
+                Ok(count) => answered += count,
+                Err(_) => refused.extend(part),
+            }
+        }
+        assert_eq!((answered, refused), (198, vec![&7, &120]));
+        let runs = runs.into_inner();
+        assert!(runs < 40, "{runs}");
+    }
+
+    #[tokio::test]
+    async fn an_error_that_is_nobodys_own_ends_the_batch() {
+        let requests: Vec<u32> = (0..200).collect();
+        let run = run_with(&[7], DbError::Unavailable("gone".to_owned()));
+        let parts = apart(&requests, |part| {
+            let result = run(part);
+            async { result }.boxed()
+        });
+        assert_eq!(parts.await.len(), 1);
+    }
 }

@@ -242,7 +242,10 @@ impl Attempts {
         let (image_id, image_url) = match measure::stage(Stage::Record, recording).await {
             Ok(Some(recorded)) => recorded,
             Ok(None) => return self.leave_cancelled(owned).await,
-            Err(failure) => return self.fail(owned, wanted, failure).await,
+            Err(failure) => {
+                let failure = self.keep_picture(&picture, failure).await;
+                return self.fail(owned, wanted, failure).await;
+            }
         };
         fault::point("recorded");
         let event = Event::completed(job_id, image_id, image_url);
@@ -256,6 +259,26 @@ impl Attempts {
         }
     }
 
+    /// Keeps what the ledger can take of a picture that cannot be recorded, and adds that to the reason.
+    async fn keep_picture(&self, picture: &PictureRecord, mut failure: Failure) -> Failure {
+        let db = &self.statements.db;
+        match self.statements.run(|| db.keep_picture(picture)).await {
+            Ok(()) if failure.class == ErrorClass::Internal => {
+                failure
+                    .message
+                    .push_str(" Its picture is kept, and will be used then.");
+            }
+            Ok(()) => {}
+            Err(refused) => tracing::error!(
+                details = refused.details,
+                object_keys = ?picture.object_keys,
+                "a picture of job {} is stored and cannot be noted",
+                picture.job_id
+            ),
+        }
+        failure
+    }
+
     /// Row and URL of the image; `None`: somebody has ended the job. What Postgres has lost is begun again, as the picture is
     /// there and need not be made again: recording it needs no fence.
     async fn record(
@@ -265,7 +288,10 @@ impl Attempts {
     ) -> Result<Option<(i32, String)>, Failure> {
         loop {
             let db = &self.statements.db;
-            match self.statements.run(|| db.record(picture.clone())).await? {
+            match self
+                .run_on_row(owned.delivery, || db.record(picture.clone()))
+                .await?
+            {
                 Recorded::Image { image_id, image_url } => return Ok(Some((image_id, image_url))),
                 Recorded::Ended => return Ok(None),
                 Recorded::NotBegun => {}

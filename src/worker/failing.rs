@@ -9,7 +9,7 @@ use super::attempt::Attempts;
 use super::begin::{Owned, RECHECK_AFTER};
 use super::ending::{Ending, Report};
 use super::room::Wanted;
-use crate::db::{Buried, BuryRequest, RejectRequest, RetryRequest, Sequel};
+use crate::db::{Buried, BuryRequest, DbError, RejectRequest, RetryRequest, Sequel};
 use crate::failure::{Attempts as Counted, ErrorClass, Failure};
 use crate::fault;
 use crate::generator::Unfinished;
@@ -19,6 +19,8 @@ use crate::work_package::WorkPackage;
 /// Between two times that a provider is asked about a call which goes on: at first, and at the most.
 const SHORTEST_VISIT_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_VISIT_PAUSE: Duration = Duration::from_secs(60);
+/// How soon a package is looked at again whose end the ledger does not take.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
 impl Attempts {
     /// Ends an attempt that brought no picture.
@@ -189,15 +191,22 @@ impl Attempts {
     /// Ends the job for good. When the package comes back after that, it is buried again under the same name.
     pub(super) async fn bury(&self, owned: &Owned<'_>, failure: Failure) -> Ending {
         let job_id = owned.package.job_id;
-        let request = BuryRequest {
+        let mut request = BuryRequest {
             job_id,
             fence: owned.fence,
             payload: owned.delivery.payload.clone(),
             failure: failure.clone(),
             worker_id: self.queue.worker_id().to_owned(),
+            is_shown: true,
         };
         let db = &self.statements.db;
-        match self.statements.run(|| db.bury(request.clone())).await {
+        let mut result = self.run_on_row(owned.delivery, || db.bury(request.clone())).await;
+        if let Err(refused) = &result {
+            report_unshown(job_id, refused);
+            request.is_shown = false;
+            result = self.statements.run(|| db.bury(request.clone())).await;
+        }
+        match result {
             Ok(Some(buried)) => {
                 fault::point("dead-committed");
                 let reply_to = owned.package.reply_to.clone();
@@ -219,6 +228,19 @@ impl Attempts {
             Ok(None) => recheck(owned.delivery),
             Err(refused) => refused_ending(owned.delivery, refused),
         }
+    }
+
+    /// Runs a statement about the row that the application sees; while that is locked, the delivery's slot is free.
+    pub(super) async fn run_on_row<T, F>(
+        &self,
+        delivery: &Delivery,
+        statement: impl Fn() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, DbError>>,
+    {
+        let step_aside = || self.in_hand.free_slot_to_wait(&delivery.id);
+        self.statements.run_beside(step_aside, statement).await
     }
 
     /// A package of a job that has failed for good already.
@@ -249,15 +271,22 @@ impl Attempts {
         failure: Failure,
         reply_to: Option<String>,
     ) -> Ending {
-        let request = RejectRequest {
+        let mut request = RejectRequest {
             id: Uuid::new_v4(),
             job_id,
+            is_shown: job_id.is_some(),
             payload: delivery.payload.clone(),
             failure: failure.clone(),
             worker_id: self.queue.worker_id().to_owned(),
         };
         let db = &self.statements.db;
-        match self.statements.run(|| db.reject(request.clone())).await {
+        let mut result = self.run_on_row(delivery, || db.reject(request.clone())).await;
+        if let (Err(refused), Some(job_id)) = (&result, job_id) {
+            report_unshown(job_id, refused);
+            request.is_shown = false;
+            result = self.statements.run(|| db.reject(request.clone())).await;
+        }
+        match result {
             Ok(buried) => Ending {
                 command: Some(self.dead_letter(delivery, job_id, &failure, &buried, reply_to)),
                 report: Report::Rejected { job_id, failure },
@@ -311,9 +340,17 @@ fn recheck(delivery: &Delivery) -> Ending {
     Ending::waits(delivery.delay(Due::In(RECHECK_AFTER), None))
 }
 
+fn report_unshown(job_id: i32, refused: &Failure) {
+    tracing::error!(
+        details = refused.details,
+        "the row of job {job_id} does not take the reason of its failure; the dead letter has it"
+    );
+}
+
+/// Not even the ledger takes it, so nothing of it may be forgotten here.
 fn refused_ending(delivery: &Delivery, refused: Failure) -> Ending {
     Ending {
         report: Report::Refused(refused),
-        ..recheck(delivery)
+        ..Ending::waits(delivery.delay(Due::In(REFUSED_PAUSE), None))
     }
 }

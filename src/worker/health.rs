@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::db::DbError;
 use crate::queue::{QueueError, ReplicaStatus};
 
 pub(super) struct Health {
@@ -93,8 +94,14 @@ impl Health {
         }
     }
 
-    pub(super) fn postgres_failed(&self, cause: &str) {
-        if self.status.postgres_is_up.swap(false, Ordering::Relaxed) {
+    pub(super) fn postgres_failed(&self, error: &DbError) {
+        if !self.status.postgres_is_up.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let cause = error.to_string();
+        if matches!(error, DbError::Demoted(_)) {
+            tracing::error!(cause, "Postgres takes no writes; nothing is taken until it does");
+        } else {
             tracing::error!(cause, "Postgres does not answer; nothing is taken until it does");
         }
     }

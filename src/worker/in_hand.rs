@@ -25,6 +25,8 @@ pub(super) struct InHand {
 const A_MOMENT: Duration = Duration::from_millis(300);
 /// So many pictures may be recorded beside the slots, also where there are few of those.
 const MIN_RECORDING: usize = 10;
+/// Where more are in hand, those whose rows are locked keep their slots.
+const MAX_WAITING: usize = 1_000;
 
 #[derive(Default)]
 struct Held {
@@ -78,6 +80,18 @@ impl InHand {
         {
             *slot = Some(place);
         }
+    }
+
+    /// Gives the slot of a delivery to the next package while its row is locked. Not where very many wait so, which are all in
+    /// memory.
+    pub(super) fn free_slot_to_wait(&self, delivery_id: &str) {
+        let mut held = self.lock();
+        if held.deliveries.len() > MAX_WAITING {
+            return;
+        }
+        let slot = held.deliveries.get_mut(delivery_id).and_then(Option::take);
+        drop(held);
+        drop(slot);
     }
 
     /// Gives the slot of a delivery, if it has one still, to the next package: all that is left of it is to be settled in Redis.

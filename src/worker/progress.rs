@@ -59,12 +59,12 @@ impl Reporter {
             if steps.is_empty() {
                 continue;
             }
-            let rows = steps
+            let rows: Vec<(i32, i32)> = steps
                 .iter()
                 .map(|(job_id, percent)| (*job_id, i32::from(*percent)))
                 .collect();
             // A step that cannot be written is made up for by the next one.
-            let _ = self.db.raise_progress(rows).await;
+            let _ = self.db.raise_progress(&rows).await;
             let mut waiting = self.lock();
             for (job_id, percent) in steps {
                 let Some(latest) = waiting.get(&job_id).copied() else {

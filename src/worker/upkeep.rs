@@ -114,7 +114,7 @@ impl Upkeep {
                     pause(stop, self.ping_interval.min(Duration::from_secs(2))).await;
                 }
                 Err(error) => {
-                    self.statements.health.postgres_failed(&error.to_string());
+                    self.statements.health.postgres_failed(&error);
                     pause(stop, Duration::from_millis(500)).await;
                 }
             }

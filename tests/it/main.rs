@@ -15,6 +15,7 @@ mod dead_letter;
 mod demo;
 mod deploy;
 mod doctor;
+mod faults_of_rows;
 mod harness;
 mod jobs_show;
 mod limits;
