@@ -127,7 +127,7 @@ impl Keyed for PictureRecord {
 
 batch_statement! {
     /// The lock on the job row comes first, so that of two attempts that finish at once one makes the image
-    /// row and the other finds it. Image rows are made in the order of their jobs and lead back to them by their places in it,
+    /// row and the other finds it. Image rows are made in an order and lead back to their jobs by their places in it,
     /// since a trigger of the application may rewrite whatever they hold; where one of them is left out, all of it fails. The call
     /// is paid, also when its picture came too late to be the job's, or cannot be recorded yet.
     ///
@@ -157,33 +157,31 @@ batch_statement! {
     ), free AS (
         SELECT shown_row.id FROM known JOIN ac_background_jobs AS shown_row ON shown_row.id = known.job_id
         WHERE known.state NOT IN ('done', 'cancelled', 'renewed') FOR NO KEY UPDATE OF shown_row SKIP LOCKED
-    ), job AS (
-        SELECT known.* FROM known LEFT JOIN free ON free.id = known.job_id
-        WHERE free.id IS NOT NULL OR known.state IN ('done', 'cancelled', 'renewed')
-            OR NOT EXISTS (SELECT FROM ac_background_jobs AS shown_row WHERE shown_row.id = known.job_id)
     ), wanted AS (
-        SELECT asked.*, row_number() OVER (ORDER BY asked.job_id) AS place
-        FROM asked JOIN job ON job.job_id = asked.job_id WHERE job.state NOT IN ('done', 'cancelled', 'renewed')
+        SELECT asked.*, row_number() OVER () AS place
+        FROM asked JOIN known ON known.job_id = asked.job_id LEFT JOIN free ON free.id = known.job_id
+        WHERE known.state NOT IN ('done', 'cancelled', 'renewed')
+            AND (free.id IS NOT NULL OR NOT EXISTS (SELECT FROM ac_background_jobs AS shown_row WHERE shown_row.id = known.job_id))
     ), inserted AS (
         INSERT INTO images (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
         SELECT user_id, bucket, 'n/a', formats, 'AI worker', '127.0.0.1', false, now(), now() FROM wanted ORDER BY place
         RETURNING id
     ), image AS (
-        SELECT id, row_number() OVER () AS place FROM inserted
+        SELECT array_agg(id) AS ids FROM inserted
     ), done AS (
         UPDATE generative_ai.jobs AS row SET
             state = 'done', finished_at = now(), next_attempt_at = NULL,
             error_class = NULL, error_message = NULL, error_details = NULL,
-            image_id = image.id, image_url = wanted.image_url, object_keys = string_to_array(wanted.object_keys, E'\\n'),
+            image_id = image.ids[wanted.place], image_url = wanted.image_url, object_keys = string_to_array(wanted.object_keys, E'\\n'),
             provenance_mark = wanted.provenance_mark, provider = wanted.provider, model = wanted.model,
             provider_request_id = wanted.provider_request_id, usage = wanted.usage, cost_usd = wanted.cost_usd, cost_basis = wanted.cost_basis
-        FROM wanted JOIN image ON image.place = wanted.place
+        FROM wanted CROSS JOIN image
         WHERE row.job_id = wanted.job_id
         RETURNING row.job_id, row.image_id, row.image_url
     ), left_over AS (
         UPDATE generative_ai.jobs AS row SET object_keys = string_to_array(asked.object_keys, E'\\n')
-        FROM asked JOIN job ON job.job_id = asked.job_id
-        WHERE row.job_id = asked.job_id AND job.state = 'cancelled'
+        FROM asked JOIN known ON known.job_id = asked.job_id
+        WHERE row.job_id = asked.job_id AND known.state = 'cancelled'
     ), paid AS (
         UPDATE generative_ai.provider_calls AS call SET
             state = 'succeeded', ended_at = now(), error_class = NULL, error_details = NULL,
@@ -198,12 +196,11 @@ batch_statement! {
             progress = 100, error = NULL, updated_at = now()
         FROM done WHERE shown_row.id = done.job_id
     )
-    SELECT asked.job_id, coalesce(done.image_id, job.image_id), coalesce(done.image_url, job.image_url), job.job_id IS NOT NULL
+    SELECT asked.job_id, coalesce(done.image_id, known.image_id), coalesce(done.image_url, known.image_url), known.job_id IS NOT NULL
     FROM asked
     LEFT JOIN known ON known.job_id = asked.job_id
-    LEFT JOIN job ON job.job_id = asked.job_id
     LEFT JOIN done ON done.job_id = asked.job_id
-    WHERE (known.job_id IS NULL OR job.job_id IS NOT NULL)
+    WHERE (known.job_id IS NULL OR done.job_id IS NOT NULL OR known.state IN ('done', 'cancelled', 'renewed'))
         AND CASE WHEN (SELECT count(*) FROM wanted) = (SELECT count(*) FROM inserted) THEN true ELSE
             ('images has taken ' || (SELECT count(*) FROM inserted) || ' of ' || (SELECT count(*) FROM wanted) || ' rows')::boolean END
     "
