@@ -23,9 +23,10 @@ mod statements;
 mod suspects;
 mod upkeep;
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,7 +35,7 @@ use crate::measure;
 use crate::queue::{Delivery, Queue, ReplicaStatus};
 use crate::router::Router;
 
-use attempt::{Attempts, Stake};
+use attempt::{AtStake, Attempts, Stake};
 pub use backoff::Backoff;
 use claims::{Claims, Wake};
 use ending::Endings;
@@ -206,29 +207,36 @@ impl Replica {
     /// leaves.
     async fn see_through(&self, delivery: Delivery) {
         let held = self.in_hand.guard(&delivery.id);
-        let stake = watch::Sender::new(Stake::Nothing);
-        let mut staked = stake.subscribe();
-        let seeing_through = async {
+        let stake = AtStake::nothing();
+        // Boxed, as every task and every wrapper of a future holds what it wraps, and copies it, before it runs.
+        let seeing_through = Box::pin(async {
             let ending = self.attempts.attempt_when_safe(&delivery, &stake).await;
-            stake.send_replace(Stake::Nothing);
+            stake.set(Stake::Nothing);
             self.endings.settle(ending).await;
-        };
+        });
+        // Polled after each step of the attempt, which alone changes what is at stake.
+        let nothing_at_stake = poll_fn(|_| match stake.now() {
+            Stake::Nothing => Poll::Ready(()),
+            _ => Poll::Pending,
+        });
         let may_be_dropped = async {
+            // Nothing is abandoned before the stop.
             self.stop.cancelled().await;
-            let _ = staked.wait_for(|stake| *stake == Stake::Nothing).await;
+            tokio::select! {
+                () = self.abandon.cancelled() => {}
+                () = nothing_at_stake => {}
+            }
         };
         measure::process(async {
             tokio::select! {
                 biased;
-                () = self.abandon.cancelled() => {}
-                () = may_be_dropped => {}
-                () = seeing_through => return,
+                () = seeing_through => {}
+                () = may_be_dropped => measure::given_back(),
             }
-            measure::given_back();
         })
         .await;
         // It was dropped on the way: whether or not the intent has arrived, the call was not made.
-        if let Stake::Intent(job_id) = *stake.borrow() {
+        if let Stake::Intent(job_id) = stake.now() {
             self.in_hand.note_unsent(job_id);
         }
         self.room.give_back(&delivery).await;

@@ -6,12 +6,11 @@
 //! are about purchases alone.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::FutureExt;
-use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::begin::Owned;
@@ -54,9 +53,31 @@ pub(super) enum Stake {
     Call,
 }
 
+/// What is at stake in one attempt at every moment. Whoever waits for a change looks after each step of the attempt.
+pub(super) struct AtStake(Mutex<Stake>);
+
+impl AtStake {
+    /// An attempt that has not begun.
+    pub(super) fn nothing() -> Self {
+        Self(Mutex::new(Stake::Nothing))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stake> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+
+    pub(super) fn now(&self) -> Stake {
+        *self.lock()
+    }
+
+    pub(super) fn set(&self, stake: Stake) {
+        *self.lock() = stake;
+    }
+}
+
 impl Attempts {
     /// Makes an attempt at a package. `stake` says at every moment whether it may be dropped.
-    pub(super) async fn attempt(&self, delivery: &Delivery, stake: &watch::Sender<Stake>) -> Ending {
+    pub(super) async fn attempt(&self, delivery: &Delivery, stake: &AtStake) -> Ending {
         fault::point_of("to-be-read", &delivery.payload);
         let parsed = WorkPackage::parse(&delivery.payload, &self.settings.packages);
         let package = parsed.as_ref().ok();
@@ -80,7 +101,7 @@ impl Attempts {
         &self,
         delivery: &Delivery,
         parsed: Result<WorkPackage, Rejection>,
-        stake: &watch::Sender<Stake>,
+        stake: &AtStake,
     ) -> Ending {
         let package = match parsed {
             Ok(package) => package,
@@ -107,7 +128,7 @@ impl Attempts {
         delivery: &Delivery,
         package: &WorkPackage,
         work: &ImageWork,
-        stake: &watch::Sender<Stake>,
+        stake: &AtStake,
     ) -> Ending {
         let wanted = Wanted {
             work_type: package.work.type_name(),
@@ -147,7 +168,7 @@ impl Attempts {
         owned: &Owned<'_>,
         work: &ImageWork,
         wanted: &Wanted<'_>,
-        stake: &watch::Sender<Stake>,
+        stake: &AtStake,
     ) -> Ending {
         let job_id = owned.package.job_id;
         if let Some(poison) = suspects::poisoned(owned.delivery) {

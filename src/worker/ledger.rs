@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::attempt::{Attempts, Stake};
+use super::attempt::{AtStake, Attempts, Stake};
 use crate::db::{CallError, CallNews, CallTurn, IntendRequest};
 use crate::failure::{ErrorClass, Failure};
 use crate::generator::{Intent, Ledger, Unfinished};
@@ -30,7 +29,7 @@ pub(super) struct JobLedger<'a> {
     pub(super) attempts: &'a Attempts,
     pub(super) job_id: i32,
     pub(super) fence: i64,
-    pub(super) stake: &'a watch::Sender<Stake>,
+    pub(super) stake: &'a AtStake,
 }
 
 impl JobLedger<'_> {
@@ -47,7 +46,7 @@ impl JobLedger<'_> {
     /// Notes what an attempt need not end for, even where Postgres does not take it. Nothing is at stake after it has.
     async fn note_aside(&self, call_no: i32, turn: CallTurn) {
         match self.note(call_no, turn).await {
-            Ok(_) => _ = self.stake.send_replace(Stake::Nothing),
+            Ok(_) => self.stake.set(Stake::Nothing),
             Err(refused) => tracing::error!(
                 details = refused.details,
                 "what became of call {call_no} of job {} cannot be recorded",
@@ -80,10 +79,10 @@ impl Ledger for JobLedger<'_> {
             model: intent.model.to_owned(),
             patience: intent.deadline.saturating_duration_since(Instant::now()),
         };
-        self.stake.send_replace(Stake::Intent(self.job_id));
+        self.stake.set(Stake::Intent(self.job_id));
         let intended = statements.run(|| statements.db.intend(request.clone())).await;
-        let Some(call_no) = intended.inspect_err(|_| _ = self.stake.send_replace(Stake::Nothing))? else {
-            self.stake.send_replace(Stake::Nothing);
+        let Some(call_no) = intended.inspect_err(|_| self.stake.set(Stake::Nothing))? else {
+            self.stake.set(Stake::Nothing);
             return Err(Unfinished::Lost);
         };
         // The commit may have taken long: who has no time or no lease any more does not send.
@@ -94,10 +93,10 @@ impl Ledger for JobLedger<'_> {
                 provider_request_id: None,
             });
             self.note(call_no, turn).await?;
-            self.stake.send_replace(Stake::Nothing);
+            self.stake.set(Stake::Nothing);
             return Err(Unfinished::NotSent);
         }
-        self.stake.send_replace(Stake::Call);
+        self.stake.set(Stake::Call);
         Ok(call_no)
     }
 
@@ -134,7 +133,7 @@ impl Ledger for JobLedger<'_> {
     async fn outcome_unknown(&self, call_no: i32, error: &ProviderError) -> Result<(), Unfinished> {
         let turn = CallTurn::Unknown(Self::call_error(error));
         let unknown = self.note(call_no, turn).await?;
-        self.stake.send_replace(Stake::Nothing);
+        self.stake.set(Stake::Nothing);
         measure::UNKNOWN_OUTCOMES.count(1, &[("provider", error.provider)]);
         let policy = self.attempts.settings.unknown_outcome;
         tracing::warn!(

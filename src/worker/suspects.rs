@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
-
-use super::attempt::{Attempts, Stake};
+use super::attempt::{AtStake, Attempts};
 use super::ending::Ending;
 use crate::failure::{ErrorClass, Failure};
 use crate::queue::{Delivery, Limit, QueueError};
@@ -25,11 +23,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 impl Attempts {
     /// Makes an attempt; at a suspect when there is room for it and it is noted, both before anything looks into the package.
-    pub(super) async fn attempt_when_safe(
-        &self,
-        delivery: &Delivery,
-        stake: &watch::Sender<Stake>,
-    ) -> Ending {
+    pub(super) async fn attempt_when_safe(&self, delivery: &Delivery, stake: &AtStake) -> Ending {
         let Some(crashes) = delivery.crashes else {
             return self.attempt(delivery, stake).await;
         };
