@@ -55,7 +55,12 @@ impl Known {
         let mut facts = self.lock();
         let before = facts.get(provider);
         let is_old = before.is_some_and(|before| {
-            before.at.elapsed() < KNOWN_FOR && standing.now_ms < before.standing.now_ms
+            // Of news of one millisecond nobody knows which came first. A provider that is not well must not be taken for well; one
+            // that is well by now is asked after once more.
+            let (then, now) = (&before.standing, &standing);
+            let is_older = now.now_ms < then.now_ms
+                || (now.now_ms == then.now_ms && now.state.is_none() && then.state.is_some());
+            before.at.elapsed() < KNOWN_FOR && is_older
         });
         if is_old {
             return;
@@ -103,13 +108,9 @@ mod tests {
         known.learn("p", shut(2_000, 30_000));
         let shut_at = known.shut_at("p");
         assert!(shut_at.is_some());
-        known.learn(
-            "p",
-            Standing {
-                now_ms: 1_999,
-                state: None,
-            },
-        );
+        for now_ms in [1_999, 2_000] {
+            known.learn("p", Standing { now_ms, state: None });
+        }
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(known.wait_for("p"), Duration::from_secs(27));
         known.learn("p", shut(5_000, 60_000));
