@@ -22,6 +22,7 @@ mod limits;
 mod migrations;
 mod ops;
 mod options;
+mod orders;
 mod outage;
 mod pictures;
 mod private_servers;

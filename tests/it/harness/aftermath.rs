@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::files_below;
 use super::replica::Replica;
-use super::stack::{QUEUE, Stack, logo};
+use super::stack::{QUEUE, Stack, logo, with};
 
 /// What the ledger says of a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,13 @@ pub(crate) fn key(what: &str) -> String {
 }
 
 impl Stack {
+    /// Pushes packages of these jobs for a provider.
+    pub(crate) async fn push_to(&self, provider: &str, jobs: &[i32]) {
+        for job_id in jobs {
+            self.push(&with(logo(*job_id), "imageProvider", provider)).await;
+        }
+    }
+
     /// Makes jobs and pushes their packages, in this order.
     pub(crate) async fn push_logos(&self, count: i32) -> Vec<i32> {
         let jobs = self.jobs(count).await;
