@@ -109,10 +109,11 @@ pub fn main() -> ExitCode {
         }
     };
     // Commands that people run answer on standard output; only the worker's own log is worth reading.
-    let filter = if matches!(command, Command::Run) {
-        "info"
-    } else {
-        "error"
+    // What a migration waits for is worth knowing while it waits.
+    let filter = match command {
+        Command::Run => "info",
+        Command::Migrate(_) => "warn",
+        _ => "error",
     };
     telemetry::start(log.format, log.filter.as_deref().unwrap_or(filter));
     http_client::install_tls();

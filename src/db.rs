@@ -42,7 +42,7 @@ pub use error::DbError;
 pub use fail::{Buried, BuryRequest, RetryRequest, Sequel};
 pub use inspect::{MissingRight, PostgresFacts};
 pub use jobs::JobRow;
-pub use migrate::{NewerDatabase, migrate, pending};
+pub use migrate::{UnfitDatabase, migrate, pending};
 pub use overview::{Figures, Spending, StateCount, Stuck};
 pub use record::{PictureRecord, Recorded};
 pub use reject::RejectRequest;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::config::Faults;
-use crate::db::{DbError, NewerDatabase};
+use crate::db::{DbError, UnfitDatabase};
 use crate::queue::{QueueError, UnfitServer};
 use crate::storage::{StorageError, StorageErrorKind};
 
@@ -60,7 +60,7 @@ fn status(error: &anyhow::Error) -> ExitStatus {
         if storage.is_some()
             || cause.is::<Faults>()
             || cause.is::<UnfitServer>()
-            || cause.is::<NewerDatabase>()
+            || cause.is::<UnfitDatabase>()
             || cause.is::<Misconfigured>()
         {
             return ExitStatus::Configuration;

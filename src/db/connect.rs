@@ -26,10 +26,13 @@ const PLANS: &str = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan
 /// Statements wait for rows that others change, and go on with what those have made of them, which only this level does. What
 /// the application has locked for longer than a second is come back to later. Both as options of the connection, since a
 /// setting that a statement makes would be inherited by whoever gets its connection from a pooler next.
-const CONDUCT: &str = "-c default_transaction_isolation=read\\ committed -c lock_timeout=1000";
+const ISOLATION: &str = "-c default_transaction_isolation=read\\ committed";
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) fn pool(settings: &DbSettings) -> anyhow::Result<Pool<AsyncPgConnection>> {
-    let target = target(settings)?;
+    let (statements, locks) = (STATEMENT_TIMEOUT.as_millis(), LOCK_TIMEOUT.as_millis());
+    let own = format!("-c statement_timeout={statements} {ISOLATION} -c lock_timeout={locks} {PLANS}");
+    let target = target(settings, &own)?;
     let mut config = ManagerConfig::default();
     // A connection that has died is noticed when it is used; statements that met one are run again.
     config.recycling_method = RecyclingMethod::Fast;
@@ -46,25 +49,28 @@ pub(super) fn pool(settings: &DbSettings) -> anyhow::Result<Pool<AsyncPgConnecti
         .context("the pool of Postgres connections cannot be made")
 }
 
-/// One connection outside the pool, for migrations.
-pub(super) async fn single(settings: &DbSettings) -> anyhow::Result<AsyncPgConnection> {
-    let mut target = target(settings)?;
-    // A migration may take as long as it needs.
-    target.config.options("-c statement_timeout=0");
+/// One connection outside the pool, for migrations. They may take as long as they need, and wait this long for a lock.
+pub(super) async fn single(
+    settings: &DbSettings,
+    lock_timeout: Duration,
+) -> anyhow::Result<AsyncPgConnection> {
+    let own = format!(
+        "-c statement_timeout=0 {ISOLATION} -c lock_timeout={}",
+        lock_timeout.as_millis()
+    );
+    let target = target(settings, &own)?;
     let connection = tokio::time::timeout(CONNECT_TIMEOUT, establish(target))
         .await
         .context("DATABASE_URL: Postgres did not answer within 3 s")?;
     connection.context("DATABASE_URL: Postgres cannot be reached")
 }
 
-fn target(settings: &DbSettings) -> anyhow::Result<Target> {
+/// `own`: options of the connection that come before those of the URL, which stay as they were given and win.
+fn target(settings: &DbSettings, own: &str) -> anyhow::Result<Target> {
     let mut target = tls::target(settings.url.expose_secret()).context("DATABASE_URL")?;
     let config = &mut target.config;
     let given = config.get_options().unwrap_or_default();
-    let options = format!(
-        "-c statement_timeout={} {CONDUCT} {PLANS} {given}",
-        STATEMENT_TIMEOUT.as_millis()
-    );
+    let options = format!("{own} {given}");
     config.options(options);
     if config.get_application_name().is_none() {
         config.application_name("generative-ai-worker");

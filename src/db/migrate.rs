@@ -1,134 +1,165 @@
-//! Migrations, embedded in the binary. Replicas that start together wait for one another.
+//! Migrations, embedded in the binary. Processes that start together wait for one another.
+//!
+//! Nothing outlives them: every lock ends with its transaction, and settings are those of their own connections. What is pending
+//! and whether the tables are where they have to be is in `fit`, who goes first and who holds whom up in `turn`.
 
-use std::collections::{BTreeMap, HashSet};
+mod fit;
+mod turn;
 
-use anyhow::Context;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
+use diesel::result::DatabaseErrorKind;
 use diesel::sql_types::Text;
-use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel::{Connection, RunQueryDsl, sql_query};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use tokio::time::Instant;
 
-use super::{DbSettings, connect};
+use super::{DbError, DbSettings, connect};
+use turn::Turn;
+
+pub use fit::UnfitDatabase;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
-/// Any number that no other application is likely to lock: "gen_ai_w" in ASCII.
-const LOCK: i64 = i64::from_be_bytes(*b"gen_ai_w");
+/// For this long a step tries to get at tables that others have locked.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// For this long it waits at once: whoever comes after it in the line for a table waits as well.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two tries, for those who have waited behind it.
+const PAUSE: Duration = Duration::from_millis(300);
 
-/// A database that a newer version of the worker has changed in a way that this version cannot work with. Holds the newest migration
-/// that is unknown here.
-///
-/// A migration that only adds, as nearly all do, keeps no older version from working, so that a roll-out can be rolled back. One that
-/// does more says so: it sets `needs_migration` of `generative_ai.installation` to its own version.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the database has migration {0}, which this version of the worker does not know; use the newer version"
-)]
-pub struct NewerDatabase(String);
+/// Names of migrations by their versions, oldest first.
+type Names = BTreeMap<String, String>;
 
-#[derive(QueryableByName)]
-struct Version {
-    #[diesel(sql_type = Text)]
-    version: String,
-}
-
-/// Names of the migrations that this version has and the database has not, oldest first.
+/// Names of the migrations that this version has and the database has not, oldest first. Takes no lock.
 ///
 /// # Errors
-/// When Postgres cannot be reached, in words that name `DATABASE_URL`; [`NewerDatabase`].
+/// When Postgres cannot be reached, in words that name `DATABASE_URL`; [`UnfitDatabase`].
 pub async fn pending(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
-    let mut connection = connect::single(settings).await?;
-    pending_on(&mut connection).await
+    let mut connection = connect::single(settings, LOCK_TIMEOUT).await?;
+    Ok(fit::pending(&mut connection, known()?)
+        .await?
+        .into_values()
+        .collect())
 }
 
-/// Applies what is pending and returns the names. Safe to run from any number of processes at once.
+/// Applies what is pending and returns the names. Safe to run from any number of processes at once: they wait for one another, and
+/// where nothing is pending for nobody.
 ///
 /// # Errors
-/// When Postgres cannot be reached or refuses a step; a step that failed has changed nothing. [`NewerDatabase`].
+/// When Postgres cannot be reached or refuses a step, or others hold what a step needs for too long, in words that say who; a step
+/// that failed has changed nothing. [`UnfitDatabase`].
 pub async fn migrate(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
-    let mut connection = connect::single(settings).await?;
-    // Held until the connection closes, at the end of this function or of this process.
-    sql_query(format!("SELECT pg_advisory_lock({LOCK})"))
-        .execute(&mut connection)
-        .await?;
-    let names = pending_on(&mut connection).await?;
-    if names.is_empty() {
-        return Ok(names);
+    if pending(settings).await?.is_empty() {
+        return Ok(Vec::new());
     }
-    // The worker's own schema comes first, so that diesel's list of migrations stands there as well.
-    connection
-        .batch_execute(
-            "CREATE SCHEMA IF NOT EXISTS generative_ai;
-             SELECT set_config('search_path', 'generative_ai, ' || current_setting('search_path'), false);",
-        )
-        .await
-        .context(
-            "the schema generative_ai cannot be made; the user of DATABASE_URL needs CREATE on the database",
-        )?;
-    let mut harness = AsyncMigrationHarness::new(connection);
-    tokio::task::block_in_place(|| harness.run_pending_migrations(MIGRATIONS).map(|_| ()))
-        .map_err(|e| anyhow::anyhow!("a migration failed and has changed nothing: {e}"))?;
-    Ok(names)
-}
-
-async fn pending_on(connection: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
-    let table: Option<Version> = first(
-        connection,
-        "SELECT to_regclass('generative_ai.__diesel_schema_migrations')::text AS version
-         WHERE to_regclass('generative_ai.__diesel_schema_migrations') IS NOT NULL",
-    )
-    .await?;
-    let mut applied = HashSet::new();
-    if table.is_some() {
-        let rows: Vec<Version> = sql_query("SELECT version FROM generative_ai.__diesel_schema_migrations")
-            .load(connection)
-            .await
-            .context("the list of applied migrations cannot be read")?;
-        applied.extend(rows.into_iter().map(|row| row.version));
-    }
-    let known = known()?;
-    if let Some(newest) = applied
-        .iter()
-        .filter(|version| !known.contains_key(*version))
-        .max()
-    {
-        let is_fit = needed(connection)
-            .await
-            .is_some_and(|needed| known.contains_key(&needed));
-        if !is_fit {
-            return Err(NewerDatabase(newest.clone()).into());
+    let first = turn::wait(connect::single(settings, LOCK_TIMEOUT).await?).await?;
+    let mut connection = connect::single(settings, LOCK_TIMEOUT).await?;
+    // Whoever was first may have done it.
+    let pending = fit::pending(&mut connection, known()?).await?;
+    let turn = first.watch(&mut connection).await?;
+    let mut connection = AsyncConnectionWrapper::from(connection);
+    tokio::task::block_in_place(|| {
+        make_room(&mut connection)?;
+        for migration in all()? {
+            let version = migration.name().version().to_string();
+            if pending.contains_key(&version) {
+                apply(&mut connection, &version, &*migration, &turn)?;
+            }
         }
-    }
-    let pending = known
-        .into_iter()
-        .filter(|(version, _)| !applied.contains(version));
-    Ok(pending.map(|(_, name)| name).collect())
+        Ok::<_, anyhow::Error>(())
+    })?;
+    Ok(pending.into_values().collect())
 }
 
-/// The migrations of this version, oldest first: their names by version.
-fn known() -> anyhow::Result<BTreeMap<String, String>> {
-    let known = MigrationSource::<Pg>::migrations(&MIGRATIONS)
-        .map_err(|e| anyhow::anyhow!("the embedded migrations cannot be read: {e}"))?;
-    let names = known.iter().map(|migration| migration.name());
+/// Oldest first.
+fn all() -> anyhow::Result<Vec<Box<dyn Migration<Pg>>>> {
+    let mut all = MigrationSource::<Pg>::migrations(&MIGRATIONS)
+        .map_err(|error| anyhow!("the embedded migrations cannot be read: {error}"))?;
+    all.sort_unstable_by_key(|migration| migration.name().version().as_owned());
+    Ok(all)
+}
+
+fn known() -> anyhow::Result<Names> {
+    let all = all()?;
+    let names = all.iter().map(|migration| migration.name());
     Ok(names
         .map(|name| (name.version().to_string(), name.to_string()))
         .collect())
 }
 
-/// The newest migration that a version has to know to work with this database; `None` where it does not say.
-async fn needed(connection: &mut AsyncPgConnection) -> Option<String> {
-    let query = "SELECT needs_migration AS version FROM generative_ai.installation";
-    let needed = first(connection, query).await.ok()??;
-    Some(needed.version)
+/// The worker's own schema comes first, with the list of what has been applied.
+fn make_room(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> anyhow::Result<()> {
+    // Asked first, as a right to create is asked for even where nothing is to be created.
+    let make = "DO $$ BEGIN
+        IF to_regnamespace('generative_ai') IS NULL THEN CREATE SCHEMA IF NOT EXISTS generative_ai; END IF;
+        IF to_regclass('generative_ai.__diesel_schema_migrations') IS NULL THEN
+            CREATE TABLE generative_ai.__diesel_schema_migrations (
+                version varchar(50) PRIMARY KEY, run_on timestamp NOT NULL DEFAULT current_timestamp);
+        END IF;
+    END $$";
+    connection.batch_execute(make).context(
+        "the schema generative_ai cannot be made; the user of DATABASE_URL needs CREATE on the database",
+    )
 }
 
-async fn first(connection: &mut AsyncPgConnection, query: &str) -> anyhow::Result<Option<Version>> {
-    Ok(sql_query(query)
-        .load(connection)
-        .await
-        .context("Postgres refused a query")?
-        .into_iter()
-        .next())
+/// Applies one step and notes that it was, both or neither; a step that says so itself runs outside of a transaction.
+fn apply(
+    connection: &mut AsyncConnectionWrapper<AsyncPgConnection>,
+    version: &str,
+    migration: &dyn Migration<Pg>,
+    turn: &Turn,
+) -> anyhow::Result<()> {
+    let name = migration.name();
+    let step = |connection: &mut AsyncConnectionWrapper<AsyncPgConnection>| {
+        migration.run(connection)?;
+        let note = "INSERT INTO generative_ai.__diesel_schema_migrations (version) VALUES ($1)";
+        sql_query(note).bind::<Text, _>(version).execute(connection)?;
+        Ok(())
+    };
+    let begun = Instant::now();
+    loop {
+        let done = if migration.metadata().run_in_transaction() {
+            connection.transaction(step)
+        } else {
+            step(connection)
+        };
+        let error = match done {
+            Ok(()) => return Ok(()),
+            Err(error) => judged(error),
+        };
+        if !matches!(error, DbError::Locked(_) | DbError::Collided(_)) {
+            return Err(
+                anyhow::Error::new(error).context(format!("the migration {name} has changed nothing"))
+            );
+        }
+        if begun.elapsed() > PATIENCE {
+            let seconds = PATIENCE.as_secs();
+            let holders = turn.held_up_by();
+            return Err(anyhow::Error::new(error).context(format!(
+                "the migration {name} has changed nothing: for {seconds} s {holders} kept it from its tables; \
+                 end that transaction and migrate again"
+            )));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The library hands on no more than the words of what a step has run into.
+fn judged(error: Box<dyn std::error::Error + Send + Sync>) -> DbError {
+    match error.downcast::<diesel::result::Error>() {
+        Ok(error) => (*error).into(),
+        Err(error) => {
+            let text = error.to_string();
+            let said = text.split_once(" with: ").map_or(text.as_str(), |(_, said)| said);
+            diesel::result::Error::DatabaseError(DatabaseErrorKind::Unknown, Box::new(said.to_owned())).into()
+        }
+    }
 }

@@ -33,6 +33,7 @@ mod providers_self_hosted;
 mod queue;
 mod recovery;
 mod retry;
+mod schemas;
 mod secrets;
 mod shutdown;
 mod state_first;

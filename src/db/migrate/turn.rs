@@ -1,0 +1,152 @@
+//! Who migrates now, and who keeps whoever does so from its tables.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use diesel::sql_types::{Bool, Integer, Text};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Any number that no other application is likely to lock: "gen_ai_w" in ASCII.
+const LOCK: i64 = i64::from_be_bytes(*b"gen_ai_w");
+
+/// So long another process that migrates is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// After this long it is said.
+const SAID_AFTER: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What a session is known by to an operator. Of other people's sessions no more than this may be seen.
+const WHO: &str = "SELECT format('process %s of Postgres (%s, user %s)', pid,
+        coalesce(nullif(application_name, ''), 'without a name'), coalesce(usename, '?')) AS who
+    FROM pg_stat_activity";
+
+#[derive(QueryableByName)]
+struct Taken {
+    #[diesel(sql_type = Bool)]
+    is_taken: bool,
+}
+
+#[derive(QueryableByName)]
+struct Session {
+    #[diesel(sql_type = Text)]
+    who: String,
+}
+
+#[derive(QueryableByName)]
+struct Process {
+    #[diesel(sql_type = Integer)]
+    pid: i32,
+}
+
+/// The only one that migrates, until this is dropped: the lock ends with its transaction.
+pub(super) struct First(AsyncPgConnection);
+
+/// The same, while it is watched who holds the work up.
+pub(super) struct Turn {
+    watch: JoinHandle<()>,
+    held_up_by: Arc<Mutex<Option<String>>>,
+}
+
+/// Waits until nobody else migrates.
+///
+/// # Errors
+/// When somebody else does for too long, in words that say who.
+pub(super) async fn wait(mut connection: AsyncPgConnection) -> anyhow::Result<First> {
+    // Whatever ends a transaction that only waits is not meant for this one; some of these settings only newer servers have.
+    connection
+        .batch_execute(
+            "BEGIN; SELECT set_config(name, '0', true) FROM pg_settings
+             WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')",
+        )
+        .await?;
+    let (begun, mut is_said) = (Instant::now(), false);
+    loop {
+        let lock = format!("SELECT pg_try_advisory_xact_lock({LOCK}) AS is_taken");
+        let taken: Vec<Taken> = sql_query(lock).load(&mut connection).await?;
+        if taken.iter().any(|row| row.is_taken) {
+            return Ok(First(connection));
+        }
+        let waited = begun.elapsed();
+        if waited > SAID_AFTER && !is_said {
+            tracing::warn!("waiting for migrations of {}", holder(&mut connection).await?);
+            is_said = true;
+        }
+        if waited > PATIENCE {
+            bail!(
+                "DATABASE_URL: for {} s {} has had the lock of migrations; wait for its end, or end it, and start again",
+                PATIENCE.as_secs(),
+                holder(&mut connection).await?
+            );
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn holder(connection: &mut AsyncPgConnection) -> anyhow::Result<String> {
+    let query = format!(
+        "{WHO} WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
+            AND (classid::bigint << 32) + objid::bigint = {LOCK})"
+    );
+    let sessions = sql_query(query).load(connection).await?;
+    Ok(named(sessions).unwrap_or_else(|| "another process".to_owned()))
+}
+
+fn named(sessions: Vec<Session>) -> Option<String> {
+    let names: Vec<String> = sessions.into_iter().map(|session| session.who).collect();
+    (!names.is_empty()).then(|| names.join(" and "))
+}
+
+impl First {
+    /// Watches who keeps the work that is done over this connection from its tables, and says so.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub(super) async fn watch(mut self, working: &mut AsyncPgConnection) -> anyhow::Result<Turn> {
+        let process: Vec<Process> = sql_query("SELECT pg_backend_pid() AS pid").load(working).await?;
+        let pid = process
+            .as_slice()
+            .first()
+            .context("Postgres answers nothing")?
+            .pid;
+        let held_up_by = Arc::new(Mutex::new(None));
+        let found = held_up_by.clone();
+        let watch = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PAUSE).await;
+                let query = format!("{WHO} WHERE pid = ANY(pg_blocking_pids({pid}))");
+                // Whoever works notices by itself that Postgres is gone.
+                let Ok(sessions) = sql_query(query).load(&mut self.0).await else {
+                    return;
+                };
+                let Some(name) = named(sessions) else { continue };
+                let mut known = found.lock().expect("nothing panics while it holds this lock");
+                if known.as_ref() != Some(&name) {
+                    tracing::warn!("a migration waits for tables that are locked by {name}");
+                    *known = Some(name);
+                }
+            }
+        });
+        Ok(Turn { watch, held_up_by })
+    }
+}
+
+impl Turn {
+    /// Who was seen last to hold the work up.
+    pub(super) fn held_up_by(&self) -> String {
+        let known = self
+            .held_up_by
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        known.clone().unwrap_or_else(|| "another transaction".to_owned())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
