@@ -94,7 +94,11 @@ impl Health {
         }
     }
 
+    /// A statement that has collided with others or met a lock says nothing of the server, which has answered.
     pub(super) fn postgres_failed(&self, error: &DbError) {
+        if matches!(error, DbError::Collided(_) | DbError::Locked(_)) {
+            return;
+        }
         if !self.status.postgres_is_up.swap(false, Ordering::Relaxed) {
             return;
         }
