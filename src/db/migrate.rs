@@ -15,7 +15,7 @@ use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::result::DatabaseErrorKind;
 use diesel::sql_types::Text;
-use diesel::{Connection, RunQueryDsl, sql_query};
+use diesel::{Connection as _, RunQueryDsl, sql_query};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
@@ -64,19 +64,33 @@ pub async fn migrate(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
     let mut connection = connect::single(settings, LOCK_TIMEOUT).await?;
     // Whoever was first may have done it.
     let pending = fit::pending(&mut connection, known()?).await?;
-    let turn = first.watch(&mut connection).await?;
-    let mut connection = AsyncConnectionWrapper::from(connection);
+    // A step outside of a transaction holds nobody up, and may wait for its locks in one go.
+    let mut outside = connect::single(settings, PATIENCE).await?;
+    let watching = connect::single(settings, LOCK_TIMEOUT).await?;
+    let turn = first.watch(watching, [&mut connection, &mut outside]).await?;
+    let mut connections = Connections {
+        usual: connection.into(),
+        outside: outside.into(),
+    };
     tokio::task::block_in_place(|| {
-        make_room(&mut connection)?;
+        make_room(&mut connections.usual)?;
         for migration in all()? {
             let version = migration.name().version().to_string();
             if pending.contains_key(&version) {
-                apply(&mut connection, &version, &*migration, &turn)?;
+                apply(&mut connections, &version, &*migration, &turn)?;
             }
         }
         Ok::<_, anyhow::Error>(())
     })?;
     Ok(pending.into_values().collect())
+}
+
+type Connection = AsyncConnectionWrapper<AsyncPgConnection>;
+
+struct Connections {
+    usual: Connection,
+    /// For steps outside of a transaction.
+    outside: Connection,
 }
 
 /// Oldest first.
@@ -96,7 +110,7 @@ fn known() -> anyhow::Result<Names> {
 }
 
 /// The worker's own schema comes first, with the list of what has been applied.
-fn make_room(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> anyhow::Result<()> {
+fn make_room(connection: &mut Connection) -> anyhow::Result<()> {
     // Asked first, as a right to create is asked for even where nothing is to be created.
     let make = "DO $$ BEGIN
         IF to_regnamespace('generative_ai') IS NULL THEN CREATE SCHEMA IF NOT EXISTS generative_ai; END IF;
@@ -110,15 +124,23 @@ fn make_room(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> anyh
     )
 }
 
-/// Applies one step and notes that it was, both or neither; a step that says so itself runs outside of a transaction.
+/// An index that was being made when its process was killed is there, and of no use.
+const DROP_BROKEN_INDEXES: &str = "DO $$ DECLARE broken text; BEGIN
+    FOR broken IN SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE NOT indisvalid AND relnamespace = 'generative_ai'::regnamespace
+    LOOP EXECUTE 'DROP INDEX ' || broken; END LOOP;
+END $$";
+
+/// Applies one step and notes that it was, both or neither. One that says so itself runs outside of a transaction, as
+/// what is made beside the work of others has to; it changes nothing when it is applied again.
 fn apply(
-    connection: &mut AsyncConnectionWrapper<AsyncPgConnection>,
+    connections: &mut Connections,
     version: &str,
     migration: &dyn Migration<Pg>,
     turn: &Turn,
 ) -> anyhow::Result<()> {
     let name = migration.name();
-    let step = |connection: &mut AsyncConnectionWrapper<AsyncPgConnection>| {
+    let step = |connection: &mut Connection| {
         migration.run(connection)?;
         let note = "INSERT INTO generative_ai.__diesel_schema_migrations (version) VALUES ($1)";
         sql_query(note).bind::<Text, _>(version).execute(connection)?;
@@ -126,10 +148,12 @@ fn apply(
     };
     let begun = Instant::now();
     loop {
+        let Connections { usual, outside } = &mut *connections;
         let done = if migration.metadata().run_in_transaction() {
-            connection.transaction(step)
+            usual.transaction(step)
         } else {
-            step(connection)
+            let ready = usual.batch_execute(DROP_BROKEN_INDEXES);
+            ready.map_err(Into::into).and_then(|()| step(outside))
         };
         let error = match done {
             Ok(()) => return Ok(()),

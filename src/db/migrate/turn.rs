@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use diesel::sql_types::{Bool, Integer, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -43,10 +43,16 @@ struct Process {
 }
 
 /// The only one that migrates, until this is dropped: the lock ends with its transaction.
-pub(super) struct First(AsyncPgConnection);
+///
+/// The transaction is idle, without a snapshot, as an index that is made beside the work of others waits for all
+/// snapshots to end.
+pub(super) struct First {
+    _lock: AsyncPgConnection,
+}
 
 /// The same, while it is watched who holds the work up.
 pub(super) struct Turn {
+    _first: First,
     watch: JoinHandle<()>,
     held_up_by: Arc<Mutex<Option<String>>>,
 }
@@ -56,20 +62,23 @@ pub(super) struct Turn {
 /// # Errors
 /// When somebody else does for too long, in words that say who.
 pub(super) async fn wait(mut connection: AsyncPgConnection) -> anyhow::Result<First> {
-    // Whatever ends a transaction that only waits is not meant for this one; some of these settings only newer servers have.
-    connection
-        .batch_execute(
-            "BEGIN; SELECT set_config(name, '0', true) FROM pg_settings
-             WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')",
-        )
-        .await?;
     let (begun, mut is_said) = (Instant::now(), false);
     loop {
+        // Whatever ends a transaction that only waits is not meant for this one. Not every server has both settings.
+        connection
+            .batch_execute(
+                "BEGIN; SELECT set_config(name, '0', true) FROM pg_settings
+                 WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')",
+            )
+            .await?;
         let lock = format!("SELECT pg_try_advisory_xact_lock({LOCK}) AS is_taken");
         let taken: Vec<Taken> = sql_query(lock).load(&mut connection).await?;
         if taken.iter().any(|row| row.is_taken) {
-            return Ok(First(connection));
+            // The portal of the query before keeps its snapshot until there is another.
+            connection.batch_execute("SELECT 1").await?;
+            return Ok(First { _lock: connection });
         }
+        connection.batch_execute("ROLLBACK").await?;
         let waited = begun.elapsed();
         if waited > SAID_AFTER && !is_said {
             tracing::warn!("waiting for migrations of {}", holder(&mut connection).await?);
@@ -101,25 +110,33 @@ fn named(sessions: Vec<Session>) -> Option<String> {
 }
 
 impl First {
-    /// Watches who keeps the work that is done over this connection from its tables, and says so.
+    /// Watches over a connection of its own who keeps the work that is done over others from its tables, and says so.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub(super) async fn watch(mut self, working: &mut AsyncPgConnection) -> anyhow::Result<Turn> {
-        let process: Vec<Process> = sql_query("SELECT pg_backend_pid() AS pid").load(working).await?;
-        let pid = process
-            .as_slice()
-            .first()
-            .context("Postgres answers nothing")?
-            .pid;
+    pub(super) async fn watch(
+        self,
+        mut watching: AsyncPgConnection,
+        working: [&mut AsyncPgConnection; 2],
+    ) -> anyhow::Result<Turn> {
+        let mut pids = Vec::new();
+        for connection in working {
+            let rows: Vec<Process> = sql_query("SELECT pg_backend_pid() AS pid")
+                .load(connection)
+                .await?;
+            pids.extend(rows.into_iter().map(|row| row.pid.to_string()));
+        }
+        let query = format!(
+            "{WHO} WHERE pid IN (SELECT unnest(pg_blocking_pids(waiting)) FROM unnest(ARRAY[{}]) AS waiting)",
+            pids.join(", ")
+        );
         let held_up_by = Arc::new(Mutex::new(None));
         let found = held_up_by.clone();
         let watch = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(PAUSE).await;
-                let query = format!("{WHO} WHERE pid = ANY(pg_blocking_pids({pid}))");
                 // Whoever works notices by itself that Postgres is gone.
-                let Ok(sessions) = sql_query(query).load(&mut self.0).await else {
+                let Ok(sessions) = sql_query(&query).load(&mut watching).await else {
                     return;
                 };
                 let Some(name) = named(sessions) else { continue };
@@ -130,7 +147,11 @@ impl First {
                 }
             }
         });
-        Ok(Turn { watch, held_up_by })
+        Ok(Turn {
+            _first: self,
+            watch,
+            held_up_by,
+        })
     }
 }
 
