@@ -40,7 +40,7 @@ pub use cancel::{AbandonedCall, Cancelled};
 pub use dead::{DeadCount, DeadFilter, DeadPackage, DeadSelection, Revived};
 pub use error::DbError;
 pub use fail::{Buried, BuryRequest, RetryRequest, Sequel};
-pub use inspect::{MissingRight, PostgresFacts};
+pub use inspect::{MissingRight, PostgresFacts, Twins};
 pub use jobs::JobRow;
 pub use migrate::{UnfitDatabase, migrate, pending};
 pub use overview::{Figures, Spending, StateCount, Stuck};

@@ -57,6 +57,29 @@ pub struct MissingRight {
     pub is_needed: bool,
 }
 
+/// A table of the application that stands in several schemas: one of them is nobody's, or another application's.
+#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
+pub struct Twins {
+    /// Its name.
+    #[diesel(sql_type = Text)]
+    pub table: String,
+    /// The schema whose table this account uses.
+    #[diesel(sql_type = Text)]
+    pub used: String,
+    /// The other ones.
+    #[diesel(sql_type = Text)]
+    pub others: String,
+}
+
+const TWINS: &str = "
+    SELECT name AS table, string_agg(quote_ident(nspname), ', ') FILTER (WHERE is_used) AS used,
+        string_agg(quote_ident(nspname), ', ' ORDER BY nspname) FILTER (WHERE NOT is_used) AS others
+    FROM unnest(ARRAY['ac_background_jobs', 'images']) AS name
+    JOIN pg_class AS found ON found.relname = name AND found.relkind IN ('r', 'p')
+    JOIN pg_namespace AS space ON space.oid = found.relnamespace,
+    LATERAL (SELECT found.oid = to_regclass(name)) AS asked(is_used)
+    GROUP BY name HAVING count(*) > 1 AND bool_or(is_used) ORDER BY name";
+
 const RIGHTS: &str = "
     WITH asked(object, rights, is_needed) AS (VALUES
         ('ac_background_jobs', ARRAY['SELECT', 'UPDATE'], true),
@@ -108,6 +131,15 @@ impl Db {
             .ok_or_else(|| DbError::Unavailable("it answered nothing".to_owned()))?;
         let ahead = (facts.now - middle).num_milliseconds();
         Ok((facts, ahead))
+    }
+
+    /// Tables of the application that stand in several schemas.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn twins(&self) -> Result<Vec<Twins>, DbError> {
+        let select = sql_query(TWINS);
+        on_connection(&self.pool, async |connection| select.load(connection).await).await
     }
 
     /// Rights that this account lacks.

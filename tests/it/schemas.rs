@@ -54,6 +54,14 @@ async fn tables_in_a_schema_that_nobody_looks_in_are_not_made_again_elsewhere() 
         said.is(78, "", &elsewhere(&role));
     }
     assert_eq!(tables(&stack).await, BOTH);
+    // As versions before have left it: an empty one beside the application's.
+    let twin = "CREATE TABLE public.images (LIKE app.images INCLUDING ALL)";
+    batch(&stack, twin).await;
+    let doctor = command_on(&stack, &["doctor", "--offline"], &[]).await;
+    let warning = "warn  postgres   images stands in several schemas, and this account uses the one in public: if the \
+        application's stands in app, set the search_path, and drop the other one";
+    assert!(doctor.out.contains(warning), "{}", doctor.out);
+    batch(&stack, "DROP TABLE public.images").await;
     // One of them alone would be as wrong.
     batch(&stack, "ALTER TABLE app.ac_background_jobs SET SCHEMA public").await;
     let said = command_on(&stack, &["migrate"], &[]).await;

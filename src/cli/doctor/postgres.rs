@@ -1,7 +1,7 @@
 //! Postgres: whether it is up to date, keeps what it confirms, and lets this account do what a worker does.
 
 use super::findings::{Findings, clock};
-use crate::db::{self, Db, DbSettings, MissingRight, PostgresFacts};
+use crate::db::{self, Db, DbSettings, MissingRight, PostgresFacts, Twins};
 
 /// The oldest one with `gen_random_uuid`.
 const OLDEST: i32 = 130_000;
@@ -38,6 +38,13 @@ pub(super) async fn look(settings: &DbSettings, db: &Db) -> Findings {
             ));
         }
         Err(error) => findings.fail(format!("{error:#}")),
+    }
+    for twins in db.twins().await.unwrap_or_default() {
+        let Twins { table, used, others } = twins;
+        findings.warn(format!(
+            "{table} stands in several schemas, and this account uses the one in {used}: if the application's stands in {others}, \
+             set the search_path, and drop the other one"
+        ));
     }
     match db.missing_rights().await {
         Ok(missing) if missing.is_empty() => findings.ok("this account has every right that it needs"),
