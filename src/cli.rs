@@ -19,6 +19,7 @@ mod run;
 mod schema;
 mod status;
 mod text;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -75,6 +76,8 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Report every fault of the configuration, and whether every service can be reached
     CheckConfig(check_config::CheckConfigArguments),
+    /// Remove what has ended longer ago than it is to be kept, and say what; replicas do so every hour
+    Tidy(tidy::TidyArguments),
     /// Print the JSON Schema of work packages
     Schema,
 }
@@ -151,6 +154,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,
         Command::Doctor(arguments) => doctor::run(&arguments, environment).await,
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment).await,
+        Command::Tidy(arguments) => tidy::run(&arguments, environment).await,
         Command::Schema => schema::run(environment),
     }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
 
-use crate::db::DbSettings;
+use crate::db::{DbSettings, Retention};
 use crate::ops::OpsSettings;
 use crate::queue::{QueueSettings, is_cluster};
 use crate::settings::Reader;
@@ -124,6 +124,18 @@ impl DbSettings {
     }
 }
 
+impl Retention {
+    /// Reads how long what has ended is kept.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let settings = retention(&mut reader);
+        reader.finish(settings)
+    }
+}
+
 impl PackageLimits {
     /// Reads what a producer has to keep to.
     ///
@@ -167,6 +179,7 @@ fn queue_settings(reader: &mut Reader<'_>) -> QueueSettings {
         lease_ttl: reader.or_default("LEASE_TTL", values::lease_ttl),
         ping_interval: reader.or_default("PING_INTERVAL", values::ping_interval),
         dead_letter_max: reader.or_default("DEAD_LETTER_MAX", values::count),
+        dead_letter_max_bytes: reader.or_default("DEAD_LETTER_MAX_BYTES", values::bytes),
         weights: reader.or_default("PRIORITY_WEIGHTS", shares::weights),
         fairness: reader.or_default("FAIRNESS", shares::fairness),
     }
@@ -224,6 +237,7 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
             .unwrap_or(job_timeout),
         ping_interval: queue.ping_interval,
         lease_ttl: queue.lease_ttl,
+        retention: retention(reader),
         attempts: AttemptSettings {
             packages: limits,
             job_timeout,
@@ -241,6 +255,14 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
         work_type_limits: reader
             .optional("WORK_TYPE_LIMITS", shares::work_type_limits)
             .unwrap_or_default(),
+    }
+}
+
+fn retention(reader: &mut Reader<'_>) -> Retention {
+    Retention {
+        jobs: reader.or_default("JOBS_RETENTION", values::retention),
+        dead: reader.or_default("DEAD_RETENTION", values::retention),
+        calls: reader.or_default("CALLS_RETENTION", values::retention),
     }
 }
 

@@ -22,6 +22,7 @@ mod reseed;
 mod schema;
 mod statement;
 mod story;
+mod tidy;
 mod tls;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use record::{PictureRecord, Recorded};
 pub use reject::RejectRequest;
 pub use reseed::Unfinished;
 pub use story::{CallRow, ImageRow, LedgerRow, ShownRow, Story};
+pub use tidy::{Chore, Retention};
 
 /// How to reach Postgres; made by `config`.
 #[derive(Clone, Debug)]

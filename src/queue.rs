@@ -13,6 +13,7 @@ mod dead;
 mod depths;
 mod event;
 mod heartbeat;
+mod housekeeping;
 mod inspect;
 mod keys;
 mod lane;
@@ -76,8 +77,10 @@ pub struct QueueSettings {
     pub lease_ttl: Duration,
     /// Between two pings.
     pub ping_interval: Duration,
-    /// Entries that the dead set keeps.
+    /// Entries that the dead set keeps (`DEAD_LETTER_MAX`).
     pub dead_letter_max: usize,
+    /// What they take at the most, all of them together (`DEAD_LETTER_MAX_BYTES`).
+    pub dead_letter_max_bytes: usize,
     /// Shares of the waiting lists (`PRIORITY_WEIGHTS`).
     pub weights: Weights,
     /// Whose backlog holds up nobody else (`FAIRNESS`).
@@ -155,7 +158,6 @@ impl Queue {
             redis: redis.clone(),
             scripts: scripts.clone(),
             worker_id: worker_id.clone(),
-            dead_letter_max: settings.dead_letter_max,
             turns: Turns::new(settings.weights, settings.fairness),
             connection: None,
         });

@@ -11,6 +11,7 @@ mod claims;
 mod ending;
 mod failing;
 mod health;
+mod housekeeping;
 mod in_hand;
 mod ledger;
 mod lifecycle;
@@ -40,6 +41,7 @@ pub use backoff::Backoff;
 use claims::{Claims, Wake};
 use ending::Endings;
 use health::Health;
+pub use housekeeping::{Housekeeping, Tidied};
 use in_hand::InHand;
 use ledger::LeaseWatch;
 pub use ledger::UnknownOutcome;
@@ -177,6 +179,7 @@ impl Replica {
                 alarm: alarm.clone(),
             }),
             upkeep: Arc::new(Upkeep {
+                retention: settings.retention,
                 ping_interval: settings.ping_interval,
                 queue: queue.clone(),
                 statements: statements.clone(),

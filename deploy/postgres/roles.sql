@@ -6,7 +6,8 @@
 -- then give each role a password (`\password generative_ai_worker` in psql).
 --
 -- generative_ai_migrator   runs `generative-ai-worker migrate`, and owns the schema generative_ai
--- generative_ai_worker     runs the replicas, and doctor, which looks at their rights; can change no table's shape and delete nothing
+-- generative_ai_worker     runs the replicas, and doctor, which looks at their rights; can change no table's shape, and removes
+--                          nothing but what is old in the schema generative_ai
 -- generative_ai_operator   runs the commands: enqueue, cancel, reseed, dead, jobs show, status
 --
 -- tests/it/deploy.rs runs the worker and its commands under them.
@@ -29,13 +30,8 @@ CREATE SCHEMA IF NOT EXISTS generative_ai;
 ALTER SCHEMA generative_ai OWNER TO generative_ai_migrator;
 GRANT USAGE ON SCHEMA generative_ai TO generative_ai_worker, generative_ai_operator;
 ALTER DEFAULT PRIVILEGES FOR ROLE generative_ai_migrator IN SCHEMA generative_ai
-    GRANT SELECT, INSERT, UPDATE ON TABLES TO generative_ai_worker, generative_ai_operator;
-GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA generative_ai TO generative_ai_worker, generative_ai_operator;
-
--- Only operators purge.
-ALTER DEFAULT PRIVILEGES FOR ROLE generative_ai_migrator IN SCHEMA generative_ai
-    GRANT DELETE ON TABLES TO generative_ai_operator;
-GRANT DELETE ON ALL TABLES IN SCHEMA generative_ai TO generative_ai_operator;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO generative_ai_worker, generative_ai_operator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA generative_ai TO generative_ai_worker, generative_ai_operator;
 
 -- The application's tables stay the application's.
 GRANT USAGE ON SCHEMA public TO generative_ai_migrator, generative_ai_worker, generative_ai_operator;

@@ -27,6 +27,24 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
+/// At least an hour, so that a package that comes twice finds what has become of its job. `off`: for ever.
+pub(super) fn retention(text: &str) -> Result<Option<Duration>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+    let time = match days {
+        Some(days) => days.checked_mul(24 * 60 * 60).map(Duration::from_secs),
+        None => duration(text).ok(),
+    };
+    let longest = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+    time.filter(|time| (Duration::from_secs(60 * 60)..=longest).contains(time))
+        .map(Some)
+        .ok_or_else(|| {
+            format!("\"{text}\" was found; a time of an hour or more is accepted, such as 12h or 90d, or off")
+        })
+}
+
 fn duration_between(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let duration = duration(text)?;
     if (least..=most).contains(&duration) {

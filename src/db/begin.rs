@@ -137,7 +137,8 @@ batch_statement! {
     INSERT INTO generative_ai.jobs (job_id, state, worker_id, package, row_created_at)
     SELECT asked.job_id, 'begun', asked.worker_id, asked.package, shown_row.created_at
     FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
-    WHERE shown_row.error IS NULL AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+    WHERE shown_row.error IS NULL AND NOT coalesce(shown_row.progress = 100 AND shown_row.data ? 'imageId', false)
+        AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
     ORDER BY asked.job_id
     ON CONFLICT (job_id) DO NOTHING
     RETURNING job_id
@@ -152,6 +153,8 @@ batch_statement! {
     ///
     /// What people see of a job that has ended is put right where somebody has overwritten it. Rows that others have locked are left as
     /// they are: a job that is begun gets over it, and its end shows again.
+    ///
+    /// The ledger forgets jobs some time after they have ended: one that it does not know and whose row has a picture is done.
     BeginJobs {
         job_id: i32 as Integer,
         worker_id: &'v str as Text,
@@ -164,12 +167,16 @@ batch_statement! {
     )
     "
     , known AS (
-        SELECT shown_row.id AS job_id, shown_row.error IS NOT NULL AS has_error, shown_row.created_at::timestamptz AS created_at
+        SELECT shown_row.id AS job_id, shown_row.error IS NOT NULL AS has_error, shown_row.created_at::timestamptz AS created_at,
+            CASE WHEN shown_row.progress = 100 AND shown_row.error IS NULL AND jsonb_typeof(shown_row.data->'imageId') = 'number'
+                AND NOT EXISTS (SELECT FROM generative_ai.jobs AS job WHERE job.job_id = shown_row.id)
+                THEN (shown_row.data->'imageId')::integer END AS image_id,
+            shown_row.data->>'imageUrl' AS image_url
         FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
     ), begun AS (
         INSERT INTO generative_ai.jobs AS job (job_id, state, fence, worker_id, package, row_created_at)
         SELECT asked.job_id, 'begun', asked.replaces_fence + 1, asked.worker_id, asked.package, known.created_at
-        FROM asked JOIN known ON known.job_id = asked.job_id
+        FROM asked JOIN known ON known.job_id = asked.job_id AND known.image_id IS NULL
         ORDER BY asked.job_id
         ON CONFLICT (job_id) DO UPDATE SET
             state = 'begun', fence = job.fence + 1, worker_id = excluded.worker_id, package = excluded.package,
@@ -205,8 +212,10 @@ batch_statement! {
             ELSE job.state IN ('dead', 'cancelled') AND shown_row.error IS NULL AND job.error_message IS NOT NULL END
     )
     SELECT asked.job_id, known.job_id IS NOT NULL, coalesce(job.row_created_at <> known.created_at, false),
-        begun.fence, begun.deliveries, begun.attempts, begun.reuses, billed.calls, job.state, job.fence, job.worker_id,
-        greatest(0, ceil(extract(epoch FROM job.next_attempt_at - now()) * 1000))::bigint, job.image_id, job.image_url,
+        begun.fence, begun.deliveries, begun.attempts, begun.reuses, billed.calls,
+        CASE WHEN known.image_id IS NULL THEN job.state ELSE 'done' END, job.fence, job.worker_id,
+        greatest(0, ceil(extract(epoch FROM job.next_attempt_at - now()) * 1000))::bigint,
+        coalesce(known.image_id, job.image_id), CASE WHEN known.image_id IS NULL THEN job.image_url ELSE known.image_url END,
         CASE WHEN call.job_id IS NOT NULL THEN jsonb_build_object(
             'call_no', call.call_no, 'provider', call.provider, 'model', call.model, 'handle', call.handle,
             'patience_ms', greatest(0, extract(epoch FROM call.deadline_at - now()) * 1000)::bigint,

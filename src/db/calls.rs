@@ -129,6 +129,8 @@ batch_statement! {
     ///
     /// A call that is intended under the very fence that asks is the asker's own, whose number was lost on its way: it has not
     /// been made, as calls are made one after the other and each is ended before the next is intended.
+    ///
+    /// Calls are kept longer than jobs: where the ledger has forgotten a job and it is begun anew, they are counted on.
     IntendCalls {
         job_id: i32 as Integer,
         fence: i64 as BigInt,
@@ -146,7 +148,8 @@ batch_statement! {
         WHERE call.job_id = asked.job_id AND call.fence = asked.fence AND call.worker_id = asked.worker_id AND call.state = 'intended'
         RETURNING call.job_id, call.call_no
     ), owned AS (
-        UPDATE generative_ai.jobs AS job SET calls = job.calls + 1
+        UPDATE generative_ai.jobs AS job SET calls = 1 + greatest(job.calls,
+            (SELECT max(earlier.call_no) FROM generative_ai.provider_calls AS earlier WHERE earlier.job_id = job.job_id))
         FROM asked
         WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
             AND NOT EXISTS (SELECT FROM own WHERE own.job_id = asked.job_id)

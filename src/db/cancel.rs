@@ -81,7 +81,7 @@ impl Db {
                     (job_id, state, deliveries, package, finished_at, error_class, error_message, row_created_at)
                 SELECT id, 'cancelled', 0, '', now(), 'cancelled', $2, created_at FROM shown
                 ON CONFLICT (job_id) DO UPDATE SET
-                    state = 'cancelled', fence = job.fence + 1, next_attempt_at = NULL, finished_at = now(),
+                    state = 'cancelled', fence = job.fence + 1, package = '', next_attempt_at = NULL, finished_at = now(),
                     error_class = 'cancelled', error_message = excluded.error_message, error_details = NULL,
                     row_created_at = excluded.row_created_at,
                     reuses = job.reuses + coalesce(job.row_created_at <> excluded.row_created_at, false)::integer

@@ -23,10 +23,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Source: PostgreSQL, "Query Planning", `enable_seqscan`, `plan_cache_mode`, `jit`.
 const PLANS: &str = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan -c jit=off";
 
-/// Statements wait for rows that others change, and go on with what those have made of them, which only this level does. What
-/// the application has locked for longer than a second is come back to later. Both as options of the connection, since a
-/// setting that a statement makes would be inherited by whoever gets its connection from a pooler next.
+/// Statements wait for rows that others change, and go on with what those have made of them, which only this level does.
+/// As an option of the connection, like all here, since a setting that a statement makes would be inherited by whoever
+/// gets its connection from a pooler next.
 const ISOLATION: &str = "-c default_transaction_isolation=read\\ committed";
+/// What the application has locked for longer is come back to later.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) fn pool(settings: &DbSettings) -> anyhow::Result<Pool<AsyncPgConnection>> {

@@ -168,14 +168,25 @@ impl Db {
 }
 
 impl DeadSelection {
+    /// Those that are open are told apart in words that the index of them knows.
+    fn dead(&self) -> String {
+        let open = if self.filter.with_retried {
+            ""
+        } else {
+            " AND dead.retried_at IS NULL"
+        };
+        format!("{DEAD}{open}")
+    }
+
     /// How many there are, by class; the most frequent first.
     ///
     /// # Errors
     /// [`DbError`].
     pub async fn counts(&self) -> Result<Vec<DeadCount>, DbError> {
+        let dead = self.dead();
         let query = format!(
             "SELECT error_class, count(*) AS count
-             FROM (SELECT dead.error_class FROM {DEAD} ORDER BY dead.dead_at, dead.id LIMIT $8) AS chosen
+             FROM (SELECT dead.error_class FROM {dead} ORDER BY dead.dead_at, dead.id LIMIT $8) AS chosen
              GROUP BY error_class ORDER BY count(*) DESC, error_class"
         );
         let select = bound!(self, query).bind::<BigInt, _>(self.left);
@@ -191,8 +202,9 @@ impl DeadSelection {
         most: u32,
         with_payload: bool,
     ) -> Result<(Vec<DeadPackage>, bool), DbError> {
+        let dead = self.dead();
         let query = format!(
-            "{} FROM {DEAD} ORDER BY dead.dead_at DESC, dead.id LIMIT $8",
+            "{} FROM {dead} ORDER BY dead.dead_at DESC, dead.id DESC LIMIT $8",
             columns(with_payload)
         );
         let select = bound!(self, query).bind::<BigInt, _>(i64::from(most) + 1);
@@ -209,8 +221,9 @@ impl DeadSelection {
     /// # Errors
     /// [`DbError`].
     pub async fn next(&mut self, most: u32) -> Result<Vec<DeadPackage>, DbError> {
+        let dead = self.dead();
         let query = format!(
-            "{} FROM {DEAD} AND ($8 IS NULL OR (dead.dead_at, dead.id) > ($8, $9))
+            "{} FROM {dead} AND ($8 IS NULL OR (dead.dead_at, dead.id) > ($8, $9))
              ORDER BY dead.dead_at, dead.id LIMIT $10",
             columns(true)
         );

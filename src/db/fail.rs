@@ -205,7 +205,7 @@ macro_rules! bury_statement {
                 WHERE job.state = 'begun' ORDER BY job.job_id FOR UPDATE OF job
             ), ", $ready, ", dead AS (
                 UPDATE generative_ai.jobs AS job SET
-                    state = 'dead', attempts = job.attempts + 1, finished_at = now(), next_attempt_at = NULL,
+                    state = 'dead', attempts = job.attempts + 1, finished_at = now(), package = '', next_attempt_at = NULL,
                     error_class = asked.error_class, error_message = asked.error_message, error_details = asked.error_details
                 FROM asked JOIN ready ON ready.job_id = asked.job_id
                 WHERE job.job_id = asked.job_id
@@ -232,8 +232,8 @@ macro_rules! bury_statement {
 }
 
 bury_statement! {
-    /// Fenced like a retry; the person's sentence, the ledger and the kept package are one commit. Jobs whose rows others have
-    /// locked are left out.
+    /// Fenced like a retry; the person's sentence, the ledger and the kept package are one commit. From then on the package is kept
+    /// there alone. Jobs whose rows others have locked are left out.
     ///
     /// A call that the provider has accepted stays open: should the job be started again, its picture is asked for and not bought
     /// again. Of one that may or may not have been sent nobody will learn more.

@@ -1,7 +1,8 @@
 //! Migrations, embedded in the binary. Processes that start together wait for one another.
 //!
-//! Nothing outlives them: every lock ends with its transaction, and settings are those of their own connections. What is pending
-//! and whether the tables are where they have to be is in `fit`, who goes first and who holds whom up in `turn`.
+//! Nothing outlives them: every lock ends with its transaction, and settings are those of their own connections. What
+//! is pending and whether the tables are where they have to be is in `fit`, who goes first and who holds whom up in
+//! `turn`.
 
 mod fit;
 mod turn;
@@ -50,12 +51,12 @@ pub async fn pending(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
         .collect())
 }
 
-/// Applies what is pending and returns the names. Safe to run from any number of processes at once: they wait for one another, and
-/// where nothing is pending for nobody.
+/// Applies what is pending and returns the names. Safe to run from any number of processes at once: they wait for one
+/// another, and where nothing is pending for nobody.
 ///
 /// # Errors
-/// When Postgres cannot be reached or refuses a step, or others hold what a step needs for too long, in words that say who; a step
-/// that failed has changed nothing. [`UnfitDatabase`].
+/// When Postgres cannot be reached or refuses a step, or others hold what a step needs for too long, in words that say
+/// who; a step that failed has changed nothing. [`UnfitDatabase`].
 pub async fn migrate(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
     if pending(settings).await?.is_empty() {
         return Ok(Vec::new());

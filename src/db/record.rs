@@ -170,7 +170,7 @@ batch_statement! {
         SELECT array_agg(id) AS ids FROM inserted
     ), done AS (
         UPDATE generative_ai.jobs AS row SET
-            state = 'done', finished_at = now(), next_attempt_at = NULL,
+            state = 'done', finished_at = now(), package = '', next_attempt_at = NULL,
             error_class = NULL, error_message = NULL, error_details = NULL,
             image_id = image.ids[wanted.place], image_url = wanted.image_url, object_keys = string_to_array(wanted.object_keys, E'\\n'),
             provenance_mark = wanted.provenance_mark, provider = wanted.provider, model = wanted.model,

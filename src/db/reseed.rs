@@ -23,7 +23,7 @@ const CHUNK: i32 = 500;
 impl Db {
     /// Jobs that have not ended and are not in the hands of a live worker, by id, from `after` on; with `held`
     /// those that an operator has to decide on instead. Empty when there are no more. Those whose row is gone, or is another
-    /// job's by now, are not among them.
+    /// job's by now, are not among them, nor those whose package is kept as a dead one that is just being retried.
     ///
     /// # Errors
     /// [`DbError`].
@@ -37,8 +37,9 @@ impl Db {
             "SELECT job.job_id, job.package
              FROM generative_ai.jobs AS job JOIN ac_background_jobs AS shown_row
                 ON shown_row.id = job.job_id AND coalesce(job.row_created_at = shown_row.created_at, true)
-             WHERE job.job_id > $1 AND CASE WHEN $3 THEN job.state = 'held' ELSE
-                 job.state IN ('waiting', 'retry_wait') OR (job.state = 'begun' AND job.worker_id <> ALL($2)) END
+             WHERE job.job_id > $1 AND job.package <> '' AND job.state IN ('waiting', 'begun', 'retry_wait', 'held')
+                 AND CASE WHEN $3 THEN job.state = 'held' ELSE
+                     job.state IN ('waiting', 'retry_wait') OR (job.state = 'begun' AND job.worker_id <> ALL($2)) END
              ORDER BY job.job_id LIMIT $4",
         )
         .bind::<Integer, _>(after)

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 
 use super::address::{Address, UnusableUrl};
+use super::dead::DeadLimits;
 use super::locate::{Found, Locator, NotFound};
 use super::server::{Connection, Dedicated, Doubt, Server};
 use super::{Keys, Priority, QueueError, QueueSettings};
@@ -30,6 +31,7 @@ pub struct Redis {
 struct Shared {
     locator: Locator,
     keys: Keys,
+    dead_limits: DeadLimits,
     state: Mutex<State>,
     /// Held by who looks, so that a failover is looked into once and not once per connection.
     looking: tokio::sync::Mutex<()>,
@@ -65,6 +67,7 @@ impl Redis {
             shared: Arc::new(Shared {
                 locator: Locator::new(address, &settings.name),
                 keys: Keys::new(&settings.name),
+                dead_limits: DeadLimits::new(settings),
                 state: Mutex::default(),
                 looking: tokio::sync::Mutex::default(),
             }),
@@ -75,6 +78,10 @@ impl Redis {
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.shared.keys
+    }
+
+    pub(super) fn dead_limits(&self) -> DeadLimits {
+        self.shared.dead_limits
     }
 
     /// Pushes one package, as a producer does.

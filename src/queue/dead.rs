@@ -6,7 +6,7 @@ use redis::AsyncCommands;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{QueueError, Redis};
+use super::{QueueError, QueueSettings, Redis};
 use crate::failure::ErrorClass;
 
 /// A member of the dead set. The same burial always gives the same member, so that doing it again adds nothing.
@@ -15,7 +15,7 @@ use crate::failure::ErrorClass;
 pub struct DeadLetter {
     /// Row of `generative_ai.dead_packages`, which has the package whole and to the byte.
     pub id: Uuid,
-    /// The package as text, cut to the largest that is accepted.
+    /// The package as text. Of a long one the beginning: all of the set together is to keep to its size.
     pub payload: String,
     /// The sentence that the person got.
     pub reason: String,
@@ -29,6 +29,55 @@ pub struct DeadLetter {
     pub worker_id: String,
     /// When, as Unix time in ms.
     pub dead_at: i64,
+}
+
+/// How large the set may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DeadLimits {
+    /// Letters.
+    pub(super) count: usize,
+    /// Bytes of one: that of all of them, shared out evenly, so that nobody has to add them up.
+    pub(super) letter_bytes: usize,
+}
+
+/// Shorter letters would not say what has happened: there are fewer of them instead.
+const LEAST_LETTER: usize = 2048;
+
+impl DeadLimits {
+    pub(super) fn new(settings: &QueueSettings) -> Self {
+        let bytes = settings.dead_letter_max_bytes;
+        let count = settings.dead_letter_max.min(bytes / LEAST_LETTER).max(1);
+        Self {
+            count,
+            letter_bytes: (bytes / count).max(LEAST_LETTER),
+        }
+    }
+}
+
+impl DeadLetter {
+    /// As it stands in the set: `most` bytes of JSON at the most, for which the package is cut, and the reason after
+    /// it.
+    pub(super) fn to_member(&self, most: usize) -> String {
+        let mut letter = self.clone();
+        let member = letter.cut(most, |letter| &mut letter.payload);
+        if member.len() <= most {
+            return member;
+        }
+        letter.cut(most, |letter| &mut letter.reason)
+    }
+
+    fn cut(&mut self, most: usize, text: fn(&mut Self) -> &mut String) -> String {
+        loop {
+            let member = serde_json::to_string(self).expect("a dead letter has text keys only");
+            let text = text(self);
+            if member.len() <= most || text.is_empty() {
+                return member;
+            }
+            // What a character takes in JSON depends on which it is: six bytes at the most.
+            let excess = (member.len() - most).div_ceil(6);
+            text.truncate(text.floor_char_boundary(text.len().saturating_sub(excess)));
+        }
+    }
 }
 
 /// What a mirror is found by.
@@ -105,5 +154,40 @@ impl Redis {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn letter(payload: String, reason: String) -> DeadLetter {
+        DeadLetter {
+            id: Uuid::from_u128(7),
+            payload,
+            reason,
+            error_class: ErrorClass::Internal,
+            job_id: Some(i32::MAX),
+            attempts: 5,
+            worker_id: "w".repeat(140),
+            dead_at: 1_800_000_000_000,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_letter_keeps_to_its_size_and_begins_as_its_package_does(
+            payload in ".{0,4000}", reason in ".{0,4000}", most in LEAST_LETTER..10_000
+        ) {
+            let whole = letter(payload, reason);
+            let member = whole.to_member(most);
+            let read: DeadLetter = serde_json::from_str(&member).unwrap();
+            prop_assert!(member.len() <= most);
+            prop_assert!(whole.payload.starts_with(&read.payload) && whole.reason.starts_with(&read.reason));
+            prop_assert!(read.payload.is_empty() || read.reason == whole.reason);
+            prop_assert!(read == whole || member.len() + 12 > most || read.payload.is_empty());
+        }
     }
 }

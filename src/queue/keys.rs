@@ -141,6 +141,12 @@ impl Keys {
         self.derived(&format!("missing-row:{job_id}"))
     }
 
+    /// Whose turn it is to keep house, and for how long.
+    #[must_use]
+    pub fn housekeeping(&self) -> String {
+        self.derived("housekeeping")
+    }
+
     /// Packages that have failed for good.
     #[must_use]
     pub fn dead(&self) -> String {
@@ -258,6 +264,7 @@ mod tests {
             keys.delayed(),
             keys.missing_row(7),
             keys.dead(),
+            keys.housekeeping(),
             keys.workers(),
             keys.in_flight(),
             keys.paused(),

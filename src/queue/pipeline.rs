@@ -18,7 +18,6 @@ pub(super) struct Pipeline {
     pub(super) redis: Redis,
     pub(super) scripts: Arc<Scripts>,
     pub(super) worker_id: Arc<str>,
-    pub(super) dead_letter_max: usize,
     pub(super) turns: Turns,
     /// Taken from the pool once and kept: asking the pool costs a round trip of its own each time.
     pub(super) connection: Option<Connection>,
@@ -224,10 +223,11 @@ impl Pipeline {
     fn bury(&self, delivery: &str, letter: &DeadLetter, event: &Event, reply_to: Option<&str>) -> Cmd {
         let keys = self.redis.keys();
         let mut cmd = self.call(&self.scripts.bury, &[keys.dead()], reply_to);
-        let member = serde_json::to_string(letter).expect("a dead letter has text keys only");
+        let limits = self.redis.dead_limits();
+        let member = letter.to_member(limits.letter_bytes);
         cmd.arg(delivery).arg(&*self.worker_id).arg(keys.events());
         cmd.arg(event.to_json()).arg(REPLY_SECONDS);
-        cmd.arg(member).arg(letter.dead_at).arg(self.dead_letter_max);
+        cmd.arg(member).arg(letter.dead_at).arg(limits.count);
         cmd
     }
 

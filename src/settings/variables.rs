@@ -426,6 +426,30 @@ pub const VARIABLES: &[Variable] = &[
         "10000",
         "Entries that the dead set in Redis keeps; Postgres keeps all",
     ),
+    variable(
+        "DEAD_LETTER_MAX_BYTES",
+        Some("64MiB"),
+        "64MiB",
+        "What they take at the most, all of them together: of a long package the beginning is kept there",
+    ),
+    variable(
+        "JOBS_RETENTION",
+        Some("90d"),
+        "90d",
+        "How long the ledger knows a job that has ended: 12h, 90d, ..., or off: for ever",
+    ),
+    variable(
+        "DEAD_RETENTION",
+        Some("90d"),
+        "90d",
+        "How long packages that failed for good are kept, with their prompts",
+    ),
+    variable(
+        "CALLS_RETENTION",
+        Some("400d"),
+        "400d",
+        "How long calls that cost money are kept, for the books; no prompt is in them",
+    ),
     variable("MAX_PACKAGE_BYTES", Some("256KiB"), "256KiB", "Largest package"),
     variable(
         "HTTP_ADDR",
@@ -443,7 +467,7 @@ pub const VARIABLES: &[Variable] = &[
         "RUST_LOG",
         None,
         "info",
-        "Log filter. Default: info for run, error for the other commands",
+        "Log filter. Default: info for run, warn for migrate, error for the other commands",
     ),
 ];
 

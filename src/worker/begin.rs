@@ -198,6 +198,10 @@ impl Attempts {
             return Ending::waits(delivery.delay(Due::In(pause), None));
         }
         let _ = self.queue.forget_missing_row(job_id).await;
+        // The row was there when the job was begun: nobody wants its picture any more.
+        if let Ok(Some(message)) = self.statements.run(|| self.statements.db.end_ghost(job_id)).await {
+            return self.end_cancelled(delivery, package, message).await;
+        }
         self.reject(
             delivery,
             Some(job_id),

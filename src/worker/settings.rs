@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Backoff, UnknownOutcome};
+use crate::db::Retention;
 use crate::queue::Limit;
 use crate::work_package::PackageLimits;
 
@@ -22,6 +23,8 @@ pub struct WorkerSettings {
     pub provider_limits: BTreeMap<String, Limit>,
     /// How many packages of a type may be in hand (`WORK_TYPE_LIMITS`).
     pub work_type_limits: BTreeMap<String, Limit>,
+    /// How long what has ended is kept.
+    pub retention: Retention,
     /// How it tries.
     pub attempts: AttemptSettings,
 }

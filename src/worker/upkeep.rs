@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::claims::{Wake, pause};
+use super::housekeeping::Housekeeping;
 use super::in_hand::InHand;
 use super::progress::Reporter;
 use super::room::Room;
 use super::statements::Statements;
+use crate::db::Retention;
 use crate::fault;
 use crate::measure;
 use crate::queue::{Queue, QueueError, Tick};
@@ -69,6 +71,7 @@ impl Alarm {
 /// What goes on beside attempts.
 pub(super) struct Upkeep {
     pub(super) ping_interval: Duration,
+    pub(super) retention: Retention,
     pub(super) queue: Queue,
     pub(super) statements: Statements,
     pub(super) in_hand: Arc<InHand>,
@@ -90,6 +93,18 @@ impl Upkeep {
         tracker.spawn(async move { upkeep.watch_postgres(&token).await });
         let (upkeep, token) = (self.clone(), stop.clone());
         tracker.spawn(async move { upkeep.bring_back(&token).await });
+        let (upkeep, token) = (self.clone(), stop.clone());
+        tracker.spawn(async move {
+            let housekeeping = Housekeeping {
+                db: upkeep.statements.db.clone(),
+                redis: upkeep.queue.redis().clone(),
+                retention: upkeep.retention,
+                dry_run: false,
+            };
+            token
+                .run_until_cancelled(housekeeping.take_turns(upkeep.queue.worker_id()))
+                .await
+        });
         let (upkeep, token) = (self.clone(), abandon.clone());
         tracker.spawn(async move { upkeep.listen(&token).await });
         let (status, token) = (self.statements.health.status().clone(), abandon.clone());

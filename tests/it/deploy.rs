@@ -84,6 +84,7 @@ async fn live(stack: &Stack, worker: &[(&str, &str)], operator: &[(&str, &str)])
     stack.idle().await;
     ok(&["dead", "purge", "--yes"]).await;
     ok(&["reseed"]).await;
+    ok(&["tidy"]).await;
     ok(&["status"]).await;
     ok(&["healthcheck"]).await;
     // It looks at the rights that it is run with.
@@ -177,7 +178,7 @@ async fn the_worker_and_its_commands_need_no_more_of_postgres_than_their_roles_m
         .unwrap();
     tokio::spawn(connection);
     for harm in [
-        "DELETE FROM generative_ai.jobs",
+        "DELETE FROM ac_background_jobs",
         "DELETE FROM images",
         "UPDATE images SET deleted = true",
         "DROP TABLE generative_ai.jobs",

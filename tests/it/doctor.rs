@@ -144,7 +144,7 @@ async fn what_is_wrong_is_told_with_what_to_do() {
         ),
         (
             "warn  postgres",
-            "this account lacks DELETE on generative_ai.dead_packages, which dead purge needs",
+            "this account lacks DELETE on generative_ai.dead_packages, which housekeeping needs",
         ),
         (
             "warn  postgres",

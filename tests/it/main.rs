@@ -32,6 +32,7 @@ mod providers_polled;
 mod providers_self_hosted;
 mod queue;
 mod recovery;
+mod retention;
 mod retry;
 mod schemas;
 mod secrets;

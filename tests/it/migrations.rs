@@ -79,7 +79,7 @@ async fn run(stack: &Stack, arguments: &[&str]) -> (Option<i32>, String, String)
     (status.code(), text(stdout), text(stderr))
 }
 
-const APPLIED: &str = "applied 2026-11-22-000001_application_tables\napplied 2026-11-22-000002_ledger\napplied 2026-11-25-000003_provider_calls\napplied 2026-11-25-000004_cancelled\napplied 2026-11-25-000005_dead_letters\napplied 2026-11-29-000006_image_of_a_job\napplied 2026-11-29-000007_which_job\n";
+const APPLIED: &str = "applied 2026-11-22-000001_application_tables\napplied 2026-11-22-000002_ledger\napplied 2026-11-25-000003_provider_calls\napplied 2026-11-25-000004_cancelled\napplied 2026-11-25-000005_dead_letters\napplied 2026-11-29-000006_image_of_a_job\napplied 2026-11-29-000007_which_job\napplied 2026-11-29-000009_calls_outlive_jobs\napplied 2026-11-29-000010_ended_jobs\napplied 2026-11-29-000011_prompts_of_ended_jobs\n";
 const UP_TO_DATE: &str = "the database is up to date\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,6 +210,9 @@ async fn every_step_can_be_undone_and_done_again_beside_the_applications_tables(
     assert_eq!(run(&stack, &["migrate"]).await.1, APPLIED);
     let made = texts(&stack, own).await;
     let down = [
+        include_str!("../../migrations/2026-11-29-000011_prompts_of_ended_jobs/down.sql"),
+        include_str!("../../migrations/2026-11-29-000010_ended_jobs/down.sql"),
+        include_str!("../../migrations/2026-11-29-000009_calls_outlive_jobs/down.sql"),
         include_str!("../../migrations/2026-11-29-000007_which_job/down.sql"),
         include_str!("../../migrations/2026-11-29-000006_image_of_a_job/down.sql"),
         include_str!("../../migrations/2026-11-25-000005_dead_letters/down.sql"),
@@ -368,4 +371,45 @@ async fn migrations_leave_neither_locks_nor_settings_to_whoever_gets_their_conne
     ] {
         assert!(!log.contains(lasting), "{lasting} in\n{log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_a_killed_migration_has_left_half_made_is_made_again() {
+    let stack = Stack::start().await;
+    let half_made =
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'generative_ai.jobs_finished'::regclass";
+    stack.sql(half_made, &[]).await;
+    let forget = "DELETE FROM generative_ai.__diesel_schema_migrations WHERE version = '20261129000010'";
+    stack.sql(forget, &[]).await;
+    let applied = "applied 2026-11-29-000010_ended_jobs\n";
+    assert_eq!(
+        run(&stack, &["migrate"]).await,
+        (Some(0), applied.to_owned(), String::new())
+    );
+    let valid = "SELECT count(*) FROM pg_index WHERE indexrelid = 'generative_ai.jobs_finished'::regclass AND indisvalid";
+    assert_eq!(stack.count(valid).await, 1);
+}
+
+/// Replicas go on while an index of a large table is made: it waits for what was begun before, and nobody waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_made_beside_the_work_of_replicas() {
+    let stack = Stack::start().await;
+    let replica = stack.replica(&[]).await;
+    let forget = "DROP INDEX generative_ai.jobs_finished";
+    stack.sql(forget, &[]).await;
+    let forget = "DELETE FROM generative_ai.__diesel_schema_migrations WHERE version = '20261129000010'";
+    stack.sql(forget, &[]).await;
+    let writer = stack.sql_client().await;
+    let write = format!("{OTHER} UPDATE generative_ai.jobs SET deliveries = 1 WHERE job_id = 0");
+    writer.batch_execute(&write).await.unwrap();
+    let second = stack.starting_replica(&[]);
+    second
+        .said("a migration waits for tables that are locked by process")
+        .await;
+    let jobs = stack.push_logos(20).await;
+    stack.all_done_once(&jobs).await;
+    assert_eq!(second.times_said("waiting for packages"), 0);
+    writer.batch_execute("COMMIT").await.unwrap();
+    second.said("waiting for packages").await;
+    drop(replica);
 }

@@ -38,6 +38,7 @@ fn settings(stack: &Stack) -> QueueSettings {
         lease_ttl: Duration::from_secs(2),
         ping_interval: Duration::from_millis(500),
         dead_letter_max: 3,
+        dead_letter_max_bytes: 1 << 26,
         weights: Weights::default(),
         fairness: Fairness::Off,
     }

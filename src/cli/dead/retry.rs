@@ -4,6 +4,7 @@
 //! note on the row. Cut off at any point, the rows are still open and the next run goes on with them; what waits in
 //! Postgres alone is put back by `reseed` as well. The same package twice makes one picture.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -148,7 +149,16 @@ async fn retry(chunk: &[DeadPackage], db: &Db, redis: &Redis, tally: &mut Tally)
         .collect();
     redis.forget_dead(&mirrors).await?;
     let ids: Vec<Uuid> = closed.iter().map(|revived| revived.id).collect();
-    db.note_retried(&ids).await?;
+    let packages: Vec<(i32, Cow<'_, str>)> = pushed
+        .iter()
+        .filter_map(|package| {
+            Some((
+                package.job_id?,
+                String::from_utf8_lossy(package.payload.as_deref()?),
+            ))
+        })
+        .collect();
+    db.note_retried(&ids, &packages).await?;
     tally.retried += i64::try_from(pushed.len()).unwrap_or(i64::MAX);
     Ok(u32::try_from(pushed.len()).unwrap_or(u32::MAX))
 }

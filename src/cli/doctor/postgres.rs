@@ -106,7 +106,7 @@ fn rights(findings: &mut Findings, missing: &[MissingRight]) {
             findings.fail(format!("this account lacks {right} on {object}: GRANT it"));
         } else {
             let what = match right.as_str() {
-                "DELETE" => "dead purge",
+                "DELETE" => "housekeeping",
                 _ => "enqueue",
             };
             findings.warn(format!(

@@ -37,6 +37,13 @@ impl Life<'_> {
         let job_id = self.job_id;
         let Some(ledger) = &self.story.ledger else {
             let shown = self.story.shown.as_ref();
+            if let Some(image_id) = shown.and_then(|row| row.image_id.as_ref())
+                && shown.is_some_and(|row| row.progress == Some(100))
+            {
+                return format!(
+                    "job {job_id} is done: image {image_id}; the ledger has forgotten it (JOBS_RETENTION)"
+                );
+            }
             return match shown.and_then(|row| row.error.as_deref()) {
                 Some(error) => format!("job {job_id} failed before it was begun: {}", plain(error)),
                 None if shown.is_none() => {

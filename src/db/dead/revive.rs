@@ -3,12 +3,15 @@
 //! A retry has three steps, each of which can be done again: [`Db::revive`], the push to Redis,
 //! [`Db::note_retried`]. After a crash between them the rows are still open, and the next retry finds them.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
+use super::super::fail::storable;
 use super::super::statement::on_connection;
 use super::super::{Db, DbError};
 
@@ -84,14 +87,27 @@ impl Db {
         on_connection(&self.pool, async |connection| update.load(connection).await).await
     }
 
-    /// Notes that dead packages have been pushed again.
+    /// Notes that dead packages have been pushed again, and keeps what was pushed for which job until that is begun, for the day when
+    /// Redis has lost it.
     ///
     /// # Errors
     /// [`DbError`]; the same call can be made again.
-    pub async fn note_retried(&self, ids: &[Uuid]) -> Result<(), DbError> {
-        let update =
-            sql_query("UPDATE generative_ai.dead_packages SET retried_at = now() WHERE id = ANY($1)")
-                .bind::<Array<diesel::sql_types::Uuid>, _>(ids);
+    pub async fn note_retried(&self, ids: &[Uuid], pushed: &[(i32, Cow<'_, str>)]) -> Result<(), DbError> {
+        let (job_ids, packages): (Vec<i32>, Vec<Cow<'_, str>>) = pushed
+            .iter()
+            .map(|(job_id, package)| (*job_id, storable(package)))
+            .unzip();
+        let update = sql_query(
+            "WITH kept AS (
+                UPDATE generative_ai.jobs AS job SET package = pushed.package
+                FROM unnest($2, $3) AS pushed(job_id, package)
+                WHERE job.job_id = pushed.job_id AND job.state = 'waiting' AND job.package = ''
+             )
+             UPDATE generative_ai.dead_packages SET retried_at = now() WHERE id = ANY($1)",
+        )
+        .bind::<Array<diesel::sql_types::Uuid>, _>(ids)
+        .bind::<Array<Integer>, _>(job_ids)
+        .bind::<Array<Text>, _>(packages);
         on_connection(&self.pool, async |connection| update.execute(connection).await)
             .await
             .map(|_| ())

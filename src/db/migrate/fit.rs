@@ -1,4 +1,5 @@
-//! Whether this version can work with a database: what it lacks, what is newer there, and where the application's tables stand.
+//! Whether this version can work with a database: what it lacks, what is newer there, and where the application's
+//! tables stand.
 
 use std::collections::HashSet;
 
@@ -12,16 +13,18 @@ use super::Names;
 /// A database that this version must not work with as it is. Mended by an operator.
 #[derive(Debug, thiserror::Error)]
 pub enum UnfitDatabase {
-    /// A newer version of the worker has changed it in a way that this version cannot work with. Holds the newest migration that is
-    /// unknown here.
+    /// A newer version of the worker has changed it in a way that this version cannot work with. Holds the newest
+    /// migration that is unknown here.
     ///
-    /// A migration that only adds, as nearly all do, keeps no older version from working, so that a roll-out can be rolled back. One
-    /// that does more says so: it sets `needs_migration` of `generative_ai.installation` to its own version.
+    /// A migration that only adds, as nearly all do, keeps no older version from working, so that a roll-out can be
+    /// rolled back. One that does more says so: it sets `needs_migration` of `generative_ai.installation` to its own
+    /// version.
     #[error(
         "the database has migration {0}, which this version of the worker does not know; use the newer version"
     )]
     Newer(String),
-    /// The application's tables stand where this account does not look. Made anew beside them, nobody would ever read them.
+    /// The application's tables stand where this account does not look. Made anew beside them, nobody would ever read
+    /// them.
     #[error(
         "DATABASE_URL: the table {table} stands in the schema {schemas}, and this account looks in {path}: set the search_path, \
          by ALTER ROLE {role} SET search_path = {first}, or by ?options=-csearch_path%3D{first} at the end of the URL. If \

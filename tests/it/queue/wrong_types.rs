@@ -90,6 +90,7 @@ async fn loses_nothing_while_it_is_wrong(stack: &Stack, fairness: Fairness, wron
     let settings = QueueSettings {
         fairness,
         dead_letter_max: 1000,
+        dead_letter_max_bytes: 1 << 26,
         ..settings(stack)
     };
     let queue = Queue::join(&settings).await.unwrap();

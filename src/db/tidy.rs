@@ -1,0 +1,228 @@
+//! Forgetting: what has ended long ago goes, in small chunks, and nothing is kept of prompts that nobody needs any
+//! more.
+//!
+//! Each chore can be done by any number of processes at once, and a chunk is a statement: rows that others have locked
+//! are left for later.
+
+use std::time::Duration;
+
+use diesel::sql_query;
+use diesel::sql_types::{Double, Integer, Text};
+use diesel_async::RunQueryDsl;
+
+use super::overview::Count;
+use super::statement::on_connection;
+use super::{Db, DbError};
+
+/// How long what has ended is kept; `None` = for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Jobs, from their ends on (`JOBS_RETENTION`).
+    pub jobs: Option<Duration>,
+    /// Packages that failed for good (`DEAD_RETENTION`).
+    pub dead: Option<Duration>,
+    /// Calls that cost money, from when they were made (`CALLS_RETENTION`). No prompt is in them.
+    pub calls: Option<Duration>,
+}
+
+/// What is done to keep the ledger small. In the order in which it is done: a job whose dead package may still be
+/// retried stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// Jobs that have begun and not ended, and whose row in `ac_background_jobs` is gone, are ended.
+    Ghosts,
+    /// Packages of jobs that have ended are emptied: what versions before this one have left.
+    Prompts,
+    /// Packages that failed for good are removed.
+    DeadPackages,
+    /// Jobs that have ended are removed. Their calls stay; of one that is open nobody will learn how it ends.
+    Jobs,
+    /// Calls of providers are removed, unless their job still goes on.
+    Calls,
+}
+
+/// Rows of a chunk.
+const CHUNK: i64 = 500;
+
+/// A job whose row is gone is a ghost so long after it was begun. One that is being worked on may be it for a day, as
+/// calls go on.
+const GHOSTS: &str = "
+    SELECT job.job_id FROM generative_ai.jobs AS job
+    WHERE job.state IN ('waiting', 'begun', 'retry_wait', 'held')
+        AND job.begun_at < now() - $1 * interval '1 second'
+        AND (job.state <> 'begun' OR job.begun_at < now() - interval '1 day')
+        AND NOT EXISTS (SELECT FROM ac_background_jobs AS shown_row WHERE shown_row.id = job.job_id)";
+const PROMPTS: &str = "
+    SELECT job.job_id FROM generative_ai.jobs AS job
+    WHERE job.state IN ('done', 'dead', 'cancelled') AND job.package <> ''
+        AND coalesce(job.finished_at <= now() - $1 * interval '1 second', true)";
+const DEAD_PACKAGES: &str = "
+    SELECT dead.id FROM generative_ai.dead_packages AS dead WHERE dead.dead_at < now() - $1 * interval '1 second'";
+const JOBS: &str = "
+    SELECT job.job_id FROM generative_ai.jobs AS job
+    WHERE job.finished_at < now() - $1 * interval '1 second' AND job.state IN ('done', 'dead', 'cancelled')
+        AND NOT (job.state = 'dead' AND EXISTS (SELECT FROM generative_ai.dead_packages AS dead
+            WHERE dead.job_id = job.job_id AND dead.retried_at IS NULL))";
+const CALLS: &str = "
+    SELECT call.job_id, call.call_no FROM generative_ai.provider_calls AS call
+    WHERE call.sent_at < now() - $1 * interval '1 second'
+        AND NOT EXISTS (SELECT FROM generative_ai.jobs AS job
+            WHERE job.job_id = call.job_id AND job.state IN ('waiting', 'begun', 'retry_wait', 'held'))";
+
+/// What a person reads of such a job.
+const GHOST: &str = "The row of this job in ac_background_jobs was deleted before the job had ended.";
+
+/// Ends the jobs in `chosen`, as those of nobody.
+macro_rules! end_ghosts {
+    () => {
+        "ended AS (
+            UPDATE generative_ai.jobs AS job SET
+                state = 'cancelled', fence = job.fence + 1, package = '', next_attempt_at = NULL, finished_at = now(),
+                error_class = 'cancelled', error_message = $2, error_details = NULL
+            FROM chosen WHERE job.job_id = chosen.job_id
+            RETURNING job.job_id
+        )"
+    };
+}
+
+impl Chore {
+    /// In the order in which they are done.
+    pub const ALL: [Self; 5] = [
+        Self::Ghosts,
+        Self::Prompts,
+        Self::DeadPackages,
+        Self::Jobs,
+        Self::Calls,
+    ];
+
+    /// How old has to be what it is about; `None`: it is kept for ever.
+    #[must_use]
+    pub fn older_than(self, retention: &Retention) -> Option<Duration> {
+        match self {
+            // The application's tables may be empty for a while, when they are restored say.
+            Self::Ghosts => Some(Duration::from_secs(60 * 60)),
+            Self::Prompts => Some(Duration::ZERO),
+            Self::DeadPackages => retention.dead,
+            Self::Jobs => retention.jobs,
+            Self::Calls => retention.calls,
+        }
+    }
+
+    /// A query for the keys of what it is about, with the age in seconds as its first value.
+    fn chosen(self) -> &'static str {
+        match self {
+            Self::Ghosts => GHOSTS,
+            Self::Prompts => PROMPTS,
+            Self::DeadPackages => DEAD_PACKAGES,
+            Self::Jobs => JOBS,
+            Self::Calls => CALLS,
+        }
+    }
+
+    /// One chunk of it.
+    fn statement(self) -> String {
+        let (table, oldest, done) = match self {
+            Self::Ghosts => (
+                "job",
+                "job.begun_at",
+                concat!(
+                    end_ghosts!(),
+                    ", given_up AS (
+                        UPDATE generative_ai.provider_calls AS call SET state = 'unknown', ended_at = now(), error_details = $2
+                        FROM ended WHERE call.job_id = ended.job_id AND call.state IN ('intended', 'accepted'))"
+                ),
+            ),
+            Self::Prompts => (
+                "job",
+                "job.job_id",
+                "ended AS (UPDATE generative_ai.jobs AS job SET package = ''
+                    FROM chosen WHERE job.job_id = chosen.job_id RETURNING job.job_id)",
+            ),
+            Self::DeadPackages => (
+                "dead",
+                "dead.dead_at",
+                "ended AS (DELETE FROM generative_ai.dead_packages AS dead
+                    USING chosen WHERE dead.id = chosen.id RETURNING dead.id)",
+            ),
+            Self::Jobs => (
+                "job",
+                "job.finished_at",
+                "given_up AS (UPDATE generative_ai.provider_calls AS call
+                    SET state = 'unknown', ended_at = now(), error_details = 'its job was forgotten before it had ended'
+                    FROM chosen WHERE call.job_id = chosen.job_id AND call.state IN ('intended', 'accepted')
+                 ), ended AS (DELETE FROM generative_ai.jobs AS job
+                    USING chosen WHERE job.job_id = chosen.job_id RETURNING job.job_id)",
+            ),
+            Self::Calls => (
+                "call",
+                "call.sent_at",
+                "ended AS (DELETE FROM generative_ai.provider_calls AS call
+                    USING chosen WHERE call.job_id = chosen.job_id AND call.call_no = chosen.call_no RETURNING call.job_id)",
+            ),
+        };
+        let chosen = self.chosen();
+        format!(
+            "WITH chosen AS ({chosen} ORDER BY {oldest} LIMIT {CHUNK} FOR UPDATE OF {table} SKIP LOCKED), {done}
+             SELECT count(*) AS count FROM ended"
+        )
+    }
+}
+
+impl Db {
+    /// Does a chunk of a chore. Returns how many rows that were, and whether there may be more.
+    ///
+    /// # Errors
+    /// [`DbError`]; `Refused` where this account lacks a right, which a worker can do without.
+    pub async fn tidy(&self, chore: Chore, older_than: Duration) -> Result<(i64, bool), DbError> {
+        let statement = sql_query(chore.statement()).bind::<Double, _>(older_than.as_secs_f64());
+        let counts: Vec<Count> = on_connection(&self.pool, async |connection| {
+            if chore == Chore::Ghosts {
+                let statement = statement.bind::<Text, _>(GHOST);
+                statement.load(connection).await
+            } else {
+                statement.load(connection).await
+            }
+        })
+        .await?;
+        let count = counts.into_iter().next().map_or(0, |row| row.count);
+        Ok((count, count == CHUNK))
+    }
+
+    /// How many rows a chore is about.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn count_untidy(&self, chore: Chore, older_than: Duration) -> Result<i64, DbError> {
+        let query = format!("SELECT count(*) AS count FROM ({}) AS chosen", chore.chosen());
+        let select = sql_query(query).bind::<Double, _>(older_than.as_secs_f64());
+        let counts: Vec<Count> =
+            on_connection(&self.pool, async |connection| select.load(connection).await).await?;
+        Ok(counts.into_iter().next().map_or(0, |row| row.count))
+    }
+
+    /// Ends a job whose row in `ac_background_jobs` is gone, where the ledger knows it as one that has not ended; a
+    /// call of it that is open is for the caller to give up. Returns what a person reads of it, also where it was ended
+    /// so before; `None`: the ledger knows nothing of it, or how it has ended.
+    ///
+    /// # Errors
+    /// [`DbError`]; the same call can be made again.
+    pub async fn end_ghost(&self, job_id: i32) -> Result<Option<String>, DbError> {
+        let statement = concat!(
+            "WITH known AS (
+                SELECT job.job_id, job.state = 'cancelled' AS is_ended FROM generative_ai.jobs AS job
+                WHERE job.job_id = $1 AND job.state IN ('waiting', 'begun', 'retry_wait', 'held', 'cancelled')
+                    AND NOT EXISTS (SELECT FROM ac_background_jobs AS shown_row WHERE shown_row.id = job.job_id)
+                FOR UPDATE OF job
+             ), chosen AS (SELECT job_id FROM known WHERE NOT is_ended), ",
+            end_ghosts!(),
+            " SELECT count(*) AS count FROM known"
+        );
+        let statement = sql_query(statement)
+            .bind::<Integer, _>(job_id)
+            .bind::<Text, _>(GHOST);
+        let counts: Vec<Count> =
+            on_connection(&self.pool, async |connection| statement.load(connection).await).await?;
+        let is_ghost = counts.into_iter().any(|row| row.count > 0);
+        Ok(is_ghost.then(|| GHOST.to_owned()))
+    }
+}
