@@ -1,5 +1,5 @@
-//! `dead`: packages that have failed for good, for operators. The truth about them is in Postgres; the set in Redis
-//! mirrors the latest.
+//! `dead`: packages of a queue that have failed for good, for operators. The truth about them is in Postgres; the set
+//! in Redis mirrors the latest.
 
 mod export;
 mod list;
@@ -38,16 +38,14 @@ enum DeadCommand {
 }
 
 pub(super) async fn run(arguments: DeadArguments, environment: &Environment) -> anyhow::Result<ExitStatus> {
+    let settings = QueueSettings::from_environment(environment)?;
+    let (redis, queue) = (Redis::new(&settings)?, settings.name);
     let db = reach_migrated(&DbSettings::from_environment(environment)?).await?;
     match arguments.command {
-        DeadCommand::List(arguments) => list::run(arguments, &db).await,
+        DeadCommand::List(arguments) => list::run(arguments, &db, &queue).await,
         DeadCommand::Show(arguments) => show::run(&arguments, &db).await,
-        DeadCommand::Export(arguments) => export::run(arguments, &db).await,
-        DeadCommand::Retry(arguments) => retry::run(arguments, &db, &redis(environment)?).await,
-        DeadCommand::Purge(arguments) => purge::run(arguments, &db, &redis(environment)?).await,
+        DeadCommand::Export(arguments) => export::run(arguments, &db, &queue).await,
+        DeadCommand::Retry(arguments) => retry::run(arguments, &db, &redis).await,
+        DeadCommand::Purge(arguments) => purge::run(arguments, &db, &redis).await,
     }
-}
-
-fn redis(environment: &Environment) -> anyhow::Result<Redis> {
-    Redis::new(&QueueSettings::from_environment(environment)?)
 }

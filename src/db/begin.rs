@@ -19,6 +19,8 @@ pub struct BeginRequest {
     pub job_id: i32,
     /// Who asks.
     pub worker_id: String,
+    /// The queue that the package came from, which the job is one of from then on.
+    pub queue: String,
     /// The package as it was pushed, for the day when Redis has lost it.
     pub package: String,
     /// The fence of an owner that is known to be dead and may be replaced; 0 for nobody.
@@ -61,6 +63,8 @@ pub enum Begun {
         /// The owner's fence, to replace it with.
         fence: i64,
     },
+    /// A worker of another queue has begun the job. Whether it lives is for its own queue to say.
+    HeldElsewhere,
     /// The job waits for its next attempt.
     NotDue(Duration),
     /// The job waits for an operator.
@@ -131,11 +135,12 @@ batch_statement! {
     BeginFreshJobs {
         job_id: i32 as Integer,
         worker_id: &'v str as Text,
+        queue: &'v str as Text,
         package: &'v str as Text,
     } -> (Integer)
     "
-    INSERT INTO generative_ai.jobs (job_id, state, worker_id, package, row_created_at)
-    SELECT asked.job_id, 'begun', asked.worker_id, asked.package, shown_row.created_at
+    INSERT INTO generative_ai.jobs (job_id, state, worker_id, queue, package, row_created_at)
+    SELECT asked.job_id, 'begun', asked.worker_id, asked.queue, asked.package, shown_row.created_at
     FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
     WHERE shown_row.error IS NULL AND NOT coalesce(shown_row.progress = 100 AND shown_row.data ? 'imageId', false)
         AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
@@ -158,6 +163,7 @@ batch_statement! {
     BeginJobs {
         job_id: i32 as Integer,
         worker_id: &'v str as Text,
+        queue: &'v str as Text,
         package: &'v str as Text,
         replaces_fence: i64 as BigInt,
     } -> (
@@ -174,13 +180,14 @@ batch_statement! {
             shown_row.data->>'imageUrl' AS image_url
         FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
     ), begun AS (
-        INSERT INTO generative_ai.jobs AS job (job_id, state, fence, worker_id, package, row_created_at)
-        SELECT asked.job_id, 'begun', asked.replaces_fence + 1, asked.worker_id, asked.package, known.created_at
+        INSERT INTO generative_ai.jobs AS job (job_id, state, fence, worker_id, queue, package, row_created_at)
+        SELECT asked.job_id, 'begun', asked.replaces_fence + 1, asked.worker_id, asked.queue, asked.package,
+            known.created_at
         FROM asked JOIN known ON known.job_id = asked.job_id AND known.image_id IS NULL
         ORDER BY asked.job_id
         ON CONFLICT (job_id) DO UPDATE SET
-            state = 'begun', fence = job.fence + 1, worker_id = excluded.worker_id, package = excluded.package,
-            row_created_at = excluded.row_created_at,
+            state = 'begun', fence = job.fence + 1, worker_id = excluded.worker_id, queue = excluded.queue,
+            package = excluded.package, row_created_at = excluded.row_created_at,
             deliveries = job.deliveries + 1, crashes = job.crashes + coalesce(job.state = 'begun' AND job.worker_id <> excluded.worker_id, false)::integer,
             begun_at = now(), next_attempt_at = NULL
         WHERE coalesce(job.row_created_at = excluded.row_created_at, true) AND (
@@ -213,7 +220,9 @@ batch_statement! {
     )
     SELECT asked.job_id, known.job_id IS NOT NULL, coalesce(job.row_created_at <> known.created_at, false),
         begun.fence, begun.deliveries, begun.attempts, begun.reuses, billed.calls,
-        CASE WHEN known.image_id IS NULL THEN job.state ELSE 'done' END, job.fence, job.worker_id,
+        CASE WHEN known.image_id IS NOT NULL THEN 'done'
+            WHEN job.state = 'begun' AND job.queue <> asked.queue THEN 'elsewhere' ELSE job.state END,
+        job.fence, job.worker_id,
         greatest(0, ceil(extract(epoch FROM job.next_attempt_at - now()) * 1000))::bigint,
         coalesce(known.image_id, job.image_id), CASE WHEN known.image_id IS NULL THEN job.image_url ELSE known.image_url END,
         CASE WHEN call.job_id IS NOT NULL THEN jsonb_build_object(
@@ -241,7 +250,8 @@ batch_statement! {
     "
     , renewed AS (
         UPDATE generative_ai.jobs AS job SET
-            state = 'waiting', fence = job.fence + 1, worker_id = NULL, deliveries = 0, attempts = 0, crashes = 0,
+            state = 'waiting', fence = job.fence + 1, worker_id = NULL, package = '',
+            deliveries = 0, attempts = 0, crashes = 0,
             reuses = job.reuses + 1, row_created_at = shown_row.created_at, next_attempt_at = NULL, finished_at = NULL,
             error_class = NULL, error_message = NULL, error_details = NULL, image_id = NULL, image_url = NULL, object_keys = NULL,
             provenance_mark = NULL, provider = NULL, model = NULL, provider_request_id = NULL, usage = NULL,
@@ -287,6 +297,7 @@ pub(super) fn run<'c>(
         for request in requests.iter().filter(|request| request.replaces_fence == 0) {
             fresh.job_id.push(request.job_id);
             fresh.worker_id.push(&request.worker_id);
+            fresh.queue.push(&request.queue);
             fresh.package.push(&request.package);
         }
         let mut begun = HashMap::with_capacity(requests.len());
@@ -337,6 +348,7 @@ async fn begin_others(
     for request in requests {
         statement.job_id.push(request.job_id);
         statement.worker_id.push(&request.worker_id);
+        statement.queue.push(&request.queue);
         statement.package.push(&request.package);
         statement.replaces_fence.push(request.replaces_fence);
     }
@@ -372,6 +384,7 @@ impl BegunRow {
                 worker_id,
                 fence: self.held_fence.unwrap_or_default(),
             },
+            (Some("elsewhere"), ..) => Begun::HeldElsewhere,
             (Some("retry_wait"), ..) => Begun::NotDue(milliseconds(self.due_in_ms)),
             (Some("held"), ..) => Begun::Held,
             (Some("cancelled"), ..) => Begun::Cancelled(self.error_message.unwrap_or_default()),

@@ -36,6 +36,8 @@ pub struct DeadFilter {
     pub newer_than: Option<Duration>,
     /// Also those that have been pushed again.
     pub with_retried: bool,
+    /// Of this queue, or of none that is known: one that was refused before its job was begun is any queue's.
+    pub queue: Option<String>,
     /// So many at the most.
     pub limit: Option<u32>,
 }
@@ -116,6 +118,7 @@ const DEAD: &str = r#"(
             SELECT call.provider FROM generative_ai.provider_calls AS call
             WHERE call.job_id = dead.job_id AND call.sent_at <= dead.dead_at
             ORDER BY call.call_no DESC LIMIT 1) END AS asked,
+        (SELECT job.queue FROM generative_ai.jobs AS job WHERE job.job_id = dead.job_id) AS queue,
         substring(encode(substring(dead.payload FROM 1 FOR 262144), 'escape')
             FROM '"imageProvider"\s*:\s*"([A-Za-z0-9_-]+)"') AS named
     FROM generative_ai.dead_packages AS dead
@@ -124,7 +127,8 @@ WHERE (cardinality($1) = 0 OR dead.error_class = ANY($1))
   AND ($2 IS NULL OR coalesce(dead.asked, dead.named) = $2)
   AND (cardinality($3) + cardinality($4) = 0 OR dead.job_id = ANY($3) OR dead.id::text LIKE ANY($4))
   AND ($5 IS NULL OR dead.dead_at >= $5) AND dead.dead_at <= $6
-  AND ($7 OR dead.retried_at IS NULL)"#;
+  AND ($7 OR dead.retried_at IS NULL)
+  AND ($8 IS NULL OR coalesce(dead.queue, $8) = $8)"#;
 
 /// Binds what [`DEAD`] asks for.
 macro_rules! bound {
@@ -140,6 +144,7 @@ macro_rules! bound {
             .bind::<Nullable<Timestamptz>, _>($selection.since)
             .bind::<Timestamptz, _>($selection.until)
             .bind::<Bool, _>(filter.with_retried)
+            .bind::<Nullable<Text>, _>(filter.queue.clone())
     }};
 }
 
@@ -186,7 +191,7 @@ impl DeadSelection {
         let dead = self.dead();
         let query = format!(
             "SELECT error_class, count(*) AS count
-             FROM (SELECT dead.error_class FROM {dead} ORDER BY dead.dead_at, dead.id LIMIT $8) AS chosen
+             FROM (SELECT dead.error_class FROM {dead} ORDER BY dead.dead_at, dead.id LIMIT $9) AS chosen
              GROUP BY error_class ORDER BY count(*) DESC, error_class"
         );
         let select = bound!(self, query).bind::<BigInt, _>(self.left);
@@ -204,7 +209,7 @@ impl DeadSelection {
     ) -> Result<(Vec<DeadPackage>, bool), DbError> {
         let dead = self.dead();
         let query = format!(
-            "{} FROM {dead} ORDER BY dead.dead_at DESC, dead.id DESC LIMIT $8",
+            "{} FROM {dead} ORDER BY dead.dead_at DESC, dead.id DESC LIMIT $9",
             columns(with_payload)
         );
         let select = bound!(self, query).bind::<BigInt, _>(i64::from(most) + 1);
@@ -223,8 +228,8 @@ impl DeadSelection {
     pub async fn next(&mut self, most: u32) -> Result<Vec<DeadPackage>, DbError> {
         let dead = self.dead();
         let query = format!(
-            "{} FROM {dead} AND ($8 IS NULL OR (dead.dead_at, dead.id) > ($8, $9))
-             ORDER BY dead.dead_at, dead.id LIMIT $10",
+            "{} FROM {dead} AND ($9 IS NULL OR (dead.dead_at, dead.id) > ($9, $10))
+             ORDER BY dead.dead_at, dead.id LIMIT $11",
             columns(true)
         );
         let (time, id) = self.last.unzip();

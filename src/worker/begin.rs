@@ -14,6 +14,9 @@ use crate::work_package::WorkPackage;
 
 /// How soon a package is looked at again whose job is another's, or has just been.
 pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(2);
+/// How soon a package is looked at again whose job a replica of another queue has begun. Its own queue takes it back from
+/// one that is gone, which takes about as long.
+const ELSEWHERE: Duration = Duration::from_secs(15);
 /// So often a job that others keep changing is asked for in one go.
 const RACES: u32 = 5;
 /// How soon a package is looked at again whose job only a newer version can go on with.
@@ -120,6 +123,7 @@ impl Attempts {
                 }
                 // The package stays, as it may be the only copy if that worker dies.
                 Begun::HeldBy { .. } | Begun::Raced => later(RECHECK_AFTER),
+                Begun::HeldElsewhere => later(ELSEWHERE),
                 Begun::NotDue(delay) => later(delay),
                 Begun::UnknownState(state) => Ending {
                     report: Report::Waits(Some(format!(
@@ -166,6 +170,7 @@ impl Attempts {
         BeginRequest {
             job_id,
             worker_id: self.queue.worker_id().to_owned(),
+            queue: self.queue.redis().keys().inbox().to_owned(),
             package: String::from_utf8_lossy(&delivery.payload).into_owned(),
             replaces_fence: 0,
         }

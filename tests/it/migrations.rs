@@ -79,7 +79,7 @@ async fn run(stack: &Stack, arguments: &[&str]) -> (Option<i32>, String, String)
     (status.code(), text(stdout), text(stderr))
 }
 
-const APPLIED: &str = "applied 2026-11-22-000001_application_tables\napplied 2026-11-22-000002_ledger\napplied 2026-11-25-000003_provider_calls\napplied 2026-11-25-000004_cancelled\napplied 2026-11-25-000005_dead_letters\napplied 2026-11-29-000006_image_of_a_job\napplied 2026-11-29-000007_which_job\napplied 2026-11-29-000009_calls_outlive_jobs\napplied 2026-11-29-000010_ended_jobs\napplied 2026-11-29-000011_prompts_of_ended_jobs\n";
+const APPLIED: &str = "applied 2026-11-22-000001_application_tables\napplied 2026-11-22-000002_ledger\napplied 2026-11-25-000003_provider_calls\napplied 2026-11-25-000004_cancelled\napplied 2026-11-25-000005_dead_letters\napplied 2026-11-29-000006_image_of_a_job\napplied 2026-11-29-000007_which_job\napplied 2026-11-29-000008_queue_of_a_job\napplied 2026-11-29-000009_calls_outlive_jobs\napplied 2026-11-29-000010_ended_jobs\napplied 2026-11-29-000011_prompts_of_ended_jobs\n";
 const UP_TO_DATE: &str = "the database is up to date\n";
 
 #[tokio::test(flavor = "multi_thread")]

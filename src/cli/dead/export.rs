@@ -23,8 +23,8 @@ pub(super) struct ExportArguments {
     all: bool,
 }
 
-pub(super) async fn run(arguments: ExportArguments, db: &Db) -> anyhow::Result<ExitStatus> {
-    let filter = arguments.selection.filter(arguments.limit, arguments.all);
+pub(super) async fn run(arguments: ExportArguments, db: &Db, queue: &str) -> anyhow::Result<ExitStatus> {
+    let filter = arguments.selection.filter(arguments.limit, arguments.all, queue);
     let mut selection = db.select_dead(filter).await?;
     loop {
         let packages = selection.next(CHUNK).await?;

@@ -28,8 +28,8 @@ const ID_CHARS: usize = 13;
 /// As much of a reason as is shown, also where lines may be longer.
 const REASON_CHARS: usize = 100;
 
-pub(super) async fn run(arguments: ListArguments, db: &Db) -> anyhow::Result<ExitStatus> {
-    let filter = arguments.selection.filter(None, arguments.all);
+pub(super) async fn run(arguments: ListArguments, db: &Db, queue: &str) -> anyhow::Result<ExitStatus> {
+    let filter = arguments.selection.filter(None, arguments.all, queue);
     let selection = db.select_dead(filter).await?;
     let (packages, has_more) = selection.newest_first(arguments.limit, false).await?;
     if arguments.json {

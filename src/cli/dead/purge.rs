@@ -30,7 +30,9 @@ pub(super) struct PurgeArguments {
 }
 
 pub(super) async fn run(arguments: PurgeArguments, db: &Db, redis: &Redis) -> anyhow::Result<ExitStatus> {
-    let filter = arguments.selection.filter(arguments.limit, arguments.all);
+    let filter = arguments
+        .selection
+        .filter(arguments.limit, arguments.all, redis.keys().inbox());
     let mut selection = db.select_dead(filter).await?;
     let what = if arguments.dry_run {
         "would purge"

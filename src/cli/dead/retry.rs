@@ -77,7 +77,9 @@ impl Rate {
 }
 
 pub(super) async fn run(arguments: RetryArguments, db: &Db, redis: &Redis) -> anyhow::Result<ExitStatus> {
-    let filter = arguments.selection.filter(arguments.limit, false);
+    let filter = arguments
+        .selection
+        .filter(arguments.limit, false, redis.keys().inbox());
     let mut selection = db.select_dead(filter).await?;
     let what = if arguments.dry_run {
         "would retry"

@@ -45,8 +45,8 @@ pub(super) enum Which {
 }
 
 impl Selection {
-    /// The same as the database takes it.
-    pub(super) fn filter(self, limit: Option<u32>, with_retried: bool) -> DeadFilter {
+    /// The same as the database takes it: packages of this queue.
+    pub(super) fn filter(self, limit: Option<u32>, with_retried: bool, queue: &str) -> DeadFilter {
         let mut filter = DeadFilter {
             classes: ErrorClass::ALL
                 .into_iter()
@@ -56,6 +56,7 @@ impl Selection {
             older_than: self.older_than,
             newer_than: self.newer_than,
             with_retried,
+            queue: Some(queue.to_owned()),
             limit,
             ..DeadFilter::default()
         };

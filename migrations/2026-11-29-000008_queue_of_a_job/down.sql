@@ -1,0 +1,1 @@
+ALTER TABLE generative_ai.jobs DROP COLUMN queue;
