@@ -58,9 +58,9 @@ struct CancelledRow {
 }
 
 #[derive(diesel::QueryableByName)]
-struct JobId {
+pub(super) struct JobId {
     #[diesel(sql_type = Integer)]
-    job_id: i32,
+    pub(super) job_id: i32,
 }
 
 impl Db {
@@ -87,6 +87,9 @@ impl Db {
                     reuses = job.reuses + coalesce(job.row_created_at <> excluded.row_created_at, false)::integer
                 WHERE job.state NOT IN ('done', 'dead', 'cancelled') OR job.row_created_at <> excluded.row_created_at
                 RETURNING job.job_id
+             ), closed AS (
+                UPDATE generative_ai.dead_packages AS dead SET retried_at = now()
+                FROM cancelled WHERE dead.job_id = cancelled.job_id AND dead.retried_at IS NULL
              ), told AS (
                 UPDATE ac_background_jobs AS shown_row SET error = $2, updated_at = now()
                 FROM cancelled WHERE shown_row.id = cancelled.job_id

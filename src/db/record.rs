@@ -129,7 +129,8 @@ batch_statement! {
     /// The lock on the job row comes first, so that of two attempts that finish at once one makes the image
     /// row and the other finds it. Image rows are made in an order and lead back to their jobs by their places in it,
     /// since a trigger of the application may rewrite whatever they hold; where one of them is left out, all of it fails. The call
-    /// is paid, also when its picture came too late to be the job's, or cannot be recorded yet.
+    /// is paid, also when its picture came too late to be the job's, or cannot be recorded yet. A dead letter
+    /// of the job is closed: whoever pushed it again was cut off before that was noted.
     ///
     /// Jobs whose rows in `ac_background_jobs` others have locked are left out.
     RecordPictures {
@@ -178,6 +179,9 @@ batch_statement! {
         FROM wanted CROSS JOIN image
         WHERE row.job_id = wanted.job_id
         RETURNING row.job_id, row.image_id, row.image_url
+    ), closed AS (
+        UPDATE generative_ai.dead_packages AS dead SET retried_at = now()
+        FROM done WHERE dead.job_id = done.job_id AND dead.retried_at IS NULL
     ), left_over AS (
         UPDATE generative_ai.jobs AS row SET object_keys = string_to_array(asked.object_keys, E'\\n')
         FROM asked JOIN known ON known.job_id = asked.job_id
