@@ -236,6 +236,7 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
             .optional("SHUTDOWN_TIMEOUT", values::duration)
             .unwrap_or(job_timeout),
         ping_interval: queue.ping_interval,
+        reconcile_interval: reader.or_default("RECONCILE_INTERVAL", values::reconcile_interval),
         lease_ttl: queue.lease_ttl,
         retention: retention(reader),
         attempts: AttemptSettings {

@@ -16,9 +16,9 @@ mod jobs;
 mod look;
 mod migrate;
 mod overview;
+mod reconcile;
 mod record;
 mod reject;
-mod reseed;
 mod schema;
 mod statement;
 mod story;
@@ -28,6 +28,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Pool;
 use secrecy::SecretString;
@@ -45,9 +46,9 @@ pub use inspect::{MissingRight, PostgresFacts, Twins};
 pub use jobs::JobRow;
 pub use migrate::{UnfitDatabase, migrate, pending};
 pub use overview::{Figures, Spending, StateCount, Stuck};
+pub use reconcile::{Adrift, KeptPackage};
 pub use record::{PictureRecord, Recorded};
 pub use reject::RejectRequest;
-pub use reseed::Unfinished;
 pub use story::{CallRow, ImageRow, LedgerRow, ShownRow, Story};
 pub use tidy::{Chore, Retention};
 
@@ -119,11 +120,12 @@ impl Db {
         }
     }
 
-    /// Whether Postgres answers and takes writes, within two seconds.
+    /// Whether Postgres answers and takes writes, within two seconds. Returns when the server was started: another time
+    /// is another server, or the same one anew, and may lack what the one before had confirmed.
     ///
     /// # Errors
     /// [`DbError::Unavailable`] or [`DbError::Demoted`], which say what is wrong.
-    pub async fn check(&self) -> Result<(), DbError> {
+    pub async fn check(&self) -> Result<DateTime<Utc>, DbError> {
         let ping = async |connection: &mut AsyncPgConnection| statement::ping(connection).await;
         statement::on_connection_within(Duration::from_secs(2), &self.pool, ping).await
     }

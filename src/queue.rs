@@ -23,8 +23,8 @@ mod missing_row;
 mod overview;
 mod pipeline;
 mod provider;
+mod reconcile;
 mod recover;
-mod reseed;
 mod rights;
 mod scripts;
 mod server;
@@ -176,6 +176,12 @@ impl Queue {
     #[must_use]
     pub fn worker_id(&self) -> &str {
         &self.worker_id
+    }
+
+    /// After this long without a renewal a worker counts as dead.
+    #[must_use]
+    pub fn lease_ttl(&self) -> Duration {
+        self.lease_ttl
     }
 
     /// Rises whenever another server takes over, after a failover say. What was said last to the one before may

@@ -18,6 +18,7 @@ mod lifecycle;
 mod notices;
 mod observer;
 mod progress;
+mod reconciler;
 mod room;
 mod settings;
 mod statements;
@@ -48,6 +49,7 @@ pub use ledger::UnknownOutcome;
 pub use lifecycle::Ended;
 pub use observer::Observer;
 use progress::Reporter;
+pub use reconciler::{Books, BooksError};
 use room::Room;
 pub use settings::{AttemptSettings, WorkerSettings};
 use statements::Statements;
@@ -181,6 +183,7 @@ impl Replica {
             upkeep: Arc::new(Upkeep {
                 retention: settings.retention,
                 ping_interval: settings.ping_interval,
+                reconcile_interval: settings.reconcile_interval,
                 queue: queue.clone(),
                 statements: statements.clone(),
                 in_hand: in_hand.clone(),

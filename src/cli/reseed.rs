@@ -1,11 +1,14 @@
-//! `reseed`: after a loss of data in Redis, puts the packages of unfinished jobs back.
+//! `reseed`: what replicas do by themselves within two minutes, at once: packages that are nowhere in the queue
+//! although their jobs have not ended are put back from the ledger.
 
 use clap::Args;
+use uuid::Uuid;
 
 use super::exit::ExitStatus;
-use crate::config::Environment;
+use crate::config::{Environment, PROVIDERS};
 use crate::db::{Db, DbSettings};
 use crate::queue::{QueueSettings, Redis};
+use crate::worker::Books;
 
 #[derive(Debug, Args)]
 pub(super) struct ReseedArguments {
@@ -21,30 +24,37 @@ pub(super) async fn run(
     arguments: &ReseedArguments,
     environment: &Environment,
 ) -> anyhow::Result<ExitStatus> {
-    let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
+    let settings = QueueSettings::from_environment(environment)?;
+    let redis = Redis::new(&settings)?;
     let db = Db::new(&DbSettings::from_environment(environment)?)?;
-    let live_workers = redis.live_workers().await?;
-    let (mut count, mut last) = (0, 0);
-    loop {
-        let jobs = db.unfinished(last, &live_workers, arguments.held).await?;
-        let Some(end) = jobs.last() else { break };
-        last = end.job_id;
-        count += jobs.len();
-        if arguments.dry_run {
-            continue;
-        }
-        if arguments.held {
-            let job_ids: Vec<i32> = jobs.iter().map(|job| job.job_id).collect();
-            db.release(&job_ids).await?;
-        }
-        let packages: Vec<String> = jobs.into_iter().map(|job| job.package).collect();
-        redis.push_all(&packages).await?;
-    }
-    let done = if arguments.dry_run {
-        "would put back"
+    let queue = redis.keys().inbox();
+    let books = Books::new(db.clone(), redis.clone(), PROVIDERS.into_iter());
+    let mut jobs = if arguments.held {
+        redis.reach().await?;
+        db.held(queue).await?
     } else {
-        "put back"
+        books.lost(None).await?
     };
-    println!("{done} {count} packages into {}", redis.keys().inbox());
-    Ok(ExitStatus::Done)
+    if arguments.dry_run {
+        println!("would put back {} packages into {queue}", jobs.len());
+        return Ok(ExitStatus::Done);
+    }
+    if arguments.held {
+        jobs = db.release(&jobs).await?;
+    }
+    // A replica that compares at this moment is to leave it to this command.
+    let name = format!("reseed-{}", Uuid::new_v4().simple());
+    redis
+        .begin_reconciling(&name, settings.lease_ttl * 2, true)
+        .await?;
+    match books.put_back(&name, &jobs, true).await? {
+        Some(count) => {
+            println!("put back {count} packages into {queue}");
+            Ok(ExitStatus::Done)
+        }
+        None => {
+            println!("another process puts packages back at this moment; run it again");
+            Ok(ExitStatus::Failed)
+        }
+    }
 }

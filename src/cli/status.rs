@@ -76,7 +76,7 @@ pub(super) async fn run(
 }
 
 async fn look(redis: &Redis, db: &Db) -> Status {
-    let (redis, postgres) = tokio::join!(redis.overview(&PROVIDERS), db.figures());
+    let (redis, postgres) = tokio::join!(redis.overview(&PROVIDERS), db.figures(redis.keys().inbox()));
     Status { redis, postgres }
 }
 

@@ -65,6 +65,11 @@ pub(super) fn ping_interval(text: &str) -> Result<Duration, String> {
     duration_between(text, Duration::from_millis(100), Duration::from_secs(600))
 }
 
+/// Each round asks Postgres for all jobs that have not ended; beyond an hour a person has waited for long.
+pub(super) fn reconcile_interval(text: &str) -> Result<Duration, String> {
+    duration_between(text, Duration::from_secs(1), Duration::from_secs(3_600))
+}
+
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     let wrong = || format!("\"{text}\" is not a size; write for example 262144, 256KiB or 1MiB");
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

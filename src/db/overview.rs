@@ -65,9 +65,6 @@ pub struct Stuck {
     /// Calls that are open after their deadline, or, where the provider has the order, for more than a day.
     #[diesel(sql_type = BigInt)]
     pub overdue_calls: i64,
-    /// Jobs that wait for a worker, or whose next attempt is due.
-    #[diesel(sql_type = BigInt)]
-    pub due: i64,
     /// Jobs that wait for an operator.
     #[diesel(sql_type = BigInt)]
     pub held: i64,
@@ -80,23 +77,29 @@ pub(super) struct Count {
 }
 
 impl Db {
-    /// Counts what stands where.
+    /// Counts what stands where: jobs of this queue, and what has been spent, which is for all queues.
     ///
     /// # Errors
     /// [`DbError`].
-    pub async fn figures(&self) -> Result<Figures, DbError> {
+    pub async fn figures(&self, queue: &str) -> Result<Figures, DbError> {
         on_connection(&self.pool, async |connection| {
             let unfinished = sql_query(
                 "SELECT state, count(*) AS count, extract(epoch FROM now() - min(begun_at))::double precision AS oldest_s
-                 FROM generative_ai.jobs WHERE state IN ('waiting', 'begun', 'retry_wait', 'held')
+                 FROM generative_ai.jobs
+                 WHERE state IN ('waiting', 'begun', 'retry_wait', 'held') AND coalesce(queue, $1) = $1
                  GROUP BY state ORDER BY state",
             )
+            .bind::<Text, _>(queue)
             .load(connection)
             .await?;
-            let dead: Vec<Count> =
-                sql_query("SELECT count(*) AS count FROM generative_ai.dead_packages WHERE retried_at IS NULL")
-                    .load(connection)
-                    .await?;
+            let dead: Vec<Count> = sql_query(
+                "SELECT count(*) AS count FROM generative_ai.dead_packages AS dead
+                 LEFT JOIN generative_ai.jobs AS job ON job.job_id = dead.job_id
+                 WHERE dead.retried_at IS NULL AND coalesce(job.queue, $1) = $1",
+            )
+            .bind::<Text, _>(queue)
+            .load(connection)
+            .await?;
             let spending_24h = sql_query(
                 "SELECT provider, count(*) AS calls, count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
                     count(*) FILTER (WHERE state = 'unknown') AS unknown, coalesce(sum(cost_usd), 0) AS cost_usd
@@ -114,21 +117,23 @@ impl Db {
         .await
     }
 
-    /// Counts what no replica works on although it should.
+    /// Counts what no replica of this queue works on although it should.
     ///
     /// # Errors
     /// [`DbError`].
-    pub async fn stuck(&self, live_workers: &[String]) -> Result<Stuck, DbError> {
+    pub async fn stuck(&self, queue: &str, live_workers: &[String]) -> Result<Stuck, DbError> {
         let select = sql_query(
             "SELECT count(*) FILTER (WHERE state = 'begun' AND worker_id <> ALL($1)) AS ownerless,
-                count(*) FILTER (WHERE state = 'waiting' OR (state = 'retry_wait' AND next_attempt_at < now())) AS due,
                 count(*) FILTER (WHERE state = 'held') AS held,
-                (SELECT count(*) FROM generative_ai.provider_calls
-                 WHERE (state = 'intended' AND deadline_at < now())
-                    OR (state = 'accepted' AND sent_at < now() - interval '1 day')) AS overdue_calls
-             FROM generative_ai.jobs WHERE state IN ('waiting', 'begun', 'retry_wait', 'held')",
+                (SELECT count(*) FROM generative_ai.provider_calls AS call
+                 JOIN generative_ai.jobs AS job ON job.job_id = call.job_id AND coalesce(job.queue, $2) = $2
+                 WHERE (call.state = 'intended' AND call.deadline_at < now())
+                    OR (call.state = 'accepted' AND call.sent_at < now() - interval '1 day')) AS overdue_calls
+             FROM generative_ai.jobs
+             WHERE state IN ('waiting', 'begun', 'retry_wait', 'held') AND coalesce(queue, $2) = $2",
         )
-        .bind::<Array<Text>, _>(live_workers);
+        .bind::<Array<Text>, _>(live_workers)
+        .bind::<Text, _>(queue);
         let rows: Vec<Stuck> =
             on_connection(&self.pool, async |connection| select.load(connection).await).await?;
         Ok(rows.into_iter().next().unwrap_or_default())

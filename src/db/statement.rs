@@ -5,9 +5,10 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::IntoSql;
 use diesel::dsl::sql;
-use diesel::sql_types::{Bool, Integer};
+use diesel::sql_types::{Bool, Integer, Timestamptz};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
@@ -265,13 +266,18 @@ impl Drop for Held {
     }
 }
 
-/// Whether the server answers and takes writes. One that was demoted answers as if nothing had happened.
-pub(super) async fn ping(connection: &mut AsyncPgConnection) -> Result<(), DbError> {
-    let is_read_only = sql::<Bool>("current_setting('transaction_read_only') = 'on'");
-    if diesel::select(is_read_only).get_result(connection).await? {
+/// Whether the server answers and takes writes, and when it was started. One that was demoted answers as if nothing had
+/// happened.
+pub(super) async fn ping(connection: &mut AsyncPgConnection) -> Result<DateTime<Utc>, DbError> {
+    let asked = (
+        sql::<Bool>("current_setting('transaction_read_only') = 'on'"),
+        sql::<Timestamptz>("pg_postmaster_start_time()"),
+    );
+    let (is_read_only, started_at) = diesel::select(asked).get_result(connection).await?;
+    if is_read_only {
         return Err(DbError::Demoted("it is read-only".to_owned()));
     }
-    Ok(())
+    Ok(started_at)
 }
 
 #[cfg(test)]

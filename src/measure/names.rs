@@ -78,6 +78,8 @@ metrics! {
         "Days until a model of a configured provider ends, in its last 60 days.";
     RECOVERED: Kind::Counter, "generative_ai_recovered_packages_total", [],
         "Packages that this replica has taken back from replicas that died.";
+    PUT_BACK: Kind::Counter, "generative_ai_put_back_packages_total", [],
+        "Packages that this replica has put back from the ledger, as they were nowhere in the queue.";
     LEASE_LOSSES: Kind::Counter, "generative_ai_lease_losses_total", [],
         "How often this replica's lease had run out before it was renewed.";
     DEPENDENCY_UP: Kind::Gauge, "generative_ai_dependency_up", ["dependency"],

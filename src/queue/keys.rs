@@ -147,6 +147,18 @@ impl Keys {
         self.derived("housekeeping")
     }
 
+    /// Who compares the queue with the ledger, for as long as nobody else is to.
+    #[must_use]
+    pub fn reconciler(&self) -> String {
+        self.derived("reconciler")
+    }
+
+    /// Jobs whose packages were put back from the ledger, each with how far it was then; score = Unix ms.
+    #[must_use]
+    pub fn put_back(&self) -> String {
+        self.derived("put-back")
+    }
+
     /// Packages that have failed for good.
     #[must_use]
     pub fn dead(&self) -> String {
@@ -263,6 +275,8 @@ mod tests {
             keys.ping(),
             keys.delayed(),
             keys.missing_row(7),
+            keys.reconciler(),
+            keys.put_back(),
             keys.dead(),
             keys.housekeeping(),
             keys.workers(),

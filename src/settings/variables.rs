@@ -421,6 +421,12 @@ pub const VARIABLES: &[Variable] = &[
         "A replica that has not renewed its lease for this long counts as dead",
     ),
     variable(
+        "RECONCILE_INTERVAL",
+        Some("1m"),
+        "1m",
+        "How often the queue is compared with the ledger, and what is in neither list nor hand is put back",
+    ),
+    variable(
         "DEAD_LETTER_MAX",
         Some("10000"),
         "10000",

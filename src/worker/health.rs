@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::db::DbError;
@@ -14,6 +15,7 @@ pub(super) struct Health {
     redis_is_up: AtomicBool,
     lease_ttl: Duration,
     trust: Mutex<Trust>,
+    postgres_started_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 /// From when on a missing lease means a dead replica, on which server.
@@ -35,6 +37,7 @@ impl Health {
             redis_is_up: AtomicBool::new(true),
             lease_ttl,
             trust,
+            postgres_started_at: Mutex::default(),
         }
     }
 
@@ -110,7 +113,19 @@ impl Health {
         }
     }
 
-    pub(super) fn postgres_answered(&self) {
+    /// When the Postgres was started that answered last; `None` before one has.
+    pub(super) fn postgres_started_at(&self) -> Option<DateTime<Utc>> {
+        *self
+            .postgres_started_at
+            .lock()
+            .expect("nothing panics while it holds this lock")
+    }
+
+    pub(super) fn postgres_answered(&self, started_at: DateTime<Utc>) {
+        *self
+            .postgres_started_at
+            .lock()
+            .expect("nothing panics while it holds this lock") = Some(started_at);
         if !self.status.postgres_is_up.swap(true, Ordering::Relaxed) {
             tracing::info!("Postgres answers again; going on");
         }

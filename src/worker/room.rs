@@ -60,11 +60,7 @@ impl Room {
     ) -> Self {
         limits.extend(of_types.iter().map(|(name, limit)| (of_type(name), *limit)));
         limits.insert(SUSPECTS.to_owned(), ONE_AT_A_TIME);
-        let names = providers
-            .map(str::to_owned)
-            .chain(WORK_TYPES.into_iter().map(of_type))
-            .chain([SUSPECTS.to_owned()]);
-        let all = names.map(|name| {
+        let all = parked_for(providers).into_iter().map(|name| {
             let limit = limits.get(&name).copied().unwrap_or_default();
             (name, limit)
         });
@@ -359,6 +355,15 @@ fn warn_of(provider: &str, state: &ProviderState) {
             "{provider} takes no more calls for now; its packages wait {seconds} s, then one call tries"
         ),
     }
+}
+
+/// Everything that packages can be parked for, where these are the providers.
+pub(super) fn parked_for<'a>(providers: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let names = providers.map(str::to_owned);
+    names
+        .chain(WORK_TYPES.into_iter().map(of_type))
+        .chain([SUSPECTS.to_owned()])
+        .collect()
 }
 
 /// The name that a type of packages has among those of providers.

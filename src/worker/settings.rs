@@ -17,6 +17,8 @@ pub struct WorkerSettings {
     pub shutdown_timeout: Duration,
     /// Between two pings; Postgres is asked as often.
     pub ping_interval: Duration,
+    /// How often the queue is compared with the ledger (`RECONCILE_INTERVAL`).
+    pub reconcile_interval: Duration,
     /// After this long without a renewal a replica counts as dead.
     pub lease_ttl: Duration,
     /// How many calls a provider may get, over all replicas (`IMAGE_PROVIDER_LIMITS`).

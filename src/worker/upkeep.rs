@@ -1,5 +1,5 @@
 //! What a replica does beside its packages: it asks whether Postgres answers, brings back what waits for a
-//! time, and takes back what dead replicas held.
+//! time, and takes back what dead replicas held. `reconciler` compares the queue with the ledger.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -72,6 +72,7 @@ impl Alarm {
 pub(super) struct Upkeep {
     pub(super) ping_interval: Duration,
     pub(super) retention: Retention,
+    pub(super) reconcile_interval: Duration,
     pub(super) queue: Queue,
     pub(super) statements: Statements,
     pub(super) in_hand: Arc<InHand>,
@@ -105,6 +106,8 @@ impl Upkeep {
                 .run_until_cancelled(housekeeping.take_turns(upkeep.queue.worker_id()))
                 .await
         });
+        let (upkeep, token) = (self.clone(), stop.clone());
+        tracker.spawn(async move { upkeep.reconcile(&token).await });
         let (upkeep, token) = (self.clone(), abandon.clone());
         tracker.spawn(async move { upkeep.listen(&token).await });
         let (status, token) = (self.statements.health.status().clone(), abandon.clone());
@@ -123,8 +126,8 @@ impl Upkeep {
     async fn watch_postgres(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match self.statements.db.check().await {
-                Ok(()) => {
-                    self.statements.health.postgres_answered();
+                Ok(started_at) => {
+                    self.statements.health.postgres_answered(started_at);
                     self.drop_cancelled().await;
                     pause(stop, self.ping_interval.min(Duration::from_secs(2))).await;
                 }

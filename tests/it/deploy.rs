@@ -47,6 +47,7 @@ async fn live(stack: &Stack, worker: &[(&str, &str)], operator: &[(&str, &str)])
     let mut variables = vec![
         ("IMAGE_PROVIDER_LIMITS", "openai:1,openai:100/min"),
         ("FAIRNESS", "collection"),
+        ("RECONCILE_INTERVAL", "1s"),
     ];
     variables.extend(worker);
     let replica = stack.replica_of(&openai, &variables).await;
@@ -60,6 +61,13 @@ async fn live(stack: &Stack, worker: &[(&str, &str)], operator: &[(&str, &str)])
         .unwrap();
     jobs.push(urgent);
     stack.all_done_once(&jobs).await;
+
+    let lost = stack.job().await;
+    let package = logo(lost).to_string();
+    let nowhere = "INSERT INTO generative_ai.jobs (job_id, state, package) VALUES ($1, 'waiting', $2)";
+    stack.sql(nowhere, &[&lost, &package]).await;
+    replica.said("they are in the queue again").await;
+    stack.ended(lost).await;
 
     let run = async |arguments: &[&str]| -> Said { command_on(stack, arguments, operator).await };
     let ok = async |arguments: &[&str]| {

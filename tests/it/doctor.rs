@@ -58,6 +58,7 @@ ok    providers  not configured and not needed: openai, *
 ok    packages   a replica is able to work; 0 packages wait
 ok    packages   no dead replica has packages
 ok    packages   no delayed package is overdue
+ok    packages   every unfinished job that nobody works on has its package in Redis
 ok    packages   every job that was begun has a live replica
 ok    packages   no paid call is open after its deadline
 * ok, * to be warned of, 0 failed
@@ -72,6 +73,7 @@ ok    packages   no paid call is open after its deadline
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_told_with_what_to_do() {
     let stack = Stack::start().await;
+    stack.jobs(2).await;
     let mut redis = stack.redis().await;
     redis::pipe()
         .cmd("CONFIG")
@@ -100,7 +102,8 @@ async fn what_is_wrong_is_told_with_what_to_do() {
         .sql_client()
         .await
         .batch_execute(
-            "INSERT INTO generative_ai.jobs (job_id, state, package, worker_id) VALUES (1, 'begun', '{}', 'a-1'), (2, 'held', '{}', NULL);
+            "INSERT INTO generative_ai.jobs (job_id, state, package, worker_id, queue)
+                VALUES (1, 'begun', '{}', 'a-1', 'generative-ai'), (2, 'held', '{}', NULL, NULL);
              INSERT INTO generative_ai.provider_calls (job_id, call_no, state, provider, model, worker_id, fence, deadline_at)
                 VALUES (1, 1, 'intended', 'openai', 'm', 'a-1', 1, now() - interval '1 minute');
              CREATE USER clerk PASSWORD 'clerk-5be1';
@@ -188,7 +191,7 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     says(
         &said,
         "FAIL  packages",
-        "1 unfinished jobs are in Postgres and no package is in Redis",
+        "1 unfinished jobs have no package in Redis, which has lost them: start a replica",
     );
     says(&said, "ok    providers", "openai: configured, not checked");
     assert_eq!(openai.calls().len(), 1);

@@ -31,6 +31,7 @@ mod providers_policy;
 mod providers_polled;
 mod providers_self_hosted;
 mod queue;
+mod reconcile;
 mod recovery;
 mod retention;
 mod retry;

@@ -1,14 +1,18 @@
 //! Packages and jobs that nobody works on although somebody should.
 
+use std::time::Duration;
+
 use super::findings::Findings;
 use crate::config::PROVIDERS;
 use crate::db::{Db, Stuck};
 use crate::queue::{Overview, Redis};
+use crate::worker::Books;
 
 /// So long after its time a delayed package should be on its list.
 const OVERDUE_MS: i64 = 10_000;
 
-pub(super) async fn look(redis: &Redis, db: &Db) -> Findings {
+/// `reconcile_interval`: how often replicas compare the queue with the ledger, as it is done here.
+pub(super) async fn look(redis: &Redis, db: &Db, reconcile_interval: Duration) -> Findings {
     let mut findings = Findings::about("packages");
     let Ok(overview) = redis.overview(&PROVIDERS).await else {
         findings.fail("what stands where cannot be told without Redis");
@@ -21,8 +25,13 @@ pub(super) async fn look(redis: &Redis, db: &Db) -> Findings {
         .filter(|replica| replica.has_lease)
         .map(|replica| replica.worker_id.clone())
         .collect();
-    match db.stuck(&live).await {
-        Ok(stuck) => in_postgres(&mut findings, stuck, &overview),
+    let books = Books::new(db.clone(), redis.clone(), PROVIDERS.into_iter());
+    match books.lost(Some(reconcile_interval)).await {
+        Ok(lost) => in_neither(&mut findings, lost.len(), overview.ping_age_ms.is_some()),
+        Err(error) => findings.fail(format!("{:#}", anyhow::Error::from(error))),
+    }
+    match db.stuck(redis.keys().inbox(), &live).await {
+        Ok(stuck) => in_postgres(&mut findings, stuck),
         Err(error) => findings.fail(format!("what jobs wait for cannot be told: {error}")),
     }
     findings
@@ -81,22 +90,24 @@ fn in_redis(findings: &mut Findings, overview: &Overview, paused: &str) {
     }
 }
 
-fn in_postgres(findings: &mut Findings, stuck: Stuck, overview: &Overview) {
-    let depths = &overview.depths;
-    let parked: u64 = overview.providers.iter().map(|room| room.parked).sum();
-    let in_hand: u64 = overview
-        .replicas
-        .iter()
-        .map(|replica| replica.landing + replica.processing)
-        .sum();
-    let is_empty = to_be_taken(overview) + depths.delayed + depths.in_flight + parked + in_hand == 0;
-    let unfinished = stuck.due + stuck.ownerless;
-    if unfinished > 0 && is_empty {
-        findings.fail(format!(
-            "{unfinished} unfinished jobs are in Postgres and no package is in Redis, which has lost them: run \
-             generative-ai-worker reseed"
+/// What replicas put back.
+fn in_neither(findings: &mut Findings, lost: usize, has_ping: bool) {
+    let what = format!("{lost} unfinished jobs have no package in Redis, which has lost them");
+    if lost == 0 {
+        findings.ok("every unfinished job that nobody works on has its package in Redis");
+    } else if has_ping {
+        findings.warn(format!(
+            "{what}: replicas put them back within two minutes, generative-ai-worker reseed does it at once"
         ));
-    } else if stuck.ownerless > 0 {
+    } else {
+        findings.fail(format!(
+            "{what}: start a replica, which puts them back, or run generative-ai-worker reseed"
+        ));
+    }
+}
+
+fn in_postgres(findings: &mut Findings, stuck: Stuck) {
+    if stuck.ownerless > 0 {
         findings.warn(format!(
             "{} jobs were begun by replicas that are gone; the next delivery of each takes it over",
             stuck.ownerless

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -25,6 +26,8 @@ pub(crate) enum Weather {
 /// A running proxy. Ends when dropped, its connections too.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
+    /// Where new connections lead.
+    target: Arc<AtomicU16>,
     weather: Arc<watch::Sender<Weather>>,
     /// Rises each time that the connections which are open then are to pass nothing on any more, for ever.
     deaf: Arc<watch::Sender<u64>>,
@@ -40,19 +43,28 @@ impl Proxy {
             Arc::new(watch::Sender::new(0)),
         );
         let (changes, deafness) = (weather.clone(), deaf.clone());
+        let target = Arc::new(AtomicU16::new(port));
+        let leads_to = target.clone();
         let accepting = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (weather, deaf) = (changes.subscribe(), deafness.subscribe());
+                let port = leads_to.load(Ordering::Relaxed);
                 connections.spawn(connect(stream, port, weather, deaf));
             }
         });
         Self {
             port: own_port,
+            target,
             weather,
             deaf,
             accepting,
         }
+    }
+
+    /// Leads new connections to another server.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.target.store(port, Ordering::Relaxed);
     }
 
     pub(crate) fn set(&self, weather: Weather) {

@@ -1,0 +1,206 @@
+//! Compares the queue with the ledger, and mends what does not agree, whatever the reason: Redis has lost data, a
+//! promoted standby of Postgres lacks the last commits, an operator has removed a key.
+//!
+//! Each replica looks for jobs that say that it works on them while it does not. One replica of the queue at a time
+//! looks for jobs that nobody works on and whose packages are nowhere: those are put back from the ledger.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::claims::pause;
+use super::room::parked_for;
+use super::upkeep::Upkeep;
+use crate::db::{Adrift, Db, DbError};
+use crate::measure;
+use crate::queue::{QueueError, Redis};
+
+/// Packages that are put back at once.
+const CHUNK: usize = 50;
+
+/// One of the two sides could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BooksError {
+    /// Of the queue.
+    #[error("the queue cannot be compared with the ledger")]
+    Redis(#[from] QueueError),
+    /// Of the ledger.
+    #[error("the ledger cannot be compared with the queue")]
+    Postgres(#[from] DbError),
+}
+
+/// A queue beside its ledger.
+pub struct Books {
+    db: Db,
+    redis: Redis,
+    parked_for: Vec<String>,
+}
+
+impl Books {
+    /// `providers`: all that packages may be parked for.
+    pub fn new<'a>(db: Db, redis: Redis, providers: impl Iterator<Item = &'a str>) -> Self {
+        Self {
+            db,
+            redis,
+            parked_for: parked_for(providers),
+        }
+    }
+
+    fn queue(&self) -> &str {
+        self.redis.keys().inbox()
+    }
+
+    /// Jobs that nobody works on and whose packages are nowhere, by id. Those that wait for their next attempt are
+    /// among them when that is `overdue` for so long; `None`: before it as well.
+    ///
+    /// What moves while it looks may be among them: what was so twice is so, see [`Self::put_back`].
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub async fn lost(&self, overdue: Option<Duration>) -> Result<Vec<Adrift>, BooksError> {
+        // Leases first: whoever is missing here has begun nothing before, and the packages of whoever begins meanwhile
+        // are found.
+        let live_workers = self.redis.live_workers().await?;
+        let (mut lost, mut after) = (Vec::new(), 0);
+        loop {
+            let adrift = self
+                .db
+                .adrift(self.queue(), after, &live_workers, overdue)
+                .await?;
+            let Some(last) = adrift.last() else {
+                return Ok(lost);
+            };
+            after = last.job_id;
+            let job_ids: HashSet<i32> = adrift.iter().map(|job| job.job_id).collect();
+            let nowhere = self.redis.without_package(job_ids, &self.parked_for).await?;
+            lost.extend(adrift.into_iter().filter(|job| nowhere.contains(&job.job_id)));
+        }
+    }
+
+    /// Puts the packages of these jobs at the head of the queue, the first one first in line. Left out are jobs that
+    /// have changed since, and those whose packages were put back a while ago, unless it is done `by_force`. `None`:
+    /// somebody other than `name` compares now, so that nothing more is put back. Else how many were.
+    ///
+    /// # Errors
+    /// [`BooksError`]; some may have been put back, and putting all back again does no harm.
+    pub async fn put_back(
+        &self,
+        name: &str,
+        jobs: &[Adrift],
+        by_force: bool,
+    ) -> Result<Option<usize>, BooksError> {
+        let mut total = 0;
+        // The last ones first, as each goes to the head.
+        for chunk in jobs.rchunks(CHUNK) {
+            let kept = self.db.kept_packages(chunk).await?;
+            let packages: Vec<(String, String)> = kept
+                .into_iter()
+                .map(|kept| {
+                    let far = format!("{}-{}-{}", kept.job_id, kept.fence, kept.deliveries);
+                    (far, kept.package)
+                })
+                .collect();
+            match self.redis.put_back(name, &packages, by_force).await? {
+                Some(count) => total += count,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(total))
+    }
+}
+
+impl Upkeep {
+    /// Compares until `stop`.
+    pub(super) async fn reconcile(&self, stop: &CancellationToken) {
+        let books = Books {
+            db: self.statements.db.clone(),
+            redis: self.queue.redis().clone(),
+            parked_for: self.room.names(),
+        };
+        let mut hand = (Instant::now(), self.servers());
+        while !stop.is_cancelled() {
+            pause(stop, self.reconcile_interval / 6).await;
+            let health = &self.statements.health;
+            if stop.is_cancelled() || !health.redis_is_up() || !health.may_take() {
+                continue;
+            }
+            let result = async {
+                let servers = self.servers();
+                if hand.1 != servers || hand.0.elapsed() >= self.reconcile_interval / 2 {
+                    self.let_go().await?;
+                    hand = (Instant::now(), servers);
+                }
+                self.put_back_lost(&books, stop).await
+            };
+            if let Err(error) = result.await {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(cause, "{error}; it is tried again");
+            }
+        }
+    }
+
+    /// Which servers are in use: after a change, what the ones before had confirmed may be lost.
+    fn servers(&self) -> (u64, Option<DateTime<Utc>>) {
+        let health = &self.statements.health;
+        (self.queue.server_number(), health.postgres_started_at())
+    }
+
+    /// Lets go of jobs that say that this replica works on them while it does not.
+    async fn let_go(&self) -> Result<(), BooksError> {
+        let db = &self.statements.db;
+        let before = db.now().await?;
+        let job_ids = db
+            .let_go(self.queue.worker_id(), self.in_hand.jobs(), before)
+            .await?;
+        if !job_ids.is_empty() {
+            tracing::warn!(
+                ?job_ids,
+                "Postgres has lost how these jobs ended here; they go on"
+            );
+        }
+        Ok(())
+    }
+
+    /// Puts lost packages back, where no other replica has looked for them within the interval.
+    ///
+    /// Leases that are missing mean nothing where Redis has just lost them with all the rest. So everything is looked
+    /// at twice, with the time in between in which every replica that lives renews its lease, and in which what has
+    /// moved is seen elsewhere.
+    async fn put_back_lost(&self, books: &Books, stop: &CancellationToken) -> Result<(), BooksError> {
+        let health = &self.statements.health;
+        let lease_ttl = self.queue.lease_ttl();
+        let server_number = self.queue.server_number();
+        let name = self.queue.worker_id();
+        let period = self.reconcile_interval.max(lease_ttl * 2);
+        if !health.trusts_leases(server_number) || !books.redis.begin_reconciling(name, period, false).await?
+        {
+            return Ok(());
+        }
+        books.db.close_letters(books.queue()).await?;
+        let overdue = Some(self.reconcile_interval);
+        let before = books.lost(overdue).await?;
+        if before.is_empty() {
+            return Ok(());
+        }
+        pause(stop, lease_ttl).await;
+        let mut lost = books.lost(overdue).await?;
+        lost.retain(|job| before.contains(job));
+        let is_trusted = self.queue.server_number() == server_number && health.trusts_leases(server_number);
+        if stop.is_cancelled() || !is_trusted {
+            return Ok(());
+        }
+        let count = books.put_back(name, &lost, false).await?.unwrap_or_default();
+        if count > 0 {
+            measure::PUT_BACK.count(count as u64, &[]);
+            tracing::warn!(
+                count,
+                "packages of jobs that nobody worked on were nowhere; they are in the queue again"
+            );
+            self.wake.work.notify_one();
+        }
+        Ok(())
+    }
+}
