@@ -123,7 +123,12 @@ impl Attempts {
                 }
                 // The package stays, as it may be the only copy if that worker dies.
                 Begun::HeldBy { .. } | Begun::Raced => later(RECHECK_AFTER),
-                Begun::HeldElsewhere => later(ELSEWHERE),
+                Begun::HeldElsewhere => Ending {
+                    report: Report::Waits(Some(format!(
+                        "a replica of another queue works on job {job_id}; its package waits here until that has ended"
+                    ))),
+                    ..later(ELSEWHERE)
+                },
                 Begun::NotDue(delay) => later(delay),
                 Begun::UnknownState(state) => Ending {
                     report: Report::Waits(Some(format!(

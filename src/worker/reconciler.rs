@@ -56,7 +56,7 @@ impl Books {
     /// Jobs that nobody works on and whose packages are nowhere, by id. Those that wait for their next attempt are
     /// among them when that is `overdue` for so long; `None`: before it as well.
     ///
-    /// What moves while it looks may be among them: what was so twice is so, see [`Self::put_back`].
+    /// What moves while it looks may be among them, and so may what live workers have begun whose leases Redis has just lost.
     ///
     /// # Errors
     /// [`BooksError`].
@@ -78,6 +78,27 @@ impl Books {
             let nowhere = self.redis.without_package(job_ids, &self.parked_for).await?;
             lost.extend(adrift.into_iter().filter(|job| nowhere.contains(&job.job_id)));
         }
+    }
+
+    /// Those of [`Self::lost`] that are the same after a `pause`. Where every replica that lives has renewed its lease meanwhile,
+    /// they are lost.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub async fn lost_for(
+        &self,
+        pause: Duration,
+        overdue: Option<Duration>,
+    ) -> Result<Vec<Adrift>, BooksError> {
+        let before = self.lost(overdue).await?;
+        if before.is_empty() {
+            return Ok(before);
+        }
+        let before: HashSet<Adrift> = before.into_iter().collect();
+        tokio::time::sleep(pause).await;
+        let mut lost = self.lost(overdue).await?;
+        lost.retain(|job| before.contains(job));
+        Ok(lost)
     }
 
     /// Puts the packages of these jobs at the head of the queue, the first one first in line. Left out are jobs that
@@ -166,9 +187,8 @@ impl Upkeep {
 
     /// Puts lost packages back, where no other replica has looked for them within the interval.
     ///
-    /// Leases that are missing mean nothing where Redis has just lost them with all the rest. So everything is looked
-    /// at twice, with the time in between in which every replica that lives renews its lease, and in which what has
-    /// moved is seen elsewhere.
+    /// Nobody looks while missing leases mean nothing. Where Redis has just lost them with all the rest, they are there again
+    /// when it is looked for the second time.
     async fn put_back_lost(&self, books: &Books, stop: &CancellationToken) -> Result<(), BooksError> {
         let health = &self.statements.health;
         let lease_ttl = self.queue.lease_ttl();
@@ -180,16 +200,13 @@ impl Upkeep {
             return Ok(());
         }
         books.db.close_letters(books.queue()).await?;
-        let overdue = Some(self.reconcile_interval);
-        let before = books.lost(overdue).await?;
-        if before.is_empty() {
+        let looking = books.lost_for(lease_ttl, Some(self.reconcile_interval));
+        let Some(lost) = stop.run_until_cancelled(looking).await else {
             return Ok(());
-        }
-        pause(stop, lease_ttl).await;
-        let mut lost = books.lost(overdue).await?;
-        lost.retain(|job| before.contains(job));
+        };
+        let lost = lost?;
         let is_trusted = self.queue.server_number() == server_number && health.trusts_leases(server_number);
-        if stop.is_cancelled() || !is_trusted {
+        if !is_trusted {
             return Ok(());
         }
         let count = books.put_back(name, &lost, false).await?.unwrap_or_default();

@@ -77,13 +77,11 @@ async fn a_package_that_is_somewhere_is_not_put_back() {
         let _: i64 = redis.rpush(list, &many).await.unwrap();
         let _: i64 = redis.lset(list, 600, next()).await.unwrap_or_default();
     }
-    for (what, score) in [("delayed", 4e12), ("sorted:normal", 3.0)] {
-        let member = format!("a-1/7.normal:{}", next());
-        let member = if what == "delayed" {
-            member
-        } else {
-            format!("3:group/7:{}", next())
-        };
+    for (what, name, score) in [
+        ("delayed", "a-1/7.normal:", 4e12),
+        ("sorted:normal", "3:group/7:", 3.0),
+    ] {
+        let member = format!("{name}{}", next());
         let _: i64 = redis.zadd(key(what), member, score).await.unwrap();
     }
     for name in ["openai", "type/collection-image", "suspects"] {
