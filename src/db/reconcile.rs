@@ -182,10 +182,13 @@ impl Db {
     /// # Errors
     /// [`DbError`]; the same call can be made again.
     pub async fn close_letters(&self, queue: &str) -> Result<usize, DbError> {
+        // A look-up for each letter, which are few. Joined, all jobs may be read for them.
         let update = sql_query(
-            "UPDATE generative_ai.dead_packages AS dead SET retried_at = now() FROM generative_ai.jobs AS job
-             WHERE dead.retried_at IS NULL AND job.job_id = dead.job_id AND job.state IN ('done', 'cancelled')
-                AND dead.dead_at <= job.finished_at AND coalesce(job.queue, $1) = $1",
+            "UPDATE generative_ai.dead_packages AS dead SET retried_at = now()
+             WHERE dead.retried_at IS NULL AND (
+                SELECT job.state IN ('done', 'cancelled') AND dead.dead_at <= job.finished_at
+                    AND coalesce(job.queue, $1) = $1
+                FROM generative_ai.jobs AS job WHERE job.job_id = dead.job_id)",
         )
         .bind::<Text, _>(queue);
         on_connection(&self.pool, async |connection| update.execute(connection).await).await
