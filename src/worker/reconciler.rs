@@ -21,6 +21,9 @@ use crate::queue::{QueueError, Redis};
 /// Packages that are put back at once.
 const CHUNK: usize = 50;
 
+/// By then a job that has just ended says so.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// One of the two sides could not be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BooksError {
@@ -56,7 +59,8 @@ impl Books {
     /// Jobs that nobody works on and whose packages are nowhere, by id. Those that wait for their next attempt are
     /// among them when that is `overdue` for so long; `None`: before it as well.
     ///
-    /// What moves while it looks may be among them, and so may what live workers have begun whose leases Redis has just lost.
+    /// What moves while it looks may be among them, and so may what live workers have begun whose leases Redis has just
+    /// lost.
     ///
     /// # Errors
     /// [`BooksError`].
@@ -64,12 +68,41 @@ impl Books {
         // Leases first: whoever is missing here has begun nothing before, and the packages of whoever begins meanwhile
         // are found.
         let live_workers = self.redis.live_workers().await?;
+        self.nowhere(&live_workers, overdue).await
+    }
+
+    /// Jobs that replicas which live have begun, and whose packages are nowhere, not in their hands either: each
+    /// replica lets go of its own by itself.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub async fn let_go_of(&self) -> Result<Vec<Adrift>, BooksError> {
+        let before = self.begun_in_no_hand().await?;
+        if before.is_empty() {
+            return Ok(before);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        Ok(in_both(before, self.begun_in_no_hand().await?))
+    }
+
+    async fn begun_in_no_hand(&self) -> Result<Vec<Adrift>, BooksError> {
+        // Leases first, as above.
+        let live_workers = self.redis.live_workers().await?;
+        let of_nobody: HashSet<Adrift> = self.nowhere(&live_workers, None).await?.into_iter().collect();
+        let mut all = self.nowhere(&[], None).await?;
+        all.retain(|job| job.state == "begun" && !of_nobody.contains(job));
+        Ok(all)
+    }
+
+    /// Jobs that none of these workers works on and whose packages are nowhere.
+    async fn nowhere(
+        &self,
+        live_workers: &[String],
+        overdue: Option<Duration>,
+    ) -> Result<Vec<Adrift>, BooksError> {
         let (mut lost, mut after) = (Vec::new(), 0);
         loop {
-            let adrift = self
-                .db
-                .adrift(self.queue(), after, &live_workers, overdue)
-                .await?;
+            let adrift = self.db.adrift(self.queue(), after, live_workers, overdue).await?;
             let Some(last) = adrift.last() else {
                 return Ok(lost);
             };
@@ -80,8 +113,8 @@ impl Books {
         }
     }
 
-    /// Those of [`Self::lost`] that are the same after a `pause`. Where every replica that lives has renewed its lease meanwhile,
-    /// they are lost.
+    /// Those of [`Self::lost`] that are the same after a `pause`. Where every replica that lives has renewed its lease
+    /// meanwhile, they are lost.
     ///
     /// # Errors
     /// [`BooksError`].
@@ -94,11 +127,8 @@ impl Books {
         if before.is_empty() {
             return Ok(before);
         }
-        let before: HashSet<Adrift> = before.into_iter().collect();
         tokio::time::sleep(pause).await;
-        let mut lost = self.lost(overdue).await?;
-        lost.retain(|job| before.contains(job));
-        Ok(lost)
+        Ok(in_both(before, self.lost(overdue).await?))
     }
 
     /// Puts the packages of these jobs at the head of the queue, the first one first in line. Left out are jobs that
@@ -131,6 +161,13 @@ impl Books {
         }
         Ok(Some(total))
     }
+}
+
+/// What was seen both times.
+fn in_both(before: Vec<Adrift>, mut after: Vec<Adrift>) -> Vec<Adrift> {
+    let before: HashSet<Adrift> = before.into_iter().collect();
+    after.retain(|job| before.contains(job));
+    after
 }
 
 impl Upkeep {
@@ -187,8 +224,8 @@ impl Upkeep {
 
     /// Puts lost packages back, where no other replica has looked for them within the interval.
     ///
-    /// Nobody looks while missing leases mean nothing. Where Redis has just lost them with all the rest, they are there again
-    /// when it is looked for the second time.
+    /// Nobody looks while missing leases mean nothing. Where Redis has just lost them with all the rest, they are there
+    /// again when it is looked for the second time.
     async fn put_back_lost(&self, books: &Books, stop: &CancellationToken) -> Result<(), BooksError> {
         let health = &self.statements.health;
         let lease_ttl = self.queue.lease_ttl();

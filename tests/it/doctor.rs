@@ -59,6 +59,7 @@ ok    packages   a replica is able to work; 0 packages wait
 ok    packages   no dead replica has packages
 ok    packages   no delayed package is overdue
 ok    packages   every unfinished job that nobody works on has its package in Redis
+ok    packages   every job that a live replica has begun is in its hand
 ok    packages   every job that was begun has a live replica
 ok    packages   no paid call is open after its deadline
 * ok, * to be warned of, 0 failed

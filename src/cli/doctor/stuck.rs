@@ -26,9 +26,13 @@ pub(super) async fn look(redis: &Redis, db: &Db, reconcile_interval: Duration) -
         .map(|replica| replica.worker_id.clone())
         .collect();
     let books = Books::new(db.clone(), redis.clone(), PROVIDERS.into_iter());
-    match books.lost(Some(reconcile_interval)).await {
-        Ok(lost) => in_neither(&mut findings, lost.len(), overview.ping_age_ms.is_some()),
-        Err(error) => findings.fail(format!("{:#}", anyhow::Error::from(error))),
+    let (lost, let_go_of) = tokio::join!(books.lost(Some(reconcile_interval)), books.let_go_of());
+    match (lost, let_go_of) {
+        (Ok(lost), Ok(let_go_of)) => {
+            in_neither(&mut findings, lost.len(), overview.ping_age_ms.is_some());
+            in_no_hand(&mut findings, let_go_of.len());
+        }
+        (Err(error), _) | (_, Err(error)) => findings.fail(format!("{:#}", anyhow::Error::from(error))),
     }
     match db.stuck(redis.keys().inbox(), &live).await {
         Ok(stuck) => in_postgres(&mut findings, stuck),
@@ -102,6 +106,18 @@ fn in_neither(findings: &mut Findings, lost: usize, has_ping: bool) {
     } else {
         findings.fail(format!(
             "{what}: start a replica, which puts them back, or run generative-ai-worker reseed"
+        ));
+    }
+}
+
+/// What replicas let go of, and put back then.
+fn in_no_hand(findings: &mut Findings, count: usize) {
+    if count == 0 {
+        findings.ok("every job that a live replica has begun is in its hand");
+    } else {
+        findings.warn(format!(
+            "{count} jobs say that a live replica works on them, which has no package of theirs: Postgres or Redis has \
+             lost data; replicas put them back within two minutes"
         ));
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{OFTEN, compared};
 use crate::harness::aftermath::key;
+use crate::harness::command::command_on;
 use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::stack::{QUEUE, Stack};
 use crate::harness::standby::Standby;
@@ -49,6 +50,25 @@ async fn a_redis_that_has_lost_everything_is_filled_from_the_ledger() {
     let other = stack.replica_of(&openai, &[("JOB_TIMEOUT", "2s"), OFTEN]).await;
     other.said(BACK).await;
     stack.all_done_once(&jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_tells_of_jobs_that_a_live_replica_has_begun_and_does_not_have() {
+    let stack = Stack::start().await;
+    let replica = stack.replica(&[]).await;
+    stack.until_key("ping", true).await;
+    let job_id = stack.job().await;
+    stack
+        .sql(
+            "INSERT INTO generative_ai.jobs (job_id, state, package, queue, worker_id)
+             VALUES ($1, 'begun', '{}', $2, $3)",
+            &[&job_id, &QUEUE, &replica.worker_id()],
+        )
+        .await;
+    let doctor = command_on(&stack, &["doctor", "--offline"], &[]).await;
+    let found =
+        "warn  packages   1 jobs say that a live replica works on them, which has no package of theirs";
+    assert!(doctor.out.contains(found), "{}", doctor.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]
