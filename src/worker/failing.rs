@@ -87,12 +87,10 @@ impl Attempts {
         if !failure.is_retried() || attempt >= max_attempts {
             return self.bury(owned, failure).await;
         }
-        let delay = self
-            .settings
-            .backoff
-            .delay(attempt, failure.retry_after, &mut rand::rng());
         // A wait that a provider has asked for is the provider's: it holds for all, and ends for all.
         let is_providers = failure.retry_after.is_some();
+        let backoff = |asked| self.settings.backoff.delay(attempt, asked, &mut rand::rng());
+        let mut delay = backoff(failure.retry_after);
         let due_in = if is_providers { Duration::ZERO } else { delay };
         if let Err(ending) = self.commit(owned, &failure, Sequel::Retry, due_in).await {
             return ending;
@@ -102,6 +100,10 @@ impl Attempts {
             self.queue.publish(event);
             None
         } else {
+            if is_providers {
+                // The provider may be called by now: somebody has ended its wait.
+                delay = backoff(None);
+            }
             Some(owned.delivery.delay(Due::In(delay), Some(event)))
         };
         Ending {
@@ -116,7 +118,8 @@ impl Attempts {
         }
     }
 
-    /// Leaves the job until a provider may be called: parked under it, or for this time where it may be called by now.
+    /// Leaves the job until a provider may be called: parked under it, or for a moment where it may be called by now,
+    /// no longer than `delay`.
     async fn wait_for_provider(
         &self,
         owned: &Owned<'_>,
@@ -142,7 +145,8 @@ impl Attempts {
                 report,
             };
         }
-        let delay = self.settings.backoff.delay(1, Some(delay), &mut rand::rng());
+        // Somebody has ended the wait that the attempt was told of.
+        let delay = delay.min(self.settings.backoff.delay(1, None, &mut rand::rng()));
         let command = Some(owned.delivery.delay(Due::In(delay), event));
         Ending { command, report }
     }
