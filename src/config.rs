@@ -19,7 +19,7 @@ use crate::settings::Reader;
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
-use crate::worker::{AttemptSettings, Backoff, WorkerSettings};
+use crate::worker::{AttemptSettings, Backoff, UpkeepSettings, WorkerSettings};
 
 pub use crate::environment::Environment;
 pub use crate::settings::{Faults, VARIABLES, Variable, env_example};
@@ -235,10 +235,12 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
         shutdown_timeout: reader
             .optional("SHUTDOWN_TIMEOUT", values::duration)
             .unwrap_or(job_timeout),
-        ping_interval: queue.ping_interval,
-        reconcile_interval: reader.or_default("RECONCILE_INTERVAL", values::reconcile_interval),
         lease_ttl: queue.lease_ttl,
-        retention: retention(reader),
+        upkeep: UpkeepSettings {
+            ping_interval: queue.ping_interval,
+            reconcile_interval: reader.or_default("RECONCILE_INTERVAL", values::reconcile_interval),
+            retention: retention(reader),
+        },
         attempts: AttemptSettings {
             packages: limits,
             job_timeout,

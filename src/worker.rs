@@ -51,7 +51,7 @@ pub use observer::Observer;
 use progress::Reporter;
 pub use reconciler::{Books, BooksError};
 use room::Room;
-pub use settings::{AttemptSettings, WorkerSettings};
+pub use settings::{AttemptSettings, UpkeepSettings, WorkerSettings};
 use statements::Statements;
 use upkeep::{Alarm, Upkeep};
 
@@ -181,9 +181,7 @@ impl Replica {
                 alarm: alarm.clone(),
             }),
             upkeep: Arc::new(Upkeep {
-                retention: settings.retention,
-                ping_interval: settings.ping_interval,
-                reconcile_interval: settings.reconcile_interval,
+                settings: settings.upkeep,
                 queue: queue.clone(),
                 statements: statements.clone(),
                 in_hand: in_hand.clone(),

@@ -50,7 +50,7 @@ pub(super) async fn run(
         postgres_findings,
         storage_findings,
         provider_findings?,
-        stuck::look(&redis, &db, config.worker.reconcile_interval).await,
+        stuck::look(&redis, &db, config.worker.upkeep.reconcile_interval).await,
     ] {
         all.extend(findings);
     }

@@ -31,7 +31,7 @@ pub(super) async fn begin(worker: &Worker) -> anyhow::Result<Heartbeat> {
     let heartbeat = Heartbeat::start(
         worker.queue.clone(),
         worker.status.clone(),
-        settings.ping_interval,
+        settings.upkeep.ping_interval,
     )?;
     let mut lease = heartbeat.lease.clone();
     tokio::time::timeout(Duration::from_secs(10), lease.wait_for(Option::is_some))

@@ -180,14 +180,14 @@ impl Upkeep {
         };
         let mut hand = (Instant::now(), self.servers());
         while !stop.is_cancelled() {
-            pause(stop, self.reconcile_interval / 6).await;
+            pause(stop, self.settings.reconcile_interval / 6).await;
             let health = &self.statements.health;
             if stop.is_cancelled() || !health.redis_is_up() || !health.may_take() {
                 continue;
             }
             let result = async {
                 let servers = self.servers();
-                if hand.1 != servers || hand.0.elapsed() >= self.reconcile_interval / 2 {
+                if hand.1 != servers || hand.0.elapsed() >= self.settings.reconcile_interval / 2 {
                     self.let_go().await?;
                     hand = (Instant::now(), servers);
                 }
@@ -231,13 +231,13 @@ impl Upkeep {
         let lease_ttl = self.queue.lease_ttl();
         let server_number = self.queue.server_number();
         let name = self.queue.worker_id();
-        let period = self.reconcile_interval.max(lease_ttl * 2);
+        let period = self.settings.reconcile_interval.max(lease_ttl * 2);
         if !health.trusts_leases(server_number) || !books.redis.begin_reconciling(name, period, false).await?
         {
             return Ok(());
         }
         books.db.close_letters(books.queue()).await?;
-        let looking = books.lost_for(lease_ttl, Some(self.reconcile_interval));
+        let looking = books.lost_for(lease_ttl, Some(self.settings.reconcile_interval));
         let Some(lost) = stop.run_until_cancelled(looking).await else {
             return Ok(());
         };

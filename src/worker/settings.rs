@@ -15,20 +15,27 @@ pub struct WorkerSettings {
     pub concurrency: usize,
     /// How long a stopping replica finishes open calls that have no id (`SHUTDOWN_TIMEOUT`).
     pub shutdown_timeout: Duration,
-    /// Between two pings; Postgres is asked as often.
-    pub ping_interval: Duration,
-    /// How often the queue is compared with the ledger (`RECONCILE_INTERVAL`).
-    pub reconcile_interval: Duration,
     /// After this long without a renewal a replica counts as dead.
     pub lease_ttl: Duration,
     /// How many calls a provider may get, over all replicas (`IMAGE_PROVIDER_LIMITS`).
     pub provider_limits: BTreeMap<String, Limit>,
     /// How many packages of a type may be in hand (`WORK_TYPE_LIMITS`).
     pub work_type_limits: BTreeMap<String, Limit>,
-    /// How long what has ended is kept.
-    pub retention: Retention,
+    /// How it keeps itself and the queue in order.
+    pub upkeep: UpkeepSettings,
     /// How it tries.
     pub attempts: AttemptSettings,
+}
+
+/// How a replica keeps itself and the queue in order.
+#[derive(Clone, Copy, Debug)]
+pub struct UpkeepSettings {
+    /// Between two pings; Postgres is asked as often (`PING_INTERVAL`).
+    pub ping_interval: Duration,
+    /// How often the queue is compared with the ledger (`RECONCILE_INTERVAL`).
+    pub reconcile_interval: Duration,
+    /// How long what has ended is kept.
+    pub retention: Retention,
 }
 
 /// How a replica tries to do what a package asks for.

@@ -16,8 +16,8 @@ use super::housekeeping::Housekeeping;
 use super::in_hand::InHand;
 use super::progress::Reporter;
 use super::room::Room;
+use super::settings::UpkeepSettings;
 use super::statements::Statements;
-use crate::db::Retention;
 use crate::fault;
 use crate::measure;
 use crate::queue::{Queue, QueueError, Tick};
@@ -70,9 +70,7 @@ impl Alarm {
 
 /// What goes on beside attempts.
 pub(super) struct Upkeep {
-    pub(super) ping_interval: Duration,
-    pub(super) retention: Retention,
-    pub(super) reconcile_interval: Duration,
+    pub(super) settings: UpkeepSettings,
     pub(super) queue: Queue,
     pub(super) statements: Statements,
     pub(super) in_hand: Arc<InHand>,
@@ -99,7 +97,7 @@ impl Upkeep {
             let housekeeping = Housekeeping {
                 db: upkeep.statements.db.clone(),
                 redis: upkeep.queue.redis().clone(),
-                retention: upkeep.retention,
+                retention: upkeep.settings.retention,
                 dry_run: false,
             };
             token
@@ -129,7 +127,7 @@ impl Upkeep {
                 Ok(started_at) => {
                     self.statements.health.postgres_answered(started_at);
                     self.drop_cancelled().await;
-                    pause(stop, self.ping_interval.min(Duration::from_secs(2))).await;
+                    pause(stop, self.settings.ping_interval.min(Duration::from_secs(2))).await;
                 }
                 Err(error) => {
                     self.statements.health.postgres_failed(&error);
