@@ -178,6 +178,7 @@ fn queue_settings(reader: &mut Reader<'_>) -> QueueSettings {
             .unwrap_or_else(values::host_name),
         lease_ttl: reader.or_default("LEASE_TTL", values::lease_ttl),
         ping_interval: reader.or_default("PING_INTERVAL", values::ping_interval),
+        max_package_bytes: reader.or_default("MAX_PACKAGE_BYTES", values::bytes),
         dead_letter_max: reader.or_default("DEAD_LETTER_MAX", values::count),
         dead_letter_max_bytes: reader.or_default("DEAD_LETTER_MAX_BYTES", values::bytes),
         weights: reader.or_default("PRIORITY_WEIGHTS", shares::weights),

@@ -28,6 +28,7 @@ mod recover;
 mod rights;
 mod scripts;
 mod server;
+mod set_aside;
 mod suspects;
 mod take;
 mod tick;
@@ -59,6 +60,7 @@ pub use limits::{Entry, Left, Limit};
 pub use overview::{InFlight, Overview, Ping, ProviderRoom, Replica};
 pub use provider::{CallEnd, ProviderState, Reported, Shut, Standing};
 pub use rights::Refusal;
+pub use set_aside::SetAside;
 pub use suspects::SUSPECTS;
 pub use take::{Adopted, BlockedClient, Delivery, Landed, Landing};
 pub use tick::{Glance, ProviderTick, Tick};
@@ -77,6 +79,8 @@ pub struct QueueSettings {
     pub lease_ttl: Duration,
     /// Between two pings.
     pub ping_interval: Duration,
+    /// Larger packages are set aside unread (`MAX_PACKAGE_BYTES`).
+    pub max_package_bytes: usize,
     /// Entries that the dead set keeps (`DEAD_LETTER_MAX`).
     pub dead_letter_max: usize,
     /// What they take at the most, all of them together (`DEAD_LETTER_MAX_BYTES`).
@@ -158,7 +162,7 @@ impl Queue {
             redis: redis.clone(),
             scripts: scripts.clone(),
             worker_id: worker_id.clone(),
-            turns: Turns::new(settings.weights, settings.fairness),
+            turns: Turns::new(settings.weights, settings.fairness, settings.max_package_bytes),
             connection: None,
         });
         Ok(Self {

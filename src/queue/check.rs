@@ -15,7 +15,7 @@ macro_rules! bail {
     ($($text:tt)*) => { return Err(UnfitServer(format!($($text)*)).into()) };
 }
 
-/// The oldest server that has every command that the scripts use (`LMOVE`, `RPOP` with a count, `BLMOVE`).
+/// The oldest server that has every command that the scripts use (`LMOVE`, `BLMOVE`).
 const OLDEST: (u64, u64) = (6, 2);
 
 /// What the checks have found out.
@@ -100,6 +100,7 @@ pub(super) async fn server(redis: &Redis) -> anyhow::Result<Server> {
         (keys.dead(), "zset"),
         (keys.in_flight(), "zset"),
         (keys.workers(), "set"),
+        (keys.set_aside(), "list"),
         (keys.suspects(), "hash"),
         (keys.ping(), "string"),
     ]);

@@ -32,6 +32,7 @@ struct Shared {
     locator: Locator,
     keys: Keys,
     dead_limits: DeadLimits,
+    max_package_bytes: usize,
     state: Mutex<State>,
     /// Held by who looks, so that a failover is looked into once and not once per connection.
     looking: tokio::sync::Mutex<()>,
@@ -68,6 +69,7 @@ impl Redis {
                 locator: Locator::new(address, &settings.name),
                 keys: Keys::new(&settings.name),
                 dead_limits: DeadLimits::new(settings),
+                max_package_bytes: settings.max_package_bytes,
                 state: Mutex::default(),
                 looking: tokio::sync::Mutex::default(),
             }),
@@ -82,6 +84,11 @@ impl Redis {
 
     pub(super) fn dead_limits(&self) -> DeadLimits {
         self.shared.dead_limits
+    }
+
+    /// The largest package that is taken out of Redis (`MAX_PACKAGE_BYTES`).
+    pub(super) fn max_package_bytes(&self) -> usize {
+        self.shared.max_package_bytes
     }
 
     /// Pushes one package, as a producer does.

@@ -1,9 +1,9 @@
 //! What stands where in the queue, counted in one round trip.
 
-use redis::{FromRedisValue, Value};
+use redis::{FromRedisValue, Script, Value};
 use serde::Serialize;
 
-use super::{Priority, QueueError, Redis};
+use super::{Priority, QueueError, Redis, scripts};
 
 /// How much waits on one list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +29,8 @@ pub struct Depths {
     pub delayed: u64,
     /// Kept with the reason why they failed; Postgres may have more.
     pub dead: u64,
+    /// Too large to be read by a replica, and kept as they were pushed.
+    pub set_aside: u64,
     /// Whether no replica takes new work.
     pub is_paused: bool,
 }
@@ -40,37 +42,24 @@ impl Redis {
     /// [`QueueError`].
     pub async fn depths(&self) -> Result<Depths, QueueError> {
         let keys = self.keys();
-        let mut pipeline = redis::pipe();
-        // A transaction, so that a package on its way from one to the next is counted once.
-        pipeline.atomic();
-        for priority in Priority::ALL {
-            let list = keys.waiting(priority);
-            let sorted = keys.sorted(priority);
-            pipeline.llen(&list).lindex(&list, -1);
-            pipeline.zcard(&sorted).zrange(&sorted, 0, 0);
-        }
-        pipeline
-            .zcard(keys.in_flight())
-            .zcard(keys.delayed())
-            .zcard(keys.dead())
-            .exists(keys.paused());
+        let script = Script::new(include_str!("scripts/depths.lua"));
+        let mut call = script.key(&keys.heads());
+        call.key(keys.in_flight())
+            .key(keys.delayed())
+            .key(keys.dead())
+            .key(keys.set_aside())
+            .key(keys.paused())
+            .arg(self.max_package_bytes());
         let mut connection = self.connection().await?;
-        let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
+        let answers: Vec<Value> = scripts::invoke(&call, &mut connection).await?;
         let mut answers = answers.into_iter();
         let mut waiting = Vec::new();
         for priority in Priority::ALL {
-            let count: u64 = next(&mut answers)?;
-            let package: Option<Vec<u8>> = next(&mut answers)?;
-            let sorted: u64 = next(&mut answers)?;
-            let members: Vec<Vec<u8>> = next(&mut answers)?;
-            let package = members
-                .first()
-                .map(|member| unsorted(member))
-                .or(package.as_deref());
+            let (count, package): (u64, Option<Vec<u8>>) = next(&mut answers)?;
             waiting.push(Waiting {
                 priority: priority.as_str(),
-                count: count + sorted,
-                next_job_id: package.and_then(job_id_of),
+                count,
+                next_job_id: package.as_deref().and_then(job_id_of),
             });
         }
         Ok(Depths {
@@ -78,6 +67,7 @@ impl Redis {
             in_flight: next(&mut answers)?,
             delayed: next(&mut answers)?,
             dead: next(&mut answers)?,
+            set_aside: next(&mut answers)?,
             is_paused: next(&mut answers)?,
         })
     }
@@ -86,11 +76,6 @@ impl Redis {
 pub(super) fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>) -> Result<T, QueueError> {
     let answer = answers.next().unwrap_or(Value::Nil);
     redis::from_redis_value(answer).map_err(|error| QueueError::Failed(error.to_string()))
-}
-
-/// The package in a member of a sorted set: what comes after the second colon.
-fn unsorted(member: &[u8]) -> &[u8] {
-    member.splitn(3, |byte| *byte == b':').last().unwrap_or_default()
 }
 
 /// The job that a package is for, unless it is too odd to be read.

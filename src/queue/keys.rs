@@ -165,6 +165,12 @@ impl Keys {
         self.derived("dead")
     }
 
+    /// Packages that are larger than any may be, untouched, the first one that was set aside last.
+    #[must_use]
+    pub fn set_aside(&self) -> String {
+        self.derived("set-aside")
+    }
+
     /// Workers that have started and not left cleanly.
     #[must_use]
     pub fn workers(&self) -> String {
@@ -279,6 +285,7 @@ mod tests {
             keys.put_back(),
             keys.dead(),
             keys.housekeeping(),
+            keys.set_aside(),
             keys.workers(),
             keys.in_flight(),
             keys.paused(),

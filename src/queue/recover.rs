@@ -80,7 +80,7 @@ impl Queue {
             .arg(SUSPECT_SECONDS);
         let mut total = 0;
         loop {
-            let moved: i64 = scripts::invoke(&call, connection).await?;
+            let (moved, are_left): (i64, bool) = scripts::invoke(&call, connection).await?;
             let Ok(count) = u64::try_from(moved) else {
                 return Ok(None);
             };
@@ -88,7 +88,7 @@ impl Queue {
             if count > 0 {
                 fault::point("recovering");
             }
-            if moved < CHUNK {
+            if !are_left {
                 return Ok(Some(total));
             }
         }

@@ -79,7 +79,6 @@ impl Redis {
                     call(&["LINDEX", &other, "-1"]),
                     call(&["LRANGE", &other, "-1", "-1"]),
                     call(&["LTRIM", &other, "0", "-1"]),
-                    call(&["RPOP", &other, "2"]),
                 ],
             ),
             (
@@ -141,7 +140,12 @@ impl Redis {
             (
                 "connections",
                 // Nobody has the number 0, so nobody is woken.
-                vec![call(&["CLIENT", "ID"]), call(&["CLIENT", "UNBLOCK", "0"])],
+                vec![
+                    call(&["CLIENT", "ID"]),
+                    call(&["CLIENT", "UNBLOCK", "0"]),
+                    // Without it a worker would be sent packages of any size.
+                    call(&["CLIENT", "REPLY", "ON"]),
+                ],
             ),
             ("events", vec![call(&["PUBLISH", &key("channel"), ""])]),
             (

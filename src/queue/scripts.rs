@@ -1,4 +1,7 @@
-//! The scripts that move packages. Each validates first and changes last, as Redis rolls nothing back.
+//! The scripts that move packages. Each looks first and changes last, as Redis rolls nothing back: a package is added
+//! where it goes before it is removed from where it was, and the removal is tried before that in a way that changes
+//! nothing (`HDEL` of a field without a name, `LTRIM` that keeps all), so that neither a key of a wrong type nor a
+//! missing right comes in between.
 
 use redis::aio::ConnectionLike;
 use redis::{ErrorKind, FromRedisValue, RedisResult, Script, ScriptInvocation, ServerErrorKind};
@@ -57,14 +60,15 @@ impl Scripts {
             let flags = if with_flags { "#!lua flags=allow-oom\n" } else { "" };
             Script::new(&format!("{flags}{code}"))
         };
+        let some = include_str!("scripts/some.lua");
         let give_back = include_str!("scripts/give_back.lua");
-        let script_that_gives_back = |code: &str| script(&format!("{give_back}{code}"));
+        let script_that_gives_back = |code: &str| script(&format!("{some}{give_back}{code}"));
         let suspects = include_str!("scripts/suspects.lua");
         let script_that_knows_suspects = |code: &str| script(&format!("{suspects}{code}"));
         let provider = include_str!("scripts/provider.lua");
-        let script_on_providers = |code: &str| script(&format!("{give_back}{provider}{code}"));
+        let script_on_providers = |code: &str| script_that_gives_back(&format!("{provider}{code}"));
         Self {
-            adopt: script_that_knows_suspects(include_str!("scripts/adopt.lua")),
+            adopt: script_that_knows_suspects(&format!("{some}{}", include_str!("scripts/adopt.lua"))),
             tell: script(include_str!("scripts/tell.lua")),
             delay: script(include_str!("scripts/delay.lua")),
             bury: script(include_str!("scripts/bury.lua")),

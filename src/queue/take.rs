@@ -1,10 +1,14 @@
 //! Taking packages: a blocking move that wakes the worker, and a script that claims.
 //!
-//! The answer to a BLMOVE can be lost on the wire after the element has moved, and then nobody would know
-//! of it. So its answer is ignored: whatever has landed is claimed by the adopt script, whose own answer, if
-//! lost, is found in the processing hash.
+//! The answer to a BLMOVE can be lost on the wire after the element has moved, and then nobody would know of it. And
+//! it brings the package, which may have any size. So the server is asked not to answer it: whatever has landed is
+//! claimed by the adopt script, which sets aside what is too large, and whose own answer, if lost, is found in the
+//! processing hash.
 
 use std::time::Duration;
+
+use redis::aio::ConnectionLike;
+use tokio::time::Instant;
 
 use super::server::Dedicated;
 use super::suspects::deliveries;
@@ -36,6 +40,10 @@ pub struct Adopted {
     pub deliveries: Vec<Delivery>,
     /// Whether no replica may take new work now.
     pub is_paused: bool,
+    /// Bytes of each package that was too large and has been set aside, unread.
+    pub set_aside: Vec<u64>,
+    /// Whether more may wait, although fewer came than there was room for: not all of them fitted into one answer.
+    pub has_more: bool,
 }
 
 /// The dedicated connection that waits for the next package.
@@ -58,9 +66,9 @@ pub struct BlockedClient {
 pub enum Landed {
     /// A package has landed.
     Package,
-    /// The server says that it has moved nothing.
+    /// None has, for as long as was to be waited.
     Nothing,
-    /// The answer was lost, or there was none: look.
+    /// The answer was lost, there was none, or the wait was cut short: look.
     Unknown,
 }
 
@@ -71,8 +79,8 @@ impl Landing {
         BLOCK.min(self.queue.lease_ttl / 2)
     }
 
-    /// Waits until a package has landed, for no longer than `most` or 7 s. Whether one has is no more than a hint: its answer can be
-    /// lost on the wire, so whatever it says, look again.
+    /// Waits until a package has landed, for no longer than `most` or 7 s. Whether one has is no more than a hint, as
+    /// the answer can be lost on the wire: whatever it says, look again.
     ///
     /// Must not be cancelled: the server would go on moving. [`Queue::wake`] ends it early.
     ///
@@ -104,25 +112,19 @@ impl Landing {
             server_number: connection.server().number,
             client_id,
         });
-        let keys = redis.keys();
-        let moved: redis::RedisResult<Option<redis::Value>> = redis::cmd("BLMOVE")
-            .arg(keys.inbox())
-            .arg(keys.landing(&self.queue.worker_id))
-            .arg("RIGHT")
-            .arg("LEFT")
-            .arg(most.min(self.longest_wait()).as_secs_f64())
-            .query_async(&mut connection)
-            .await;
-        match moved {
-            Ok(landed) => {
+        let most = most.min(self.longest_wait());
+        let begun_at = Instant::now();
+        match self.block(&mut connection, most).await {
+            Ok(has_landed) => {
                 self.connection = Some((connection, client_id));
                 if std::mem::take(&mut self.is_full) {
                     tracing::info!("Redis has free memory again");
                 }
-                Ok(if landed.is_some() {
-                    Landed::Package
-                } else {
-                    Landed::Nothing
+                Ok(match has_landed {
+                    true => Landed::Package,
+                    // The server counts in whole ms.
+                    false if begun_at.elapsed() + Duration::from_millis(1) < most => Landed::Unknown,
+                    false => Landed::Nothing,
                 })
             }
             // No outage: the script claims what waits all the same, and so makes room.
@@ -141,6 +143,31 @@ impl Landing {
             Err(_) if was_kept => Ok(Landed::Unknown),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Landing {
+    /// Lets the server move a package, and returns whether one has landed.
+    async fn block(&self, connection: &mut Dedicated, most: Duration) -> redis::RedisResult<bool> {
+        let keys = self.queue.redis.keys();
+        let landing = keys.landing(&self.queue.worker_id);
+        let mut waiting = redis::pipe();
+        // The next command is not answered, whatever comes of it.
+        waiting.cmd("CLIENT").arg("REPLY").arg("SKIP");
+        waiting
+            .cmd("BLMOVE")
+            .arg(keys.inbox())
+            .arg(&landing)
+            .arg("RIGHT")
+            .arg("LEFT")
+            .arg(most.as_secs_f64());
+        waiting.exists(&landing);
+        // Changes nothing, and is refused where the move was: by a server that is full, or that is no master any more.
+        waiting.cmd("ZADD").arg(keys.in_flight()).arg("XX").arg(0).arg("");
+        let answers = connection.req_packed_commands(&waiting, 0, 2).await?;
+        let (has_landed, _): (bool, u64) =
+            redis::from_redis_value(redis::Value::Array(answers).extract_error()?)?;
+        Ok(has_landed)
     }
 }
 

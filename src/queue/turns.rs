@@ -52,20 +52,30 @@ impl Fairness {
 pub(super) struct Turns {
     weights: Weights,
     fairness: Fairness,
+    max_package_bytes: usize,
     /// How far each list has come, in the adopt script's own words.
     tags: [String; 4],
     /// Number of the next delivery: none is used twice by a worker.
     next_delivery: u64,
 }
 
-/// Of the adopt script: whether new work is paused, the tags of the lists, delivery ids with packages, their counted crashes.
-type Answer = (bool, [String; 4], Vec<(String, Vec<u8>)>, Vec<i64>);
+/// Of the adopt script: whether new work is paused, the tags of the lists, delivery ids with packages, their counted
+/// crashes, the sizes of packages that were set aside, whether more may wait.
+type Answer = (
+    bool,
+    [String; 4],
+    Vec<(String, Vec<u8>)>,
+    Vec<i64>,
+    Vec<u64>,
+    bool,
+);
 
 impl Turns {
-    pub(super) fn new(weights: Weights, fairness: Fairness) -> Self {
+    pub(super) fn new(weights: Weights, fairness: Fairness, max_package_bytes: usize) -> Self {
         Self {
             weights,
             fairness,
+            max_package_bytes,
             tags: ["0"; 4].map(str::to_owned),
             next_delivery: 1,
         }
@@ -76,7 +86,7 @@ impl Turns {
         let first = self.next_delivery;
         self.next_delivery += free as u64;
         let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(adopt).arg(6 + 3 * Priority::ALL.len());
+        cmd.arg(adopt).arg(7 + 3 * Priority::ALL.len());
         cmd.arg(keys.landing(worker_id))
             .arg(keys.processing(worker_id))
             .arg(keys.in_flight())
@@ -86,24 +96,27 @@ impl Turns {
         for priority in Priority::ALL {
             cmd.arg(keys.group_tags(priority));
         }
-        cmd.arg(keys.suspects());
+        cmd.arg(keys.suspects()).arg(keys.set_aside());
         cmd.arg(free)
             .arg(first)
             .arg(worker_id)
             .arg(SORTED_AT_ONCE)
             .arg(self.fairness.field())
             .arg(&self.weights.0)
-            .arg(&self.tags);
+            .arg(&self.tags)
+            .arg(self.max_package_bytes);
         cmd
     }
 
     /// What the call has brought.
     pub(super) fn adopted(&mut self, answer: Value) -> RedisResult<Adopted> {
-        let (is_paused, tags, pairs, crashes): Answer = redis::from_redis_value(answer)?;
+        let (is_paused, tags, pairs, crashes, set_aside, has_more): Answer = redis::from_redis_value(answer)?;
         self.tags = tags;
         Ok(Adopted {
             deliveries: deliveries(pairs, &crashes),
             is_paused,
+            set_aside,
+            has_more,
         })
     }
 }

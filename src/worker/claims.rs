@@ -90,8 +90,11 @@ impl Claims {
                 Ok(Adopted {
                     deliveries,
                     is_paused,
+                    set_aside,
+                    has_more,
                 }) => {
-                    let is_drained = deliveries.len() < free;
+                    set_aside.into_iter().for_each(warn_of_size);
+                    let is_drained = deliveries.len() < free && !has_more;
                     self.in_hand.take(&deliveries, permits);
                     deliveries.into_iter().for_each(&start);
                     self.status.is_paused.store(is_paused, Ordering::Relaxed);
@@ -143,6 +146,8 @@ impl Claims {
                 return Ok(Adopted {
                     deliveries: unknown,
                     is_paused: false,
+                    set_aside: Vec::new(),
+                    has_more: false,
                 });
             }
         }
@@ -207,6 +212,14 @@ impl Claims {
             () = tokio::time::sleep(UNNOTIFIED_WAIT) => {}
         }
     }
+}
+
+fn warn_of_size(bytes: u64) {
+    tracing::error!(
+        bytes,
+        "a package of {bytes} bytes is larger than MAX_PACKAGE_BYTES and was set aside unread; generative-ai-worker dead \
+         list shows it, dead export writes it out"
+    );
 }
 
 /// Waits for a slot and takes all that are free with it; where those are `few` or fewer, after [`GATHER`]. `None` after [`TURN`],

@@ -1,6 +1,8 @@
 //! Packages keep their order, their list and their bytes on every way that they can take through Redis.
 
+mod refused;
 mod server;
+mod sizes;
 mod suspects;
 mod turns;
 mod wrong_types;
@@ -37,6 +39,7 @@ fn settings(stack: &Stack) -> QueueSettings {
         worker_name: "7.low-1.high".to_owned(),
         lease_ttl: Duration::from_secs(2),
         ping_interval: Duration::from_millis(500),
+        max_package_bytes: 400_000,
         dead_letter_max: 3,
         dead_letter_max_bytes: 1 << 26,
         weights: Weights::default(),

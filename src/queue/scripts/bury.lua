@@ -4,10 +4,11 @@
 -- ARGV: delivery id, worker id, events channel, final event, seconds that a reply list lives, member, score, cap
 -- Returns 1, or 0 when the delivery was not this worker's any more.
 if not redis.call('HGET', KEYS[1], ARGV[1]) then return 0 end
--- Added before the delivery is removed, so that an error leaves the package where it is.
+-- Tried first, then added before the delivery is removed, so that an error leaves the package where it is.
+redis.call('HDEL', KEYS[1], '')
 redis.call('ZADD', KEYS[3], ARGV[7], ARGV[6])
-redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[8]))
 redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[8]))
 redis.call('ZREM', KEYS[2], ARGV[2] .. '/' .. ARGV[1])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 if KEYS[4] then

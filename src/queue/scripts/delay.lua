@@ -10,8 +10,9 @@ if ARGV[5] == 'in' then
   local time = redis.call('TIME')
   due_ms = due_ms + time[1] * 1000 + math.floor(time[2] / 1000)
 end
--- The delivery's name makes equal packages different members; the tick cuts it off again. Added before it is removed,
--- so that an error leaves the package where it is.
+-- The delivery's name makes equal packages different members; the tick cuts it off again. The removal is tried first,
+-- then the package is added before it is removed, so that an error leaves it where it is.
+redis.call('HDEL', KEYS[1], '')
 redis.call('ZADD', KEYS[3], due_ms, ARGV[2] .. '/' .. ARGV[1] .. ':' .. package)
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[2] .. '/' .. ARGV[1])

@@ -24,7 +24,8 @@ if room < 1 or not has_own_room or not is_in_turn then
   if not may_park then
     return { 2, math.max(wait_ms, has_own_room and 1 or 1000), now_ms, redis.call('HGETALL', keys.state) }
   end
-  -- Added before it is removed, so that an error leaves the package where it is.
+  -- Tried first, then added before it is removed, so that an error leaves the package where it is.
+  redis.call('HDEL', KEYS[1], '')
   redis.call('LPUSH', keys.parked, holder .. ':' .. package)
   redis.call('HDEL', KEYS[1], ARGV[1])
   redis.call('ZREM', KEYS[2], holder)

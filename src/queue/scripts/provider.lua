@@ -76,24 +76,28 @@ local function wake(keys, heads, max_open, max_minute, own_room, hold_ms)
     if room <= 0 then wait_ms = first_after(keys.woken, now_ms) - now_ms end
   end
   room = math.min(room, own_room)
-  local moved = 0
+  local moved, is_cut = 0, false
   if room > 0 then
-    -- Added before they are removed, so that an error leaves them where they are; the newest first, as the oldest is to be in front.
-    local parked = redis.call('LRANGE', keys.parked, -room, -1)
+    local parked
+    parked, is_cut = some(room, BYTES_AT_ONCE, function(i) return redis.call('LINDEX', keys.parked, -1 - i) end)
     moved = #parked
-    for i = 1, moved do
-      local name, package = string.match(parked[i], '^([^:]*):(.*)$')
-      give_back(heads, name, package)
-      if is_limited then redis.call('ZADD', keys.woken, now_ms + hold_ms, name) end
+    local names, packages = {}, {}
+    for i, member in ipairs(parked) do
+      names[moved + 1 - i], packages[moved + 1 - i] = string.match(member, '^([^:]*):(.*)$')
     end
-    if moved > 0 then redis.call('LTRIM', keys.parked, 0, -1 - moved) end
+    if moved > 0 then
+      redis.call('LTRIM', keys.parked, 0, -1)
+      give_back(heads, names, packages)
+      redis.call('LTRIM', keys.parked, 0, -1 - moved)
+    end
     if is_limited and moved > 0 then
       redis.call('ZREMRANGEBYSCORE', keys.woken, '-inf', now_ms)
+      for _, name in ipairs(names) do redis.call('ZADD', keys.woken, now_ms + hold_ms, name) end
       redis.call('PEXPIRE', keys.woken, hold_ms)
     end
   end
   if redis.call('EXISTS', keys.parked) == 0 then return moved, -1 end
-  if moved == CHUNK then return moved, 0 end
+  if moved == CHUNK or is_cut then return moved, 0 end
   if moved > 0 then return moved, hold_ms end
   -- Where other workers have room and this one has none, the end of one of its own calls is what to wait for.
   return moved, own_room < 1 and math.max(wait_ms, 1000) or wait_ms

@@ -8,14 +8,18 @@
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local moved, next_ms = 0, -1
 if first[2] and tonumber(first[2]) <= now_ms then
-  local heads = { unpack(KEYS, 3, 10) }
-  local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, tonumber(ARGV[1]))
-  for i = #due, 1, -1 do
-    local name, package = string.match(due[i], '^([^:]*):(.*)$')
-    give_back(heads, name, package)
-    redis.call('ZREM', KEYS[1], due[i])
-  end
+  local due = some(tonumber(ARGV[1]), BYTES_AT_ONCE, function(i)
+    local entry = redis.call('ZRANGE', KEYS[1], i, i, 'WITHSCORES')
+    return entry[2] and tonumber(entry[2]) <= now_ms and entry[1]
+  end)
   moved = #due
+  local names, packages = {}, {}
+  for i, member in ipairs(due) do
+    names[moved + 1 - i], packages[moved + 1 - i] = string.match(member, '^([^:]*):(.*)$')
+  end
+  redis.call('ZREM', KEYS[1], '')
+  give_back({ unpack(KEYS, 3, 10) }, names, packages)
+  redis.call('ZREM', KEYS[1], unpack(due))
   first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 end
 if first[2] then next_ms = math.max(0, tonumber(first[2]) - now_ms) end

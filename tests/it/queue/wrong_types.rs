@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use generative_ai_worker::queue::{DeadLetter, Due, Fairness, Limit, Queue, QueueSettings};
+use generative_ai_worker::queue::{CallEnd, DeadLetter, Due, Fairness, Limit, Queue, QueueSettings};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use uuid::Uuid;
@@ -18,10 +18,30 @@ const LIMIT: Limit = Limit {
 };
 const LISTS: [&str; 4] = [QUEUE, CRITICAL, HIGH, LOW];
 const PACKAGES: usize = 48;
+pub(super) const MAX_BYTES: usize = 1000;
+
+/// Pushes packages, every seventh of which is too large, and returns their names.
+pub(super) async fn push_to_all_lists(redis: &mut MultiplexedConnection) -> Vec<String> {
+    let all: Vec<String> = (0..PACKAGES)
+        .map(|number| format!("package {number:02}"))
+        .collect();
+    for (number, list) in (0..PACKAGES).zip(LISTS.into_iter().cycle()) {
+        let padding = if number % 7 == 3 {
+            "x".repeat(2 * MAX_BYTES) + ":"
+        } else {
+            String::new()
+        };
+        let _: i64 = redis
+            .lpush(list, format!("{padding}{}", all[number]))
+            .await
+            .unwrap();
+    }
+    all
+}
 
 /// Every way that a package can take, whatever error there is.
-async fn every_way(queue: &Queue, dead: &Queue) {
-    let most = Duration::from_millis(30);
+pub(super) async fn every_way(queue: &Queue, dead: &Queue) {
+    let most = Duration::from_millis(5);
     let _ = queue.landing().wait(most, |_| ()).await;
     let _ = queue.adopt(0).await;
     let _ = queue.landing().wait(most, |_| ()).await;
@@ -51,20 +71,24 @@ async fn every_way(queue: &Queue, dead: &Queue) {
         let _ = queue.end_suspect(delivery, true).await;
     }
     let _ = queue.tick(&[("p".to_owned(), LIMIT)]).await;
+    let took = Duration::from_millis(1);
+    let _ = queue.report_call("p", LIMIT, 2, CallEnd::Failing, took).await;
     let _ = queue.leave_provider("p", LIMIT, 2, &[], &[]).await;
     let _ = queue.adopt(2).await;
 }
 
 /// The packages of all places, sorted.
-async fn packages(redis: &mut MultiplexedConnection) -> Vec<String> {
+pub(super) async fn packages(redis: &mut MultiplexedConnection) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for list in LISTS {
         found.extend(redis.lrange::<_, Vec<String>>(list, 0, -1).await.unwrap());
     }
+    // Without the padding of those that are too large.
+    found.iter_mut().for_each(|package| *package = name_of(package));
     for name in redis.keys::<_, Vec<String>>(key("*")).await.unwrap() {
         let kind = name.split(':').nth(1).unwrap();
         let members: Vec<String> = match kind {
-            "landing" | "parked" => redis.lrange(name, 0, -1).await.unwrap(),
+            "landing" | "parked" | "set-aside" => redis.lrange(name, 0, -1).await.unwrap(),
             "processing" => redis.hvals(name).await.unwrap(),
             "sorted" | "delayed" => redis.zrange(name, 0, -1).await.unwrap(),
             "dead" => {
@@ -74,14 +98,14 @@ async fn packages(redis: &mut MultiplexedConnection) -> Vec<String> {
             }
             _ => Vec::new(),
         };
-        found.extend(
-            members
-                .iter()
-                .map(|member| member.rsplit(':').next().unwrap().to_owned()),
-        );
+        found.extend(members.iter().map(|member| name_of(member)));
     }
     found.sort();
     found
+}
+
+fn name_of(member: &str) -> String {
+    member.rsplit(':').next().unwrap().to_owned()
 }
 
 async fn loses_nothing_while_it_is_wrong(stack: &Stack, fairness: Fairness, wrong: &str) {
@@ -89,18 +113,14 @@ async fn loses_nothing_while_it_is_wrong(stack: &Stack, fairness: Fairness, wron
     let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
     let settings = QueueSettings {
         fairness,
+        max_package_bytes: MAX_BYTES,
         dead_letter_max: 1000,
         dead_letter_max_bytes: 1 << 26,
         ..settings(stack)
     };
     let queue = Queue::join(&settings).await.unwrap();
     let dead = Queue::join(&settings).await.unwrap();
-    let all: Vec<String> = (0..PACKAGES)
-        .map(|number| format!("package {number:02}"))
-        .collect();
-    for (package, list) in all.iter().zip(LISTS.into_iter().cycle()) {
-        let _: i64 = redis.lpush(list, package).await.unwrap();
-    }
+    let all = push_to_all_lists(&mut redis).await;
     every_way(&queue, &dead).await;
     assert_eq!(packages(&mut redis).await, all, "before {wrong} is wrong");
 
@@ -148,7 +168,12 @@ async fn a_key_of_a_wrong_type_costs_no_package() {
         "parked:p",
         "open-calls:p",
         "recent-calls:p",
-        "provider-pauses",
+        "provider:p",
+        "woken:p",
+        "set-aside",
+        "paused",
+        "lease:*",
+        "lease:+",
         "suspects",
         "suspect:*",
         "suspect:+",

@@ -1,0 +1,61 @@
+//! Packages above `MAX_PACKAGE_BYTES`. Scripts move them to a list of their own, where they stay as they were pushed
+//! until an operator has looked at them: no replica ever reads one, as a single one could take all the memory that it
+//! has.
+
+use redis::Script;
+use serde::Serialize;
+
+use super::{QueueError, Redis, scripts};
+
+/// As much of a package is shown as says what it is.
+const BEGINNING_BYTES: usize = 120;
+
+/// A package that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetAside {
+    /// Its place: 0 was set aside first.
+    pub place: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// How it begins; what is no text in it is replaced.
+    pub beginning: String,
+}
+
+impl Redis {
+    /// The packages that were set aside, the first one first, no more than `most`. One call looks at one of them, as
+    /// Redis copies it.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn set_aside(&self, most: u64) -> Result<Vec<SetAside>, QueueError> {
+        let script = Script::new(include_str!("scripts/set_aside.lua"));
+        let mut connection = self.connection().await?;
+        let mut found = Vec::new();
+        for place in 0..most {
+            let mut call = script.key(self.keys().set_aside());
+            call.arg(place).arg(BEGINNING_BYTES);
+            let answer: Option<(u64, Vec<u8>)> = scripts::invoke(&call, &mut connection).await?;
+            let Some((bytes, beginning)) = answer else {
+                break;
+            };
+            let beginning = String::from_utf8_lossy(&beginning).into_owned();
+            found.push(SetAside {
+                place,
+                bytes,
+                beginning,
+            });
+        }
+        Ok(found)
+    }
+
+    /// One of them to the byte, all of it in memory; `None` where there are fewer.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn set_aside_package(&self, place: u64) -> Result<Option<Vec<u8>>, QueueError> {
+        let mut connection = self.connection().await?;
+        let index = -1 - i64::try_from(place).unwrap_or(i64::MAX - 1);
+        Ok(redis::AsyncCommands::lindex(&mut connection, self.keys().set_aside(), index as isize).await?)
+    }
+}
