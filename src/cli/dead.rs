@@ -1,5 +1,5 @@
 //! `dead`: packages of a queue that have failed for good, for operators. The truth about them is in Postgres; the set
-//! in Redis mirrors the latest.
+//! in Redis mirrors the latest. Packages that are too large to be read are in Redis alone, set aside.
 
 mod export;
 mod list;
@@ -25,7 +25,7 @@ pub(super) struct DeadArguments {
 
 #[derive(Debug, Subcommand)]
 enum DeadCommand {
-    /// List them, the latest first, without their prompts
+    /// List them, the latest first, without their prompts, and what was set aside as too large
     List(list::ListArguments),
     /// Show one, or those of a job
     Show(show::ShowArguments),
@@ -33,18 +33,17 @@ enum DeadCommand {
     Retry(retry::RetryArguments),
     /// Forget them: their rows are deleted
     Purge(purge::PurgeArguments),
-    /// Print them whole, prompts included, as a JSON object a line
+    /// Print them whole, prompts included, as a JSON object a line, and what was set aside as too large
     Export(export::ExportArguments),
 }
 
 pub(super) async fn run(arguments: DeadArguments, environment: &Environment) -> anyhow::Result<ExitStatus> {
-    let settings = QueueSettings::from_environment(environment)?;
-    let (redis, queue) = (Redis::new(&settings)?, settings.name);
+    let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
     let db = reach_migrated(&DbSettings::from_environment(environment)?).await?;
     match arguments.command {
-        DeadCommand::List(arguments) => list::run(arguments, &db, &queue).await,
+        DeadCommand::List(arguments) => list::run(arguments, &db, &redis).await,
         DeadCommand::Show(arguments) => show::run(&arguments, &db).await,
-        DeadCommand::Export(arguments) => export::run(arguments, &db, &queue).await,
+        DeadCommand::Export(arguments) => export::run(arguments, &db, &redis).await,
         DeadCommand::Retry(arguments) => retry::run(arguments, &db, &redis).await,
         DeadCommand::Purge(arguments) => purge::run(arguments, &db, &redis).await,
     }

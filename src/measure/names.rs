@@ -57,6 +57,8 @@ metrics! {
         "Packages that wait for a time; the same from every replica.";
     DEAD: Kind::Gauge, "generative_ai_queue_dead_packages", [],
         "Packages among the dead in Redis; the same from every replica.";
+    SET_ASIDE: Kind::Gauge, "generative_ai_queue_set_aside_packages", [],
+        "Packages above MAX_PACKAGE_BYTES that Redis keeps unread; the same from every replica.";
     IN_FLIGHT: Kind::Gauge, "generative_ai_queue_in_flight_packages", [],
         "Packages that are being worked on by whichever replica; the same from every replica.";
     PAUSED: Kind::Gauge, "generative_ai_queue_paused", [],

@@ -152,6 +152,7 @@ async fn note_queue(watched: &Watched) {
     }
     measure::DELAYED.set(depths.delayed as f64, &[]);
     measure::DEAD.set(depths.dead as f64, &[]);
+    measure::SET_ASIDE.set(depths.set_aside as f64, &[]);
     measure::IN_FLIGHT.set(depths.in_flight as f64, &[]);
     measure::PAUSED.set(f64::from(u8::from(depths.is_paused)), &[]);
 }
@@ -189,6 +190,7 @@ fn note_nothing_of_queue() {
     for metric in [
         measure::DELAYED,
         measure::DEAD,
+        measure::SET_ASIDE,
         measure::IN_FLIGHT,
         measure::PAUSED,
     ] {

@@ -56,6 +56,7 @@ ok    providers  builtin: draws by itself
 ok    providers  blank: draws by itself
 ok    providers  not configured and not needed: openai, *
 ok    packages   a replica is able to work; 0 packages wait
+ok    packages   no package is too large
 ok    packages   no dead replica has packages
 ok    packages   no delayed package is overdue
 ok    packages   every unfinished job that nobody works on has its package in Redis

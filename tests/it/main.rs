@@ -37,6 +37,7 @@ mod retention;
 mod retry;
 mod schemas;
 mod secrets;
+mod set_aside;
 mod shutdown;
 mod state_first;
 mod status;

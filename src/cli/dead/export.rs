@@ -5,8 +5,9 @@ use clap::Args;
 use super::super::exit::ExitStatus;
 use super::super::text;
 use super::selection::Selection;
-use super::shown::Shown;
+use super::shown::{Shown, ShownSetAside};
 use crate::db::Db;
+use crate::queue::Redis;
 
 /// Packages that are read at once.
 const CHUNK: u32 = 100;
@@ -23,16 +24,24 @@ pub(super) struct ExportArguments {
     all: bool,
 }
 
-pub(super) async fn run(arguments: ExportArguments, db: &Db, queue: &str) -> anyhow::Result<ExitStatus> {
-    let filter = arguments.selection.filter(arguments.limit, arguments.all, queue);
+pub(super) async fn run(arguments: ExportArguments, db: &Db, redis: &Redis) -> anyhow::Result<ExitStatus> {
+    let with_set_aside = arguments.limit.is_none() && arguments.selection.is_all();
+    let filter = arguments.selection.filter(arguments.limit, arguments.all, redis.keys().inbox());
     let mut selection = db.select_dead(filter).await?;
     loop {
         let packages = selection.next(CHUNK).await?;
         if packages.is_empty() {
-            return Ok(ExitStatus::Done);
+            break;
         }
         for package in &packages {
             text::print(&format!("{}\n", serde_json::to_string(&Shown::from(package))?))?;
         }
     }
+    let mut place = 0;
+    while with_set_aside && let Some(payload) = redis.set_aside_package(place).await? {
+        let shown = ShownSetAside::new(place, &payload);
+        text::print(&format!("{}\n", serde_json::to_string(&shown)?))?;
+        place += 1;
+    }
+    Ok(ExitStatus::Done)
 }

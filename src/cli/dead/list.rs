@@ -1,12 +1,14 @@
 //! `dead list`: the latest of them in a table.
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::super::exit::ExitStatus;
 use super::super::text::{self, Align};
 use super::selection::Selection;
 use super::shown::Shown;
 use crate::db::{Db, DeadPackage};
+use crate::queue::{Redis, SetAside};
 
 #[derive(Debug, Args)]
 pub(super) struct ListArguments {
@@ -28,20 +30,32 @@ const ID_CHARS: usize = 13;
 /// As much of a reason as is shown, also where lines may be longer.
 const REASON_CHARS: usize = 100;
 
-pub(super) async fn run(arguments: ListArguments, db: &Db, queue: &str) -> anyhow::Result<ExitStatus> {
-    let filter = arguments.selection.filter(None, arguments.all, queue);
+pub(super) async fn run(arguments: ListArguments, db: &Db, redis: &Redis) -> anyhow::Result<ExitStatus> {
+    let set_aside = match arguments.selection.is_all() {
+        true => redis.set_aside(arguments.limit.into()).await,
+        false => Ok(Vec::new()),
+    };
+    let filter = arguments.selection.filter(None, arguments.all, redis.keys().inbox());
     let selection = db.select_dead(filter).await?;
     let (packages, has_more) = selection.newest_first(arguments.limit, false).await?;
     if arguments.json {
-        let shown: Vec<Shown<'_>> = packages.iter().map(Shown::from).collect();
+        let dead = packages.iter().map(|package| json!(Shown::from(package)));
+        let set_aside = set_aside?;
+        let set_aside = set_aside.iter().map(|package| json!({"setAside": package}));
+        let shown: Vec<Value> = dead.chain(set_aside).collect();
         text::print(&format!("{}\n", serde_json::to_string_pretty(&shown)?))?;
         return Ok(ExitStatus::Done);
     }
     if packages.is_empty() {
         text::print("no dead package matches\n")?;
-        return Ok(ExitStatus::Done);
+    } else {
+        text::print(&table(&packages, text::line_width()))?;
     }
-    text::print(&table(&packages, text::line_width()))?;
+    match set_aside {
+        Ok(set_aside) if set_aside.is_empty() => {}
+        Ok(set_aside) => text::print(&table_of_set_aside(&set_aside, text::line_width()))?,
+        Err(error) => text::print(&format!("what was set aside cannot be told: {error}\n"))?,
+    }
     if has_more {
         text::print(&format!(
             "there are more than these {}; choose, or raise --limit\n",
@@ -49,6 +63,21 @@ pub(super) async fn run(arguments: ListArguments, db: &Db, queue: &str) -> anyho
         ))?;
     }
     Ok(ExitStatus::Done)
+}
+
+fn table_of_set_aside(packages: &[SetAside], width: Option<usize>) -> String {
+    let columns = [("bytes", Align::Right), ("begins with", Align::Left)];
+    let rows: Vec<Vec<String>> = packages
+        .iter()
+        .map(|package| {
+            let beginning = text::cut(&text::plain(&package.beginning), REASON_CHARS);
+            vec![package.bytes.to_string(), beginning]
+        })
+        .collect();
+    format!(
+        "set aside unread, as they are larger than MAX_PACKAGE_BYTES:\n{}",
+        text::table(&columns, &rows, width)
+    )
 }
 
 fn table(packages: &[DeadPackage], width: Option<usize>) -> String {

@@ -45,6 +45,16 @@ pub(super) enum Which {
 }
 
 impl Selection {
+    /// Whether nothing is chosen: all are meant, and what was set aside too, of which nothing is known to choose by.
+    pub(super) fn is_all(&self) -> bool {
+        let has_times = self.older_than.is_some() || self.newer_than.is_some();
+        self.which.is_empty()
+            && self.class.is_empty()
+            && self.provider.is_none()
+            && self.job.is_none()
+            && !has_times
+    }
+
     /// The same as the database takes it: packages of this queue.
     pub(super) fn filter(self, limit: Option<u32>, with_retried: bool, queue: &str) -> DeadFilter {
         let mut filter = DeadFilter {

@@ -30,10 +30,44 @@ pub(super) struct Shown<'a> {
     payload_base64: Option<String>,
 }
 
+/// A package that was set aside, whole.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ShownSetAside<'a> {
+    /// Its place: 0 was set aside first.
+    set_aside: u64,
+    payload_bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+}
+
+impl<'a> ShownSetAside<'a> {
+    pub(super) fn new(place: u64, bytes: &'a [u8]) -> Self {
+        let (payload, payload_base64) = text_or_base64(bytes);
+        Self {
+            set_aside: place,
+            payload_bytes: bytes.len(),
+            payload,
+            payload_base64,
+        }
+    }
+}
+
+fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (
+            None,
+            Some(base64::engine::general_purpose::STANDARD.encode(bytes)),
+        ),
+    }
+}
+
 impl<'a> From<&'a DeadPackage> for Shown<'a> {
     fn from(package: &'a DeadPackage) -> Self {
-        let bytes = package.payload.as_deref();
-        let payload = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let (payload, payload_base64) = package.payload.as_deref().map(text_or_base64).unwrap_or_default();
         Self {
             id: package.id.to_string(),
             job_id: package.job_id,
@@ -47,9 +81,7 @@ impl<'a> From<&'a DeadPackage> for Shown<'a> {
             provider: package.provider.as_deref(),
             provider_was_asked: package.was_asked,
             payload_bytes: package.payload_bytes,
-            payload_base64: bytes
-                .filter(|_| payload.is_none())
-                .map(|bytes| base64::engine::general_purpose::STANDARD.encode(bytes)),
+            payload_base64,
             payload,
         }
     }

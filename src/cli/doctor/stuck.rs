@@ -60,6 +60,13 @@ fn in_redis(findings: &mut Findings, overview: &Overview, paused: &str) {
             "the queue is paused: no replica takes new work; {paused} says who has paused it, generative-ai-worker resume ends it"
         ));
     }
+    match overview.depths.set_aside {
+        0 => findings.ok("no package is too large"),
+        count => findings.warn(format!(
+            "{count} packages are larger than MAX_PACKAGE_BYTES and were set aside unread: generative-ai-worker dead list \
+             shows them, dead export writes them out; tell who pushes them, or raise MAX_PACKAGE_BYTES"
+        )),
+    }
     let dead: Vec<&str> = overview
         .replicas
         .iter()

@@ -57,6 +57,12 @@ pub(super) fn redis(queue: &str, overview: &Overview) -> String {
             None => depths.in_flight.to_string(),
         },
     );
+    if depths.set_aside > 0 {
+        line(
+            "set aside",
+            &format!("{}, larger than MAX_PACKAGE_BYTES", depths.set_aside),
+        );
+    }
     for room in &overview.providers {
         line(&room.provider, &provider(room));
     }
