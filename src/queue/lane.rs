@@ -18,7 +18,7 @@ const MAX_PIPELINE: usize = 200;
 pub enum Due {
     /// After this time, by the server's clock.
     In(Duration),
-    /// At this time.
+    /// At this time, by the server's clock, unless that has come.
     At(DateTime<Utc>),
 }
 
@@ -102,8 +102,8 @@ fn stopped() -> Result<Answer, QueueError> {
 }
 
 impl Queue {
-    /// Runs a command in its turn, which is kept from this call on. `false`: the delivery was not this worker's any more, and
-    /// nothing was done.
+    /// Runs a command in its turn, which is kept from this call on. `false`: nothing was done, as the delivery was
+    /// not this worker's any more, or was to wait for a time that has come.
     ///
     /// # Errors
     /// [`QueueError`]; the same command can be given again.

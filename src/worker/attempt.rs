@@ -9,7 +9,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use chrono::Utc;
 use futures_util::FutureExt;
 use tracing::Instrument;
 
@@ -26,7 +25,7 @@ use crate::failure::{ErrorClass, Failure};
 use crate::fault;
 use crate::generator::{self, ImageRequest, Progress, StoredImage};
 use crate::measure::{self, Stage};
-use crate::queue::{Delivery, Due, Event, Queue};
+use crate::queue::{Delivery, Event, Queue};
 use crate::router::Router;
 use crate::work_package::{ImageWork, Rejection, Work, WorkPackage};
 
@@ -134,12 +133,13 @@ impl Attempts {
             work_type: package.work.type_name(),
             providers: self.router.pipeline().providers_for(work),
         };
-        let not_before = package.not_before.filter(|time| *time > Utc::now());
-        if (not_before.is_some() || self.room.is_in_doubt(&wanted))
+        if (package.not_before.is_some() || self.room.is_in_doubt(&wanted))
             && self.needs_purchase(package.job_id).await
         {
-            if let Some(not_before) = not_before {
-                return Ending::waits(delivery.delay(Due::At(not_before), None));
+            if let Some(time) = package.not_before
+                && self.room.waits_until(time, delivery).await
+            {
+                return Ending::parked();
             }
             if !self.room.admit(&wanted, delivery).await {
                 return Ending::parked();

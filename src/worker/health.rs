@@ -10,6 +10,9 @@ use tokio::time::Instant;
 use crate::db::DbError;
 use crate::queue::{QueueError, ReplicaStatus};
 
+const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
 pub(super) struct Health {
     status: Arc<ReplicaStatus>,
     redis_is_up: AtomicBool,
@@ -94,6 +97,24 @@ impl Health {
         self.lock().from = Instant::now() + 2 * self.lease_ttl;
         if !self.redis_is_up.swap(true, Ordering::Release) {
             tracing::info!("Redis answers again; going on");
+        }
+    }
+
+    /// Asks Redis until it has answered.
+    pub(super) async fn until_redis_answers<T, F>(&self, ask: impl Fn() -> F) -> T
+    where
+        F: Future<Output = Result<T, QueueError>>,
+    {
+        let mut pause = PAUSE;
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(error) => {
+                    self.redis_failed(&error);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use grants::Grants;
 use known::Known;
@@ -22,7 +23,7 @@ use super::upkeep::Alarm;
 use crate::generator::Gate;
 use crate::provider::policy::Verdict;
 use crate::queue::{
-    CallEnd, Delivery, Entry, Limit, ProviderState, Queue, QueueError, SUSPECTS, Shut, Standing, Tick,
+    CallEnd, Delivery, Due, Entry, Limit, ProviderState, Queue, QueueError, SUSPECTS, Shut, Standing, Tick,
 };
 use crate::work_package::WORK_TYPES;
 
@@ -184,18 +185,20 @@ impl Room {
         if !self.is_watched(name) {
             return true;
         }
-        let mut pause = Duration::from_millis(200);
-        loop {
-            match self.ask(name, delivery, 1, true).await {
-                Ok(Entry::Granted) => return true,
-                Ok(Entry::Parked(_) | Entry::Lost | Entry::NotFor(_)) => return false,
-                Err(error) => {
-                    self.health.redis_failed(&error);
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-            }
+        let ask = || self.ask(name, delivery, 1, true);
+        self.health.until_redis_answers(ask).await == Entry::Granted
+    }
+
+    /// Lets a delivery that is not begun yet wait for a time. `false`: that has come, by Redis's clock, which alone
+    /// is asked, as it brings the package back; or the delivery is not this worker's any more, and begins where its
+    /// job is another's.
+    pub(super) async fn waits_until(&self, time: DateTime<Utc>, delivery: &Delivery) -> bool {
+        let wait = || self.queue.run(delivery.delay(Due::At(time), None));
+        let waits = self.health.until_redis_answers(wait).await;
+        if waits {
+            self.alarm.set(Duration::ZERO);
         }
+        waits
     }
 
     /// Takes the calls back that a delivery was let through for and does not make.

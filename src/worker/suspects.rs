@@ -2,12 +2,10 @@
 //!
 //! A crash between the note and its end is counted for the suspect by whoever recovers this replica.
 
-use std::time::Duration;
-
 use super::attempt::{AtStake, Attempts};
 use super::ending::Ending;
 use crate::failure::{ErrorClass, Failure};
-use crate::queue::{Delivery, Limit, QueueError};
+use crate::queue::{Delivery, Limit};
 
 /// How many suspects run in a replica. Those that find no room are parked, and stay suspects, as they are known by
 /// their bytes.
@@ -18,8 +16,6 @@ pub(super) const ONE_AT_A_TIME: Limit = Limit {
 };
 /// So many crashes with no other suspect beside it are no accident.
 const MAX_CRASHES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 impl Attempts {
     /// Makes an attempt; at a suspect when there is room for it and it is noted, both before anything looks into the package.
@@ -30,7 +26,9 @@ impl Attempts {
         if !self.room.admit_suspect(delivery).await {
             return Ending::parked();
         }
-        self.until_redis_answers(|| self.queue.note_suspect(delivery))
+        let health = &self.statements.health;
+        health
+            .until_redis_answers(|| self.queue.note_suspect(delivery))
             .await;
         let ending = if crashes > MAX_CRASHES {
             // It has crashed the replica that was to record it as poison too: not even read any more.
@@ -40,21 +38,10 @@ impl Attempts {
         };
         // One that only waits for something has not been tried.
         let has_survived = ending.report.outcome().is_some();
-        self.until_redis_answers(|| self.queue.end_suspect(delivery, has_survived))
+        health
+            .until_redis_answers(|| self.queue.end_suspect(delivery, has_survived))
             .await;
         ending
-    }
-
-    async fn until_redis_answers<F>(&self, call: impl Fn() -> F)
-    where
-        F: Future<Output = Result<(), QueueError>>,
-    {
-        let mut pause = PAUSE;
-        while let Err(error) = call().await {
-            self.statements.health.redis_failed(&error);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
     }
 }
 

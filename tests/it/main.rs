@@ -45,3 +45,4 @@ mod storage;
 mod suspects;
 mod topology;
 mod unknown_outcome;
+mod waiting;

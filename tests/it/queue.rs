@@ -63,6 +63,35 @@ async fn recover(queue: &Queue) -> Vec<(String, u64)> {
     dead.await.unwrap()
 }
 
+const HOUR_MS: i64 = 3_600_000;
+
+/// All that waits for a time is due two hours earlier.
+async fn two_hours_pass(stack: &Stack) {
+    let mut redis = stack.redis().await;
+    let members: Vec<Vec<u8>> = redis.zrange(DELAYED, 0, -1).await.unwrap();
+    for member in members {
+        let _: f64 = redis.zincr(DELAYED, member, -2 * HOUR_MS).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_a_time_has_come_is_for_redis_to_say() {
+    let stack = Stack::start_without_tables().await;
+    let queue = join(&stack).await;
+    push(&stack, QUEUE, &["past", "future"]).await;
+    let taken = claim(&queue, 2).await;
+    let now_ms = queue.tick(&[]).await.unwrap().now_ms.cast_signed();
+    let at = |ms| Due::At(DateTime::from_timestamp_millis(ms).unwrap());
+    assert!(!queue.run(taken[0].delay(at(now_ms), None)).await.unwrap());
+    assert!(
+        queue
+            .run(taken[1].delay(at(now_ms + HOUR_MS), None))
+            .await
+            .unwrap()
+    );
+    assert_eq!(queue.in_hand().await.unwrap(), taken[..1]);
+}
+
 fn key(kind: &str, queue: &Queue) -> String {
     format!("{{{QUEUE}}}:{kind}:{}", queue.worker_id())
 }
@@ -305,11 +334,12 @@ async fn packages_whose_time_has_come_return_to_their_lists_the_longest_due_firs
     }
     let taken = claim(&queue, 12).await;
     // In the opposite order, so that the order of the delays cannot be what counts.
+    let later = Utc::now().timestamp_millis() + HOUR_MS;
     for delivery in taken.iter().rev() {
         let due_at = match &*delivery.payload {
-            b"early" => 1,
-            b"late" => 2,
-            _ => Utc::now().timestamp_millis() + 3_600_000,
+            b"early" => later,
+            b"late" => later + 1,
+            _ => later + 2 * HOUR_MS,
         };
         let due = Due::At(DateTime::from_timestamp_millis(due_at).unwrap());
         assert!(queue.run(delivery.delay(due, None)).await.unwrap());
@@ -318,6 +348,7 @@ async fn packages_whose_time_has_come_return_to_their_lists_the_longest_due_firs
     let mut redis = stack.redis().await;
     let _: () = redis.lpush(QUEUE, "newcomer").await.unwrap();
 
+    two_hours_pass(&stack).await;
     assert_eq!(queue.tick(&[]).await.unwrap().brought_back, 8);
     assert_eq!(queue.tick(&[]).await.unwrap().brought_back, 0);
     for (list, expected) in [
@@ -363,10 +394,12 @@ async fn every_byte_survives_every_way() {
     assert_eq!(queue.leave().await.unwrap(), 8);
     let taken = claim(&queue, 8).await;
     assert!(same(&taken), "given back");
-    for (at, delivery) in (1..).zip(&taken) {
+    let later = Utc::now().timestamp_millis() + HOUR_MS;
+    for (at, delivery) in (later..).zip(&taken) {
         let due = Due::At(DateTime::from_timestamp_millis(at).unwrap());
         assert!(queue.run(delivery.delay(due, None)).await.unwrap());
     }
+    two_hours_pass(&stack).await;
     assert_eq!(queue.tick(&[]).await.unwrap().brought_back, 8);
     assert!(same(&claim(&queue, 8).await), "delayed");
 }
