@@ -25,6 +25,7 @@ mod pipeline;
 mod provider;
 mod reconcile;
 mod recover;
+mod replies;
 mod rights;
 mod scripts;
 mod server;

@@ -13,6 +13,7 @@ mod failing;
 mod health;
 mod housekeeping;
 mod in_hand;
+mod joined;
 mod ledger;
 mod lifecycle;
 mod notices;

@@ -12,7 +12,7 @@ use super::turns::Turns;
 use super::{DeadLetter, Event, QueueError, Redis};
 
 /// A reply list that nobody reads is forgotten after a day.
-const REPLY_SECONDS: u32 = 24 * 60 * 60;
+pub(super) const REPLY_SECONDS: u32 = 24 * 60 * 60;
 
 pub(super) struct Pipeline {
     pub(super) redis: Redis,

@@ -105,13 +105,13 @@ impl Queue {
         Ok(given_back.unwrap_or_default())
     }
 
-    /// Whether a worker has no lease on the server with this number; `false` when another one is in use by now.
+    /// Whether a worker has its lease on the server with this number; `None` when another one is in use by now.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn is_dead(&self, worker_id: &str, server_number: u64) -> Result<bool, QueueError> {
+    pub async fn has_lease(&self, worker_id: &str, server_number: u64) -> Result<Option<bool>, QueueError> {
         let mut connection = self.redis.connection().await?;
-        let has_lease: bool = connection.exists(self.redis.keys().lease(worker_id)).await?;
-        Ok(!has_lease && connection.server().number == server_number)
+        let has_lease = connection.exists(self.redis.keys().lease(worker_id)).await?;
+        Ok((connection.server().number == server_number).then_some(has_lease))
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Owned<'a> {
     /// Calls of earlier attempts that were billed, or may have been.
     pub(super) billed: u32,
     pub(super) open_call: Option<OpenCall>,
-    /// Keeps other deliveries of the job waiting until the attempt ends.
+    /// Other deliveries of the job join it until the attempt ends.
     pub(super) job: JobGuard<'a>,
 }
 
@@ -66,13 +66,21 @@ impl Attempts {
     ) -> Result<Owned<'a>, Ending> {
         let job_id = package.job_id;
         let later = |delay| Ending::waits(delivery.delay(Due::In(delay), None));
-        let job = self
-            .in_hand
-            .reserve(job_id)
-            .await
-            .ok_or_else(|| later(RECHECK_AFTER))?;
-        let mut request = Arc::new(self.request_to_begin(delivery, job_id));
         let mut races = 0;
+        let job = loop {
+            if let Some(job) = self.in_hand.reserve(job_id).await {
+                break job;
+            }
+            if let Some(ending) = self.join(delivery, package).await {
+                return Err(ending);
+            }
+            // It has just ended, or takes long to begin.
+            if races == RACES {
+                return Err(later(RECHECK_AFTER));
+            }
+            races += 1;
+        };
+        let mut request = Arc::new(self.request_to_begin(delivery, job_id));
         loop {
             let begun = self
                 .statements
@@ -96,6 +104,7 @@ impl Attempts {
                     open_call,
                 } => {
                     fault::point("begun");
+                    job.note_begun();
                     return Ok(Owned {
                         delivery,
                         package,
@@ -113,22 +122,33 @@ impl Attempts {
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Begun::HeldBy { worker_id, fence } if self.is_gone(&worker_id).await => {
-                    tracing::info!(
-                        previous_worker_id = worker_id,
-                        "taking over a job whose worker is gone"
-                    );
-                    Arc::make_mut(&mut request).replaces_fence = fence;
-                    continue;
-                }
-                // The package stays, as it may be the only copy if that worker dies.
-                Begun::HeldBy { .. } | Begun::Raced => later(RECHECK_AFTER),
+                Begun::HeldBy { worker_id, fence } => match self.is_alive(&worker_id).await {
+                    Some(false) => {
+                        tracing::info!(
+                            previous_worker_id = worker_id,
+                            "taking over a job whose worker is gone"
+                        );
+                        Arc::make_mut(&mut request).replaces_fence = fence;
+                        continue;
+                    }
+                    Some(true) => match self.join(delivery, package).await {
+                        Some(ending) => ending,
+                        None if races < RACES => {
+                            races += 1;
+                            continue;
+                        }
+                        None => later(RECHECK_AFTER),
+                    },
+                    // The package stays, as it may be that worker's, given back because it has died.
+                    None => later(RECHECK_AFTER),
+                },
                 Begun::HeldElsewhere => Ending {
                     report: Report::Waits(Some(format!(
                         "a replica of another queue works on job {job_id}; its package waits here until that has ended"
                     ))),
                     ..later(ELSEWHERE)
                 },
+                Begun::Raced => later(RECHECK_AFTER),
                 Begun::NotDue(delay) => later(delay),
                 Begun::UnknownState(state) => Ending {
                     report: Report::Waits(Some(format!(
@@ -181,14 +201,15 @@ impl Attempts {
         }
     }
 
-    /// Whether the owner of a job will never end it.
-    async fn is_gone(&self, worker_id: &str) -> bool {
+    /// Whether the owner of a job works on it; `None`: nobody can say now.
+    async fn is_alive(&self, worker_id: &str) -> Option<bool> {
         let server_number = self.queue.server_number();
-        // This worker itself, with the job reserved for this attempt: a begin whose answer was lost, or an
-        // attempt that panicked.
-        worker_id == self.queue.worker_id()
-            || (self.statements.health.trusts_leases(server_number)
-                && matches!(self.queue.is_dead(worker_id, server_number).await, Ok(true)))
+        if worker_id == self.queue.worker_id() {
+            // With the job reserved for this attempt: a begin whose answer was lost, or an attempt that panicked.
+            return Some(false);
+        }
+        let has_lease = self.queue.has_lease(worker_id, server_number).await.ok()??;
+        (has_lease || self.statements.health.trusts_leases(server_number)).then_some(has_lease)
     }
 
     /// A producer may push before it commits: its row is looked for during `JOB_ROW_WAIT`, in growing steps.

@@ -21,7 +21,7 @@ pub(super) struct InHand {
     released: Notify,
 }
 
-/// Enough for an attempt that finds its job done; an attempt that draws takes longer.
+/// Enough for a job to be begun, or found to have ended.
 const A_MOMENT: Duration = Duration::from_millis(300);
 /// So many pictures may be recorded beside the slots, also where there are few of those.
 const MIN_RECORDING: usize = 10;
@@ -33,9 +33,17 @@ struct Held {
     /// With the slot of each, or its place among those whose pictures are being recorded, until all that is left of it is to be
     /// settled in Redis.
     deliveries: HashMap<String, Option<OwnedSemaphorePermit>>,
-    jobs: HashMap<i32, CancellationToken>,
+    jobs: HashMap<i32, Reserved>,
     /// Jobs that were dropped while the intent of a call was on its way to Postgres: the call was not made.
     unsent: Vec<i32>,
+}
+
+/// A job that an attempt has reserved.
+#[derive(Default)]
+struct Reserved {
+    cancelled: CancellationToken,
+    /// It is in the ledger as this replica's.
+    is_begun: bool,
 }
 
 impl InHand {
@@ -129,13 +137,13 @@ impl InHand {
 
     /// Ends the attempt at a job that somebody has ended.
     pub(super) fn cancel(&self, job_id: i32) {
-        if let Some(cancelled) = self.lock().jobs.get(&job_id) {
-            cancelled.cancel();
+        if let Some(job) = self.lock().jobs.get(&job_id) {
+            job.cancelled.cancel();
         }
     }
 
-    /// Reserves a job for one attempt of this process, until the result is dropped; `None` when another attempt
-    /// of this process keeps it for longer than [`A_MOMENT`].
+    /// Reserves a job for one attempt of this process, until the result is dropped; `None` when another attempt of
+    /// this process has begun it, or does not for longer than [`A_MOMENT`].
     ///
     /// Comes before the job is begun: of two deliveries of a job that are begun at the same time, the later one
     /// would find it owned by this very worker and could not tell why.
@@ -143,17 +151,21 @@ impl InHand {
         let reserving = async {
             loop {
                 let released = self.released.notified();
-                if let Entry::Vacant(free) = self.lock().jobs.entry(job_id) {
-                    return JobGuard {
-                        in_hand: self,
-                        job_id,
-                        cancelled: free.insert(CancellationToken::new()).clone(),
-                    };
+                match self.lock().jobs.entry(job_id) {
+                    Entry::Vacant(free) => {
+                        return Some(JobGuard {
+                            in_hand: self,
+                            job_id,
+                            cancelled: free.insert(Reserved::default()).cancelled.clone(),
+                        });
+                    }
+                    Entry::Occupied(other) if other.get().is_begun => return None,
+                    Entry::Occupied(_) => {}
                 }
                 released.await;
             }
         };
-        tokio::time::timeout(A_MOMENT, reserving).await.ok()
+        tokio::time::timeout(A_MOMENT, reserving).await.ok().flatten()
     }
 }
 
@@ -178,6 +190,16 @@ pub(super) struct JobGuard<'a> {
     job_id: i32,
     /// Somebody has ended the job.
     pub(super) cancelled: CancellationToken,
+}
+
+impl JobGuard<'_> {
+    /// The job is in the ledger as this replica's: whoever waits to reserve it need not wait.
+    pub(super) fn note_begun(&self) {
+        if let Some(job) = self.in_hand.lock().jobs.get_mut(&self.job_id) {
+            job.is_begun = true;
+        }
+        self.in_hand.released.notify_waiters();
+    }
 }
 
 impl Drop for JobGuard<'_> {

@@ -127,6 +127,7 @@ impl Upkeep {
                 Ok(started_at) => {
                     self.statements.health.postgres_answered(started_at);
                     self.drop_cancelled().await;
+                    self.tell_joined().await;
                     pause(stop, self.settings.ping_interval.min(Duration::from_secs(2))).await;
                 }
                 Err(error) => {

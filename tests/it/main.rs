@@ -18,6 +18,7 @@ mod doctor;
 mod faults_of_rows;
 mod harness;
 mod jobs_show;
+mod joined;
 mod limits;
 mod migrations;
 mod ops;

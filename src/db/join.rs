@@ -1,0 +1,110 @@
+//! Who else wants to hear how a job ends: reply lists of packages that came while it was being worked on.
+
+use diesel::sql_types::{Array, Bool, Integer, Nullable, Text};
+use diesel_async::RunQueryDsl;
+
+use super::statement::on_connection;
+use super::{Db, DbError};
+
+/// Jobs whose reply lists are told at once.
+const CHUNK: i32 = 100;
+
+/// Reply lists of a job that has ended, and its end.
+#[derive(Clone, Debug, PartialEq, Eq, diesel::QueryableByName)]
+pub struct JoinedReplies {
+    /// The job.
+    #[diesel(sql_type = Integer)]
+    pub job_id: i32,
+    /// The lists.
+    #[diesel(sql_type = Array<Text>)]
+    pub joined_replies: Vec<String>,
+    /// `done`, `dead` or `cancelled`.
+    #[diesel(sql_type = Text)]
+    pub state: String,
+    /// Of one that is done.
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub image_id: Option<i32>,
+    /// Its public URL.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub image_url: Option<String>,
+    /// Of one that is not.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub error_class: Option<String>,
+    /// Why.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub error_message: Option<String>,
+}
+
+#[derive(diesel::QueryableByName)]
+struct Joined {
+    #[diesel(sql_type = Bool)]
+    is_worked_on: bool,
+}
+
+impl Db {
+    /// Has a reply list told when a job ends that is being worked on. `false`: it is not worked on now, and nothing
+    /// was noted.
+    ///
+    /// # Errors
+    /// [`DbError`]; the same call can be made again.
+    pub async fn join(&self, job_id: i32, reply_to: Option<&str>) -> Result<bool, DbError> {
+        // What the ledger knows under a number that was given out again is another job.
+        let update = diesel::sql_query(
+            "WITH job AS (
+                SELECT job.job_id, job.joined_replies
+                FROM generative_ai.jobs AS job JOIN ac_background_jobs AS shown_row ON shown_row.id = job.job_id
+                WHERE job.job_id = $1 AND job.state = 'begun'
+                    AND coalesce(job.row_created_at = shown_row.created_at, true)
+             ), joined AS (
+                UPDATE generative_ai.jobs AS noted
+                SET joined_replies = noted.joined_replies || $2, replies_due_at = now()
+                FROM job WHERE noted.job_id = job.job_id AND $2 IS NOT NULL AND noted.state = 'begun'
+                    AND NOT coalesce($2 = ANY(noted.joined_replies), false)
+                RETURNING noted.job_id
+             )
+             SELECT EXISTS (SELECT FROM job) AND ($2 IS NULL OR EXISTS (SELECT FROM joined)
+                OR EXISTS (SELECT FROM job WHERE $2 = ANY(job.joined_replies))) AS is_worked_on",
+        )
+        .bind::<Integer, _>(job_id)
+        .bind::<Nullable<Text>, _>(reply_to.map(str::to_owned));
+        let joined: Joined =
+            on_connection(&self.pool, async |connection| update.get_result(connection).await).await?;
+        Ok(joined.is_worked_on)
+    }
+
+    /// Reply lists that are to be told now. Nobody else gets them for a while, so that they are told again where the
+    /// caller dies, and seldom twice where it lives.
+    ///
+    /// # Errors
+    /// [`DbError`]; the same call can be made again.
+    pub async fn joined_replies(&self) -> Result<Vec<JoinedReplies>, DbError> {
+        let update = diesel::sql_query(
+            "UPDATE generative_ai.jobs AS job SET replies_due_at = now() + interval '30 seconds'
+             FROM (
+                SELECT due.job_id FROM generative_ai.jobs AS due
+                WHERE due.replies_due_at <= now() AND due.state IN ('done', 'dead', 'cancelled')
+                ORDER BY due.replies_due_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+             ) AS due WHERE job.job_id = due.job_id
+             RETURNING job.job_id, job.joined_replies, job.state, job.image_id, job.image_url, job.error_class,
+                job.error_message",
+        )
+        .bind::<Integer, _>(CHUNK);
+        on_connection(&self.pool, async |connection| update.load(connection).await).await
+    }
+
+    /// Forgets reply lists that have been told.
+    ///
+    /// # Errors
+    /// [`DbError`]; they are told once more then.
+    pub async fn forget_replies(&self, job_ids: Vec<i32>) -> Result<(), DbError> {
+        let update = diesel::sql_query(
+            "UPDATE generative_ai.jobs SET joined_replies = '{}', replies_due_at = NULL
+             WHERE job_id = ANY($1) AND state IN ('done', 'dead', 'cancelled')",
+        )
+        .bind::<Array<Integer>, _>(job_ids);
+        on_connection(&self.pool, async |connection| {
+            update.execute(connection).await.map(|_| ())
+        })
+        .await
+    }
+}
