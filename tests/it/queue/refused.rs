@@ -140,6 +140,12 @@ async fn loses_nothing_whatever_is_refused(fairness: Fairness) {
         ["critical", "high", "low", "delayed"].map(key)
     );
     let stack = Stack::start_without_tables().await;
+    // Redis looks this often whether a wait is over.
+    redis::cmd("CONFIG")
+        .arg(&["SET", "hz", "500"])
+        .query_async::<()>(&mut stack.redis().await)
+        .await
+        .unwrap();
     for is_running in [false, true] {
         for command in READING.split(' ') {
             loses_nothing_while_it_is_refused(&stack, fairness, is_running, command, None).await;
