@@ -214,6 +214,7 @@ async fn every_step_can_be_undone_and_done_again_beside_the_applications_tables(
         include_str!("../../migrations/2026-11-29-000011_prompts_of_ended_jobs/down.sql"),
         include_str!("../../migrations/2026-11-29-000010_ended_jobs/down.sql"),
         include_str!("../../migrations/2026-11-29-000009_calls_outlive_jobs/down.sql"),
+        include_str!("../../migrations/2026-11-29-000008_queue_of_a_job/down.sql"),
         include_str!("../../migrations/2026-11-29-000007_which_job/down.sql"),
         include_str!("../../migrations/2026-11-29-000006_image_of_a_job/down.sql"),
         include_str!("../../migrations/2026-11-25-000005_dead_letters/down.sql"),

@@ -26,7 +26,9 @@ pub(super) struct ExportArguments {
 
 pub(super) async fn run(arguments: ExportArguments, db: &Db, redis: &Redis) -> anyhow::Result<ExitStatus> {
     let with_set_aside = arguments.limit.is_none() && arguments.selection.is_all();
-    let filter = arguments.selection.filter(arguments.limit, arguments.all, redis.keys().inbox());
+    let filter = arguments
+        .selection
+        .filter(arguments.limit, arguments.all, redis.keys().inbox());
     let mut selection = db.select_dead(filter).await?;
     loop {
         let packages = selection.next(CHUNK).await?;

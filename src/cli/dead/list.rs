@@ -35,7 +35,9 @@ pub(super) async fn run(arguments: ListArguments, db: &Db, redis: &Redis) -> any
         true => redis.set_aside(arguments.limit.into()).await,
         false => Ok(Vec::new()),
     };
-    let filter = arguments.selection.filter(None, arguments.all, redis.keys().inbox());
+    let filter = arguments
+        .selection
+        .filter(None, arguments.all, redis.keys().inbox());
     let selection = db.select_dead(filter).await?;
     let (packages, has_more) = selection.newest_first(arguments.limit, false).await?;
     if arguments.json {
