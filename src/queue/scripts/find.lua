@@ -28,7 +28,10 @@ while place < first + MOST and bytes < MOST_BYTES do
   if #packages == 0 then return { -1, ids } end
   for _, package in ipairs(packages) do
     bytes = bytes + #package
-    for id in string.gmatch(package, 'jobId\\*"%s*:%s*\\*"?(%d+)') do ids[#ids + 1] = id end
+    -- One that is so large will be set aside, and is nobody's.
+    if #package <= MOST_BYTES then
+      for id in string.gmatch(package, 'jobId\\*"%s*:%s*\\*"?(%d+)') do ids[#ids + 1] = id end
+    end
   end
   place = place + #packages
 end

@@ -11,15 +11,21 @@ local KEPT_MS = 3600000
 local heads = { unpack(KEYS, 3) }
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local pause_ms, count = tonumber(ARGV[2]), 0
+local pause_ms = tonumber(ARGV[2])
+local names, packages, marks = {}, {}, {}
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_ms - KEPT_MS)
 for i = #ARGV - 1, 3, -2 do
   local before = redis.call('ZSCORE', KEYS[2], ARGV[i])
   if not before or tonumber(before) <= now_ms - pause_ms then
-    give_back(heads, 'ledger/' .. ARGV[i] .. '.normal', ARGV[i + 1])
-    redis.call('ZADD', KEYS[2], now_ms, ARGV[i])
-    count = count + 1
+    names[#names + 1] = 'ledger/' .. ARGV[i] .. '.normal'
+    packages[#packages + 1] = ARGV[i + 1]
+    marks[#marks + 1] = now_ms
+    marks[#marks + 1] = ARGV[i]
   end
 end
+if #packages == 0 then return 0 end
+-- The first command of this script on what is noted fails where that cannot be written, before anything is put back.
+give_back(heads, names, packages)
+redis.call('ZADD', KEYS[2], unpack(marks))
 redis.call('PEXPIRE', KEYS[2], KEPT_MS)
-return count
+return #packages
