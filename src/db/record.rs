@@ -128,7 +128,8 @@ impl Keyed for PictureRecord {
 batch_statement! {
     /// The lock on the job row comes first, so that of two attempts that finish at once one makes the image
     /// row and the other finds it. Image rows are made in an order and lead back to their jobs by their places in it,
-    /// since a trigger of the application may rewrite whatever they hold; where one of them is left out, all of it fails. The call
+    /// since a trigger of the application may rewrite whatever they hold; where one of them is left out, all of it fails, as the
+    /// last of them has no place then. The call
     /// is paid, also when its picture came too late to be the job's, or cannot be recorded yet. A dead letter
     /// of the job is closed: whoever pushed it again was cut off before that was noted.
     ///
@@ -173,7 +174,11 @@ batch_statement! {
         UPDATE generative_ai.jobs AS row SET
             state = 'done', finished_at = now(), package = '', next_attempt_at = NULL,
             error_class = NULL, error_message = NULL, error_details = NULL,
-            image_id = image.ids[wanted.place], image_url = wanted.image_url, object_keys = string_to_array(wanted.object_keys, E'\\n'),
+            image_id = coalesce(
+                image.ids[wanted.place],
+                ('images has taken ' || coalesce(cardinality(image.ids), 0) || ' rows, which is too few')::integer
+            ),
+            image_url = wanted.image_url, object_keys = string_to_array(wanted.object_keys, E'\\n'),
             provenance_mark = wanted.provenance_mark, provider = wanted.provider, model = wanted.model,
             provider_request_id = wanted.provider_request_id, usage = wanted.usage, cost_usd = wanted.cost_usd, cost_basis = wanted.cost_basis
         FROM wanted CROSS JOIN image
@@ -204,9 +209,7 @@ batch_statement! {
     FROM asked
     LEFT JOIN known ON known.job_id = asked.job_id
     LEFT JOIN done ON done.job_id = asked.job_id
-    WHERE (known.job_id IS NULL OR done.job_id IS NOT NULL OR known.state IN ('done', 'cancelled', 'renewed'))
-        AND CASE WHEN (SELECT count(*) FROM wanted) = (SELECT count(*) FROM inserted) THEN true ELSE
-            ('images has taken ' || (SELECT count(*) FROM inserted) || ' of ' || (SELECT count(*) FROM wanted) || ' rows')::boolean END
+    WHERE known.job_id IS NULL OR done.job_id IS NOT NULL OR known.state IN ('done', 'cancelled', 'renewed')
     "
 }
 
