@@ -50,7 +50,7 @@ pub enum Recorded {
         /// Its public URL.
         image_url: String,
     },
-    /// Somebody has ended the job. Its objects and what they have cost are known to the ledger all the same.
+    /// Somebody has ended the job. Its call is paid all the same, and its objects are for [`Db::keep_picture`].
     Ended,
     /// Postgres has lost that the job was begun, in a failover say: begin it again, and record again.
     NotBegun,
@@ -76,8 +76,8 @@ impl Db {
         }
     }
 
-    /// Keeps what is known of a picture whose job cannot be recorded: its objects, and what its call has cost. A job that is
-    /// begun again finds it in the store.
+    /// Keeps what is known of a picture that is not its job's: its objects, and what its call has cost. A job that could not be
+    /// recorded finds it in the store when it is begun again; of one that somebody has ended the objects are known.
     ///
     /// # Errors
     /// [`DbError`]; the same call can be made again.
@@ -129,9 +129,8 @@ batch_statement! {
     /// The lock on the job row comes first, so that of two attempts that finish at once one makes the image
     /// row and the other finds it. Image rows are made in an order and lead back to their jobs by their places in it,
     /// since a trigger of the application may rewrite whatever they hold; where one of them is left out, all of it fails, as the
-    /// last of them has no place then. The call
-    /// is paid, also when its picture came too late to be the job's, or cannot be recorded yet. A dead letter
-    /// of the job is closed: whoever pushed it again was cut off before that was noted.
+    /// last of them has no place then. The call is paid, also when its picture came too late to be the job's, or cannot be
+    /// recorded yet.
     ///
     /// Jobs whose rows in `ac_background_jobs` others have locked are left out.
     RecordPictures {
@@ -184,13 +183,6 @@ batch_statement! {
         FROM wanted CROSS JOIN image
         WHERE row.job_id = wanted.job_id
         RETURNING row.job_id, row.image_id, row.image_url
-    ), closed AS (
-        UPDATE generative_ai.dead_packages AS dead SET retried_at = now()
-        FROM done WHERE dead.job_id = done.job_id AND dead.retried_at IS NULL
-    ), left_over AS (
-        UPDATE generative_ai.jobs AS row SET object_keys = string_to_array(asked.object_keys, E'\\n')
-        FROM asked JOIN known ON known.job_id = asked.job_id
-        WHERE row.job_id = asked.job_id AND known.state = 'cancelled'
     ), paid AS (
         UPDATE generative_ai.provider_calls AS call SET
             state = 'succeeded', ended_at = now(), error_class = NULL, error_details = NULL,

@@ -262,9 +262,16 @@ impl Attempts {
         let recording = self.record(owned, &picture);
         let (image_id, image_url) = match measure::stage(Stage::Record, recording).await {
             Ok(Some(recorded)) => recorded,
-            Ok(None) => return self.leave_cancelled(owned).await,
-            Err(failure) => {
-                let failure = self.keep_picture(&picture, failure).await;
+            Ok(None) => {
+                self.keep_picture(&picture).await;
+                return self.leave_cancelled(owned).await;
+            }
+            Err(mut failure) => {
+                if self.keep_picture(&picture).await && failure.class == ErrorClass::Internal {
+                    failure
+                        .message
+                        .push_str(" Its picture is kept, and will be used then.");
+                }
                 return self.fail(owned, wanted, failure).await;
             }
         };
@@ -280,24 +287,19 @@ impl Attempts {
         }
     }
 
-    /// Keeps what the ledger can take of a picture that cannot be recorded, and adds that to the reason.
-    async fn keep_picture(&self, picture: &PictureRecord, mut failure: Failure) -> Failure {
+    /// Keeps what the ledger can take of a picture that is not recorded. `false`: Postgres refuses that too.
+    async fn keep_picture(&self, picture: &PictureRecord) -> bool {
         let db = &self.statements.db;
-        match self.statements.run(|| db.keep_picture(picture)).await {
-            Ok(()) if failure.class == ErrorClass::Internal => {
-                failure
-                    .message
-                    .push_str(" Its picture is kept, and will be used then.");
-            }
-            Ok(()) => {}
-            Err(refused) => tracing::error!(
+        let kept = self.statements.run(|| db.keep_picture(picture)).await;
+        if let Err(refused) = &kept {
+            tracing::error!(
                 details = refused.details,
                 object_keys = ?picture.object_keys,
                 "a picture of job {} is stored and cannot be noted",
                 picture.job_id
-            ),
+            );
         }
-        failure
+        kept.is_ok()
     }
 
     /// Row and URL of the image; `None`: somebody has ended the job. What Postgres has lost is begun again, as the picture is
