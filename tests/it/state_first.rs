@@ -351,17 +351,12 @@ async fn a_dead_package_is_not_drawn_for_another_job_that_has_its_number_by_now(
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wait_that_a_broken_provider_asks_for_ends_when_it_is_resumed() {
-    let stack = Stack::start().await;
-    let openai = OpenAi::start(small_picture()).await;
+fn asks_for_a_day() -> Reply {
     let broken = json!({"message": "broken", "type": "server_error"});
-    openai.then(Reply::Error(503, broken, vec![("retry-after", "86400")]));
-    let replica = stack.replica_of(&openai, &[]).await;
-    let jobs = stack.push_logos(3).await;
-    replica
-        .said("openai asks for a pause; its packages wait 600 s")
-        .await;
+    Reply::Error(503, broken, vec![("retry-after", "86400")])
+}
+
+async fn resume(stack: &Stack, openai: &OpenAi) {
     let own = openai.variables();
     let own: Vec<(&str, &str)> = own
         .iter()
@@ -369,5 +364,40 @@ async fn a_wait_that_a_broken_provider_asks_for_ends_when_it_is_resumed() {
         .collect();
     let resumed = stack.command(&["providers", "resume", "openai"], &own).await;
     assert!(resumed.status.success(), "{resumed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_a_broken_provider_asks_for_ends_when_it_is_resumed() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.then(asks_for_a_day());
+    let replica = stack.replica_of(&openai, &[]).await;
+    let jobs = stack.push_logos(3).await;
+    replica
+        .said("openai asks for a pause; its packages wait 600 s")
+        .await;
+    resume(&stack, &openai).await;
+    stack.all_done_once(&jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_is_resumed_while_an_attempt_ends_is_not_waited_for() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.then(asks_for_a_day());
+    openai.close();
+    let replica = stack.replica_of(&openai, &[]).await;
+    let jobs = stack.push_logos(1).await;
+    openai.called(1).await;
+    let mut sql = stack.sql_client().await;
+    let transaction = sql.transaction().await.unwrap();
+    let lock = "SELECT FROM generative_ai.jobs FOR UPDATE";
+    transaction.execute(lock, &[]).await.unwrap();
+    openai.open();
+    replica
+        .said("openai asks for a pause; its packages wait 600 s")
+        .await;
+    resume(&stack, &openai).await;
+    transaction.rollback().await.unwrap();
     stack.all_done_once(&jobs).await;
 }
