@@ -179,6 +179,33 @@ async fn a_picture_that_comes_after_its_job_was_cancelled_makes_no_image_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_objects_of_a_picture_that_comes_too_late_are_known_to_the_ledger() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let _replica = stack.replica_of(&openai, &[]).await;
+    let known =
+        "SELECT count(*) FROM generative_ai.jobs WHERE state = 'cancelled' AND cardinality(object_keys) > 0";
+    // As often as the replica finds out before the picture is there.
+    for round in 1..=5 {
+        openai.close();
+        stack.push_logos(1).await;
+        openai.called(round).await;
+        let cancel = "UPDATE generative_ai.jobs SET state = 'cancelled', fence = fence + 1, package = '',
+            finished_at = now(), error_message = 'no' WHERE state = 'begun'";
+        stack.sql(cancel, &[]).await;
+        openai.open();
+        stack.idle().await;
+        if stack.count(known).await > 0 {
+            break;
+        }
+    }
+    assert_eq!(stack.count(known).await, 1);
+    assert_eq!(stack.count("SELECT count(*) FROM images").await, 0);
+    let paid = "SELECT count(*) FROM generative_ai.provider_calls WHERE state = 'succeeded'";
+    assert_eq!(stack.count(paid).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_paused_queue_finishes_what_is_in_hand_and_takes_nothing_until_it_is_resumed() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
