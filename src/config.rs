@@ -14,7 +14,8 @@ use secrecy::ExposeSecret;
 
 use crate::db::{DbSettings, Retention};
 use crate::ops::OpsSettings;
-use crate::queue::{QueueSettings, is_cluster};
+use crate::queue::QueueSettings;
+use crate::redis::is_cluster;
 use crate::settings::Reader;
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;

@@ -16,6 +16,7 @@ pub mod ops;
 pub mod private_servers;
 pub mod provider;
 pub mod queue;
+pub mod redis;
 pub mod router;
 pub mod settings;
 pub mod storage;

@@ -4,10 +4,9 @@
 //! place: a waiting list, a worker's landing list, its processing hash, or the delayed or dead set, and every
 //! step from one to the next is one script.
 
-mod address;
+mod access;
 mod bell;
 mod check;
-mod connection;
 mod control;
 mod dead;
 mod depths;
@@ -18,7 +17,6 @@ mod inspect;
 mod keys;
 mod lane;
 mod limits;
-mod locate;
 mod missing_row;
 mod overview;
 mod pipeline;
@@ -28,7 +26,6 @@ mod recover;
 mod replies;
 mod rights;
 mod scripts;
-mod server;
 mod set_aside;
 mod suspects;
 mod take;
@@ -41,14 +38,14 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::redis::Dedicated;
 use lane::Lane;
 use pipeline::Pipeline;
 use turns::Turns;
 
-pub use address::UnusableUrl;
+pub use access::Redis;
 pub use bell::{Bell, Ring};
 pub use check::UnfitServer;
-pub use connection::{Redis, check_url, is_cluster};
 pub use control::Notice;
 pub use dead::DeadLetter;
 pub use depths::{Depths, Waiting};
@@ -92,49 +89,6 @@ pub struct QueueSettings {
     pub fairness: Fairness,
 }
 
-/// Why something could not be done in Redis. Always worth doing again when Redis is back.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueueError {
-    /// The server in use did not do it.
-    #[error("Redis: {0}")]
-    Failed(String),
-    /// The connection was cut before the answer came, and may have been dead for long: what was claimed is in hand.
-    #[error("Redis: the answer was lost with its connection")]
-    Lost,
-    /// Another server has taken over since this was asked. It says nothing about that one.
-    #[error("Redis: {}", server::REPLACED)]
-    Replaced,
-}
-
-impl From<redis::RedisError> for QueueError {
-    fn from(error: redis::RedisError) -> Self {
-        if server::is_replaced(&error) {
-            return Self::Replaced;
-        }
-        // The category says "timed out" or "connection refused" and never holds a password.
-        let mut text = match error.detail() {
-            Some(detail) => format!("{} ({detail})", error.category()),
-            None => error.to_string(),
-        };
-        if text.contains("UnknownIssuer") {
-            text.push_str("; name a file with its authority in SSL_CERT_FILE");
-        }
-        Self::Failed(text)
-    }
-}
-
-impl From<deadpool_redis::PoolError> for QueueError {
-    fn from(error: deadpool_redis::PoolError) -> Self {
-        match error {
-            deadpool_redis::PoolError::Backend(error) => error.into(),
-            deadpool_redis::PoolError::Timeout(_) => {
-                Self::Failed("no connection could be opened in time".to_owned())
-            }
-            other => Self::Failed(other.to_string()),
-        }
-    }
-}
-
 /// One replica's view of the queue. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Queue {
@@ -144,7 +98,7 @@ pub struct Queue {
     lease_ttl: Duration,
     is_listening: Arc<AtomicBool>,
     /// The connection that idle replicas look over.
-    glances: Arc<tokio::sync::Mutex<Option<server::Dedicated>>>,
+    glances: Arc<tokio::sync::Mutex<Option<Dedicated>>>,
     lane: Lane,
 }
 

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use crate::config::Faults;
 use crate::db::{DbError, UnfitDatabase};
-use crate::queue::{QueueError, UnfitServer};
+use crate::queue::UnfitServer;
+use crate::redis::RedisFailure;
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// How a command ended.
@@ -47,7 +48,7 @@ fn status(error: &anyhow::Error) -> ExitStatus {
     }
     for cause in error.chain() {
         let storage = cause.downcast_ref::<StorageError>();
-        if cause.is::<QueueError>()
+        if cause.is::<RedisFailure>()
             || cause.is::<diesel::ConnectionError>()
             || matches!(
                 cause.downcast_ref(),

@@ -14,7 +14,8 @@ use super::run::stop_on_signals;
 use super::text;
 use crate::config::{Environment, PROVIDERS};
 use crate::db::{Db, DbError, DbSettings, Figures};
-use crate::queue::{Overview, QueueError, QueueSettings, Redis};
+use crate::queue::{Overview, QueueSettings, Redis};
+use crate::redis::RedisFailure;
 
 /// Between two looks of `--watch`.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -33,7 +34,7 @@ pub(super) struct StatusArguments {
 
 /// What both sides say.
 struct Status {
-    redis: Result<Overview, QueueError>,
+    redis: Result<Overview, RedisFailure>,
     postgres: Result<Figures, DbError>,
 }
 

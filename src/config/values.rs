@@ -212,7 +212,7 @@ pub(super) fn provider_names(text: &str) -> Result<Vec<String>, String> {
 }
 
 pub(super) fn redis_url(text: &str) -> Result<(), String> {
-    crate::queue::check_url(text).map_err(|error| error.to_string())
+    crate::redis::check_url(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn database_url(text: &str) -> Result<(), String> {

@@ -14,8 +14,8 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::server::Dedicated;
-use super::{Notice, Priority, Queue, QueueError};
+use super::{Notice, Priority, Queue};
+use crate::redis::{Dedicated, RedisFailure};
 
 /// Between two tries to be told. The first one is made at once.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ impl Bell {
         }
     }
 
-    async fn could_not_listen(&mut self, error: &QueueError) {
+    async fn could_not_listen(&mut self, error: &RedisFailure) {
         // While Redis is away others say so. What remains is a server that does not want to be listened to.
         if self.pause >= LONGEST_PAUSE && !std::mem::replace(&mut self.has_warned, true) {
             tracing::warn!(
@@ -110,7 +110,7 @@ impl Bell {
 }
 
 impl Queue {
-    async fn listen(&self) -> Result<Line, QueueError> {
+    async fn listen(&self) -> Result<Line, RedisFailure> {
         let (sender, pushes) = mpsc::unbounded_channel();
         let mut connection = self.redis.listening(RESPONSE_TIMEOUT, sender).await?;
         let keys = self.redis.keys();
@@ -144,11 +144,11 @@ impl Line {
     ///
     /// # Errors
     /// When nothing more will come over this connection.
-    async fn next(&mut self, queue: &Queue) -> Result<Option<Ring>, QueueError> {
-        let ended = || QueueError::Failed("the connection was closed".to_owned());
+    async fn next(&mut self, queue: &Queue) -> Result<Option<Ring>, RedisFailure> {
+        let ended = || RedisFailure::Failed("the connection was closed".to_owned());
         let Ok(push) = tokio::time::timeout(LOOK_EVERY, self.pushes.recv()).await else {
             if !queue.redis.is_in_use(self.connection.server()) {
-                return Err(QueueError::Replaced);
+                return Err(RedisFailure::Replaced);
             }
             if self.asked_at.elapsed() >= PING_EVERY {
                 redis::cmd("PING").query_async::<()>(&mut self.connection).await?;

@@ -3,8 +3,8 @@
 use anyhow::Context;
 use redis::AsyncCommands;
 
-use super::locate::NotFound;
-use super::{Priority, QueueError, Redis};
+use super::{Priority, Redis};
+use crate::redis::{NotFound, RedisFailure};
 
 /// A server that can be reached and is not as it has to be.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub(super) async fn server(redis: &Redis) -> anyhow::Result<Server> {
         Ok(found) => found,
         Err(NotFound::Misnamed(why)) => return Err(UnfitServer(why).into()),
         Err(away) => {
-            return Err(QueueError::from(away)).context("REDIS_URL: there is no master to be reached");
+            return Err(RedisFailure::from(away)).context("REDIS_URL: there is no master to be reached");
         }
     };
     let address = found.name.clone();
@@ -51,7 +51,7 @@ pub(super) async fn server(redis: &Redis) -> anyhow::Result<Server> {
             .arg(section)
             .query_async(&mut connection)
             .await
-            .map_err(QueueError::from)
+            .map_err(RedisFailure::from)
             .with_context(|| format!("REDIS_URL: Redis at {address} does not answer INFO"))?;
         info.push_str(&part);
     }
@@ -109,14 +109,14 @@ pub(super) async fn server(redis: &Redis) -> anyhow::Result<Server> {
             .arg(&key)
             .query_async(&mut connection)
             .await
-            .map_err(QueueError::from)?;
+            .map_err(RedisFailure::from)?;
         if found != wanted && found != "none" {
             bail!(
                 "the key {key} in Redis at {address} is a {found}, not a {wanted}; choose another QUEUE_NAME, or remove it"
             );
         }
     }
-    let _: Option<String> = connection.get(keys.ping()).await.map_err(QueueError::from)?;
+    let _: Option<String> = connection.get(keys.ping()).await.map_err(RedisFailure::from)?;
     Ok(Server { version })
 }
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use redis::AsyncCommands;
 use serde::{Deserialize, Serialize};
 
-use super::{Event, QueueError, Redis};
+use super::{Event, Redis};
+use crate::redis::RedisFailure;
 
 /// What cannot wait until a replica asks. Whoever misses it learns of it from Redis or Postgres a little later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +40,8 @@ impl Redis {
     /// Lets no replica take new work until [`Redis::resume`]. `false`: it was so already.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn pause(&self, by: &str) -> Result<bool, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn pause(&self, by: &str) -> Result<bool, RedisFailure> {
         let mut connection = self.connection().await?;
         let time = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         let note = serde_json::json!({"by": by, "at": time}).to_string();
@@ -50,8 +51,8 @@ impl Redis {
     /// Lets replicas take new work again. `false`: it was so already.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn resume(&self) -> Result<bool, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn resume(&self) -> Result<bool, RedisFailure> {
         let mut connection = self.connection().await?;
         Ok(connection.del(self.keys().paused()).await?)
     }
@@ -59,8 +60,8 @@ impl Redis {
     /// Who has paused the queue, and when: what [`Redis::pause`] has written. `None`: nobody.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn paused_by(&self) -> Result<Option<String>, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn paused_by(&self) -> Result<Option<String>, RedisFailure> {
         let mut connection = self.connection().await?;
         Ok(connection.get(self.keys().paused()).await?)
     }
@@ -68,8 +69,8 @@ impl Redis {
     /// Tells replicas, and all who listen to the channel of events, that a job has been cancelled.
     ///
     /// # Errors
-    /// [`QueueError`]; replicas learn of it from Postgres all the same.
-    pub async fn tell_of_cancelled(&self, job_id: i32, message: &str) -> Result<(), QueueError> {
+    /// [`RedisFailure`]; replicas learn of it from Postgres all the same.
+    pub async fn tell_of_cancelled(&self, job_id: i32, message: &str) -> Result<(), RedisFailure> {
         let mut connection = self.connection().await?;
         let notice = Notice::Cancelled { job_id }.to_json();
         let event = Event::cancelled(job_id, message.to_owned()).to_json();

@@ -6,8 +6,9 @@ use redis::AsyncCommands;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{QueueError, QueueSettings, Redis};
+use super::{QueueSettings, Redis};
 use crate::failure::ErrorClass;
+use crate::redis::RedisFailure;
 
 /// A member of the dead set. The same burial always gives the same member, so that doing it again adds nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,8 +94,8 @@ impl Redis {
     /// The latest dead letters, newest first. Members that are not of this kind are passed over.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn dead_letters(&self, most: isize) -> Result<Vec<DeadLetter>, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn dead_letters(&self, most: isize) -> Result<Vec<DeadLetter>, RedisFailure> {
         let mut connection = self.connection().await?;
         let members: Vec<String> = connection.zrevrange(self.keys().dead(), 0, most - 1).await?;
         Ok(members
@@ -106,8 +107,8 @@ impl Redis {
     /// Whether Redis answers.
     ///
     /// # Errors
-    /// [`QueueError`] when it does not.
-    pub async fn reach(&self) -> Result<(), QueueError> {
+    /// [`RedisFailure`] when it does not.
+    pub async fn reach(&self) -> Result<(), RedisFailure> {
         let mut connection = self.connection().await?;
         Ok(redis::cmd("PING").query_async(&mut connection).await?)
     }
@@ -115,8 +116,8 @@ impl Redis {
     /// Pushes packages to the byte, the first of which is to be taken first.
     ///
     /// # Errors
-    /// [`QueueError`]; some may have been pushed, and pushing all again does no harm.
-    pub async fn push_bytes(&self, packages: &[&[u8]]) -> Result<(), QueueError> {
+    /// [`RedisFailure`]; some may have been pushed, and pushing all again does no harm.
+    pub async fn push_bytes(&self, packages: &[&[u8]]) -> Result<(), RedisFailure> {
         if packages.is_empty() {
             return Ok(());
         }
@@ -129,8 +130,8 @@ impl Redis {
     /// more, as the set has a cap, are passed over.
     ///
     /// # Errors
-    /// [`QueueError`]; the same call can be made again.
-    pub async fn forget_dead(&self, dead: &[(Uuid, i64)]) -> Result<(), QueueError> {
+    /// [`RedisFailure`]; the same call can be made again.
+    pub async fn forget_dead(&self, dead: &[(Uuid, i64)]) -> Result<(), RedisFailure> {
         let ids: HashSet<Uuid> = dead.iter().map(|(id, _)| *id).collect();
         let scores: BTreeSet<i64> = dead.iter().map(|(_, dead_at)| *dead_at).collect();
         let mut connection = self.connection().await?;

@@ -3,7 +3,8 @@
 use redis::{FromRedisValue, Script, Value};
 use serde::Serialize;
 
-use super::{Priority, QueueError, Redis, scripts};
+use super::{Priority, Redis, scripts};
+use crate::redis::RedisFailure;
 
 /// How much waits on one list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,8 +40,8 @@ impl Redis {
     /// Counts what stands where.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn depths(&self) -> Result<Depths, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn depths(&self) -> Result<Depths, RedisFailure> {
         let keys = self.keys();
         let script = Script::new(include_str!("scripts/depths.lua"));
         let mut call = script.key(&keys.heads());
@@ -73,9 +74,9 @@ impl Redis {
     }
 }
 
-pub(super) fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>) -> Result<T, QueueError> {
+pub(super) fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>) -> Result<T, RedisFailure> {
     let answer = answers.next().unwrap_or(Value::Nil);
-    redis::from_redis_value(answer).map_err(|error| QueueError::Failed(error.to_string()))
+    redis::from_redis_value(answer).map_err(|error| RedisFailure::Failed(error.to_string()))
 }
 
 /// The job that a package is for, unless it is too odd to be read.

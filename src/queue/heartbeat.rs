@@ -14,9 +14,9 @@ use redis::AsyncCommands;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::server::Dedicated;
-use super::{Queue, QueueError, scripts};
+use super::{Queue, scripts};
 use crate::measure;
+use crate::redis::{Dedicated, RedisFailure};
 
 use pulse::Pulse;
 pub use status::ReplicaStatus;
@@ -158,7 +158,7 @@ impl Beat {
             let give_up = async {
                 self.withdraw_pings(connection).await?;
                 let _: i64 = connection.del(lease).await?;
-                Ok::<_, QueueError>(())
+                Ok::<_, RedisFailure>(())
             };
             let _ = tokio::time::timeout(RESPONSE_TIMEOUT, give_up).await;
         }
@@ -170,7 +170,7 @@ impl Beat {
         open: &mut Option<Dedicated>,
         renew: bool,
         ping: bool,
-    ) -> Result<(), QueueError> {
+    ) -> Result<(), RedisFailure> {
         let redis = &self.queue.redis;
         redis.look_around();
         open.take_if(|connection| !redis.is_in_use(connection.server()));
@@ -204,7 +204,7 @@ impl Beat {
         connection: &mut Dedicated,
         renews: bool,
         pings: bool,
-    ) -> Result<(), QueueError> {
+    ) -> Result<(), RedisFailure> {
         let asked_at = Instant::now();
         let keys = self.queue.redis.keys();
         let worker_id = self.queue.worker_id();
@@ -257,7 +257,7 @@ impl Beat {
     }
 
     /// Takes this replica's ping back, and the service's with it when no other replica pings.
-    async fn withdraw_pings(&self, connection: &mut Dedicated) -> Result<(), QueueError> {
+    async fn withdraw_pings(&self, connection: &mut Dedicated) -> Result<(), RedisFailure> {
         let keys = self.queue.redis.keys();
         let workers: Vec<String> = connection.smembers(keys.workers()).await?;
         let others: Vec<String> = workers

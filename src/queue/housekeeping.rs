@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use redis::AsyncCommands;
 
-use super::{DeadLetter, QueueError, Redis};
+use super::{DeadLetter, Redis};
+use crate::redis::RedisFailure;
 
 /// Dead letters that are looked at in one step.
 const CHUNK: isize = 20;
@@ -14,12 +15,12 @@ impl Redis {
     /// again.
     ///
     /// # Errors
-    /// [`QueueError`].
+    /// [`RedisFailure`].
     pub async fn take_housekeeping(
         &self,
         worker_id: &str,
         time: Duration,
-    ) -> Result<Result<(), Duration>, QueueError> {
+    ) -> Result<Result<(), Duration>, RedisFailure> {
         let key = self.keys().housekeeping();
         let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let mut connection = self.connection().await?;
@@ -40,8 +41,8 @@ impl Redis {
     /// Lets whoever comes next have the turn after this time: it was not finished.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn leave_housekeeping(&self, time: Duration) -> Result<(), QueueError> {
+    /// [`RedisFailure`].
+    pub async fn leave_housekeeping(&self, time: Duration) -> Result<(), RedisFailure> {
         let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let mut connection = self.connection().await?;
         Ok(connection.pexpire(self.keys().housekeeping(), time_ms).await?)
@@ -50,8 +51,8 @@ impl Redis {
     /// Removes dead letters from before this time, in Unix ms. Returns how many; with `dry_run` how many there are.
     ///
     /// # Errors
-    /// [`QueueError`]; the same call can be made again.
-    pub async fn forget_dead_before(&self, time_ms: i64, dry_run: bool) -> Result<i64, QueueError> {
+    /// [`RedisFailure`]; the same call can be made again.
+    pub async fn forget_dead_before(&self, time_ms: i64, dry_run: bool) -> Result<i64, RedisFailure> {
         let mut connection = self.connection().await?;
         let (key, before) = (self.keys().dead(), format!("({time_ms}"));
         Ok(if dry_run {
@@ -65,8 +66,8 @@ impl Redis {
     /// from before a setting was changed. Returns how many were cut; with `dry_run` how many would be.
     ///
     /// # Errors
-    /// [`QueueError`]; the same call can be made again.
-    pub async fn cut_dead(&self, dry_run: bool) -> Result<i64, QueueError> {
+    /// [`RedisFailure`]; the same call can be made again.
+    pub async fn cut_dead(&self, dry_run: bool) -> Result<i64, RedisFailure> {
         let (key, most) = (self.keys().dead(), self.dead_limits().letter_bytes);
         let mut connection = self.connection().await?;
         let (mut start, mut count) = (0, 0);

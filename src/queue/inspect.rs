@@ -5,8 +5,9 @@ use std::time::Duration;
 use chrono::Utc;
 use tokio::time::Instant;
 
+use super::Redis;
 use super::check::field;
-use super::{QueueError, Redis};
+use crate::redis::RedisFailure;
 
 /// How a server is set up. `None` where it does not say, as managed servers often forbid `CONFIG`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,8 +46,8 @@ impl Redis {
     /// Looks at the server's settings and times its answers.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn facts(&self) -> Result<RedisFacts, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn facts(&self) -> Result<RedisFacts, RedisFailure> {
         let mut connection = self.connection().await?;
         let address = connection.server().name.clone();
         let info: String = redis::cmd("INFO").query_async(&mut connection).await?;

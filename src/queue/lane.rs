@@ -7,8 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::pipeline::Pipeline;
-use super::{Adopted, DeadLetter, Delivery, Event, Queue, QueueError};
+use super::{Adopted, DeadLetter, Delivery, Event, Queue};
 use crate::batch::Batcher;
+use crate::redis::RedisFailure;
 
 /// Steps that share one round trip at the most.
 const MAX_PIPELINE: usize = 200;
@@ -96,9 +97,9 @@ pub(super) enum Answer {
     Claimed(Adopted),
 }
 
-fn stopped() -> Result<Answer, QueueError> {
+fn stopped() -> Result<Answer, RedisFailure> {
     let message = "the pipeline that this was part of was stopped";
-    Err(QueueError::Failed(message.to_owned()))
+    Err(RedisFailure::Failed(message.to_owned()))
 }
 
 impl Queue {
@@ -106,11 +107,11 @@ impl Queue {
     /// not this worker's any more, or was to wait for a time that has come.
     ///
     /// # Errors
-    /// [`QueueError`]; the same command can be given again.
+    /// [`RedisFailure`]; the same command can be given again.
     pub fn run<C: Into<Arc<Command>>>(
         &self,
         command: C,
-    ) -> impl Future<Output = Result<bool, QueueError>> + Send + use<C> {
+    ) -> impl Future<Output = Result<bool, RedisFailure>> + Send + use<C> {
         let answer = self.lane.submit(Step::Tell(command.into()));
         async {
             match answer.await.unwrap_or_else(stopped)? {
@@ -124,8 +125,8 @@ impl Queue {
     /// not claimed goes back. What was said before is heard before.
     ///
     /// # Errors
-    /// [`QueueError`]; packages may have been claimed all the same: see [`Self::in_hand`].
-    pub async fn adopt(&self, free: usize) -> Result<Adopted, QueueError> {
+    /// [`RedisFailure`]; packages may have been claimed all the same: see [`Self::in_hand`].
+    pub async fn adopt(&self, free: usize) -> Result<Adopted, RedisFailure> {
         match self
             .lane
             .submit(Step::Claim(free))
@@ -133,7 +134,7 @@ impl Queue {
             .unwrap_or_else(stopped)?
         {
             Answer::Claimed(adopted) => Ok(adopted),
-            Answer::Heard(_) => Err(QueueError::Lost),
+            Answer::Heard(_) => Err(RedisFailure::Lost),
         }
     }
 
@@ -178,7 +179,7 @@ impl Delivery {
     }
 }
 
-pub(super) type Lane = Batcher<Step, Result<Answer, QueueError>>;
+pub(super) type Lane = Batcher<Step, Result<Answer, RedisFailure>>;
 
 pub(super) fn spawn(pipeline: Pipeline) -> Lane {
     let pipeline = Arc::new(tokio::sync::Mutex::new(pipeline));

@@ -6,7 +6,8 @@ use std::time::Duration;
 use redis::AsyncCommands;
 
 use super::provider::{Fields, Standing, ms};
-use super::{Delivery, Queue, QueueError, scripts};
+use super::{Delivery, Queue, scripts};
+use crate::redis::RedisFailure;
 
 /// What a provider may be asked for at the most. 0 = any number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl Queue {
     /// keeps the calls of one delivery apart.
     ///
     /// # Errors
-    /// [`QueueError`]; the call may count as open, for twice the lease's time.
+    /// [`RedisFailure`]; the call may count as open, for twice the lease's time.
     pub async fn enter_provider(
         &self,
         provider: &str,
@@ -58,7 +59,7 @@ impl Queue {
         call_no: u32,
         may_park: bool,
         has_own_room: bool,
-    ) -> Result<(Entry, Standing), QueueError> {
+    ) -> Result<(Entry, Standing), RedisFailure> {
         let keys = self.redis.keys();
         let mut call = self.scripts.enter.prepare_invoke();
         call.key(keys.processing(&self.worker_id))
@@ -91,13 +92,13 @@ impl Queue {
     /// Takes a call back that was let through and is not made: it does not count as one of this minute.
     ///
     /// # Errors
-    /// [`QueueError`]; it counts until its minute is over.
+    /// [`RedisFailure`]; it counts until its minute is over.
     pub async fn uncount_call(
         &self,
         provider: &str,
         delivery: &Delivery,
         call_no: u32,
-    ) -> Result<(), QueueError> {
+    ) -> Result<(), RedisFailure> {
         let mut connection = self.redis.connection().await?;
         let call = format!("{}/{}:{call_no}", self.worker_id, delivery.id);
         let recent = self.redis.keys().recent_calls(provider);
@@ -108,7 +109,7 @@ impl Queue {
     /// for all replicas and, `own_room`, for this one.
     ///
     /// # Errors
-    /// [`QueueError`]; calls that are not confirmed count as ended after twice the lease's time.
+    /// [`RedisFailure`]; calls that are not confirmed count as ended after twice the lease's time.
     pub async fn leave_provider(
         &self,
         provider: &str,
@@ -116,7 +117,7 @@ impl Queue {
         own_room: u32,
         ended: &[String],
         open: &[String],
-    ) -> Result<Left, QueueError> {
+    ) -> Result<Left, RedisFailure> {
         let keys = self.redis.keys();
         let mut call = self.scripts.leave.prepare_invoke();
         call.key(&keys.of_provider(provider)).key(&keys.heads());

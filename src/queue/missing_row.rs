@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Queue, QueueError};
+use super::Queue;
+use crate::redis::RedisFailure;
 
 /// Kept for so much longer than it is looked for, so that the last look still finds it.
 const KEPT_LONGER: Duration = Duration::from_secs(60);
@@ -12,8 +13,8 @@ impl Queue {
     /// it is looked for at the most.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn row_missing_for(&self, job_id: i32, longest: Duration) -> Result<Duration, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn row_missing_for(&self, job_id: i32, longest: Duration) -> Result<Duration, RedisFailure> {
         let kept = longest + KEPT_LONGER;
         let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         let key = self.redis.keys().missing_row(job_id);
@@ -36,8 +37,8 @@ impl Queue {
     /// Forgets that the row of a job was missing: its package has been refused, and the next one is looked for anew.
     ///
     /// # Errors
-    /// [`QueueError`]; it is forgotten by itself later.
-    pub async fn forget_missing_row(&self, job_id: i32) -> Result<(), QueueError> {
+    /// [`RedisFailure`]; it is forgotten by itself later.
+    pub async fn forget_missing_row(&self, job_id: i32) -> Result<(), RedisFailure> {
         let mut connection = self.redis.connection().await?;
         let key = self.redis.keys().missing_row(job_id);
         Ok(redis::AsyncCommands::del(&mut connection, key).await?)

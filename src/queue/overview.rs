@@ -6,7 +6,8 @@ use redis::Value;
 use serde::{Deserialize, Serialize};
 
 use super::depths::next;
-use super::{Depths, ProviderState, QueueError, Redis, SUSPECTS};
+use super::{Depths, ProviderState, Redis, SUSPECTS};
+use crate::redis::RedisFailure;
 
 /// A queue at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -91,8 +92,8 @@ impl Redis {
     /// Looks at everything, for these providers.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn overview(&self, providers: &[&str]) -> Result<Overview, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn overview(&self, providers: &[&str]) -> Result<Overview, RedisFailure> {
         let depths = self.depths().await?;
         let keys = self.keys();
         let mut connection = self.connection().await?;
@@ -180,8 +181,8 @@ impl Redis {
     /// Whether a worker holds its lease.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn has_lease(&self, worker_id: &str) -> Result<bool, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn has_lease(&self, worker_id: &str) -> Result<bool, RedisFailure> {
         let mut connection = self.connection().await?;
         Ok(redis::AsyncCommands::exists(&mut connection, self.keys().lease(worker_id)).await?)
     }

@@ -7,9 +7,9 @@ use redis::{Cmd, Script, Value};
 
 use super::lane::{Answer, Command, Due, Step};
 use super::scripts::{LOADS, Scripts, is_lost};
-use super::server::Connection;
 use super::turns::Turns;
-use super::{DeadLetter, Event, QueueError, Redis};
+use super::{DeadLetter, Event, Redis};
+use crate::redis::{Connection, RedisFailure};
 
 /// A reply list that nobody reads is forgotten after a day.
 pub(super) const REPLY_SECONDS: u32 = 24 * 60 * 60;
@@ -26,7 +26,7 @@ pub(super) struct Pipeline {
 /// A command, and the steps that it is for.
 type Call = (Cmd, Vec<usize>);
 
-type Answers = Vec<Result<Answer, QueueError>>;
+type Answers = Vec<Result<Answer, RedisFailure>>;
 
 impl Pipeline {
     pub(super) async fn run(&mut self, steps: Vec<Step>) -> Answers {
@@ -71,8 +71,8 @@ impl Pipeline {
         connection: &mut Connection,
         steps: &[Step],
         which: &[usize],
-    ) -> Result<Answers, QueueError> {
-        let mut answers: Answers = steps.iter().map(|_| Err(QueueError::Lost)).collect();
+    ) -> Result<Answers, RedisFailure> {
+        let mut answers: Answers = steps.iter().map(|_| Err(RedisFailure::Lost)).collect();
         let mut refused = self.round_trip(connection, steps, which, &mut answers).await?;
         for _ in 0..LOADS {
             if refused.is_empty() {
@@ -93,7 +93,7 @@ impl Pipeline {
         steps: &[Step],
         which: &[usize],
         answers: &mut Answers,
-    ) -> Result<Vec<usize>, QueueError> {
+    ) -> Result<Vec<usize>, RedisFailure> {
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
         let mut asked = Vec::new();
@@ -177,7 +177,7 @@ impl Pipeline {
         let value = match value {
             Ok(value) => value,
             Err(error) => {
-                let error = QueueError::from(error);
+                let error = RedisFailure::from(error);
                 for_steps.iter().for_each(|&i| answers[i] = Err(error.clone()));
                 return;
             }

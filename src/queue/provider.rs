@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::depths::next;
 use super::limits::Limit;
-use super::{Notice, Queue, QueueError, Redis, scripts};
+use super::{Notice, Queue, Redis, scripts};
+use crate::redis::RedisFailure;
 
 /// Why nobody calls a provider for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -144,7 +145,7 @@ impl Queue {
     /// room, for all replicas and, `own_room`, for this one.
     ///
     /// # Errors
-    /// [`QueueError`]; nothing is known of the call then.
+    /// [`RedisFailure`]; nothing is known of the call then.
     pub async fn report_call(
         &self,
         provider: &str,
@@ -152,7 +153,7 @@ impl Queue {
         own_room: u32,
         end: CallEnd,
         took: Duration,
-    ) -> Result<Reported, QueueError> {
+    ) -> Result<Reported, RedisFailure> {
         let (outcome, asked) = match end {
             CallEnd::Well => ("well", None),
             CallEnd::Failing => ("failing", None),
@@ -187,11 +188,11 @@ impl Redis {
     /// How it stands with those of these providers that are not well.
     ///
     /// # Errors
-    /// [`QueueError`].
+    /// [`RedisFailure`].
     pub async fn provider_states(
         &self,
         providers: &[&str],
-    ) -> Result<HashMap<String, ProviderState>, QueueError> {
+    ) -> Result<HashMap<String, ProviderState>, RedisFailure> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("TIME");
         for provider in providers {
@@ -216,8 +217,8 @@ impl Redis {
     /// well already.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn resume_provider(&self, provider: &str) -> Result<bool, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn resume_provider(&self, provider: &str) -> Result<bool, RedisFailure> {
         let mut connection = self.connection().await?;
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         let notice = Notice::Provider {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use redis::{AsyncCommands, Script};
 
-use super::server::Connection;
-use super::{Priority, QueueError, Redis, scripts};
+use super::{Priority, Redis, scripts};
+use crate::redis::{Connection, RedisFailure};
 
 /// How long a package that was put back, and of whose job nothing has been heard since, is not put back again: it may
 /// be parked where a newer version alone looks.
@@ -18,8 +18,8 @@ impl Redis {
     /// Ids of the workers that hold a lease.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn live_workers(&self) -> Result<Vec<String>, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn live_workers(&self) -> Result<Vec<String>, RedisFailure> {
         let mut connection = self.connection().await?;
         let workers: Vec<String> = connection.smembers(self.keys().workers()).await?;
         let mut live = Vec::new();
@@ -35,12 +35,12 @@ impl Redis {
     /// landed, or in anybody's hand. What moves meanwhile can be missed, so what is to be relied upon is asked twice.
     ///
     /// # Errors
-    /// [`QueueError`].
+    /// [`RedisFailure`].
     pub async fn without_package(
         &self,
         mut jobs: HashSet<i32>,
         parked_for: &[String],
-    ) -> Result<HashSet<i32>, QueueError> {
+    ) -> Result<HashSet<i32>, RedisFailure> {
         let keys = self.keys();
         let script = Script::new(include_str!("scripts/find.lua"));
         let mut connection = self.connection().await?;
@@ -74,13 +74,13 @@ impl Redis {
     /// `by_force`: whoever has is to put nothing back any more.
     ///
     /// # Errors
-    /// [`QueueError`].
+    /// [`RedisFailure`].
     pub async fn begin_reconciling(
         &self,
         name: &str,
         period: Duration,
         by_force: bool,
-    ) -> Result<bool, QueueError> {
+    ) -> Result<bool, RedisFailure> {
         let mut command = redis::cmd("SET");
         command.arg(self.keys().reconciler()).arg(name);
         command
@@ -99,13 +99,13 @@ impl Redis {
     /// are left out that were put back under the same name within an hour, unless it is done `by_force`.
     ///
     /// # Errors
-    /// [`QueueError`]; all were put back, or none.
+    /// [`RedisFailure`]; all were put back, or none.
     pub async fn put_back(
         &self,
         name: &str,
         packages: &[(String, String)],
         by_force: bool,
-    ) -> Result<Option<usize>, QueueError> {
+    ) -> Result<Option<usize>, RedisFailure> {
         let code = concat!(
             include_str!("scripts/give_back.lua"),
             include_str!("scripts/put_back.lua")
@@ -132,7 +132,7 @@ async fn strike_out(
     connection: &mut Connection,
     key: &str,
     first: usize,
-) -> Result<(), QueueError> {
+) -> Result<(), RedisFailure> {
     let mut place = i64::try_from(first).unwrap_or(i64::MAX);
     while place >= 0 && !jobs.is_empty() {
         let mut call = script.key(key);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use redis::AsyncCommands;
 
-use super::server::Connection;
 use super::suspects::SUSPECT_SECONDS;
-use super::{Queue, QueueError, scripts};
+use super::{Queue, scripts};
 use crate::fault;
+use crate::redis::{Connection, RedisFailure};
 
 /// Packages that one script call moves at the most, so that Redis is never held up for long.
 const CHUNK: i64 = 200;
@@ -18,12 +18,12 @@ impl Queue {
     /// Returns how many, by worker.
     ///
     /// # Errors
-    /// [`QueueError`]; what was moved stays moved, and the next call goes on.
+    /// [`RedisFailure`]; what was moved stays moved, and the next call goes on.
     pub async fn recover_dead(
         &self,
         workers: &[String],
         server_number: u64,
-    ) -> Result<Vec<(String, u64)>, QueueError> {
+    ) -> Result<Vec<(String, u64)>, RedisFailure> {
         let mut connection = self.redis.connection().await?;
         if connection.server().number != server_number {
             return Ok(Vec::new());
@@ -40,8 +40,8 @@ impl Queue {
     /// For how long the leases of workers hold at least; zero for one without a lease.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn leases(&self, workers: &[String]) -> Result<Vec<Duration>, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn leases(&self, workers: &[String]) -> Result<Vec<Duration>, RedisFailure> {
         if workers.is_empty() {
             return Ok(Vec::new());
         }
@@ -63,7 +63,7 @@ impl Queue {
         connection: &mut Connection,
         worker_id: &str,
         has_crashed: bool,
-    ) -> Result<Option<u64>, QueueError> {
+    ) -> Result<Option<u64>, RedisFailure> {
         let keys = self.redis.keys();
         let mut call = self.scripts.recover.prepare_invoke();
         call.key(keys.lease(worker_id))
@@ -97,8 +97,8 @@ impl Queue {
     /// Leaves the queue: gives up the lease and puts back whatever is still in hand. Returns how much that was.
     ///
     /// # Errors
-    /// [`QueueError`]; the other replicas do the rest when the lease has ended.
-    pub async fn leave(&self) -> Result<u64, QueueError> {
+    /// [`RedisFailure`]; the other replicas do the rest when the lease has ended.
+    pub async fn leave(&self) -> Result<u64, RedisFailure> {
         let mut connection = self.redis.connection().await?;
         let _: i64 = connection.del(self.redis.keys().lease(&self.worker_id)).await?;
         let given_back = self.recover(&mut connection, &self.worker_id, false).await?;
@@ -108,8 +108,8 @@ impl Queue {
     /// Whether a worker has its lease on the server with this number; `None` when another one is in use by now.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn has_lease(&self, worker_id: &str, server_number: u64) -> Result<Option<bool>, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn has_lease(&self, worker_id: &str, server_number: u64) -> Result<Option<bool>, RedisFailure> {
         let mut connection = self.redis.connection().await?;
         let has_lease = connection.exists(self.redis.keys().lease(worker_id)).await?;
         Ok((connection.server().number == server_number).then_some(has_lease))

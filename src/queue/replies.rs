@@ -1,14 +1,15 @@
 //! Final events for reply lists that no delivery in hand names.
 
 use super::pipeline::REPLY_SECONDS;
-use super::{Event, QueueError, Redis};
+use super::{Event, Redis};
+use crate::redis::RedisFailure;
 
 impl Redis {
     /// Pushes a final event to reply lists. A list that is none is passed over: it is its reader's to mend.
     ///
     /// # Errors
-    /// [`QueueError`]; some may have been told, and the same call can be made again.
-    pub async fn reply(&self, lists: &[String], event: &Event) -> Result<(), QueueError> {
+    /// [`RedisFailure`]; some may have been told, and the same call can be made again.
+    pub async fn reply(&self, lists: &[String], event: &Event) -> Result<(), RedisFailure> {
         let event = event.to_json();
         let mut connection = self.connection().await?;
         for list in lists {

@@ -3,7 +3,8 @@
 use redis::{Cmd, Value, cmd};
 use uuid::Uuid;
 
-use super::{QueueError, Redis};
+use super::Redis;
+use crate::redis::RedisFailure;
 
 /// A kind of commands that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +23,8 @@ impl Redis {
     /// them. Returns how many kinds there are, and those that were refused.
     ///
     /// # Errors
-    /// [`QueueError`] when the server does not answer.
-    pub async fn try_rights(&self) -> Result<(usize, Vec<Refusal>), QueueError> {
+    /// [`RedisFailure`] when the server does not answer.
+    pub async fn try_rights(&self) -> Result<(usize, Vec<Refusal>), RedisFailure> {
         let mut connection = self.connection().await?;
         let trials = self.trials();
         let count = trials.len();

@@ -5,7 +5,8 @@
 use redis::Script;
 use serde::Serialize;
 
-use super::{QueueError, Redis, scripts};
+use super::{Redis, scripts};
+use crate::redis::RedisFailure;
 
 /// As much of a package is shown as says what it is.
 const BEGINNING_BYTES: usize = 120;
@@ -27,8 +28,8 @@ impl Redis {
     /// Redis copies it.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn set_aside(&self, most: u64) -> Result<Vec<SetAside>, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn set_aside(&self, most: u64) -> Result<Vec<SetAside>, RedisFailure> {
         let script = Script::new(include_str!("scripts/set_aside.lua"));
         let mut connection = self.connection().await?;
         let mut found = Vec::new();
@@ -52,8 +53,8 @@ impl Redis {
     /// One of them to the byte, all of it in memory; `None` where there are fewer.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn set_aside_package(&self, place: u64) -> Result<Option<Vec<u8>>, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn set_aside_package(&self, place: u64) -> Result<Option<Vec<u8>>, RedisFailure> {
         let mut connection = self.connection().await?;
         let index = -1 - i64::try_from(place).unwrap_or(i64::MAX - 1);
         Ok(redis::AsyncCommands::lindex(&mut connection, self.keys().set_aside(), index as isize).await?)

@@ -3,7 +3,8 @@
 //! What was with a replica when it crashed is a suspect (`recover.lua`). A worker runs one suspect at a time and notes
 //! which, so that a further crash can be counted as the crash of that one. What merely ran beside it counts nothing.
 
-use super::{Delivery, Queue, QueueError, scripts};
+use super::{Delivery, Queue, scripts};
+use crate::redis::RedisFailure;
 
 /// The name under which suspects are parked that find no room, as packages are under a provider's.
 pub const SUSPECTS: &str = "suspects";
@@ -15,8 +16,8 @@ impl Queue {
     /// crash. In place of what was noted before.
     ///
     /// # Errors
-    /// [`QueueError`]; worth doing again.
-    pub async fn note_suspect(&self, delivery: &Delivery) -> Result<(), QueueError> {
+    /// [`RedisFailure`]; worth doing again.
+    pub async fn note_suspect(&self, delivery: &Delivery) -> Result<(), RedisFailure> {
         self.suspect(delivery, SUSPECT_SECONDS, None).await
     }
 
@@ -24,8 +25,8 @@ impl Queue {
     /// any more; one that only waits for something has not been tried, and keeps its crashes.
     ///
     /// # Errors
-    /// [`QueueError`]; worth doing again.
-    pub async fn end_suspect(&self, delivery: &Delivery, has_survived: bool) -> Result<(), QueueError> {
+    /// [`RedisFailure`]; worth doing again.
+    pub async fn end_suspect(&self, delivery: &Delivery, has_survived: bool) -> Result<(), RedisFailure> {
         let survivor = has_survived.then_some(&*delivery.payload);
         self.suspect(delivery, 0, survivor).await
     }
@@ -35,7 +36,7 @@ impl Queue {
         delivery: &Delivery,
         seconds: u32,
         survivor: Option<&[u8]>,
-    ) -> Result<(), QueueError> {
+    ) -> Result<(), RedisFailure> {
         let keys = self.redis.keys();
         let mut call = self.scripts.suspect.prepare_invoke();
         call.key(keys.suspect(&self.worker_id)).key(keys.suspects());

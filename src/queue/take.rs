@@ -10,9 +10,9 @@ use std::time::Duration;
 use redis::aio::ConnectionLike;
 use tokio::time::Instant;
 
-use super::server::Dedicated;
 use super::suspects::deliveries;
-use super::{Queue, QueueError, scripts};
+use super::{Queue, scripts};
+use crate::redis::{Dedicated, RedisFailure};
 
 /// How long the server holds a BLMOVE. Half a lease at the most: what a server gives to a frozen client after its lease has
 /// ended and its name was struck out, nobody would find.
@@ -85,12 +85,12 @@ impl Landing {
     /// Must not be cancelled: the server would go on moving. [`Queue::wake`] ends it early.
     ///
     /// # Errors
-    /// [`QueueError`]; the connection is thrown away and opened anew by the next call.
+    /// [`RedisFailure`]; the connection is thrown away and opened anew by the next call.
     pub async fn wait(
         &mut self,
         most: Duration,
         announce: impl FnOnce(BlockedClient),
-    ) -> Result<Landed, QueueError> {
+    ) -> Result<Landed, RedisFailure> {
         let redis = &self.queue.redis;
         let kept = self
             .connection
@@ -186,8 +186,8 @@ impl Queue {
     /// returns `false`, when the client is not waiting.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn wake(&self, waiting: BlockedClient) -> Result<bool, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn wake(&self, waiting: BlockedClient) -> Result<bool, RedisFailure> {
         let mut connection = self.redis.connection().await?;
         if connection.server().number != waiting.server_number {
             // There the number is somebody else's. The wait ends by itself.
@@ -204,8 +204,8 @@ impl Queue {
     /// by an adopt whose answer was lost.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn in_hand(&self) -> Result<Vec<Delivery>, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn in_hand(&self) -> Result<Vec<Delivery>, RedisFailure> {
         let keys = self.redis.keys();
         let mut call = self.scripts.in_hand.prepare_invoke();
         call.key(keys.processing(&self.worker_id)).key(keys.suspects());

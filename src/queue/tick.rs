@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::limits::Limit;
 use super::provider::{Fields, ProviderState};
-use super::{Queue, QueueError, scripts};
+use super::{Queue, scripts};
+use crate::redis::RedisFailure;
 
 /// Packages that one call brings back at the most, so that Redis is never held up for long.
 const CHUNK: u32 = 200;
@@ -52,8 +53,8 @@ impl Queue {
     /// Looks whether there is anything to do: three plain commands, which cost less than a script.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn glance(&self, names: &[String]) -> Result<Glance, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn glance(&self, names: &[String]) -> Result<Glance, RedisFailure> {
         let keys = self.redis.keys();
         let parked = names.iter().map(|name| keys.parked(name));
         let places: Vec<String> = keys
@@ -76,7 +77,7 @@ impl Queue {
     }
 
     /// Over a connection that is kept: the pool tries each one with two commands before it lends it.
-    async fn look(&self, pipeline: &redis::Pipeline) -> Result<(bool, u64, Vec<String>), QueueError> {
+    async fn look(&self, pipeline: &redis::Pipeline) -> Result<(bool, u64, Vec<String>), RedisFailure> {
         let mut kept = self.glances.lock().await;
         if let Some(mut connection) = kept.take().filter(|kept| self.redis.is_in_use(kept.server()))
             && let Ok(answer) = pipeline.query_async(&mut connection).await
@@ -95,8 +96,8 @@ impl Queue {
     /// and types.
     ///
     /// # Errors
-    /// [`QueueError`].
-    pub async fn tick(&self, names: &[(String, Limit)]) -> Result<Tick, QueueError> {
+    /// [`RedisFailure`].
+    pub async fn tick(&self, names: &[(String, Limit)]) -> Result<Tick, RedisFailure> {
         type Found = Vec<(usize, i64, Fields)>;
         let keys = self.redis.keys();
         let mut call = self.scripts.tick.prepare_invoke();

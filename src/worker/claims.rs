@@ -12,7 +12,8 @@ use super::health::Health;
 use super::in_hand::InHand;
 use super::ledger::LeaseWatch;
 use crate::fault;
-use crate::queue::{Adopted, Delivery, Landed, Landing, Queue, QueueError, ReplicaStatus};
+use crate::queue::{Adopted, Delivery, Landed, Landing, Queue, ReplicaStatus};
+use crate::redis::RedisFailure;
 
 /// How long the loop waits before it tries again what has just failed.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -104,7 +105,7 @@ impl Claims {
                         is_quiet = self.wait_for_package(&mut landing, stop).await;
                     }
                 }
-                Err(QueueError::Lost) => comparison.is_due = true,
+                Err(RedisFailure::Lost) => comparison.is_due = true,
                 Err(error) => {
                     self.health.redis_failed(&error);
                     comparison.is_due = true;
@@ -130,7 +131,7 @@ impl Claims {
     }
 
     /// Claims up to `free` packages; after a claim whose answer may have been lost, first what it claimed.
-    async fn claim(&self, free: usize, must_compare: &mut bool) -> Result<Adopted, QueueError> {
+    async fn claim(&self, free: usize, must_compare: &mut bool) -> Result<Adopted, RedisFailure> {
         if *must_compare {
             // Before Redis is asked: what ends meanwhile is in the answer and no longer in the hand.
             let held = self.in_hand.deliveries();

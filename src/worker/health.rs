@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::db::DbError;
-use crate::queue::{QueueError, ReplicaStatus};
+use crate::queue::ReplicaStatus;
+use crate::redis::RedisFailure;
 
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -80,8 +81,8 @@ impl Health {
 
     /// What a server that has been replaced did not do says nothing of the one in use, nor does a connection that was cut
     /// where another could be opened at once.
-    pub(super) fn redis_failed(&self, error: &QueueError) {
-        if matches!(error, QueueError::Replaced | QueueError::Lost) {
+    pub(super) fn redis_failed(&self, error: &RedisFailure) {
+        if matches!(error, RedisFailure::Replaced | RedisFailure::Lost) {
             return;
         }
         if self.redis_is_up.swap(false, Ordering::Relaxed) {
@@ -103,7 +104,7 @@ impl Health {
     /// Asks Redis until it has answered.
     pub(super) async fn until_redis_answers<T, F>(&self, ask: impl Fn() -> F) -> T
     where
-        F: Future<Output = Result<T, QueueError>>,
+        F: Future<Output = Result<T, RedisFailure>>,
     {
         let mut pause = PAUSE;
         loop {

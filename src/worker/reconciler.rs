@@ -16,7 +16,8 @@ use super::room::parked_for;
 use super::upkeep::Upkeep;
 use crate::db::{Adrift, Db, DbError};
 use crate::measure;
-use crate::queue::{QueueError, Redis};
+use crate::queue::Redis;
+use crate::redis::RedisFailure;
 
 /// Packages that are put back at once.
 const CHUNK: usize = 50;
@@ -29,7 +30,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub enum BooksError {
     /// Of the queue.
     #[error("the queue cannot be compared with the ledger")]
-    Redis(#[from] QueueError),
+    Redis(#[from] RedisFailure),
     /// Of the ledger.
     #[error("the ledger cannot be compared with the queue")]
     Postgres(#[from] DbError),

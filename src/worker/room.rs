@@ -23,8 +23,9 @@ use super::upkeep::Alarm;
 use crate::generator::Gate;
 use crate::provider::policy::Verdict;
 use crate::queue::{
-    CallEnd, Delivery, Due, Entry, Limit, ProviderState, Queue, QueueError, SUSPECTS, Shut, Standing, Tick,
+    CallEnd, Delivery, Due, Entry, Limit, ProviderState, Queue, SUSPECTS, Shut, Standing, Tick,
 };
+use crate::redis::RedisFailure;
 use crate::work_package::WORK_TYPES;
 
 /// More than can ever be open.
@@ -127,7 +128,7 @@ impl Room {
         delivery: &Delivery,
         call_no: u32,
         may_park: bool,
-    ) -> Result<Entry, QueueError> {
+    ) -> Result<Entry, RedisFailure> {
         let had_room = self.grants.get(name, delivery).is_some();
         let has_own_room = self.grants.reserve(name, delivery, self.own_limit(name));
         let asking =
@@ -237,7 +238,7 @@ impl Room {
         name: &str,
         ended: &[String],
         open: &[String],
-    ) -> Result<Option<Duration>, QueueError> {
+    ) -> Result<Option<Duration>, RedisFailure> {
         let limit = self.limit(name);
         let (mut ended, mut open) = (ended, open);
         loop {
@@ -259,7 +260,7 @@ impl Room {
     }
 
     /// Confirms the calls that go on of deliveries `in_hand`.
-    pub(super) async fn confirm(&self, in_hand: &HashSet<String>) -> Result<(), QueueError> {
+    pub(super) async fn confirm(&self, in_hand: &HashSet<String>) -> Result<(), RedisFailure> {
         for (name, open) in self.grants.open(in_hand) {
             self.wake(&name, &[], &open).await?;
         }
@@ -267,7 +268,7 @@ impl Room {
     }
 
     /// Asks Redis how things stand with the queue and with all providers.
-    pub(super) async fn tick(&self) -> Result<Tick, QueueError> {
+    pub(super) async fn tick(&self) -> Result<Tick, RedisFailure> {
         let tick = self.queue.tick(&self.all).await?;
         for (name, _) in &self.all {
             let found = tick.providers.iter().find(|provider| provider.name == *name);
@@ -284,7 +285,7 @@ impl Room {
         &self,
         tick: &Tick,
         in_hand: &HashSet<String>,
-    ) -> Result<Option<Duration>, QueueError> {
+    ) -> Result<Option<Duration>, RedisFailure> {
         let mut open = self.grants.open(in_hand);
         let mut next = None;
         for provider in &tick.providers {

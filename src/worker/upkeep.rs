@@ -20,7 +20,8 @@ use super::settings::UpkeepSettings;
 use super::statements::Statements;
 use crate::fault;
 use crate::measure;
-use crate::queue::{Queue, QueueError, Tick};
+use crate::queue::{Queue, Tick};
+use crate::redis::RedisFailure;
 
 const TICK: Duration = Duration::from_secs(1);
 /// The same of a replica that has nothing to do.
@@ -157,7 +158,7 @@ impl Upkeep {
     }
 
     /// Returns when there may be something to do again.
-    async fn bring_back_once(&self, leases: &mut HashMap<String, Instant>) -> Result<Duration, QueueError> {
+    async fn bring_back_once(&self, leases: &mut HashMap<String, Instant>) -> Result<Duration, RedisFailure> {
         let server_number = self.queue.server_number();
         let is_idle = self.in_hand.is_empty();
         let mut pause = if is_idle { IDLE_TICK } else { TICK };
@@ -185,7 +186,7 @@ impl Upkeep {
     }
 
     /// Brings back what waits for a time or for room, and returns when more may be woken.
-    async fn tick(&self) -> Result<(Tick, Option<Duration>), QueueError> {
+    async fn tick(&self) -> Result<(Tick, Option<Duration>), RedisFailure> {
         let mut tick = self.room.tick().await?;
         while tick.brought_back > 0 {
             fault::point("promoted");
@@ -203,7 +204,7 @@ impl Upkeep {
         leases: &mut HashMap<String, Instant>,
         mut workers: Vec<String>,
         server_number: u64,
-    ) -> Result<Option<Duration>, QueueError> {
+    ) -> Result<Option<Duration>, RedisFailure> {
         workers.retain(|worker_id| worker_id != self.queue.worker_id());
         leases.retain(|worker_id, _| workers.contains(worker_id));
         let now = Instant::now();

@@ -30,22 +30,30 @@ const MODULES: &[(&str, &[&str])] = &[
             "http_client",
             "storage",
             "queue",
+            "redis",
             "db",
             "private_servers",
         ],
     ),
     // Reads the settings of all others, and none of them knows it.
-    ("config", &["ops", "worker", "provider", "storage", "queue", "db"]),
+    (
+        "config",
+        &["ops", "worker", "provider", "storage", "queue", "redis", "db"],
+    ),
     // Only looks: at the worker through its observer, at the services through their own types.
     ("ops", &["worker", "provider", "storage", "queue", "db"]),
-    ("worker", &["router", "generator", "provider", "queue", "db"]),
+    (
+        "worker",
+        &["router", "generator", "provider", "queue", "redis", "db"],
+    ),
     ("router", &["generator", "provider"]),
     ("generator", &["provider", "imaging", "storage"]),
     ("provider", &["imaging", "http_client"]),
     ("imaging", &[]),
     ("http_client", &[]),
     ("storage", &[]),
-    ("queue", &[]),
+    ("queue", &["redis"]),
+    ("redis", &[]),
     ("db", &[]),
     ("private_servers", &[]),
     ("measure", &["failure"]),
@@ -60,9 +68,9 @@ const MODULES: &[(&str, &[&str])] = &[
 
 /// Libraries that have one owner, and who else names them, with the reason.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("redis", &["queue"]),
+    ("redis", &["redis", "queue"]),
     // `db` takes the name of the runtime from it: both pools are `deadpool`, which is no dependency of its own here.
-    ("deadpool_redis", &["queue", "db"]),
+    ("deadpool_redis", &["redis", "db"]),
     // `cli/exit.rs` tells an unreachable database from other faults by the type of the error.
     ("diesel", &["db", "cli"]),
     ("diesel_async", &["db"]),

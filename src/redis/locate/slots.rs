@@ -2,7 +2,7 @@
 
 use redis::{FromRedisValue, Value};
 
-use crate::queue::address::Node;
+use crate::redis::address::Node;
 
 /// Reads an answer to `CLUSTER SLOTS`: the master of a slot, and all nodes.
 ///

@@ -13,7 +13,7 @@ use redis::{
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use super::QueueError;
+use super::RedisFailure;
 use super::locate::Found;
 use crate::measure::PoolUse;
 
@@ -23,15 +23,15 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 const POOL_SIZE: usize = 8;
 
 /// The error of everything that is still asked of a server when another one has taken over.
-pub(super) const REPLACED: &str = "another server has taken over meanwhile";
+pub(crate) const REPLACED: &str = "another server has taken over meanwhile";
 
-pub(super) fn is_replaced(error: &RedisError) -> bool {
+pub(crate) fn is_replaced(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Client && error.to_string().starts_with(REPLACED)
 }
 
 /// What is to be thought of a server after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Doubt {
+pub(crate) enum Doubt {
     /// It is the right one.
     None,
     /// It may have been replaced: look.
@@ -73,11 +73,11 @@ impl Doubt {
 }
 
 /// The server in use.
-pub(super) struct Server {
+pub(crate) struct Server {
     /// Rises whenever another server, or the same one anew, takes over.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// `host:port`
-    pub(super) name: String,
+    pub(crate) name: String,
     pool: Pool,
     client: Client,
     doubt: AtomicU8,
@@ -86,7 +86,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Makes the pool, without connecting yet.
-    pub(super) fn new(number: u64, found: Found) -> Result<Self, QueueError> {
+    pub(crate) fn new(number: u64, found: Found) -> Result<Self, RedisFailure> {
         let manager = Manager::new_with_config(found.info.clone(), config(RESPONSE_TIMEOUT))?;
         let pool = Pool::builder(manager)
             .max_size(POOL_SIZE)
@@ -95,7 +95,7 @@ impl Server {
             .recycle_timeout(Some(CONNECT_TIMEOUT))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| QueueError::Failed(format!("no pool of connections can be made: {error}")))?;
+            .map_err(|error| RedisFailure::Failed(format!("no pool of connections can be made: {error}")))?;
         Ok(Self {
             number,
             name: found.name,
@@ -106,7 +106,7 @@ impl Server {
         })
     }
 
-    pub(super) fn doubt(&self) -> Doubt {
+    pub(crate) fn doubt(&self) -> Doubt {
         match self.doubt.load(Ordering::Relaxed) {
             0 => Doubt::None,
             1 => Doubt::Look,
@@ -114,7 +114,7 @@ impl Server {
         }
     }
 
-    pub(super) fn pool_use(&self) -> PoolUse {
+    pub(crate) fn pool_use(&self) -> PoolUse {
         let status = self.pool.status();
         PoolUse {
             max: status.max_size,
@@ -125,7 +125,7 @@ impl Server {
     }
 
     /// Takes it for the right one again, unless it has said that it is not.
-    pub(super) fn trust(&self) {
+    pub(crate) fn trust(&self) {
         let _ = self.doubt.compare_exchange(
             Doubt::Look as u8,
             Doubt::None as u8,
@@ -134,33 +134,33 @@ impl Server {
         );
     }
 
-    pub(super) fn note(&self, doubt: Doubt) {
+    pub(crate) fn note(&self, doubt: Doubt) {
         self.doubt.fetch_max(doubt as u8, Ordering::Relaxed);
     }
 
     /// Ends whatever is still asked of it: it may be frozen, and never answer.
-    pub(super) fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.retired.cancel();
     }
 
     /// Waits for an answer, and no longer than the server is in use.
-    async fn heed<T, E>(&self, asking: impl Future<Output = Result<T, E>>) -> Result<T, QueueError>
+    async fn heed<T, E>(&self, asking: impl Future<Output = Result<T, E>>) -> Result<T, RedisFailure>
     where
-        QueueError: From<E>,
+        RedisFailure: From<E>,
     {
         let answer = self.retired.run_until_cancelled(asking).await;
         match answer {
-            Some(Err(_)) if self.retired.is_cancelled() => Err(QueueError::Replaced),
+            Some(Err(_)) if self.retired.is_cancelled() => Err(RedisFailure::Replaced),
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => {
                 self.note(Doubt::Look);
                 Err(error.into())
             }
-            None => Err(QueueError::Replaced),
+            None => Err(RedisFailure::Replaced),
         }
     }
 
-    pub(super) async fn connection(self: Arc<Self>) -> Result<Connection, QueueError> {
+    pub(crate) async fn connection(self: Arc<Self>) -> Result<Connection, RedisFailure> {
         // Boxed, as it is large, and part of every future that asks Redis for something.
         let connection = self.heed(Box::pin(self.pool.get())).await?;
         Ok(Link {
@@ -170,20 +170,20 @@ impl Server {
     }
 
     /// A connection of its own, whose answers may take up to `response_timeout`.
-    pub(super) async fn dedicated(
+    pub(crate) async fn dedicated(
         self: Arc<Self>,
         response_timeout: Duration,
-    ) -> Result<Dedicated, QueueError> {
+    ) -> Result<Dedicated, RedisFailure> {
         let client = self.client.clone();
         self.open(&client, config(response_timeout)).await
     }
 
     /// One in protocol version 3, over which the server also says what it was not asked for.
-    pub(super) async fn listening(
+    pub(crate) async fn listening(
         self: Arc<Self>,
         response_timeout: Duration,
         pushes: UnboundedSender<PushInfo>,
-    ) -> Result<Dedicated, QueueError> {
+    ) -> Result<Dedicated, RedisFailure> {
         let info = self.client.get_connection_info().clone();
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings))?;
@@ -195,7 +195,7 @@ impl Server {
         self: Arc<Self>,
         client: &Client,
         config: AsyncConnectionConfig,
-    ) -> Result<Dedicated, QueueError> {
+    ) -> Result<Dedicated, RedisFailure> {
         let opening = client.get_multiplexed_async_connection_with_config(&config);
         let connection = self.heed(Box::pin(opening)).await?;
         Ok(Link {
@@ -236,27 +236,27 @@ fn config(response_timeout: Duration) -> AsyncConnectionConfig {
 }
 
 /// A connection that tells its server's [`Doubt`] from every answer.
-pub(super) struct Link<C> {
+pub(crate) struct Link<C> {
     connection: C,
     server: Arc<Server>,
 }
 
 /// A connection that goes back into the pool.
-pub(super) type Connection = Link<deadpool_redis::Connection>;
+pub(crate) type Connection = Link<deadpool_redis::Connection>;
 
 /// A connection for one purpose.
-pub(super) type Dedicated = Link<MultiplexedConnection>;
+pub(crate) type Dedicated = Link<MultiplexedConnection>;
 
 impl<C> Link<C> {
     /// Which server it leads to.
-    pub(super) fn server(&self) -> &Arc<Server> {
+    pub(crate) fn server(&self) -> &Arc<Server> {
         &self.server
     }
 }
 
 impl Connection {
     /// Ends it. A broken connection must not go back into the pool.
-    pub(super) fn discard(self) {
+    pub(crate) fn discard(self) {
         drop(deadpool_redis::Connection::take(self.connection));
     }
 }

@@ -131,7 +131,7 @@ fn server(text: &str) -> Result<Address, UnusableUrl> {
             let info = text.into_connection_info().map_err(|error| {
                 UnusableUrl(format!(
                     "cannot be used ({}); {SERVER}",
-                    super::QueueError::from(error)
+                    super::RedisFailure::from(error)
                 ))
             })?;
             Ok(Address::Server(Box::new(with_keepalive(info))))
@@ -203,7 +203,7 @@ impl Parts<'_> {
             .map_err(|error| {
                 UnusableUrl(format!(
                     "cannot be used ({}); {accepted}",
-                    super::QueueError::from(error)
+                    super::RedisFailure::from(error)
                 ))
             })?;
         Ok(Access {

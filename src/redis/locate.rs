@@ -13,7 +13,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, Value};
 use tokio::time::timeout;
 
-use super::QueueError;
+use super::RedisFailure;
 use super::address::{Access, Address, Node};
 use slots::read_slots;
 
@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(8);
 
 /// Why there is no server to use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotFound {
+pub(crate) enum NotFound {
     /// Nobody who was asked can tell, now.
     #[error("{0}")]
     Away(String),
@@ -35,14 +35,14 @@ pub(super) enum NotFound {
 
 /// The server to use.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// `host:port`
-    pub(super) name: String,
-    pub(super) info: ConnectionInfo,
+    pub(crate) name: String,
+    pub(crate) info: ConnectionInfo,
 }
 
 /// Finds the server to use.
-pub(super) struct Locator {
+pub(crate) struct Locator {
     address: Address,
     queue: String,
     /// Whom to ask, those who knew last first.
@@ -59,7 +59,7 @@ enum Answer {
 }
 
 impl Locator {
-    pub(super) fn new(address: Address, queue: &str) -> Self {
+    pub(crate) fn new(address: Address, queue: &str) -> Self {
         let known = match &address {
             Address::Server(_) => Vec::new(),
             Address::Sentinels { nodes, .. } | Address::Cluster { nodes, .. } => nodes.clone(),
@@ -73,7 +73,7 @@ impl Locator {
     }
 
     /// Whether it is always the same server.
-    pub(super) fn is_fixed(&self) -> bool {
+    pub(crate) fn is_fixed(&self) -> bool {
         matches!(self.address, Address::Server(_))
     }
 
@@ -82,7 +82,7 @@ impl Locator {
     /// A master that Sentinels have replaced goes on as one for some 10 s before it is told, and what is written to
     /// it in the meantime is lost. A node of a cluster that is no master any more says so by itself; there it is
     /// about the other nodes' names.
-    pub(super) fn look_every(&self) -> Duration {
+    pub(crate) fn look_every(&self) -> Duration {
         match self.address {
             Address::Sentinels { .. } => Duration::from_secs(1),
             Address::Server(_) | Address::Cluster { .. } => Duration::from_secs(10),
@@ -93,7 +93,7 @@ impl Locator {
     ///
     /// # Errors
     /// [`NotFound`] names everybody who was asked, and what each of them said.
-    pub(super) async fn locate(&self, trusted: Option<&str>) -> Result<Found, NotFound> {
+    pub(crate) async fn locate(&self, trusted: Option<&str>) -> Result<Found, NotFound> {
         let (access, searching) = match &self.address {
             Address::Server(info) => {
                 return Ok(Found {
@@ -190,7 +190,7 @@ impl Locator {
             .expect("nothing panics while it holds this lock") = all;
     }
 
-    async fn ask(&self, node: &Node) -> Result<Answer, QueueError> {
+    async fn ask(&self, node: &Node) -> Result<Answer, RedisFailure> {
         let mut asked = self.asked.lock().await;
         if let Some((_, mut kept)) = asked.take_if(|(kept, _)| kept == node)
             && let Ok(answer) = self.ask_over(node, &mut kept).await
@@ -213,7 +213,7 @@ impl Locator {
         &self,
         node: &Node,
         connection: &mut MultiplexedConnection,
-    ) -> Result<Answer, QueueError> {
+    ) -> Result<Answer, RedisFailure> {
         let master = match &self.address {
             Address::Sentinels { master, .. } => master,
             _ => return self.ask_cluster(node, connection).await,
@@ -238,7 +238,7 @@ impl Locator {
         &self,
         node: &Node,
         connection: &mut MultiplexedConnection,
-    ) -> Result<Answer, QueueError> {
+    ) -> Result<Answer, RedisFailure> {
         let asked: redis::RedisResult<(u16, Value)> = redis::pipe()
             .cmd("CLUSTER")
             .arg("KEYSLOT")
@@ -252,7 +252,7 @@ impl Locator {
                 let (master, nodes) = read_slots(slots, slot, &node.host);
                 self.learn(nodes);
                 master.map(Answer::Master).ok_or_else(|| {
-                    QueueError::Failed(format!("it knows nobody who serves slot {slot}, that of this queue"))
+                    RedisFailure::Failed(format!("it knows nobody who serves slot {slot}, that of this queue"))
                 })
             }
             Err(error) if is_no_cluster(&error) => Ok(Answer::Misnamed(
@@ -264,7 +264,7 @@ impl Locator {
 
     /// Asks a server itself whether it is a master that can be written to; says why not.
     async fn verify(&self, access: &Access, node: &Node) -> Result<(), String> {
-        let away = |error: QueueError| format!("does not answer ({error})");
+        let away = |error: RedisFailure| format!("does not answer ({error})");
         let mut connection = connect(access.to(node)).await.map_err(away)?;
         let role: Vec<Value> = redis::cmd("ROLE")
             .query_async(&mut connection)
@@ -291,7 +291,7 @@ impl Locator {
     }
 }
 
-async fn connect(info: ConnectionInfo) -> Result<MultiplexedConnection, QueueError> {
+async fn connect(info: ConnectionInfo) -> Result<MultiplexedConnection, RedisFailure> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));

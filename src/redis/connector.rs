@@ -1,19 +1,18 @@
-//! The way to the queue's server, wherever it is now: looked for at first, and again whenever the answers of
+//! The way to the right server, wherever it is now: looked for at first, and again whenever the answers of
 //! the one in use leave a doubt.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use redis::{AsyncCommands, PushInfo};
-use secrecy::ExposeSecret;
+use redis::PushInfo;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 
+use super::RedisFailure;
 use super::address::{Address, UnusableUrl};
-use super::dead::DeadLimits;
 use super::locate::{Found, Locator, NotFound};
 use super::server::{Connection, Dedicated, Doubt, Server};
-use super::{Keys, Priority, QueueError, QueueSettings};
 use crate::measure::PoolUse;
 
 /// Between two looks; doubled after each that finds nothing, up to [`LONGEST_PAUSE`].
@@ -22,17 +21,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Whoever has waited for this long for somebody else's look looks for itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The way to one queue's server. Cloning it is cheap.
+/// The way to the server of one hash slot. Cloning it is cheap.
 #[derive(Clone)]
-pub struct Redis {
+pub struct Connector {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     locator: Locator,
-    keys: Keys,
-    dead_limits: DeadLimits,
-    max_package_bytes: usize,
     state: Mutex<State>,
     /// Held by who looks, so that a failover is looked into once and not once per connection.
     looking: tokio::sync::Mutex<()>,
@@ -56,95 +52,21 @@ impl State {
     }
 }
 
-impl Redis {
-    /// Reads the URL, without connecting yet.
+impl Connector {
+    /// Reads the URL, without connecting yet. `tag` is what the keys of interest have in braces: in a cluster it
+    /// says whose server is the right one.
     ///
     /// # Errors
     /// When the URL cannot be used; the message never holds its password.
-    pub fn new(settings: &QueueSettings) -> anyhow::Result<Self> {
-        let address = Address::parse(settings.url.expose_secret())
-            .map_err(|error| anyhow::anyhow!("REDIS_URL: {error}"))?;
+    pub fn new(url: &SecretString, tag: &str) -> Result<Self, UnusableUrl> {
+        let address = Address::parse(url.expose_secret())?;
         Ok(Self {
             shared: Arc::new(Shared {
-                locator: Locator::new(address, &settings.name),
-                keys: Keys::new(&settings.name),
-                dead_limits: DeadLimits::new(settings),
-                max_package_bytes: settings.max_package_bytes,
+                locator: Locator::new(address, tag),
                 state: Mutex::default(),
                 looking: tokio::sync::Mutex::default(),
             }),
         })
-    }
-
-    /// The names of this queue's keys.
-    #[must_use]
-    pub fn keys(&self) -> &Keys {
-        &self.shared.keys
-    }
-
-    pub(super) fn dead_limits(&self) -> DeadLimits {
-        self.shared.dead_limits
-    }
-
-    /// The largest package that is taken out of Redis (`MAX_PACKAGE_BYTES`).
-    pub(super) fn max_package_bytes(&self) -> usize {
-        self.shared.max_package_bytes
-    }
-
-    /// Pushes one package, as a producer does.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn push(&self, package: &str) -> Result<(), QueueError> {
-        let mut connection = self.connection().await?;
-        let _: i64 = connection.lpush(self.keys().inbox(), package).await?;
-        Ok(())
-    }
-
-    /// Whether the ping key is there: the service's, or with a worker name that of one of its replicas.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn has_ping(&self, worker_name: Option<&str>) -> Result<bool, QueueError> {
-        let mut connection = self.connection().await?;
-        let Some(worker_name) = worker_name else {
-            return Ok(connection.exists(self.keys().ping()).await?);
-        };
-        let workers: Vec<String> = connection.smembers(self.keys().workers()).await?;
-        for worker_id in workers {
-            // The random part has no dash in it, so the name is all before the last one.
-            let is_self = worker_id
-                .rsplit_once('-')
-                .is_some_and(|(name, _)| name == worker_name);
-            if is_self && connection.exists(self.keys().replica_ping(&worker_id)).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Whether nothing waits, nothing is delayed and nothing is in hand anywhere.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn is_idle(&self) -> Result<bool, QueueError> {
-        let mut connection = self.connection().await?;
-        let workers: Vec<String> = connection.smembers(self.keys().workers()).await?;
-        let mut pipeline = redis::pipe();
-        // A transaction, so that a package on its way from one to the next is not missed.
-        pipeline.atomic();
-        let landing = workers.iter().map(|worker_id| self.keys().landing(worker_id));
-        for list in self.keys().all_waiting().into_iter().chain(landing) {
-            pipeline.llen(list);
-        }
-        for priority in Priority::ALL {
-            pipeline.zcard(self.keys().sorted(priority));
-        }
-        pipeline
-            .zcard(self.keys().delayed())
-            .zcard(self.keys().in_flight());
-        let counts: Vec<u64> = pipeline.query_async(&mut connection).await?;
-        Ok(counts.iter().all(|count| *count == 0))
     }
 
     /// How the pool of connections to the server in use is used; `None` before there is one.
@@ -159,38 +81,38 @@ impl Redis {
         let ping = async {
             let mut connection = self.connection().await?;
             let _: String = redis::cmd("PING").query_async(&mut connection).await?;
-            Ok::<_, QueueError>(())
+            Ok::<_, RedisFailure>(())
         };
         ping.await.is_ok()
     }
 
-    pub(super) async fn connection(&self) -> Result<Connection, QueueError> {
+    pub(crate) async fn connection(&self) -> Result<Connection, RedisFailure> {
         self.server().await?.connection().await
     }
 
     /// A connection of its own, whose answers may take up to `response_timeout`.
-    pub(super) async fn dedicated(&self, response_timeout: Duration) -> Result<Dedicated, QueueError> {
+    pub(crate) async fn dedicated(&self, response_timeout: Duration) -> Result<Dedicated, RedisFailure> {
         self.server().await?.dedicated(response_timeout).await
     }
 
     /// A connection of its own in protocol version 3, over which the server also says what it was not asked for.
-    pub(super) async fn listening(
+    pub(crate) async fn listening(
         &self,
         response_timeout: Duration,
         pushes: UnboundedSender<PushInfo>,
-    ) -> Result<Dedicated, QueueError> {
+    ) -> Result<Dedicated, RedisFailure> {
         self.server().await?.listening(response_timeout, pushes).await
     }
 
     /// Whether a connection leads to the server that is in use now. One that does not must not be used again.
-    pub(super) fn is_in_use(&self, server: &Arc<Server>) -> bool {
+    pub(crate) fn is_in_use(&self, server: &Arc<Server>) -> bool {
         self.shared
             .sound()
             .is_some_and(|current| Arc::ptr_eq(&current, server))
     }
 
     /// The number of the server in use; 0 before the first.
-    pub(super) fn server_number(&self) -> u64 {
+    pub(crate) fn server_number(&self) -> u64 {
         self.shared
             .lock()
             .server
@@ -199,12 +121,12 @@ impl Redis {
     }
 
     /// Whether the URL names one server and nothing else.
-    pub(super) fn is_fixed(&self) -> bool {
+    pub(crate) fn is_fixed(&self) -> bool {
         self.shared.locator.is_fixed()
     }
 
     /// The server to use, looked for if there is none, or a doubt.
-    pub(super) async fn server(&self) -> Result<Arc<Server>, NotFound> {
+    pub(crate) async fn server(&self) -> Result<Arc<Server>, NotFound> {
         let shared = &self.shared;
         if let Some(server) = shared.sound() {
             return Ok(server);
@@ -231,7 +153,7 @@ impl Redis {
 
     /// Looks, now and then and in the background, whether another server has taken over without a word of the
     /// one in use. Called often; must be called within a tokio runtime.
-    pub(super) fn look_around(&self) {
+    pub(crate) fn look_around(&self) {
         if self.is_fixed() {
             return;
         }
@@ -314,7 +236,7 @@ impl Shared {
     }
 }
 
-impl From<NotFound> for QueueError {
+impl From<NotFound> for RedisFailure {
     fn from(error: NotFound) -> Self {
         Self::Failed(error.to_string())
     }
