@@ -1,7 +1,6 @@
 //! `doctor`: what an experienced operator would look at, each with what to do about it. Nothing here costs money, and
 //! nothing stays behind.
 
-mod findings;
 mod postgres;
 mod providers;
 mod redis;
@@ -16,7 +15,7 @@ use crate::config::{Config, Environment};
 use crate::db::Db;
 use crate::queue::Redis;
 
-use findings::Findings;
+use crate::findings::Findings;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArguments {

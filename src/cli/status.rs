@@ -14,6 +14,7 @@ use super::run::stop_on_signals;
 use super::text;
 use crate::config::{Environment, PROVIDERS};
 use crate::db::{Db, DbError, DbSettings, Figures};
+use crate::plain_text::plain;
 use crate::queue::{Overview, QueueSettings, Redis};
 use crate::redis::RedisFailure;
 
@@ -95,11 +96,11 @@ impl Status {
     fn tell(&self, queue: &str) -> String {
         let redis = match &self.redis {
             Ok(overview) => told::redis(queue, overview),
-            Err(error) => format!("Redis is away: {}\n", text::plain(&error.to_string())),
+            Err(error) => format!("Redis is away: {}\n", plain(&error.to_string())),
         };
         let postgres = match &self.postgres {
             Ok(figures) => told::postgres(figures),
-            Err(error) => format!("Postgres is away: {}\n", text::plain(&error.to_string())),
+            Err(error) => format!("Postgres is away: {}\n", plain(&error.to_string())),
         };
         format!("{redis}\n{postgres}")
     }

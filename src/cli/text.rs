@@ -1,9 +1,11 @@
-//! What commands print for people: tables, ages, and texts that a terminal can bear.
+//! What commands print for people: tables, ages, and times.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::plain_text::cut;
 
 /// Where a column's values stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,34 +40,6 @@ pub(super) fn table(columns: &[(&str, Align)], rows: &[Vec<String>], width: Opti
         text.push('\n');
     }
     text
-}
-
-/// At most so many characters.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let mut cut: String = text.chars().take(most.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
-}
-
-/// In one line and without what a terminal would obey: parts of it may have been written by anybody.
-pub(super) fn plain(text: &str) -> String {
-    let text: String = text
-        .chars()
-        .map(|c| match c {
-            '\n' | '\r' | '\t' => ' ',
-            c if c.is_control() || is_reordering(c) => '\u{fffd}',
-            c => c,
-        })
-        .collect();
-    text.trim().to_owned()
-}
-
-/// Characters that turn the rest of a line around.
-fn is_reordering(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 
 /// `42 s`, `12 min`, `3 h`, `5 d`: the largest unit of which there is at least one.
@@ -158,10 +132,5 @@ mod tests {
         for (ms, text) in [(480, "480 ms"), (1_290, "1.2 s"), (200_000, "3 min 20 s")] {
             assert_eq!(took(Duration::from_millis(ms)), text);
         }
-    }
-
-    #[test]
-    fn a_terminal_obeys_nothing_that_a_producer_has_written() {
-        assert_eq!(plain("\u{1b}[2Ja\nb\u{202e}c "), "\u{fffd}[2Ja b\u{fffd}c");
     }
 }

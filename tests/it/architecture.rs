@@ -13,6 +13,8 @@ const GROUND: &[&str] = &[
     "work_package",
     "failure",
     "batch",
+    "findings",
+    "plain_text",
 ];
 
 /// Every module of the library, from the top down, with what it may name besides [`GROUND`]. A row names only
@@ -64,6 +66,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("work_package", &[]),
     ("failure", &[]),
     ("batch", &[]),
+    ("findings", &["plain_text"]),
+    ("plain_text", &[]),
 ];
 
 /// Libraries that have one owner, and who else names them, with the reason.

@@ -8,6 +8,7 @@ use super::super::text::{self, Align};
 use super::selection::Selection;
 use super::shown::Shown;
 use crate::db::{Db, DeadPackage};
+use crate::plain_text::{cut, plain};
 use crate::queue::{Redis, SetAside};
 
 #[derive(Debug, Args)]
@@ -72,7 +73,7 @@ fn table_of_set_aside(packages: &[SetAside], width: Option<usize>) -> String {
     let rows: Vec<Vec<String>> = packages
         .iter()
         .map(|package| {
-            let beginning = text::cut(&text::plain(&package.beginning), REASON_CHARS);
+            let beginning = cut(&plain(&package.beginning), REASON_CHARS);
             vec![package.bytes.to_string(), beginning]
         })
         .collect();
@@ -108,10 +109,7 @@ fn table(packages: &[DeadPackage], width: Option<usize>) -> String {
                 package.error_class.clone(),
                 package.attempts.to_string(),
                 text::age_of_seconds(package.age_s),
-                text::cut(
-                    &format!("{retried}{}", text::plain(&package.reason)),
-                    REASON_CHARS,
-                ),
+                cut(&format!("{retried}{}", plain(&package.reason)), REASON_CHARS),
             ]
         })
         .collect();

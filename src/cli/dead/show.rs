@@ -10,6 +10,7 @@ use super::super::text;
 use super::selection::{Which, which};
 use super::shown::Shown;
 use crate::db::{Db, DeadFilter, DeadPackage};
+use crate::plain_text::plain;
 
 /// More than that of one job are not of interest.
 const MOST: u32 = 20;
@@ -62,9 +63,9 @@ fn describe(package: &DeadPackage) -> String {
     let job_id = package.job_id.map(|job_id| job_id.to_string());
     line("job", job_id.as_deref().unwrap_or("none could be read"));
     line("class", &package.error_class);
-    line("reason", &text::plain(&package.reason));
+    line("reason", &plain(&package.reason));
     if let Some(details) = &package.details {
-        line("details", &text::plain(details));
+        line("details", &plain(details));
     }
     line("attempts", &package.attempts.to_string());
     line("worker", &package.worker_id);
@@ -84,7 +85,7 @@ fn describe(package: &DeadPackage) -> String {
             &format!("{} bytes, see --payload", package.payload_bytes),
         ),
         Some(bytes) => match std::str::from_utf8(bytes) {
-            Ok(package) => line("package", &text::plain(package)),
+            Ok(package) => line("package", &plain(package)),
             Err(_) => line(
                 "package",
                 &format!(

@@ -1,7 +1,7 @@
 //! Postgres: whether it is up to date, keeps what it confirms, and lets this account do what a worker does.
 
-use super::findings::{Findings, clock};
 use crate::db::{self, Db, DbSettings, MissingRight, PostgresFacts, Twins};
+use crate::findings::{Findings, clock};
 
 /// The oldest one with `gen_random_uuid`.
 const OLDEST: i32 = 130_000;

@@ -5,8 +5,8 @@ use chrono::Utc;
 use futures_util::future::join_all;
 
 use super::super::providers::{all, end_of, ends_soon};
-use super::findings::Findings;
 use crate::config::ProviderSettings;
+use crate::findings::Findings;
 use crate::provider::account::{AccountAnswer, AccountQuestion, HasAccount};
 use crate::provider::{ImageSpec, models};
 

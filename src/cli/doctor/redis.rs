@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::findings::{Findings, clock};
+use crate::findings::{Findings, clock};
 use crate::queue::{Queue, QueueSettings, Redis, RedisFacts};
 
 /// Every step of a package is a round trip.

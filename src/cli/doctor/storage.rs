@@ -2,7 +2,7 @@
 
 use url::{Host, Url};
 
-use super::findings::Findings;
+use crate::findings::Findings;
 use crate::storage::{Storage, StorageSettings};
 
 pub(super) async fn look(settings: &StorageSettings) -> Findings {

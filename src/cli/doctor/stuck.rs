@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::findings::Findings;
 use crate::config::PROVIDERS;
 use crate::db::{Db, Stuck};
+use crate::findings::Findings;
 use crate::queue::{Overview, Redis};
 use crate::worker::Books;
 

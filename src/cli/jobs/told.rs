@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::text::{age_of_seconds, plain, rfc3339, time, took};
+use super::super::text::{age_of_seconds, rfc3339, time, took};
 use crate::db::{CallRow, DeadPackage, LedgerRow, Story};
+use crate::plain_text::plain;
 
 /// Who works on a job.
 pub(super) struct Owner {

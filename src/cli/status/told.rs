@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::super::providers::now_of;
-use super::super::text::{Align, age, age_of_seconds, plain, table};
+use super::super::text::{Align, age, age_of_seconds, table};
 use crate::db::Figures;
+use crate::plain_text::plain;
 use crate::queue::{Overview, ProviderRoom, Replica};
 
 fn age_of_ms(ms: i64) -> String {
