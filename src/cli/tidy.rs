@@ -30,6 +30,6 @@ pub(super) async fn run(arguments: &TidyArguments, environment: &Environment) ->
     };
     let would = if dry_run { "would have " } else { "" };
     let tell = |Tidied { count, done, what }| text::print(&format!("{would}{done} {count} {what}\n"));
-    housekeeping.tidy(tell).await?;
+    housekeeping.tidy(true, tell).await?;
     Ok(ExitStatus::Done)
 }

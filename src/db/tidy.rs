@@ -4,10 +4,11 @@
 //! Each chore can be done by any number of processes at once, and a chunk is a statement: rows that others have locked
 //! are left for later.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use diesel::sql_query;
-use diesel::sql_types::{Double, Integer, Text};
+use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text};
+use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 
 use super::overview::Count;
@@ -44,6 +45,40 @@ pub enum Chore {
 /// Rows of a chunk.
 const CHUNK: i64 = 500;
 
+/// Of so many job numbers and more, a turn of housekeeping looks through one part.
+const MANY_NUMBERS: i64 = 100_000;
+/// A day of turns looks through all.
+const PARTS: i64 = 24;
+
+/// What a chunk has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Rows that it was about.
+    pub count: i64,
+    /// Where the next chunk begins; `None`: this was the last one.
+    pub next: Option<i32>,
+}
+
+#[derive(QueryableByName)]
+struct ChunkRow {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+    #[diesel(sql_type = BigInt)]
+    looked_at: i64,
+    #[diesel(sql_type = Nullable<Integer>)]
+    last: Option<i32>,
+}
+
+#[derive(QueryableByName)]
+struct NumbersRow {
+    #[diesel(sql_type = Nullable<Integer>)]
+    first: Option<i32>,
+    #[diesel(sql_type = Nullable<Integer>)]
+    last: Option<i32>,
+    #[diesel(sql_type = Integer)]
+    hour: i32,
+}
+
 /// A job whose row is gone is a ghost so long after it was begun. One that is being worked on may be it for a day, as
 /// calls go on.
 const GHOSTS: &str = "
@@ -58,6 +93,7 @@ const PROMPTS: &str = "
         AND coalesce(job.finished_at <= now() - $1 * interval '1 second', true)";
 const DEAD_PACKAGES: &str = "
     SELECT dead.id FROM generative_ai.dead_packages AS dead WHERE dead.dead_at < now() - $1 * interval '1 second'";
+/// No index has the times at which jobs have ended: it would cost every job more than looking through the table does.
 const JOBS: &str = "
     SELECT job.job_id FROM generative_ai.jobs AS job
     WHERE job.finished_at < now() - $1 * interval '1 second' AND job.state IN ('done', 'dead', 'cancelled')
@@ -146,7 +182,7 @@ impl Chore {
             ),
             Self::Jobs => (
                 "job",
-                "job.finished_at",
+                "job.job_id",
                 "given_up AS (UPDATE generative_ai.provider_calls AS call
                     SET state = 'unknown', ended_at = now(), error_details = 'its job was forgotten before it had ended'
                     FROM chosen WHERE call.job_id = chosen.job_id AND call.state IN ('intended', 'accepted')
@@ -161,31 +197,85 @@ impl Chore {
             ),
         };
         let chosen = self.chosen();
+        // Its rows are looked through by their numbers, the others are found by an index.
+        let (looked, among) = match self {
+            Self::Jobs => (
+                format!(
+                    "looked AS (SELECT job_id FROM generative_ai.jobs WHERE job_id BETWEEN $2 AND $3 ORDER BY job_id LIMIT {CHUNK}), "
+                ),
+                "AND job.job_id IN (SELECT job_id FROM looked)",
+            ),
+            _ => (String::new(), ""),
+        };
+        let end = match self {
+            Self::Jobs => {
+                "(SELECT count(*) FROM looked) AS looked_at, (SELECT max(job_id) FROM looked) AS last"
+            }
+            _ => "(SELECT count(*) FROM chosen) AS looked_at, NULL::integer AS last",
+        };
         format!(
-            "WITH chosen AS ({chosen} ORDER BY {oldest} LIMIT {CHUNK} FOR UPDATE OF {table} SKIP LOCKED), {done}
-             SELECT count(*) AS count FROM ended"
+            "WITH {looked}chosen AS ({chosen} {among} ORDER BY {oldest} LIMIT {CHUNK} FOR UPDATE OF {table} SKIP LOCKED), {done}
+             SELECT (SELECT count(*) FROM ended) AS count, {end}"
         )
     }
 }
 
 impl Db {
-    /// Does a chunk of a chore. Returns how many rows that were, and whether there may be more.
+    /// Does a chunk of a chore, of the jobs with these `numbers` where it looks through all of them.
     ///
     /// # Errors
     /// [`DbError`]; `Refused` where this account lacks a right, which a worker can do without.
-    pub async fn tidy(&self, chore: Chore, older_than: Duration) -> Result<(i64, bool), DbError> {
+    pub async fn tidy(
+        &self,
+        chore: Chore,
+        older_than: Duration,
+        numbers: &RangeInclusive<i32>,
+    ) -> Result<Chunk, DbError> {
         let statement = sql_query(chore.statement()).bind::<Double, _>(older_than.as_secs_f64());
-        let counts: Vec<Count> = on_connection(&self.pool, async |connection| {
-            if chore == Chore::Ghosts {
-                let statement = statement.bind::<Text, _>(GHOST);
-                statement.load(connection).await
-            } else {
+        let rows: Vec<ChunkRow> = on_connection(&self.pool, async |connection| match chore {
+            Chore::Ghosts => statement.bind::<Text, _>(GHOST).load(connection).await,
+            Chore::Jobs => {
+                let statement = statement
+                    .bind::<Integer, _>(numbers.start())
+                    .bind::<Integer, _>(numbers.end());
                 statement.load(connection).await
             }
+            _ => statement.load(connection).await,
         })
         .await?;
-        let count = counts.into_iter().next().map_or(0, |row| row.count);
-        Ok((count, count == CHUNK))
+        Ok(rows
+            .into_iter()
+            .next()
+            .map_or(Chunk { count: 0, next: None }, |row| {
+                let next = row
+                    .last
+                    .map_or(Some(*numbers.start()), |last| last.checked_add(1));
+                Chunk {
+                    count: row.count,
+                    next: next.filter(|_| row.looked_at == CHUNK),
+                }
+            }))
+    }
+
+    /// Numbers of the jobs of the ledger: all of them, or the part that is looked through in this hour of Postgres's day.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn job_numbers(&self, all: bool) -> Result<RangeInclusive<i32>, DbError> {
+        let select = "SELECT min(job_id) AS first, max(job_id) AS last,
+                extract(hour FROM now() AT TIME ZONE 'UTC')::integer AS hour
+            FROM generative_ai.jobs";
+        let rows: Vec<NumbersRow> = on_connection(&self.pool, async |connection| {
+            sql_query(select).load(connection).await
+        })
+        .await?;
+        let numbers = rows.into_iter().next();
+        let numbers = numbers.and_then(|row| Some((row.first?, row.last?, row.hour)));
+        Ok(match numbers {
+            None => RangeInclusive::new(1, 0),
+            Some((first, last, _)) if all => first..=last,
+            Some((first, last, hour)) => part(first..=last, hour),
+        })
     }
 
     /// How many rows a chore is about.
@@ -224,5 +314,42 @@ impl Db {
             on_connection(&self.pool, async |connection| statement.load(connection).await).await?;
         let is_ghost = counts.into_iter().any(|row| row.count > 0);
         Ok(is_ghost.then(|| GHOST.to_owned()))
+    }
+}
+
+/// The part of these numbers whose turn it is in an hour of the day; all of them where there are not many.
+fn part(numbers: RangeInclusive<i32>, hour: i32) -> RangeInclusive<i32> {
+    let (first, last) = (i64::from(*numbers.start()), i64::from(*numbers.end()));
+    let count = last - first + 1;
+    if count < MANY_NUMBERS {
+        return numbers;
+    }
+    let border = |hour: i64| i32::try_from(first + count * hour / PARTS).unwrap_or(i32::MAX);
+    let hour = i64::from(hour);
+    if hour + 1 == PARTS {
+        return border(hour)..=*numbers.end();
+    }
+    border(hour)..=border(hour + 1) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_of_turns_looks_through_every_number_once() {
+        for numbers in [1..=99_999, 7..=100_006, -5..=1_234_567, i32::MIN..=i32::MAX] {
+            let parts = (0..24).map(|hour| part(numbers.clone(), hour));
+            if numbers == (1..=99_999) {
+                assert!(parts.into_iter().all(|part| part == numbers));
+                continue;
+            }
+            let mut next = i64::from(*numbers.start());
+            for part in parts {
+                assert_eq!(i64::from(*part.start()), next);
+                next = i64::from(*part.end()) + 1;
+            }
+            assert_eq!(next, i64::from(*numbers.end()) + 1);
+        }
     }
 }

@@ -67,7 +67,7 @@ impl Housekeeping {
             }
             Ok(())
         };
-        let Err(error) = self.tidy(tell).await else {
+        let Err(error) = self.tidy(false, tell).await else {
             return EVERY;
         };
         if is_lasting(&error) {
@@ -81,11 +81,16 @@ impl Housekeeping {
         AGAIN
     }
 
-    /// Does all chores, the first to the last, and tells of each.
+    /// Does all chores, the first to the last, and tells of each. Of a large ledger a turn looks for old jobs in the part
+    /// of the hour only, unless it is `all_jobs`.
     ///
     /// # Errors
     /// What Postgres or Redis answers, or `tell`. Each chore is tried all the same; the first error is returned.
-    pub async fn tidy(&self, mut tell: impl FnMut(Tidied) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    pub async fn tidy(
+        &self,
+        all_jobs: bool,
+        mut tell: impl FnMut(Tidied) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let mut result = Ok(());
         for chore in Chore::ALL {
             let (done, what) = match chore {
@@ -98,7 +103,7 @@ impl Housekeeping {
             let Some(older_than) = chore.older_than(&self.retention) else {
                 continue;
             };
-            match self.all_of(chore, older_than).await {
+            match self.all_of(chore, older_than, all_jobs).await {
                 Ok(count) => tell(Tidied { count, done, what })?,
                 Err(error) => result = result.and(Err(anyhow::Error::new(error).context(what))),
             }
@@ -126,18 +131,22 @@ impl Housekeeping {
         result
     }
 
-    async fn all_of(&self, chore: Chore, older_than: Duration) -> Result<i64, DbError> {
+    async fn all_of(&self, chore: Chore, older_than: Duration, all_jobs: bool) -> Result<i64, DbError> {
         if self.dry_run {
             return self.db.count_untidy(chore, older_than).await;
         }
         let mut total = 0;
+        let mut numbers = self.db.job_numbers(all_jobs).await?;
         loop {
-            let (count, may_be_more) = self.db.tidy(chore, older_than).await?;
-            total += count;
-            if !may_be_more {
+            let chunk = self.db.tidy(chore, older_than, &numbers).await?;
+            total += chunk.count;
+            let Some(next) = chunk.next else {
                 return Ok(total);
+            };
+            numbers = next..=*numbers.end();
+            if chunk.count > 0 {
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 }

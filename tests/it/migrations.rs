@@ -79,7 +79,7 @@ async fn run(stack: &Stack, arguments: &[&str]) -> (Option<i32>, String, String)
     (status.code(), text(stdout), text(stderr))
 }
 
-const APPLIED: &str = "applied 2026-11-22-000001_application_tables\napplied 2026-11-22-000002_ledger\napplied 2026-11-25-000003_provider_calls\napplied 2026-11-25-000004_cancelled\napplied 2026-11-25-000005_dead_letters\napplied 2026-11-29-000006_image_of_a_job\napplied 2026-11-29-000007_which_job\napplied 2026-11-29-000008_queue_of_a_job\napplied 2026-11-29-000009_calls_outlive_jobs\napplied 2026-11-29-000010_ended_jobs\napplied 2026-11-29-000011_prompts_of_ended_jobs\napplied 2026-11-29-000012_joined_replies\n";
+const APPLIED: &str = "applied 2026-11-22-000001_application_tables\napplied 2026-11-22-000002_ledger\napplied 2026-11-25-000003_provider_calls\napplied 2026-11-25-000004_cancelled\napplied 2026-11-25-000005_dead_letters\napplied 2026-11-29-000006_image_of_a_job\napplied 2026-11-29-000007_which_job\napplied 2026-11-29-000008_queue_of_a_job\napplied 2026-11-29-000009_calls_outlive_jobs\napplied 2026-11-29-000010_ended_jobs\napplied 2026-11-29-000011_prompts_of_ended_jobs\napplied 2026-11-29-000012_joined_replies\napplied 2026-11-30-000013_ends_without_index\n";
 const UP_TO_DATE: &str = "the database is up to date\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,6 +210,7 @@ async fn every_step_can_be_undone_and_done_again_beside_the_applications_tables(
     assert_eq!(run(&stack, &["migrate"]).await.1, APPLIED);
     let made = texts(&stack, own).await;
     let down = [
+        include_str!("../../migrations/2026-11-30-000013_ends_without_index/down.sql"),
         include_str!("../../migrations/2026-11-29-000012_joined_replies/down.sql"),
         include_str!("../../migrations/2026-11-29-000011_prompts_of_ended_jobs/down.sql"),
         include_str!("../../migrations/2026-11-29-000010_ended_jobs/down.sql"),
@@ -378,17 +379,16 @@ async fn migrations_leave_neither_locks_nor_settings_to_whoever_gets_their_conne
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_a_killed_migration_has_left_half_made_is_made_again() {
     let stack = Stack::start().await;
-    let half_made =
-        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'generative_ai.jobs_finished'::regclass";
+    let half_made = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'generative_ai.jobs_with_prompts'::regclass";
     stack.sql(half_made, &[]).await;
-    let forget = "DELETE FROM generative_ai.__diesel_schema_migrations WHERE version = '20261129000010'";
+    let forget = "DELETE FROM generative_ai.__diesel_schema_migrations WHERE version = '20261129000011'";
     stack.sql(forget, &[]).await;
-    let applied = "applied 2026-11-29-000010_ended_jobs\n";
+    let applied = "applied 2026-11-29-000011_prompts_of_ended_jobs\n";
     assert_eq!(
         run(&stack, &["migrate"]).await,
         (Some(0), applied.to_owned(), String::new())
     );
-    let valid = "SELECT count(*) FROM pg_index WHERE indexrelid = 'generative_ai.jobs_finished'::regclass AND indisvalid";
+    let valid = "SELECT count(*) FROM pg_index WHERE indexrelid = 'generative_ai.jobs_with_prompts'::regclass AND indisvalid";
     assert_eq!(stack.count(valid).await, 1);
 }
 
@@ -397,9 +397,9 @@ async fn an_index_that_a_killed_migration_has_left_half_made_is_made_again() {
 async fn an_index_is_made_beside_the_work_of_replicas() {
     let stack = Stack::start().await;
     let replica = stack.replica(&[]).await;
-    let forget = "DROP INDEX generative_ai.jobs_finished";
+    let forget = "DROP INDEX generative_ai.jobs_with_prompts";
     stack.sql(forget, &[]).await;
-    let forget = "DELETE FROM generative_ai.__diesel_schema_migrations WHERE version = '20261129000010'";
+    let forget = "DELETE FROM generative_ai.__diesel_schema_migrations WHERE version = '20261129000011'";
     stack.sql(forget, &[]).await;
     let writer = stack.sql_client().await;
     let write = format!("{OTHER} UPDATE generative_ai.jobs SET deliveries = 1 WHERE job_id = 0");
