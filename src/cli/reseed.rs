@@ -45,9 +45,7 @@ pub(super) async fn run(
     }
     // A replica that compares at this moment is to leave it to this command.
     let name = format!("reseed-{}", Uuid::new_v4().simple());
-    redis
-        .begin_reconciling(&name, settings.lease_ttl * 2, true)
-        .await?;
+    redis.take_over_reconciling(&name, settings.lease_ttl * 2).await?;
     match books.put_back(&name, &jobs, true).await? {
         Some(count) => {
             println!("put back {count} packages into {queue}");

@@ -21,13 +21,22 @@ impl Redis {
         worker_id: &str,
         time: Duration,
     ) -> Result<Result<(), Duration>, RedisFailure> {
-        let key = self.keys().housekeeping();
-        let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.take_turn(self.keys().housekeeping(), worker_id, time).await
+    }
+
+    /// Takes what one process at a time has, for so long. `Err` of the time until somebody may have it again.
+    pub(super) async fn take_turn(
+        &self,
+        key: String,
+        name: &str,
+        time: Duration,
+    ) -> Result<Result<(), Duration>, RedisFailure> {
+        let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut connection = self.connection().await?;
         let (taken, left_ms): (Option<String>, i64) = redis::pipe()
             .cmd("SET")
             .arg(&key)
-            .arg(worker_id)
+            .arg(name)
             .arg("NX")
             .arg("PX")
             .arg(time_ms)

@@ -70,28 +70,29 @@ impl Redis {
         Ok(jobs)
     }
 
-    /// Whether `name` is to compare the queue with the ledger now: nobody else has begun to within `period`.
-    /// `by_force`: whoever has is to put nothing back any more.
+    /// Takes the turn to compare the queue with the ledger, which nobody else gets within `period`. `Err` of the time
+    /// until somebody may have it again.
     ///
     /// # Errors
     /// [`RedisFailure`].
-    pub async fn begin_reconciling(
+    pub async fn take_reconciling(
         &self,
         name: &str,
         period: Duration,
-        by_force: bool,
-    ) -> Result<bool, RedisFailure> {
-        let mut command = redis::cmd("SET");
-        command.arg(self.keys().reconciler()).arg(name);
-        command
-            .arg("PX")
-            .arg(u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1));
-        if !by_force {
-            command.arg("NX");
-        }
+    ) -> Result<Result<(), Duration>, RedisFailure> {
+        self.take_turn(self.keys().reconciler(), name, period).await
+    }
+
+    /// The same, whoever has it: that one is to put nothing back any more.
+    ///
+    /// # Errors
+    /// [`RedisFailure`].
+    pub async fn take_over_reconciling(&self, name: &str, period: Duration) -> Result<(), RedisFailure> {
         let mut connection = self.connection().await?;
-        let is_set: Option<String> = command.query_async(&mut connection).await?;
-        Ok(is_set.is_some())
+        let period_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
+        Ok(connection
+            .pset_ex(self.keys().reconciler(), name, period_ms)
+            .await?)
     }
 
     /// Puts packages at the head of the main list, the first one first in line, each with the name of its job and of

@@ -114,17 +114,28 @@ impl Landing {
         });
         let most = most.min(self.longest_wait());
         let begun_at = Instant::now();
-        match self.block(&mut connection, most).await {
+        let mut is_early = false;
+        let waited = async {
+            let has_landed = self.block(&mut connection, most).await?;
+            // The server counts in whole ms.
+            is_early = begun_at.elapsed() + Duration::from_millis(1) < most;
+            if is_early && !has_landed {
+                self.learn_why(&mut connection).await?;
+            }
+            Ok::<_, redis::RedisError>(has_landed)
+        };
+        match waited.await {
             Ok(has_landed) => {
                 self.connection = Some((connection, client_id));
                 if std::mem::take(&mut self.is_full) {
                     tracing::info!("Redis has free memory again");
                 }
-                Ok(match has_landed {
-                    true => Landed::Package,
-                    // The server counts in whole ms.
-                    false if begun_at.elapsed() + Duration::from_millis(1) < most => Landed::Unknown,
-                    false => Landed::Nothing,
+                Ok(if has_landed {
+                    Landed::Package
+                } else if is_early {
+                    Landed::Unknown
+                } else {
+                    Landed::Nothing
                 })
             }
             // No outage: the script claims what waits all the same, and so makes room.
@@ -162,12 +173,18 @@ impl Landing {
             .arg("LEFT")
             .arg(most.as_secs_f64());
         waiting.exists(&landing);
-        // Changes nothing, and is refused where the move was: by a server that is full, or that is no master any more.
-        waiting.cmd("ZADD").arg(keys.in_flight()).arg("XX").arg(0).arg("");
-        let answers = connection.req_packed_commands(&waiting, 0, 2).await?;
-        let (has_landed, _): (bool, u64) =
-            redis::from_redis_value(redis::Value::Array(answers).extract_error()?)?;
+        let answers = connection.req_packed_commands(&waiting, 0, 1).await?;
+        let (has_landed,): (bool,) = redis::from_redis_value(redis::Value::Array(answers).extract_error()?)?;
         Ok(has_landed)
+    }
+
+    /// Of a move that ended before its time: changes nothing, and is refused where the move was, by a server that is full,
+    /// or that is no master any more.
+    async fn learn_why(&self, connection: &mut Dedicated) -> redis::RedisResult<()> {
+        let in_flight = self.queue.redis.keys().in_flight();
+        let mut touch = redis::cmd("ZADD");
+        touch.arg(in_flight).arg("XX").arg(0).arg("");
+        touch.query_async(connection).await
     }
 }
 

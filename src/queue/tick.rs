@@ -50,7 +50,8 @@ pub struct Glance {
 }
 
 impl Queue {
-    /// Looks whether there is anything to do: three plain commands, which cost less than a script.
+    /// Looks whether there is anything to do: two plain commands, which cost less than a script, and one more where there
+    /// may be.
     ///
     /// # Errors
     /// [`RedisFailure`].
@@ -63,21 +64,24 @@ impl Queue {
             .chain([keys.landing(&self.worker_id), keys.processing(&self.worker_id)])
             .chain(parked)
             .collect();
-        let mut pipeline = redis::pipe();
-        pipeline
-            .exists(keys.delayed())
-            .exists(places)
-            .smembers(keys.workers());
-        let (has_delayed, waiting, workers) = self.look(&pipeline).await?;
+        let mut all = redis::pipe();
+        all.cmd("EXISTS").arg(keys.delayed()).arg(&places);
+        all.smembers(keys.workers());
+        let (found, workers): (u64, Vec<String>) = self.look(&all).await?;
+        let has_delayed = found > 0 && {
+            let mut delayed = redis::pipe();
+            delayed.exists(keys.delayed());
+            self.look::<(bool,)>(&delayed).await?.0
+        };
         Ok(Glance {
             has_delayed,
-            has_waiting: waiting > 0,
+            has_waiting: found > u64::from(has_delayed),
             workers,
         })
     }
 
     /// Over a connection that is kept: the pool tries each one with two commands before it lends it.
-    async fn look(&self, pipeline: &redis::Pipeline) -> Result<(bool, u64, Vec<String>), RedisFailure> {
+    async fn look<T: redis::FromRedisValue>(&self, pipeline: &redis::Pipeline) -> Result<T, RedisFailure> {
         let mut kept = self.glances.lock().await;
         if let Some(mut connection) = kept.take().filter(|kept| self.redis.is_in_use(kept.server()))
             && let Ok(answer) = pipeline.query_async(&mut connection).await

@@ -180,6 +180,7 @@ impl Upkeep {
             parked_for: self.room.names(),
         };
         let mut hand = (Instant::now(), self.servers());
+        let mut next_look = Instant::now();
         while !stop.is_cancelled() {
             pause(stop, self.settings.reconcile_interval / 6).await;
             let health = &self.statements.health;
@@ -188,11 +189,15 @@ impl Upkeep {
             }
             let result = async {
                 let servers = self.servers();
-                if hand.1 != servers || hand.0.elapsed() >= self.settings.reconcile_interval / 2 {
+                let is_changed = hand.1 != servers;
+                if is_changed || hand.0.elapsed() >= self.settings.reconcile_interval / 2 {
                     self.let_go().await?;
                     hand = (Instant::now(), servers);
                 }
-                self.put_back_lost(&books, stop).await
+                if is_changed || Instant::now() >= next_look {
+                    next_look = Instant::now() + self.put_back_lost(&books, stop).await?;
+                }
+                Ok::<_, BooksError>(())
             };
             if let Err(error) = result.await {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -227,25 +232,29 @@ impl Upkeep {
     ///
     /// Nobody looks while missing leases mean nothing. Where Redis has just lost them with all the rest, they are there
     /// again when it is looked for the second time.
-    async fn put_back_lost(&self, books: &Books, stop: &CancellationToken) -> Result<(), BooksError> {
+    ///
+    /// Returns when to ask again.
+    async fn put_back_lost(&self, books: &Books, stop: &CancellationToken) -> Result<Duration, BooksError> {
         let health = &self.statements.health;
         let lease_ttl = self.queue.lease_ttl();
         let server_number = self.queue.server_number();
         let name = self.queue.worker_id();
         let period = self.settings.reconcile_interval.max(lease_ttl * 2);
-        if !health.trusts_leases(server_number) || !books.redis.begin_reconciling(name, period, false).await?
-        {
-            return Ok(());
+        if !health.trusts_leases(server_number) {
+            return Ok(Duration::ZERO);
+        }
+        if let Err(left) = books.redis.take_reconciling(name, period).await? {
+            return Ok(left);
         }
         books.db.close_letters(books.queue()).await?;
         let looking = books.lost_for(lease_ttl, Some(self.settings.reconcile_interval));
         let Some(lost) = stop.run_until_cancelled(looking).await else {
-            return Ok(());
+            return Ok(period);
         };
         let lost = lost?;
         let is_trusted = self.queue.server_number() == server_number && health.trusts_leases(server_number);
         if !is_trusted {
-            return Ok(());
+            return Ok(period);
         }
         let count = books.put_back(name, &lost, false).await?.unwrap_or_default();
         if count > 0 {
@@ -256,6 +265,6 @@ impl Upkeep {
             );
             self.wake.work.notify_one();
         }
-        Ok(())
+        Ok(period)
     }
 }
