@@ -7,6 +7,7 @@
 mod begin;
 mod calls;
 mod cancel;
+mod check;
 mod connect;
 mod dead;
 mod error;
@@ -40,6 +41,7 @@ use crate::measure::PoolUse;
 pub use begin::{BeginRequest, Begun, OpenCall};
 pub use calls::{CallError, CallNews, CallTurn, IntendRequest};
 pub use cancel::{AbandonedCall, Cancelled};
+pub use check::{Lacking, check};
 pub use dead::{DeadCount, DeadFilter, DeadPackage, DeadSelection, Revived};
 pub use error::DbError;
 pub use fail::{Buried, BuryRequest, RetryRequest, Sequel};

@@ -1,4 +1,6 @@
 //! What a look at a service has found, a line each: `doctor` tells all of it, `check-config` and `run` go by what fails.
+//!
+//! The text of what fails begins with the variable to look at, so that it can stand alone.
 
 use std::fmt::Write;
 
@@ -71,9 +73,28 @@ impl Findings {
     /// Whether a replica would not start, or would not work.
     #[must_use]
     pub fn has_failures(&self) -> bool {
-        self.all
-            .iter()
-            .any(|(grade, ..)| matches!(grade, Grade::Fail | Grade::Away))
+        self.has(Grade::Fail) || self.has(Grade::Away)
+    }
+
+    /// Whether there is a finding of this grade.
+    #[must_use]
+    pub fn has(&self, wanted: Grade) -> bool {
+        self.all.iter().any(|(grade, ..)| *grade == wanted)
+    }
+
+    /// What keeps a replica from starting, a line each, as a terminal can bear it.
+    pub fn failures(&self) -> impl Iterator<Item = String> {
+        self.texts(|grade| matches!(grade, Grade::Fail | Grade::Away))
+    }
+
+    /// What works and may stop to, a line each, as a terminal can bear it.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.texts(|grade| grade == Grade::Warn)
+    }
+
+    fn texts(&self, is_wanted: impl Fn(Grade) -> bool) -> impl Iterator<Item = String> {
+        let wanted = self.all.iter().filter(move |(grade, ..)| is_wanted(*grade));
+        wanted.map(|(.., finding)| plain(finding))
     }
 
     /// As JSON: an array of `{grade, about, finding}`.
@@ -124,7 +145,7 @@ impl Findings {
 pub struct Checked<T> {
     /// What was seen, good and bad.
     pub findings: Findings,
-    /// What a replica goes on with. `None` only where the findings have a failure.
+    /// What a replica goes on with, unless a finding is a failure. `None` only where one is.
     pub service: Option<T>,
 }
 

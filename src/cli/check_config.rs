@@ -2,9 +2,12 @@
 
 use clap::Args;
 
-use super::exit::ExitStatus;
-use super::replica::{Lacking, reach};
+use super::exit::{ExitStatus, Unfit};
+use super::replica::look;
+use super::text;
 use crate::config::{Config, Environment};
+use crate::db::Lacking;
+use crate::findings::Findings;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckConfigArguments {
@@ -18,14 +21,26 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> anyhow::Result<ExitStatus> {
     let config = Config::from_environment(environment)?;
+    let mut settings = Findings::about("settings");
     for warning in config.warnings() {
-        println!("warning: {warning}");
+        settings.warn(warning);
     }
-    if arguments.offline {
-        println!("the configuration is well-formed; no service was asked");
-        return Ok(ExitStatus::Done);
+    let (findings, said) = if arguments.offline {
+        let said = "the configuration is well-formed; no service was asked\n";
+        (settings, said)
+    } else {
+        let findings = look(&config, Lacking::Fault).await?.join(settings).findings;
+        let said = "the configuration is well-formed; Redis, Postgres and the store can be used\n";
+        (findings, said)
+    };
+    let warnings: String = findings
+        .warnings()
+        .map(|warning| format!("warning: {warning}\n"))
+        .collect();
+    text::print(&warnings)?;
+    if findings.has_failures() {
+        return Err(Unfit(findings).into());
     }
-    reach(&config, Lacking::Fault).await?;
-    println!("the configuration is well-formed; Redis, Postgres and the store can be used");
+    text::print(said)?;
     Ok(ExitStatus::Done)
 }

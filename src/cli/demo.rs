@@ -14,11 +14,12 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::exit::ExitStatus;
-use super::replica::{Lacking, assemble, reach};
+use super::exit::{ExitStatus, Unfit};
+use super::replica::{assemble, look};
 use super::run::stop_on_signals;
 use crate::config::{Config, Environment, demo_directory};
-use crate::db::{self, Db};
+use crate::db::{self, Db, Lacking};
+use crate::findings::{Checked, Findings};
 use crate::private_servers::{PostgresOptions, PostgresServer, RedisOptions, RedisServer};
 use crate::queue::Redis;
 use story::{Act, Story};
@@ -55,7 +56,8 @@ pub(super) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitStatus> 
     let applied = db::migrate(&config.db).await?;
     println!("Migrated an empty database: {} migrations.", applied.len());
 
-    let worker = assemble(&config, reach(&config, Lacking::Fault).await?).await?;
+    let Checked { findings, service } = look(&config, Lacking::Fault).await?.join(Findings::default());
+    let worker = assemble(&config, service.ok_or(Unfit(findings))?).await?;
     let worker = tokio::spawn(worker.run(stop.clone(), hurry));
     println!(
         "The worker runs. Pushing five packages to the Redis list \"{}\":\n",

@@ -1,5 +1,5 @@
-//! `doctor`: what an experienced operator would look at, each with what to do about it. Nothing here costs money, and
-//! nothing stays behind.
+//! `doctor`: what a replica looks at before it starts, and what an experienced operator would look at beside it, each
+//! with what to do about it. Nothing here costs money, and nothing stays behind.
 
 mod postgres;
 mod providers;
@@ -10,12 +10,12 @@ mod stuck;
 use clap::Args;
 
 use super::exit::ExitStatus;
+use super::replica::{Look, look};
 use super::text;
 use crate::config::{Config, Environment};
-use crate::db::Db;
+use crate::db::{Db, Lacking};
+use crate::findings::{Findings, Grade};
 use crate::queue::Redis;
-
-use crate::findings::Findings;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArguments {
@@ -32,36 +32,59 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> anyhow::Result<ExitStatus> {
     let config = Config::from_environment(environment)?;
-    let redis = Redis::new(&config.queue)?;
-    let db = Db::new(&config.db)?;
-    let (redis_findings, postgres_findings, storage_findings, provider_findings) = tokio::join!(
-        redis::look(&config.queue, &redis),
-        postgres::look(&config.db, &db),
-        storage::look(&config.storage),
-        providers::look(&config.providers, arguments.offline),
-    );
     let mut all = Findings::about("settings");
     for warning in config.warnings() {
         all.warn(warning);
     }
-    for findings in [
-        redis_findings,
-        postgres_findings,
-        storage_findings,
-        provider_findings?,
-        stuck::look(&redis, &db, config.worker.upkeep.reconcile_interval).await,
+    let Look {
+        queue,
+        db,
+        storage,
+        providers,
+    } = look(&config, Lacking::Fault).await?;
+    let (redis, postgres) = (Redis::new(&config.queue)?, Db::new(&config.db)?);
+    // Of a service that is away nothing more can be said. Of one with another fault, all the rest.
+    let redis = Some(&redis).filter(|_| !queue.findings.has(Grade::Away));
+    let postgres = Some(&postgres).filter(|_| !db.findings.has(Grade::Away));
+    let interval = config.worker.upkeep.reconcile_interval;
+    let (of_redis, of_postgres, of_storage, of_providers, of_packages) = tokio::join!(
+        of(redis, redis::advise),
+        of(postgres, postgres::advise),
+        of(storage.service.as_ref(), storage::advise),
+        of(providers.service.as_ref(), |used| {
+            providers::advise(&config.providers, used, arguments.offline)
+        }),
+        of(redis.zip(postgres), |(redis, db)| stuck::look(
+            redis, db, interval
+        )),
+    );
+    for (checked, advice) in [
+        (queue.findings, of_redis),
+        (db.findings, of_postgres),
+        (storage.findings, of_storage),
+        (providers.findings, of_providers),
     ] {
-        all.extend(findings);
+        all.extend(checked);
+        all.extend(advice);
     }
+    let verdict = ExitStatus::from(&all);
+    all.extend(of_packages);
     if arguments.json {
         let json = serde_json::to_string_pretty(&all.to_json())?;
         text::print(&format!("{json}\n"))?;
     } else {
         text::print(&all.tell())?;
     }
-    Ok(if all.has_failures() {
-        ExitStatus::Failed
-    } else {
-        ExitStatus::Done
+    Ok(match verdict {
+        // Replicas start, and something is stuck all the same.
+        ExitStatus::Done if all.has_failures() => ExitStatus::Failed,
+        verdict => verdict,
     })
+}
+
+async fn of<T, F: Future<Output = Findings>>(service: Option<T>, advise: impl FnOnce(T) -> F) -> Findings {
+    match service {
+        Some(service) => advise(service).await,
+        None => Findings::default(),
+    }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::config::Faults;
 use crate::db::{DbError, UnfitDatabase};
+use crate::findings::{Findings, Grade};
 use crate::queue::UnfitServer;
 use crate::redis::RedisFailure;
 use crate::storage::{StorageError, StorageErrorKind};
@@ -24,10 +25,23 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// Several things are wrong at once; each is said on a line of its own.
+/// What keeps a replica from starting, as a look at the services it relies on has found it; a line each.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n"))]
-pub(super) struct Several(pub(super) Vec<anyhow::Error>);
+#[error("{}", .0.failures().collect::<Vec<_>>().join("\n"))]
+pub(super) struct Unfit(pub(super) Findings);
+
+impl From<&Findings> for ExitStatus {
+    /// A service that is away hides what else may be wrong with it, so it is what to look at first.
+    fn from(findings: &Findings) -> Self {
+        if findings.has(Grade::Away) {
+            Self::Unreachable
+        } else if findings.has(Grade::Fail) {
+            Self::Configuration
+        } else {
+            Self::Done
+        }
+    }
+}
 
 /// Says on standard error what went wrong and returns the status for it.
 pub(super) fn report(error: &anyhow::Error) -> ExitStatus {
@@ -38,13 +52,8 @@ pub(super) fn report(error: &anyhow::Error) -> ExitStatus {
 }
 
 fn status(error: &anyhow::Error) -> ExitStatus {
-    if let Some(Several(errors)) = error.downcast_ref() {
-        // A service that is away hides what else may be wrong with it, so it is what to look at first.
-        let statuses: Vec<_> = errors.iter().map(status).collect();
-        let first = |wanted| statuses.contains(&wanted).then_some(wanted);
-        return first(ExitStatus::Unreachable)
-            .or(first(ExitStatus::Configuration))
-            .unwrap_or(ExitStatus::Failed);
+    if let Some(Unfit(findings)) = error.downcast_ref() {
+        return findings.into();
     }
     for cause in error.chain() {
         let storage = cause.downcast_ref::<StorageError>();

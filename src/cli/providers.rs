@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::exit::ExitStatus;
 use crate::config::{Environment, ProviderSettings};
+use crate::findings::{Checked, Findings};
 use crate::http_client::Downloads;
 use crate::provider::automatic1111::Automatic1111;
 use crate::provider::azure_openai::AzureOpenAi;
@@ -65,30 +66,38 @@ pub(super) fn all(config: &ProviderSettings) -> anyhow::Result<Providers> {
     Ok(Providers::new(all, &config.default, config.fallbacks.clone()))
 }
 
-/// Says in the log what an operator has to know of the providers before the first package fails.
-pub(super) fn warn_early(providers: &Providers) {
-    let default = providers.name_of(None);
+/// Looks at their settings, without asking any of them: whether those that the configuration names can be used, and whether
+/// models that can be used end soon.
+///
+/// # Errors
+/// As [`all`].
+pub(super) fn check(config: &ProviderSettings) -> anyhow::Result<Checked<Providers>> {
+    let mut findings = Findings::about("providers");
+    let providers = all(config)?;
+    let today = Utc::now().date_naive();
     for provider in providers.iter() {
-        let refusal = provider.check(&ImageSpec::default()).err();
-        match refusal {
-            Some(refusal) if provider.name() == default => tracing::warn!(
-                "packages that name no imageProvider will fail, since IMAGE_PROVIDER is {default}: {refusal}"
-            ),
-            Some(_) => {}
-            None => {
-                let today = Utc::now().date_naive();
-                for model in models::all(provider.name()).filter(|model| ends_soon(model, today)) {
-                    tracing::warn!(
-                        gen_ai.request.model = model.id,
-                        "{} of {} {}",
-                        model.id,
-                        model.provider,
-                        end_of(model)
-                    );
+        let name = provider.name();
+        match provider.check(&ImageSpec::default()) {
+            Err(refusal) if name == config.default && config.is_chosen => {
+                findings.fail(format!("IMAGE_PROVIDER: {name} cannot be used: {refusal}"));
+            }
+            // Every package may name one of its own.
+            Err(refusal) if name == config.default => findings.warn(format!(
+                "IMAGE_PROVIDER: is not set, so packages that name no imageProvider are for {name} and will fail: {refusal}"
+            )),
+            Err(refusal) if config.fallbacks.iter().any(|fallback| fallback == name) => {
+                findings.fail(format!("IMAGE_PROVIDER_FALLBACKS: {name} cannot be used: {refusal}"));
+            }
+            Err(_) => {}
+            Ok(_) => {
+                for model in models::all(name).filter(|model| ends_soon(model, today)) {
+                    findings.warn(format!("{name}: its model {} {}", model.id, end_of(model)));
                 }
             }
         }
     }
+    let service = Some(providers);
+    Ok(Checked { findings, service })
 }
 
 pub(super) fn ends_soon(model: &Model, today: NaiveDate) -> bool {

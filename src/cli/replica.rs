@@ -2,64 +2,79 @@
 
 use anyhow::Context;
 
-use super::exit::{Misconfigured, Several};
 use super::providers;
 use crate::config::Config;
-use crate::db::{self, Db, DbSettings};
+use crate::db::{self, Db, DbSettings, Lacking, UnfitDatabase};
+use crate::findings::{Checked, Findings};
 use crate::generator::{Pipeline, PipelineSettings};
+use crate::provider::Providers;
 use crate::queue::Queue;
 use crate::router::Router;
 use crate::storage::Storage;
 use crate::worker::Worker;
 
-/// The services that a worker relies on, each of them reached and found in order.
+/// What a worker relies on, each of it looked at as a worker uses it. `run` starts after this look, `check-config` is no
+/// more than it, and `doctor` adds its advice to it: so the three agree.
+pub(super) struct Look {
+    pub(super) providers: Checked<Providers>,
+    pub(super) queue: Checked<Queue>,
+    pub(super) db: Checked<Db>,
+    pub(super) storage: Checked<Storage>,
+}
+
+/// The same, all of it fit for use.
 pub(super) struct Services {
+    providers: Providers,
     pub(super) queue: Queue,
     pub(super) db: Db,
     pub(super) storage: Storage,
 }
 
-/// What is done about migrations that the database lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lacking {
-    Applied,
-    Fault,
-}
-
-/// Reaches all services at once.
+/// Looks at all of it at once. Asks no image provider.
 ///
 /// # Errors
-/// One line for each that cannot be reached or is not as it has to be.
-pub(super) async fn reach(config: &Config, lacking: Lacking) -> anyhow::Result<Services> {
+/// When a provider's settings cannot be used at all.
+pub(super) async fn look(config: &Config, lacking: Lacking) -> anyhow::Result<Look> {
+    let providers = providers::check(&config.providers)?;
     let (queue, db, storage) = tokio::join!(
-        reach_redis(config),
-        reach_postgres(config, lacking),
-        reach_storage(config)
+        Queue::check(&config.queue),
+        db::check(&config.db, lacking),
+        Storage::check(config.storage.clone())
     );
-    match (queue, db, storage) {
-        (Ok(queue), Ok(db), Ok(storage)) => Ok(Services { queue, db, storage }),
-        (queue, db, storage) => {
-            let errors = [queue.err(), db.err(), storage.err()]
-                .into_iter()
-                .flatten()
-                .collect();
-            Err(Several(errors).into())
-        }
-    }
+    Ok(Look {
+        providers,
+        queue,
+        db,
+        storage,
+    })
 }
 
-async fn reach_redis(config: &Config) -> anyhow::Result<Queue> {
-    Queue::join(&config.queue).await
-}
-
-async fn reach_postgres(config: &Config, lacking: Lacking) -> anyhow::Result<Db> {
-    if lacking == Lacking::Applied {
-        for name in db::migrate(&config.db).await? {
-            tracing::info!(migration = name, "applied a migration");
+impl Look {
+    /// All of it together; `findings` is what is known from before the look.
+    pub(super) fn join(self, mut findings: Findings) -> Checked<Services> {
+        let Self {
+            providers,
+            queue,
+            db,
+            storage,
+        } = self;
+        for found in [queue.findings, db.findings, storage.findings, providers.findings] {
+            findings.extend(found);
         }
-        return Db::new(&config.db);
+        let all = (providers.service, queue.service, db.service, storage.service);
+        let service = match all {
+            (Some(providers), Some(queue), Some(db), Some(storage)) if !findings.has_failures() => {
+                Some(Services {
+                    providers,
+                    queue,
+                    db,
+                    storage,
+                })
+            }
+            _ => None,
+        };
+        Checked { findings, service }
     }
-    reach_migrated(&config.db).await
 }
 
 /// Reaches Postgres, for commands that change nothing of its tables.
@@ -68,31 +83,23 @@ async fn reach_postgres(config: &Config, lacking: Lacking) -> anyhow::Result<Db>
 /// When it cannot be reached, or lacks what this version knows.
 pub(super) async fn reach_migrated(settings: &DbSettings) -> anyhow::Result<Db> {
     let pending = db::pending(settings).await?;
-    if let Some(first) = pending.first() {
-        let count = pending.len();
-        return Err(Misconfigured(format!(
-            "DATABASE_URL: the database lacks {count} migration(s), from {first} on; run generative-ai-worker migrate"
-        ))
-        .into());
+    if !pending.is_empty() {
+        return Err(UnfitDatabase::Lacks(pending).into());
     }
     Db::new(settings)
-}
-
-async fn reach_storage(config: &Config) -> anyhow::Result<Storage> {
-    let opened = Storage::open(config.storage.clone()).await;
-    let storage = opened.map_err(|error| Misconfigured(format!("{error:#}")))?;
-    storage.check_writable().await?;
-    Ok(storage)
 }
 
 /// Joins the services to a worker.
 ///
 /// # Errors
-/// When a provider's settings cannot be used, or the database cannot be read.
+/// When the database cannot be read.
 pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Result<Worker> {
-    let Services { queue, db, storage } = services;
-    let providers = providers::all(&config.providers)?;
-    providers::warn_early(&providers);
+    let Services {
+        providers,
+        queue,
+        db,
+        storage,
+    } = services;
     let settings = PipelineSettings {
         providers,
         storage,

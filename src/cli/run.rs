@@ -4,19 +4,28 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::exit::{ExitStatus, Misconfigured};
-use super::replica::{Lacking, assemble, reach};
+use super::exit::{ExitStatus, Unfit};
+use super::replica::{assemble, look};
 use crate::config::{Config, Environment};
+use crate::db::Lacking;
+use crate::findings::{Checked, Findings};
 use crate::ops::{Ops, OpsSettings, Watched};
 
 pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus> {
     let config = Config::from_environment(environment)?;
+    let mut settings = Findings::about("settings");
     for warning in config.warnings() {
-        tracing::warn!("{warning}");
+        settings.warn(warning);
     }
     // Before anything is reached: what cannot be watched is not to begin.
-    let ops = listen(&config.ops).await?;
-    let services = reach(&config, Lacking::Applied).await?;
+    let ops = listen(&config.ops, &mut settings).await;
+    let Checked { findings, service } = look(&config, Lacking::Applied).await?.join(settings);
+    for warning in findings.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let Some(services) = service else {
+        return Err(Unfit(findings).into());
+    };
     let (redis, db, storage) = (
         services.queue.redis().clone(),
         services.db.clone(),
@@ -40,17 +49,18 @@ pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus>
     })
 }
 
-/// `None` where nothing is to be served.
-async fn listen(settings: &OpsSettings) -> anyhow::Result<Option<Ops>> {
-    let Some(addr) = settings.http_addr else {
-        return Ok(None);
-    };
-    let ops = Ops::listen(addr).await.map_err(|error| {
-        Misconfigured(format!(
-            "HTTP_ADDR: {addr} cannot be listened on: {error}; choose another or leave it empty"
-        ))
-    })?;
-    Ok(Some(ops))
+/// `None` where nothing is to be served, or nothing can be, which is a finding.
+async fn listen(settings: &OpsSettings, findings: &mut Findings) -> Option<Ops> {
+    let addr = settings.http_addr?;
+    match Ops::listen(addr).await {
+        Ok(ops) => Some(ops),
+        Err(error) => {
+            findings.fail(format!(
+                "HTTP_ADDR: {addr} cannot be listened on: {error}; choose another or leave it empty"
+            ));
+            None
+        }
+    }
 }
 
 /// Two tokens: SIGTERM, SIGINT or SIGHUP (its terminal is gone) cancels the first one, the next of them the second.

@@ -20,6 +20,8 @@ use crate::settings::Reader;
 pub struct ProviderSettings {
     /// The provider of packages that name none.
     pub default: String,
+    /// Whether `IMAGE_PROVIDER` names it, and not only its default.
+    pub is_chosen: bool,
     /// Who draws, in this order, when the provider that was meant cannot.
     pub fallbacks: Vec<String>,
     /// OpenAI.
@@ -63,8 +65,10 @@ impl ProviderSettings {
 }
 
 pub(super) fn provider_settings(reader: &mut Reader<'_>) -> ProviderSettings {
+    let chosen = reader.optional("IMAGE_PROVIDER", values::provider_name);
     ProviderSettings {
-        default: reader.or_default("IMAGE_PROVIDER", values::provider_name),
+        is_chosen: chosen.is_some(),
+        default: chosen.unwrap_or_else(|| reader.or_default("IMAGE_PROVIDER", values::provider_name)),
         fallbacks: reader
             .optional("IMAGE_PROVIDER_FALLBACKS", values::provider_names)
             .unwrap_or_default(),

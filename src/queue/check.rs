@@ -3,13 +3,57 @@
 use anyhow::Context;
 use redis::AsyncCommands;
 
-use super::{Priority, Redis};
+use super::{Priority, Queue, QueueSettings, Redis};
+use crate::findings::{Checked, Findings};
 use crate::redis::{NotFound, RedisFailure};
 
 /// A server that can be reached and is not as it has to be.
 #[derive(Debug, thiserror::Error)]
 #[error("REDIS_URL: {0}")]
 pub struct UnfitServer(String);
+
+impl Queue {
+    /// Looks at the server as a worker uses it, and joins the queue.
+    pub async fn check(settings: &QueueSettings) -> Checked<Self> {
+        let mut findings = Findings::about("redis");
+        let service = match Self::join(settings).await {
+            Ok(queue) => {
+                findings.ok("version, role, maxmemory-policy and keys are as a replica wants them");
+                Some(queue)
+            }
+            Err(error) if error.chain().any(|cause| cause.is::<RedisFailure>()) => {
+                findings.away(format!("{error:#}"));
+                return Checked {
+                    findings,
+                    service: None,
+                };
+            }
+            Err(error) => {
+                findings.fail(format!("{error:#}"));
+                None
+            }
+        };
+        let tried = match Redis::new(settings) {
+            Ok(redis) => redis.try_rights().await.map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        };
+        match tried {
+            Ok((count, refusals)) if refusals.is_empty() => findings.ok(format!(
+                "this account may do all {count} kinds of things that a worker does"
+            )),
+            Ok((_, refusals)) => {
+                for refusal in refusals {
+                    findings.fail(format!(
+                        "REDIS_URL: {}: refused: {}; allow it to this user",
+                        refusal.kind, refusal.why
+                    ));
+                }
+            }
+            Err(error) => findings.away(format!("REDIS_URL: its rights cannot be tried: {error:#}")),
+        }
+        Checked { findings, service }
+    }
+}
 
 macro_rules! bail {
     ($($text:tt)*) => { return Err(UnfitServer(format!($($text)*)).into()) };

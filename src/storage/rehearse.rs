@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 
-use super::{ObjectKey, Storage, StorageError};
+use super::{ObjectKey, Storage, StorageError, StorageErrorKind, StorageSettings};
+use crate::findings::{Checked, Findings};
 
 /// How a rehearsal went.
 #[derive(Clone, Debug)]
@@ -19,6 +20,34 @@ pub struct Rehearsal {
 }
 
 impl Storage {
+    /// Looks at the store as a worker uses it.
+    pub async fn check(settings: StorageSettings) -> Checked<Self> {
+        let mut findings = Findings::about("storage");
+        let storage = match Self::open(settings).await {
+            Ok(storage) => storage,
+            Err(error) => {
+                findings.fail(format!("{error:#}"));
+                return Checked {
+                    findings,
+                    service: None,
+                };
+            }
+        };
+        if let Err(error) = storage.check_writable().await {
+            let is_away = error
+                .downcast_ref::<StorageError>()
+                .is_some_and(|error| error.kind == StorageErrorKind::Unreachable);
+            let text = format!("{error:#}");
+            if is_away {
+                findings.away(text);
+            } else {
+                findings.fail(text);
+            }
+        }
+        let service = Some(storage);
+        Checked { findings, service }
+    }
+
     /// Stores a few bytes, reads them back and removes them. Each step takes at most 30 s.
     ///
     /// # Errors

@@ -74,6 +74,7 @@ async fn each_service_that_is_away_is_told_in_a_line_with_status_69() {
         ("REDIS_URL", NO_REDIS),
         ("DATABASE_URL", NO_POSTGRES),
         ("STORAGE_URL", pictures.path().to_str().unwrap()),
+        ("IMAGE_PROVIDER", "builtin"),
         ("HTTP_ADDR", ""),
     ];
     for arguments in ["run", "check-config"] {

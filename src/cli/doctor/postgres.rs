@@ -1,44 +1,21 @@
-//! Postgres: whether it is up to date, keeps what it confirms, and lets this account do what a worker does.
+//! Postgres: whether it keeps what it confirms and has room for more replicas, and what commands may not do there.
 
-use crate::db::{self, Db, DbSettings, MissingRight, PostgresFacts, Twins};
+use crate::db::{Db, MissingRight, PostgresFacts, Twins};
 use crate::findings::{Findings, clock};
 
-/// The oldest one with `gen_random_uuid`.
-const OLDEST: i32 = 130_000;
-
-pub(super) async fn look(settings: &DbSettings, db: &Db) -> Findings {
+pub(super) async fn advise(db: &Db) -> Findings {
     let mut findings = Findings::about("postgres");
     let (facts, ahead_ms) = match db.facts().await {
         Ok(found) => found,
         Err(error) => {
-            findings.fail(format!(
-                "it cannot be looked at: {error}; start it, or mend DATABASE_URL"
-            ));
+            findings.warn(format!("how it is set up cannot be looked at: {error}"));
             return findings;
         }
     };
-    if facts.version_number >= OLDEST {
-        findings.ok(format!("Postgres {}", facts.version));
-    } else {
-        findings.fail(format!("Postgres {}; 13 or later is needed", facts.version));
-    }
-    if facts.is_standby {
-        findings.fail("it is a standby, to which nothing can be written; DATABASE_URL must name its primary");
-    }
+    findings.ok(format!("Postgres {}", facts.version));
     durability(&mut findings, &facts);
     connections(&mut findings, &facts);
     clock(&mut findings, ahead_ms);
-    match db::pending(settings).await {
-        Ok(pending) if pending.is_empty() => findings.ok("every migration is applied"),
-        Ok(pending) => {
-            findings.fail(format!(
-                "it lacks {} migration(s), from {} on; run generative-ai-worker migrate",
-                pending.len(),
-                pending[0]
-            ));
-        }
-        Err(error) => findings.fail(format!("{error:#}")),
-    }
     for twins in db.twins().await.unwrap_or_default() {
         let Twins { table, used, others } = twins;
         findings.warn(format!(
@@ -46,12 +23,15 @@ pub(super) async fn look(settings: &DbSettings, db: &Db) -> Findings {
              set the search_path, and drop the other one"
         ));
     }
-    match db.missing_rights().await {
-        Ok(missing) if missing.is_empty() => findings.ok("this account has every right that it needs"),
-        Ok(missing) => rights(&mut findings, &missing),
-        Err(error) => findings.fail(format!(
-            "its rights cannot be looked at: {error}; GRANT USAGE ON SCHEMA generative_ai to this account"
-        )),
+    let missing = db.missing_rights().await.unwrap_or_default();
+    for MissingRight { object, right, .. } in missing.iter().filter(|missing| !missing.is_needed) {
+        let what = match right.as_str() {
+            "DELETE" => "housekeeping",
+            _ => "enqueue",
+        };
+        findings.warn(format!(
+            "this account lacks {right} on {object}, which {what} needs"
+        ));
     }
     findings
 }
@@ -84,34 +64,5 @@ fn connections(findings: &mut Findings, facts: &PostgresFacts) {
             "{connections} of {max_connections} connections are open, and each replica opens up to 10: raise \
              max_connections, or put a pooler in front"
         ));
-    }
-}
-
-fn rights(findings: &mut Findings, missing: &[MissingRight]) {
-    for right in missing {
-        let MissingRight {
-            object,
-            right,
-            is_there,
-            is_needed,
-        } = right;
-        if *is_there == Some(false) {
-            // Said once, and by the migrations where they make it.
-            if right == "SELECT" {
-                findings.fail(format!(
-                    "{object} is not there, or not on the search_path of this account"
-                ));
-            }
-        } else if *is_needed {
-            findings.fail(format!("this account lacks {right} on {object}: GRANT it"));
-        } else {
-            let what = match right.as_str() {
-                "DELETE" => "housekeeping",
-                _ => "enqueue",
-            };
-            findings.warn(format!(
-                "this account lacks {right} on {object}, which {what} needs"
-            ));
-        }
     }
 }

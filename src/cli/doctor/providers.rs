@@ -1,53 +1,42 @@
-//! The image providers: whether those that packages need are configured, whether their keys are accepted, and which
-//! models end soon. Asks only what is free.
+//! The image providers: whether their keys are accepted. Asks only what is free.
 
-use chrono::Utc;
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
-use super::super::providers::{all, end_of, ends_soon};
 use crate::config::ProviderSettings;
 use crate::findings::Findings;
 use crate::provider::account::{AccountAnswer, AccountQuestion, HasAccount};
-use crate::provider::{ImageSpec, models};
+use crate::provider::{ImageProvider, ImageSpec, Providers};
 
-pub(super) async fn look(config: &ProviderSettings, is_offline: bool) -> anyhow::Result<Findings> {
+/// What those that can be used say of this account, beside what a look at their settings finds.
+pub(super) async fn advise(config: &ProviderSettings, providers: &Providers, is_offline: bool) -> Findings {
     let mut findings = Findings::about("providers");
-    let providers = all(config)?;
-    let needed: Vec<&str> = std::iter::once(config.default.as_str())
-        .chain(config.fallbacks.iter().map(String::as_str))
-        .collect();
-    let mut missing = Vec::new();
-    let mut configured = Vec::new();
-    for provider in providers.iter() {
-        match provider.check(&ImageSpec::default()) {
-            Ok(checked) => configured.push((provider.name(), checked.model)),
-            Err(refusal) if needed.contains(&provider.name()) => findings.fail(format!(
-                "{}, which IMAGE_PROVIDER or IMAGE_PROVIDER_FALLBACKS names: {refusal}",
-                provider.name()
-            )),
-            Err(_) => missing.push(provider.name()),
-        }
-    }
-    let asked = configured.iter().map(|(name, _)| async {
+    let (configured, missing): (Vec<_>, Vec<_>) = providers
+        .iter()
+        .partition(|provider| provider.check(&ImageSpec::default()).is_ok());
+    let names = |of: Vec<&Arc<dyn ImageProvider>>| of.into_iter().map(|one| one.name()).collect::<Vec<_>>();
+    let (configured, missing) = (names(configured), names(missing));
+    let is_needed =
+        |name: &str| name == config.default || config.fallbacks.iter().any(|fallback| fallback == name);
+    let asked = configured.iter().map(|name| async {
         let question = question(config, name).filter(|_| !is_offline);
         match question {
             Some(question) => Some(question.ask().await),
             None => None,
         }
     });
-    let answers = join_all(asked).await;
-    let today = Utc::now().date_naive();
-    for ((name, model), answer) in configured.iter().zip(answers) {
-        tell_answer(&mut findings, name, answer, needed.contains(name));
-        let ending = models::all(name).find(|known| known.id == *model && ends_soon(known, today));
-        if let Some(ending) = ending {
-            findings.warn(format!("{name}: its model {} {}", ending.id, end_of(ending)));
-        }
+    for (name, answer) in configured.iter().zip(join_all(asked).await) {
+        tell_answer(&mut findings, name, answer, is_needed(name));
     }
-    if !missing.is_empty() {
-        findings.ok(format!("not configured and not needed: {}", missing.join(", ")));
+    let not_needed: Vec<_> = missing.into_iter().filter(|name| !is_needed(name)).collect();
+    if !not_needed.is_empty() {
+        findings.ok(format!(
+            "not configured and not needed: {}",
+            not_needed.join(", ")
+        ));
     }
-    Ok(findings)
+    findings
 }
 
 fn tell_answer(findings: &mut Findings, name: &str, answer: Option<AccountAnswer>, is_needed: bool) {

@@ -1,9 +1,9 @@
-//! Redis: whether it keeps what it is given, answers quickly, and lets this account do what a worker does.
+//! Redis: whether it keeps what it is given, and answers quickly.
 
 use std::time::Duration;
 
 use crate::findings::{Findings, clock};
-use crate::queue::{Queue, QueueSettings, Redis, RedisFacts};
+use crate::queue::{Redis, RedisFacts};
 
 /// Every step of a package is a round trip.
 const SLOW: Duration = Duration::from_millis(10);
@@ -11,22 +11,16 @@ const SLOW: Duration = Duration::from_millis(10);
 const SLOW_LOG_FULL: u64 = 128;
 const MIB: u64 = 1024 * 1024;
 
-pub(super) async fn look(settings: &QueueSettings, redis: &Redis) -> Findings {
+pub(super) async fn advise(redis: &Redis) -> Findings {
     let mut findings = Findings::about("redis");
     let facts = match redis.facts().await {
         Ok(facts) => facts,
         Err(error) => {
-            findings.fail(format!(
-                "it cannot be looked at: {error}; start it, or mend REDIS_URL"
-            ));
+            findings.warn(format!("how it is set up cannot be looked at: {error}"));
             return findings;
         }
     };
     findings.ok(format!("{} at {}", facts.version, facts.address));
-    match Queue::join(settings).await {
-        Ok(_) => findings.ok("version, role, maxmemory-policy and keys are as a replica wants them"),
-        Err(error) => findings.fail(format!("a replica does not start on it: {error:#}")),
-    }
     memory(&mut findings, &facts);
     persistence(&mut findings, &facts);
     let round_trip = facts.round_trip.as_secs_f64() * 1_000.0;
@@ -44,20 +38,6 @@ pub(super) async fn look(settings: &QueueSettings, redis: &Redis) -> Findings {
         )),
         Some(_) => findings.ok("its slow log is not full"),
         None => {}
-    }
-    match redis.try_rights().await {
-        Ok((count, refusals)) if refusals.is_empty() => findings.ok(format!(
-            "this account may do all {count} kinds of things that a worker does"
-        )),
-        Ok((_, refusals)) => {
-            for refusal in refusals {
-                findings.fail(format!(
-                    "{}: refused: {}; allow it to the user of REDIS_URL",
-                    refusal.kind, refusal.why
-                ));
-            }
-        }
-        Err(error) => findings.fail(format!("its rights cannot be tried: {error}")),
     }
     findings
 }

@@ -3,17 +3,10 @@
 use url::{Host, Url};
 
 use crate::findings::Findings;
-use crate::storage::{Storage, StorageSettings};
+use crate::storage::Storage;
 
-pub(super) async fn look(settings: &StorageSettings) -> Findings {
+pub(super) async fn advise(storage: &Storage) -> Findings {
     let mut findings = Findings::about("storage");
-    let storage = match Storage::open(settings.clone()).await {
-        Ok(storage) => storage,
-        Err(error) => {
-            findings.fail(format!("{error:#}"));
-            return findings;
-        }
-    };
     let rehearsal = match storage.rehearse().await {
         Ok(rehearsal) => rehearsal,
         Err(error) => {

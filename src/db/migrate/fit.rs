@@ -23,6 +23,12 @@ pub enum UnfitDatabase {
         "the database has migration {0}, which this version of the worker does not know; use the newer version"
     )]
     Newer(String),
+    /// It lacks migrations; their names, oldest first.
+    #[error(
+        "DATABASE_URL: the database lacks {} migration(s), from {} on; run generative-ai-worker migrate",
+        .0.len(), .0.iter().map(String::as_str).next().unwrap_or_default()
+    )]
+    Lacks(Vec<String>),
     /// The application's tables stand where this account does not look. Made anew beside them, nobody would ever read
     /// them.
     #[error(
