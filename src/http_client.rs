@@ -23,7 +23,7 @@ pub(crate) mod tests;
 mod trust;
 
 pub use answer::{Answer, BodyEnd, HttpFault, MAX_BODY_BYTES};
-pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES, decode_data_uri, refusal};
+pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES, decode_data_uri, lasting_refusal, refusal};
 pub use outgoing::Outgoing;
 pub use redact::{QUOTE_CHARS, mask, quote, redact};
 

@@ -6,7 +6,7 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ mod guard;
 mod tests;
 
 pub use data_uri::decode_data_uri;
-pub use guard::refusal;
+pub use guard::{lasting_refusal, refusal};
 
 /// Most bytes of a picture: a 3840 × 2160 PNG may have more than 25 MB.
 pub const MAX_PICTURE_BYTES: usize = 64 * 1024 * 1024;
@@ -104,7 +104,7 @@ pub struct Downloads {
 
 impl Downloads {
     /// `allow_private` (`ALLOW_PRIVATE_RESULT_URLS`) lets URLs lead to addresses that are not public, and be plain
-    /// HTTP: for services that run nearby. [`super::install_tls`] must have been called.
+    /// HTTP: for services that run nearby. Link-local addresses and those of metadata services are never asked. [`super::install_tls`] must have been called.
     ///
     /// # Errors
     /// Never with the TLS that this program has.
@@ -132,6 +132,13 @@ impl Downloads {
     #[must_use]
     pub fn with_cap(mut self, bytes: usize) -> Self {
         self.cap = bytes;
+        self
+    }
+
+    /// The same client for files that are there or are not: one that answers 404 is not waited for longer than this.
+    #[must_use]
+    pub fn with_lag(mut self, lag: Duration) -> Self {
+        self.lag = lag;
         self
     }
 
@@ -221,9 +228,9 @@ impl Downloads {
             Some(Host::Domain(_)) => return Ok(()),
             None => return refused("it names no host".to_owned()),
         };
-        match refusal(address) {
-            Some(kind) if !self.allow_private => refused(Forbidden(kind).to_string()),
-            _ => Ok(()),
+        match Forbidden::of(address, self.allow_private) {
+            Some(forbidden) => refused(forbidden.to_string()),
+            None => Ok(()),
         }
     }
 
@@ -269,17 +276,30 @@ fn trouble_of(error: reqwest::Error) -> Trouble {
     Trouble::Passing(chain(error))
 }
 
-/// An address that is not public; holds what kind it is of.
+/// An address to which a URL may not lead.
 #[derive(Debug)]
-struct Forbidden(&'static str);
+struct Forbidden {
+    kind: &'static str,
+    is_lasting: bool,
+}
+
+impl Forbidden {
+    fn of(address: IpAddr, allow_private: bool) -> Option<Self> {
+        let lasting = lasting_refusal(address).map(|kind| (kind, true));
+        let any = || refusal(address).filter(|_| !allow_private).map(|kind| (kind, false));
+        let (kind, is_lasting) = lasting.or_else(any)?;
+        Some(Self { kind, is_lasting })
+    }
+}
 
 impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "its host has {}; ALLOW_PRIVATE_RESULT_URLS=true allows that",
-            self.0
-        )
+        let advice = if self.is_lasting {
+            ", which is never asked"
+        } else {
+            "; ALLOW_PRIVATE_RESULT_URLS=true allows that"
+        };
+        write!(f, "its host has {}{advice}", self.kind)
     }
 }
 
@@ -297,10 +317,12 @@ impl Resolve for GuardedNames {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let addresses: Vec<SocketAddr> = found.collect();
             // One such address among many is enough: which of them is taken is not ours to choose.
-            let forbidden = addresses.iter().find_map(|address| refusal(address.ip()));
+            let forbidden = addresses
+                .iter()
+                .find_map(|address| Forbidden::of(address.ip(), allow_private));
             match forbidden {
-                Some(kind) if !allow_private => Err(Forbidden(kind).into()),
-                _ => Ok(Box::new(addresses.into_iter()) as Addrs),
+                Some(forbidden) => Err(forbidden.into()),
+                None => Ok(Box::new(addresses.into_iter()) as Addrs),
             }
         })
     }

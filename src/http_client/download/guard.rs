@@ -1,4 +1,4 @@
-//! Which addresses are not public. A pure function: exemptions are made by who asks.
+//! Which addresses are not public, and which of them nobody may be led to. Pure functions: exemptions are made by who asks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -52,9 +52,68 @@ fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
     })
 }
 
+/// What is wrong with an address to which a URL may not lead even where private ones are allowed: link-local ones, and those
+/// of metadata services, which give keys to whoever asks. Also where it stands in an IPv6 address that leads to it.
+///
+/// Source: as [`refusal`]; RFC 4291 (mapped and compatible addresses), RFC 3056 (6to4).
+#[must_use]
+pub fn lasting_refusal(address: IpAddr) -> Option<&'static str> {
+    let is_lasting = match address {
+        IpAddr::V4(address) => is_metadata_or_local(address),
+        IpAddr::V6(address) => match address.segments() {
+            // Amazon's and Google's metadata services.
+            [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254] | [0xfd20, 0x0ce, 0, 0, 0, 0, 0, 0x254] => {
+                return Some("the address of a cloud's metadata service");
+            }
+            [0xfe80..=0xfebf, ..] => true,
+            [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+            | [0, 0, 0, 0, 0xffff, 0, high, low]
+            | [0x64, 0xff9b, _, _, _, _, high, low]
+            | [0x2002, high, low, ..] => {
+                is_metadata_or_local(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+            }
+            _ => false,
+        },
+    };
+    refusal(address).filter(|_| is_lasting)
+}
+
+fn is_metadata_or_local(address: Ipv4Addr) -> bool {
+    address.is_link_local() || refusal_v4(address) == Some("the address of a cloud's metadata service")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_led_to_a_metadata_service_in_whatever_way_it_is_written() {
+        for address in [
+            "169.254.0.1",
+            "169.254.169.254",
+            "169.254.170.2",
+            "100.100.100.200",
+            "192.0.0.192",
+            "168.63.129.16",
+            "fe80::1",
+            "fe80::a9fe:a9fe",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "::ffff:169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            "::169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            assert!(lasting_refusal(address).is_some(), "{address}");
+            assert!(refusal(address).is_some(), "{address}");
+        }
+        for address in ["127.0.0.1", "10.0.0.1", "192.168.1.1", "::1", "fd12::1", "::ffff:127.0.0.1", "8.8.8.8"] {
+            assert_eq!(lasting_refusal(address.parse().unwrap()), None, "{address}");
+        }
+    }
 
     fn is_refused(address: &str) -> bool {
         refusal(address.parse().unwrap()).is_some()

@@ -110,15 +110,40 @@ fn addresses_in_urls_are_judged_in_every_way_of_writing() {
     ] {
         let url = Url::parse(&format!("https://{host}/a.png")).unwrap();
         let fault = downloads.check(&url).unwrap_err();
-        assert!(
-            fault.to_string().contains("ALLOW_PRIVATE_RESULT_URLS"),
-            "{host}: {fault}"
-        );
+        assert!(fault.to_string().contains("its host has "), "{host}: {fault}");
     }
     for host in ["8.8.8.8", "[2606:4700::1111]", "example.invalid"] {
         let url = Url::parse(&format!("https://{host}/a.png")).unwrap();
         assert_eq!(downloads.check(&url), Ok(()), "{host}");
     }
+}
+
+#[tokio::test]
+async fn where_private_addresses_are_allowed_metadata_services_are_not() {
+    for host in [
+        "169.254.169.254",
+        "0xa9fea9fe",
+        "2852039166",
+        "169.254.170.2",
+        "100.100.100.200",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+        "[64:ff9b::a9fe:a9fe]",
+    ] {
+        let url = format!("http://{host}/latest/meta-data/");
+        let fault = fetch(&url).await.unwrap_err();
+        assert!(
+            matches!(&fault, DownloadFault::Refused(why) if why.ends_with("which is never asked")),
+            "{host}: {fault}"
+        );
+    }
+    let server = scripted(vec![status(302).insert_header("location", "http://169.254.169.254/x")]).await;
+    let fault = fetch(&server.uri()).await.unwrap_err();
+    assert!(fault.to_string().contains("never asked"), "{fault}");
+    let allowed = Url::parse("http://10.0.0.1/a.png").unwrap();
+    assert_eq!(downloads(true).check(&allowed), Ok(()));
 }
 
 #[tokio::test]
