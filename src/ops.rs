@@ -4,6 +4,7 @@
 //! drains, and no answer holds a secret or anything of a package.
 
 mod cached;
+mod connections;
 mod health;
 mod metrics;
 
@@ -92,7 +93,7 @@ impl Ops {
             .route("/metrics", get(text_of_metrics))
             .with_state(Arc::new(service));
         let listener = self.listener;
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(connections::serve(listener, router));
     }
 }
 

@@ -12,6 +12,8 @@ use crate::harness::operator::Operator;
 use crate::harness::stack::{Stack, logo, with};
 use crate::harness::users::users;
 
+mod port;
+
 const READY: &str = r#"{"isReady":true,"state":"running","notAnswering":[]}"#;
 
 fn not_answering(what: &str) -> String {

@@ -35,6 +35,11 @@ impl Operator {
         }
     }
 
+    /// `127.0.0.1:<port>`
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
         let answer = self
             .client

@@ -163,6 +163,13 @@ impl Replica {
             .count()
     }
 
+    /// How many files and sockets it has open (Linux).
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))
+            .unwrap()
+            .count()
+    }
+
     /// The most memory that it has had, in KiB (Linux).
     pub(crate) fn peak_memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
