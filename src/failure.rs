@@ -8,6 +8,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plain_text::one_line;
+
+/// Most characters of a sentence for a person: it goes into a row, an event and a notice on a screen.
+pub const MESSAGE_CHARS: usize = 1_000;
+/// Most characters of what an operator gets beside it.
+pub const DETAILS_CHARS: usize = 4_000;
+
 /// The kind of a failure. One vocabulary for the job row, the dead letters, events, logs and metrics.
 ///
 /// `docs/operations.md` has a row for each: cause, retried or not, what an operator does.
@@ -260,21 +267,22 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with its sentence for the person.
-    pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
+    /// A failure with its sentence for the person. Parts of it may be foreign: it becomes one line of at most
+    /// [`MESSAGE_CHARS`].
+    pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
         Self {
             class,
-            message: message.into(),
+            message: one_line(message.as_ref(), MESSAGE_CHARS),
             details: None,
             retry_after: None,
             is_final: false,
         }
     }
 
-    /// Adds what only an operator wants to know.
+    /// Adds what only an operator wants to know, as one line of at most [`DETAILS_CHARS`].
     #[must_use]
-    pub fn with_details(mut self, details: impl Into<String>) -> Self {
-        self.details = Some(details.into());
+    pub fn with_details(mut self, details: impl AsRef<str>) -> Self {
+        self.details = Some(one_line(details.as_ref(), DETAILS_CHARS));
         self
     }
 

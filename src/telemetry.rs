@@ -4,9 +4,14 @@ use std::io::IsTerminal;
 
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::plain_text::plain;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +51,8 @@ pub fn start(format: Option<LogFormat>, filter: &str) {
                 tracing_subscriber::fmt::layer()
                     .with_writer(std::io::stderr)
                     .with_ansi(is_terminal)
-                    .with_target(false),
+                    .with_target(false)
+                    .fmt_fields(fields_in_one_line()),
             )
             .try_init(),
         // The layer of `tracing_subscriber` parses the text that it has made of a span's fields again for every line.
@@ -65,4 +71,16 @@ pub fn start(format: Option<LogFormat>, filter: &str) {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a fault in this program stopped what it was doing");
     }));
+}
+
+/// A value that holds a newline would look like a line of its own, written by this program.
+fn fields_in_one_line() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
+    debug_fn(|writer, field, value| {
+        let value = plain(&format!("{value:?}"));
+        match field.name() {
+            "message" => write!(writer, "{value}"),
+            name => write!(writer, "{}={value}", name.trim_start_matches("r#")),
+        }
+    })
+    .delimited(" ")
 }

@@ -3,8 +3,11 @@
 use clap::Args;
 
 use super::exit::ExitStatus;
+use super::text;
 use crate::config::{Environment, operator};
 use crate::db::{Cancelled, Db, DbSettings};
+use crate::failure::MESSAGE_CHARS;
+use crate::plain_text::one_line;
 use crate::queue::{QueueSettings, Redis};
 
 #[derive(Debug, Args)]
@@ -28,6 +31,7 @@ pub(super) async fn run(arguments: CancelArguments, environment: &Environment) -
         Some(reason) => format!("Cancelled by {by}: {reason}"),
         None => format!("Cancelled by {by}."),
     };
+    let message = one_line(&message, MESSAGE_CHARS);
     // Postgres first: a replica that hears of it asks there.
     let said = match db.cancel(job_id, &message).await? {
         Cancelled::Now { worker_id } => {
@@ -43,18 +47,18 @@ pub(super) async fn run(arguments: CancelArguments, environment: &Environment) -
             format!("job {job_id} was cancelled before: {message}")
         }
         Cancelled::NoSuchJob => {
-            println!("there is no row {job_id} in ac_background_jobs");
+            text::say(&format!("there is no row {job_id} in ac_background_jobs"))?;
             return Ok(ExitStatus::Failed);
         }
         Cancelled::Done => {
-            println!("job {job_id} has its picture already; nothing was changed");
+            text::say(&format!("job {job_id} has its picture already; nothing was changed"))?;
             return Ok(ExitStatus::Failed);
         }
         Cancelled::Dead(reason) => {
-            println!("job {job_id} has failed already, nothing was changed: {reason}");
+            text::say(&format!("job {job_id} has failed already, nothing was changed: {reason}"))?;
             return Ok(ExitStatus::Failed);
         }
     };
-    println!("{said}");
+    text::say(&said)?;
     Ok(ExitStatus::Done)
 }

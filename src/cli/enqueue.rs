@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::exit::ExitStatus;
+use super::text;
 use crate::config::Environment;
 use crate::db::{Db, DbSettings, JobRow};
 use crate::queue::{QueueSettings, Redis};
@@ -92,7 +93,7 @@ pub(super) async fn run(
         .push(&as_package(job_id))
         .await
         .with_context(|| format!("job {job_id} was made but cannot be queued"))?;
-    println!("job {job_id} is queued on {}", redis.keys().inbox());
+    text::say(&format!("job {job_id} is queued on {}", redis.keys().inbox()))?;
     if arguments.wait {
         follow(&db, job_id).await
     } else {
@@ -134,16 +135,16 @@ async fn follow(db: &Db, job_id: i32) -> anyhow::Result<ExitStatus> {
             .await?
             .with_context(|| format!("the row of job {job_id} is gone"))?;
         if row.progress != shown {
-            println!("job {job_id}: {} %", row.progress.unwrap_or_default());
+            text::say(&format!("job {job_id}: {} %", row.progress.unwrap_or_default()))?;
             shown = row.progress;
         }
         match end_of(&row) {
             Some(Ok(url)) => {
-                println!("job {job_id} is done: {url}");
+                text::say(&format!("job {job_id} is done: {url}"))?;
                 return Ok(ExitStatus::Done);
             }
             Some(Err(error)) => {
-                println!("job {job_id} failed: {error}");
+                text::say(&format!("job {job_id} failed: {error}"))?;
                 return Ok(ExitStatus::Failed);
             }
             None => tokio::time::sleep(LOOK_EVERY).await,

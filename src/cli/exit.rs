@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::config::Faults;
 use crate::db::{DbError, UnfitDatabase};
 use crate::findings::{Findings, Grade};
+use crate::plain_text::plain;
 use crate::queue::UnfitServer;
 use crate::redis::RedisFailure;
 use crate::storage::{StorageError, StorageErrorKind};
@@ -46,7 +47,7 @@ impl From<&Findings> for ExitStatus {
 /// Says on standard error what went wrong and returns the status for it.
 pub(super) fn report(error: &anyhow::Error) -> ExitStatus {
     for line in format!("{error:#}").lines() {
-        eprintln!("generative-ai-worker: {line}");
+        eprintln!("generative-ai-worker: {}", plain(line));
     }
     status(error)
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::exit::ExitStatus;
+use super::text;
 use crate::config::{Environment, operator};
 use crate::queue::{QueueSettings, Redis};
 
@@ -21,10 +22,10 @@ pub(super) async fn pause(
     let by = arguments.by.unwrap_or_else(|| operator(environment));
     let queue = redis.keys().inbox();
     if redis.pause(&by).await? {
-        println!("{queue} is paused: no replica takes new work, what is in hand is finished");
+        text::say(&format!("{queue} is paused: no replica takes new work, what is in hand is finished"))?;
     } else {
         let note = redis.paused_by().await?.unwrap_or_default();
-        println!("{queue} is paused already: {note}");
+        text::say(&format!("{queue} is paused already: {note}"))?;
     }
     Ok(ExitStatus::Done)
 }
@@ -33,9 +34,9 @@ pub(super) async fn resume(environment: &Environment) -> anyhow::Result<ExitStat
     let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
     let queue = redis.keys().inbox();
     if redis.resume().await? {
-        println!("{queue} is resumed: replicas take new work");
+        text::say(&format!("{queue} is resumed: replicas take new work"))?;
     } else {
-        println!("{queue} is not paused");
+        text::say(&format!("{queue} is not paused"))?;
     }
     Ok(ExitStatus::Done)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use crate::plain_text::cut;
+use crate::plain_text::{cut, plain};
 
 /// Where a column's values stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,15 @@ pub(super) fn line_width() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns >= 20)
 }
 
-/// Prints to standard output. Nobody has to read all of it: a closed pipe is no error.
+/// Prints one line to standard output, whatever is in it.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn say(line: &str) -> anyhow::Result<()> {
+    print(&format!("{}\n", plain(line)))
+}
+
+/// Prints to standard output, as it is: foreign parts of it have to be plain already. Nobody has to read all of it: a closed pipe is no error.
 ///
 /// # Errors
 /// When it cannot be written for another reason, such as a full disk.

@@ -16,6 +16,7 @@ mod demo;
 mod deploy;
 mod doctor;
 mod faults_of_rows;
+mod foreign_text;
 mod harness;
 mod jobs_show;
 mod joined;

@@ -100,7 +100,7 @@ impl Life<'_> {
 
     /// The whole story.
     pub(super) fn tell(&self) -> String {
-        let mut text = format!("{}\n", self.headline());
+        let mut text = format!("{}\n", plain(&self.headline()));
         let mut line = |name: &str, value: &str| {
             let _ = writeln!(text, "  {name:<9} {}", plain(value));
         };
@@ -220,11 +220,8 @@ fn tell_call(call: &CallRow, text: &mut String) {
         "unknown" => format!("nobody knows what it brought, after {took}: {class}"),
         state => format!("{state}, open for {took}"),
     };
-    let _ = writeln!(
-        text,
-        "call {}: {} {}: {outcome}",
-        call.call_no, call.provider, call.model
-    );
+    let head = format!("call {}: {} {}: {outcome}", call.call_no, call.provider, call.model);
+    let _ = writeln!(text, "{}", plain(&head));
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<9} {}", plain(value));
     };
