@@ -210,7 +210,8 @@ fn storage_settings(reader: &mut Reader<'_>) -> StorageSettings {
             session_token: reader.secret("AWS_SESSION_TOKEN"),
             acl: reader.text("S3_ACL"),
         },
-        cloud_variables: reader.with_prefixes(&["AWS_", "GOOGLE_", "AZURE_STORAGE_"]),
+        cloud_variables: reader.with_prefixes(&["AWS_", "GOOGLE_", "AZURE_", "STORAGE_EMULATOR_HOST"]),
+        home: reader.foreign("HOME").map(PathBuf::from),
         public_url_base: reader.optional("PUBLIC_URL_BASE", values::http_url),
         cloudflare_image_proxy_domain: reader.text("CLOUDFLARE_IMAGE_PROXY_DOMAIN"),
     };

@@ -3,11 +3,16 @@
 //! Owns what an object is called, inside and outside. Leaves to its callers what the bytes are, and to the
 //! queue when to try again.
 
+mod amazon;
+mod check;
 mod client;
+mod codes;
+mod endpoint;
 mod error;
 mod key;
 mod location;
-mod rehearse;
+mod profile;
+mod public;
 mod settings;
 
 use std::fmt;
@@ -21,7 +26,7 @@ use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreEx
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::key::{InvalidKeyPart, ObjectKey, Role};
 use self::location::{Location, Place};
-pub use self::rehearse::Rehearsal;
+use self::profile::Profile;
 pub use self::settings::{S3Settings, StorageSettings};
 
 /// No single call takes longer, its resends included.
@@ -36,6 +41,10 @@ pub struct Storage {
     store: Arc<dyn ObjectStore>,
     location: Arc<Location>,
     settings: Arc<StorageSettings>,
+    /// What is true when the machine that is asked for keys has none.
+    no_keys: Option<Arc<str>>,
+    /// Whether the store refuses to say of an object that it is not there. Amazon does so to keys that may not list a bucket.
+    hides_missing: bool,
 }
 
 /// An object that is there.
@@ -60,23 +69,30 @@ pub struct Found {
 
 impl Storage {
     /// Makes the client and, for a disk, the directory. Reaches the network only to learn the region of a
-    /// bucket at Amazon when no setting says it; whether objects can be stored, [`Self::check_writable`] sees.
+    /// bucket at Amazon when no setting says it; whether objects can be stored, [`Self::check`] sees.
     ///
     /// # Errors
     /// The settings make no sense, a file of credentials cannot be read, or the directory cannot be made.
     pub async fn open(settings: StorageSettings) -> anyhow::Result<Self> {
-        let mut location = settings.location()?;
+        let mut location = settings.location(&Profile::default())?;
+        let mut profile = Profile::default();
+        if matches!(location.place, Place::S3 { .. }) {
+            profile = Profile::load(&settings).context("STORAGE_URL")?;
+            location = settings.location(&profile)?;
+        }
         if let Place::Disk { root } = &mut location.place {
             // Public URLs need the whole path, and the current directory may change.
             *root = std::path::absolute(&*root)?;
         }
-        let store = client::open(&location, &settings)
+        let opened = client::open(&location, &settings, &profile)
             .await
             .with_context(|| format!("STORAGE_URL: cannot open {}", location.name()))?;
         Ok(Self {
-            store,
+            store: opened.store,
             location: Arc::new(location),
             settings: Arc::new(settings),
+            no_keys: opened.no_keys.map(Arc::from),
+            hides_missing: false,
         })
     }
 
@@ -107,7 +123,8 @@ impl Storage {
         Ok(self.stored(key))
     }
 
-    /// Looks whether an object is there, without fetching it. Takes at most 30 s.
+    /// Looks whether an object is there, without fetching it. Takes at most 30 s. A refusal means that it is not there, where
+    /// [`Self::check`] has seen that the store says no more to these keys.
     ///
     /// # Errors
     /// [`StorageError`], retried. An object that is not there is no error.
@@ -123,7 +140,10 @@ impl Storage {
                 other => other.map(Some),
             }
         };
-        let found = self.limited("look up", key, call).await?;
+        let found = match self.limited("look up", key, call).await {
+            Err(error) if self.hides_missing && error.kind == StorageErrorKind::Refused => return Ok(None),
+            found => found?,
+        };
         Ok(found.map(|found| Found {
             stored: self.stored(key),
             size_bytes: found.meta.size,
@@ -147,60 +167,6 @@ impl Storage {
             }
         };
         self.limited("remove", key, call).await
-    }
-
-    /// Tries whether objects can be stored, so that a wrong bucket shows at the start and not with the first paid picture. Leaves
-    /// nothing behind. S3 begins an upload in parts, which asks for the same right, and gives it up; the others store a few bytes
-    /// and remove them again. Being allowed to store but not to remove is enough: that is only warned of.
-    ///
-    /// # Errors
-    /// One line that names the store and the cause.
-    pub async fn check_writable(&self) -> anyhow::Result<()> {
-        let key = ObjectKey::probe();
-        let cannot_store = "STORAGE_URL: pictures cannot be stored";
-        if matches!(self.location.place, Place::S3 { .. })
-            && self.begins_upload(&key).await.context(cannot_store)?
-        {
-            return Ok(());
-        }
-        self.put(&key, Bytes::from_static(b"probe"), "text/plain")
-            .await
-            .context(cannot_store)?;
-        if let Err(error) = self.remove(&key).await {
-            tracing::warn!(error = %error, "the store takes objects but does not let them be removed; {key} stays");
-        }
-        Ok(())
-    }
-
-    /// Begins an upload in parts and gives it up. `false`: the store refuses it for another reason than what it is asked for, so
-    /// that only storing will tell.
-    async fn begins_upload(&self, key: &ObjectKey) -> Result<bool, StorageError> {
-        let path = self.path("store", key)?;
-        let call = async {
-            let mut upload = self.store.put_multipart(&path).await?;
-            Ok(upload.abort().await)
-        };
-        match self.limited("store", key, call).await {
-            Ok(Ok(())) => Ok(true),
-            Ok(Err(error)) => {
-                let error = StorageError::new("give up an upload of", &self.location.name(), key, &error);
-                tracing::warn!(%error, "the store takes objects but does not let an upload be given up; {key} stays unfinished");
-                Ok(true)
-            }
-            // It is there and does not miss the bucket: a small stand-in for S3, which takes objects in one piece only.
-            Err(error)
-                if error.kind == StorageErrorKind::Missing && !error.to_string().contains("NoSuchBucket") =>
-            {
-                tracing::warn!(
-                    %error,
-                    "the store knows no uploads in parts; whether it takes pictures shows with the first one. \
-                     Is S3_ENDPOINT right?"
-                );
-                Ok(true)
-            }
-            Err(error) if error.kind == StorageErrorKind::Other => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Whether the store answers, without storing anything. That it lets nobody see what is not there is an answer
@@ -248,7 +214,13 @@ impl Storage {
     ) -> Result<T, StorageError> {
         match tokio::time::timeout(CALL_LIMIT, call).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(StorageError::new(operation, &self.location.name(), key, &error)),
+            Ok(Err(error)) => {
+                let place = self.location.name();
+                let no_keys = self.no_keys.as_deref();
+                let without =
+                    no_keys.and_then(|no_keys| StorageError::without_keys(operation, &place, key, &error, no_keys));
+                Err(without.unwrap_or_else(|| StorageError::new(operation, &place, key, &error)))
+            }
             Err(_) => Err(StorageError::timed_out(
                 operation,
                 &self.location.name(),

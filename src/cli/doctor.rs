@@ -4,7 +4,6 @@
 mod postgres;
 mod providers;
 mod redis;
-mod storage;
 mod stuck;
 
 use clap::Args;
@@ -50,7 +49,7 @@ pub(super) async fn run(
     let (of_redis, of_postgres, of_storage, of_providers, of_packages) = tokio::join!(
         of(redis, redis::advise),
         of(postgres, postgres::advise),
-        of(storage.service.as_ref(), storage::advise),
+        of(storage.service.as_ref(), async |used| used.advise()),
         of(providers.service.as_ref(), |used| {
             providers::advise(&config.providers, used, arguments.offline)
         }),

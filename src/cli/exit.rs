@@ -64,7 +64,7 @@ fn status(error: &anyhow::Error) -> ExitStatus {
                 cause.downcast_ref(),
                 Some(DbError::Unavailable(_) | DbError::Demoted(_))
             )
-            || storage.is_some_and(|error| error.kind == StorageErrorKind::Unreachable)
+            || storage.is_some_and(|error| error.kind.may_pass())
         {
             return ExitStatus::Unreachable;
         }

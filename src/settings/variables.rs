@@ -290,7 +290,7 @@ pub const VARIABLES: &[Variable] = &[
         "ALLOW_PRIVATE_RESULT_URLS",
         Some("false"),
         "true",
-        "Lets result URLs of providers lead to loopback and private addresses, and be plain HTTP",
+        "Lets result URLs of providers lead to loopback and private addresses, and be plain HTTP; link-local and metadata addresses never",
     ),
     variable(
         "STORAGE_URL",
@@ -308,13 +308,13 @@ pub const VARIABLES: &[Variable] = &[
         "S3_ENDPOINT",
         None,
         "http://127.0.0.1:9000",
-        "A store that is not Amazon's",
+        "Address of a store that is not Amazon's; may have the bucket in its path or host. Default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL",
     ),
     variable(
         "S3_REGION",
         None,
         "eu-west-1",
-        "Region. Default: asked of Amazon; us-east-1 elsewhere",
+        "Region. Default: AWS_REGION, the endpoint's host, the profile; else asked of Amazon, us-east-1 elsewhere",
     ),
     variable(
         "S3_FORCE_PATH_STYLE",
@@ -332,7 +332,7 @@ pub const VARIABLES: &[Variable] = &[
         "AWS_ACCESS_KEY_ID",
         None,
         "AKIA...",
-        "Credentials of the store. Without them the machine's own identity is used",
+        "Credentials of the store. Without them: AWS_PROFILE, a role of the container, at Amazon the machine's (docs/stores.md)",
     ),
     variable("AWS_SECRET_ACCESS_KEY", None, "...", "The same"),
     variable(

@@ -1,37 +1,22 @@
 //! From a location to a client of its store: credentials, time limits, headers of every request.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, resolve_bucket_region};
+use anyhow::{Context, ensure};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
-use object_store::{BackoffConfig, ClientOptions, HeaderMap, HeaderValue, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use secrecy::ExposeSecret;
 
-use super::StorageSettings;
 use super::location::{Location, Place};
+use super::profile::Profile;
+use super::{StorageSettings, amazon};
 
-/// Variables of Amazon's tools that say who is asking. Those that say where (endpoints, buckets) stay out:
-/// public URLs are made from `STORAGE_URL` and `S3_ENDPOINT`, and must not differ from where objects go.
-const AMAZON_KEYS: [AmazonS3ConfigKey; 11] = [
-    AmazonS3ConfigKey::Region,
-    AmazonS3ConfigKey::DefaultRegion,
-    AmazonS3ConfigKey::WebIdentityTokenFile,
-    AmazonS3ConfigKey::RoleArn,
-    AmazonS3ConfigKey::RoleSessionName,
-    AmazonS3ConfigKey::StsEndpoint,
-    AmazonS3ConfigKey::ContainerCredentialsRelativeUri,
-    AmazonS3ConfigKey::ContainerCredentialsFullUri,
-    AmazonS3ConfigKey::ContainerAuthorizationTokenFile,
-    AmazonS3ConfigKey::MetadataEndpoint,
-    AmazonS3ConfigKey::ImdsV1Fallback,
-];
-
-/// The same for Google.
+/// Variables of Google's tools that say who is asking, beside those that say where (`location`).
 const GOOGLE_KEYS: [GoogleConfigKey; 3] = [
     GoogleConfigKey::ApplicationCredentials,
     GoogleConfigKey::ServiceAccount,
@@ -53,123 +38,143 @@ const AZURE_KEYS: [AzureConfigKey; 11] = [
     AzureConfigKey::UseAzureCli,
 ];
 
+/// A client, and what it is to say of its keys.
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn ObjectStore>,
+    /// What is true when the machine that is asked for keys has none.
+    pub(super) no_keys: Option<String>,
+}
+
 /// Makes the client. Reads files of credentials, makes the directory of a disk store, and asks Amazon for the
 /// bucket's region where no setting says it.
+///
+/// # Errors
+/// A sentence that names what is set and cannot be used, or that no keys are set.
 pub(super) async fn open(
     location: &Location,
     settings: &StorageSettings,
-) -> anyhow::Result<Arc<dyn ObjectStore>> {
-    Ok(match &location.place {
+    profile: &Profile,
+) -> anyhow::Result<Opened> {
+    let (store, no_keys): (Arc<dyn ObjectStore>, _) = match &location.place {
         Place::Disk { root } => {
             std::fs::create_dir_all(root)?;
             // On return from a put, the picture is on the disk itself: the job's row says so right after.
-            Arc::new(LocalFileSystem::new_with_prefix(root)?.with_fsync(true))
+            (Arc::new(LocalFileSystem::new_with_prefix(root)?.with_fsync(true)), None)
         }
-        Place::Memory => Arc::new(InMemory::new()),
-        Place::S3 { .. } => Arc::new(amazon(location, settings).await?.build()?),
-        Place::Google { bucket } => {
-            let builder = GoogleCloudStorageBuilder::new()
+        Place::Memory => (Arc::new(InMemory::new()), None),
+        Place::S3 { bucket, at } => {
+            let (builder, no_keys) = amazon::builder(bucket, at, settings, profile).await?;
+            (Arc::new(builder.build()?), no_keys)
+        }
+        Place::Google { bucket, base } => {
+            let no_keys = google_without_keys(settings, base.as_deref())?;
+            let mut builder = GoogleCloudStorageBuilder::new()
                 .with_bucket_name(bucket)
                 .with_retry(retries())
-                .with_client_options(options());
+                .with_client_options(options_for(base.as_deref()));
+            if let Some(base) = base {
+                builder = builder.with_base_url(base).with_skip_signature(true);
+            }
             let builder = cloud_keys(settings, "google_")
                 .filter(|(key, _)| GOOGLE_KEYS.contains(key))
                 .fold(builder, |builder, (key, value)| builder.with_config(key, value));
-            Arc::new(builder.build()?)
+            let built = builder.build().context("GOOGLE_APPLICATION_CREDENTIALS")?;
+            (Arc::new(built), no_keys)
         }
-        Place::Azure { account, container } => {
-            let builder = MicrosoftAzureBuilder::new()
+        Place::Azure {
+            account,
+            container,
+            base,
+        } => {
+            let no_keys = azure_without_keys(settings)?;
+            let mut builder = MicrosoftAzureBuilder::new()
                 .with_account(account)
                 .with_container_name(container)
                 .with_retry(retries())
-                .with_client_options(options());
+                .with_client_options(options_for(base.as_deref()));
+            if let Some(base) = base {
+                builder = builder.with_endpoint(base.clone());
+            }
+            if let Some(key) = settings.azure_key() {
+                builder = builder.with_access_key(key);
+            }
             let builder = cloud_keys(settings, "azure_")
                 .filter(|(key, _)| AZURE_KEYS.contains(key))
                 .fold(builder, |builder, (key, value)| builder.with_config(key, value));
-            Arc::new(builder.build()?)
-        }
-    })
-}
-
-async fn amazon(location: &Location, settings: &StorageSettings) -> anyhow::Result<AmazonS3Builder> {
-    let Place::S3 { bucket, endpoint } = &location.place else {
-        anyhow::bail!("{} is no S3 store", location.name());
-    };
-    let s3 = &settings.s3;
-    let mut options = options();
-    if let Some(acl) = &s3.acl {
-        let mut headers = HeaderMap::new();
-        let acl = HeaderValue::from_str(acl).context("S3_ACL cannot be sent as a header")?;
-        headers.insert("x-amz-acl", acl);
-        options = options.with_default_headers(headers);
-    }
-    let mut builder = AmazonS3Builder::new();
-    for (key, value) in cloud_keys(settings, "aws_").filter(|(key, _)| AMAZON_KEYS.contains(key)) {
-        builder = builder.with_config(key, value);
-    }
-    if let Some(region) = &s3.region {
-        builder = builder.with_region(region);
-    }
-    builder = match endpoint {
-        Some(endpoint) => {
-            options = options.with_allow_http(endpoint.url.starts_with("http://"));
-            builder
-                .with_endpoint(&endpoint.url)
-                .with_virtual_hosted_style_request(!endpoint.path_style)
-        }
-        None => {
-            if builder.get_config_value(&AmazonS3ConfigKey::Region).is_none() {
-                builder = builder.with_region(region_of(bucket, &options).await);
-            }
-            // Amazon's certificate covers one label in front of its name: a bucket with a dot needs path style.
-            let path_style = s3.force_path_style.unwrap_or(false) || bucket.contains('.');
-            builder.with_virtual_hosted_style_request(!path_style)
+            (Arc::new(builder.build()?), no_keys)
         }
     };
-    if let Some(id) = &s3.access_key_id {
-        builder = builder.with_access_key_id(id);
-    }
-    if let Some(secret) = &s3.secret_access_key {
-        builder = builder.with_secret_access_key(secret.expose_secret());
-    }
-    if let Some(token) = &s3.session_token {
-        builder = builder.with_token(token.expose_secret());
-    }
-    Ok(builder
-        .with_bucket_name(bucket)
-        // One object at a time by plain DELETE: some services like S3 do not know the call for many.
-        .with_disable_bulk_delete(true)
-        .with_retry(retries())
-        .with_client_options(options))
+    Ok(Opened { store, no_keys })
 }
 
-/// Amazon tells a bucket's region to anybody; a request in another region fails.
-async fn region_of(bucket: &str, options: &ClientOptions) -> String {
-    const LIMIT: Duration = Duration::from_secs(5);
-    match tokio::time::timeout(LIMIT, resolve_bucket_region(bucket, options)).await {
-        Ok(Ok(region)) => region,
-        _ => {
-            tracing::warn!(
-                "could not learn the region of bucket {bucket}, assuming us-east-1; set S3_REGION"
-            );
-            "us-east-1".to_owned()
+/// What to say when Google's machine has no identity, where it is asked: without keys in variables or a login of gcloud.
+fn google_without_keys(settings: &StorageSettings, base: Option<&str>) -> anyhow::Result<Option<String>> {
+    let names = [
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "GOOGLE_SERVICE_ACCOUNT",
+        "GOOGLE_SERVICE_ACCOUNT_PATH",
+        "GOOGLE_SERVICE_ACCOUNT_KEY",
+    ];
+    let login = settings
+        .home
+        .as_ref()
+        .map(|home| home.join(".config/gcloud/application_default_credentials.json"));
+    let has_keys = names.iter().any(|name| settings.cloud_variable(name).is_some())
+        || login.is_some_and(|login| login.exists());
+    let no_keys = "no keys are set: neither GOOGLE_APPLICATION_CREDENTIALS, nor a login of gcloud, and this machine has no identity of \
+                   its own; set GOOGLE_APPLICATION_CREDENTIALS to a file of the type service_account or authorized_user";
+    Ok((!has_keys && base.is_none()).then(|| no_keys.to_owned()))
+}
+
+/// The same for Azure. Half a set of variables would be passed over in silence, and the machine asked.
+fn azure_without_keys(settings: &StorageSettings) -> anyhow::Result<Option<String>> {
+    let value = |names: [&str; 2]| names.into_iter().find_map(|name| settings.cloud_variable(name));
+    let sas = value(["AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY"]);
+    let secret = value(["AZURE_CLIENT_SECRET", "AZURE_STORAGE_CLIENT_SECRET"]);
+    let token_file = settings.cloud_variable("AZURE_FEDERATED_TOKEN_FILE");
+    let client = value(["AZURE_CLIENT_ID", "AZURE_STORAGE_CLIENT_ID"]);
+    let tenant = value(["AZURE_TENANT_ID", "AZURE_STORAGE_TENANT_ID"]);
+    if settings.azure_key().is_some() || sas.is_some() {
+        return Ok(None);
+    }
+    if secret.is_some() || token_file.is_some() {
+        let what = if secret.is_some() { "AZURE_CLIENT_SECRET" } else { "AZURE_FEDERATED_TOKEN_FILE" };
+        ensure!(
+            client.is_some() && tenant.is_some(),
+            "{what} is set, and AZURE_CLIENT_ID and AZURE_TENANT_ID are not both; set them too"
+        );
+        if let Some(file) = token_file.filter(|_| secret.is_none()) {
+            std::fs::metadata(Path::new(file))
+                .with_context(|| format!("AZURE_FEDERATED_TOKEN_FILE: the file {file} cannot be read"))?;
         }
+        return Ok(None);
     }
+    if settings
+        .cloud_variable("AZURE_USE_AZURE_CLI")
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    {
+        return Ok(None);
+    }
+    Ok(Some(
+        "no keys are set: neither AZURE_STORAGE_ACCOUNT_KEY, nor AZURE_STORAGE_SAS_TOKEN, nor AZURE_CLIENT_ID with a secret or a \
+         token, and this machine has no identity of its own; set AZURE_STORAGE_ACCOUNT_KEY"
+            .to_owned(),
+    ))
 }
 
-fn cloud_keys<Key: std::str::FromStr>(
+pub(super) fn cloud_keys<Key: std::str::FromStr>(
     settings: &StorageSettings,
     prefix: &str,
 ) -> impl Iterator<Item = (Key, String)> {
     settings.cloud_variables.iter().filter_map(move |(name, value)| {
         let name = name.to_ascii_lowercase();
         let key = name.starts_with(prefix).then(|| name.parse().ok())??;
-        Some((key, value.expose_secret().to_owned()))
+        Some((key, value.expose_secret().trim().to_owned()))
     })
 }
 
 /// Resends within one call; the queue's retries come on top. The default is ten in three minutes.
-fn retries() -> RetryConfig {
+pub(super) fn retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
             init_backoff: Duration::from_millis(100),
@@ -181,8 +186,13 @@ fn retries() -> RetryConfig {
     }
 }
 
-fn options() -> ClientOptions {
+pub(super) fn options() -> ClientOptions {
     ClientOptions::new()
         .with_connect_timeout(Duration::from_secs(5))
         .with_timeout(Duration::from_secs(20))
+}
+
+/// Plain HTTP where the operator has written it.
+fn options_for(base: Option<&str>) -> ClientOptions {
+    options().with_allow_http(base.is_some_and(|base| base.starts_with("http://")))
 }

@@ -5,7 +5,9 @@ use std::fmt;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+use super::codes;
 use crate::failure::{ErrorClass, Failure};
+use crate::plain_text::plain;
 
 /// An object that could not be stored, looked up or removed. Always retried (`ErrorClass::Storage`): the
 /// picture is paid, and whatever an operator repairs lets the next attempt succeed.
@@ -24,10 +26,24 @@ pub enum StorageErrorKind {
     Refused,
     /// There is no such bucket or directory.
     Missing,
+    /// There is no room left.
+    Full,
+    /// A setting is wrong: the region, the address, this machine's clock.
+    Settings,
+    /// The store answers that it has too much to do.
+    Busy,
     /// The store did not answer, or not in time.
     Unreachable,
-    /// Anything else, a full disk for example.
+    /// Anything else.
     Other,
+}
+
+impl StorageErrorKind {
+    /// Whether it may be over later without anybody doing anything.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Busy)
+    }
 }
 
 impl StorageError {
@@ -37,10 +53,39 @@ impl StorageError {
         key: impl fmt::Display,
         error: &object_store::Error,
     ) -> Self {
+        let text = causes(error);
+        let (kind, cure) = verdict(error, &text);
+        let cause = redact(&text);
         Self {
-            kind: kind(error),
-            details: format!("{operation} {key} in {place}: {}", cause(error)),
+            kind,
+            details: if cure.is_empty() {
+                format!("{operation} {key} in {place}: {cause}")
+            } else {
+                format!("{operation} {key} in {place}: {cause}; {cure}")
+            },
         }
+    }
+
+    /// The same, where the machine that was to have keys of its own was asked for them and has none.
+    pub(super) fn without_keys(
+        operation: &str,
+        place: &str,
+        key: impl fmt::Display,
+        error: &object_store::Error,
+        no_keys: &str,
+    ) -> Option<Self> {
+        /// Addresses of Amazon's, Google's and Azure's machines that give keys.
+        const GIVERS: [&str; 4] = [
+            "/latest/api/token",
+            "/latest/meta-data/",
+            "/computeMetadata/",
+            "/metadata/identity",
+        ];
+        let text = causes(error);
+        GIVERS.iter().any(|giver| text.contains(giver)).then(|| Self {
+            kind: StorageErrorKind::Refused,
+            details: format!("{operation} {key} in {place}: {no_keys}"),
+        })
     }
 
     pub(super) fn timed_out(
@@ -75,6 +120,17 @@ impl From<StorageError> for Failure {
                 "The picture could not be stored: the place for pictures does not exist. \
                  Tell an operator; the prompt is not the cause."
             }
+            StorageErrorKind::Full => {
+                "The picture could not be stored: the place for pictures is full. \
+                 Tell an operator; the prompt is not the cause."
+            }
+            StorageErrorKind::Settings => {
+                "The picture could not be stored: the place for pictures is set up wrongly. \
+                 Tell an operator; the prompt is not the cause."
+            }
+            StorageErrorKind::Busy => {
+                "The picture could not be stored: the store has too much to do. Start the job again in some minutes."
+            }
             StorageErrorKind::Unreachable => {
                 "The picture could not be stored: the store did not answer. Start the job again in some minutes."
             }
@@ -86,14 +142,35 @@ impl From<StorageError> for Failure {
     }
 }
 
-fn kind(error: &object_store::Error) -> StorageErrorKind {
+/// What kind of trouble it is, and what to do about it: by the store's own code first, then by the status.
+fn verdict(error: &object_store::Error, text: &str) -> codes::Verdict {
+    let by_answer = || {
+        let by_status = || codes::by_status(status(text)?);
+        match element(text, "Code") {
+            // The store itself has answered, whatever it means.
+            Some(code) => {
+                codes::by_code(code).or_else(|| by_status().filter(|(kind, _)| *kind != StorageErrorKind::Settings))
+            }
+            None => by_status(),
+        }
+    };
     match error {
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            return StorageErrorKind::Refused;
+            by_answer().unwrap_or((
+                StorageErrorKind::Refused,
+                "the store does not accept these keys, or does not let them do this",
+            ))
         }
-        object_store::Error::NotFound { .. } => return StorageErrorKind::Missing,
-        _ => {}
+        object_store::Error::NotFound { .. } => by_answer().unwrap_or((StorageErrorKind::Missing, "")),
+        _ => by_answer()
+            .or_else(|| codes::by_connection(text))
+            .or_else(|| by_source(error))
+            .unwrap_or((StorageErrorKind::Other, "")),
     }
+}
+
+/// Of connections that fail, and of disks.
+fn by_source(error: &object_store::Error) -> Option<codes::Verdict> {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<HttpError>() {
@@ -101,26 +178,38 @@ fn kind(error: &object_store::Error) -> StorageErrorKind {
                 HttpErrorKind::Connect
                 | HttpErrorKind::Request
                 | HttpErrorKind::Timeout
-                | HttpErrorKind::Interrupted => StorageErrorKind::Unreachable,
-                _ => StorageErrorKind::Other,
+                | HttpErrorKind::Interrupted => Some((StorageErrorKind::Unreachable, "")),
+                _ => None,
             };
         }
         if let Some(error) = cause.downcast_ref::<std::io::Error>() {
             return match error.kind() {
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                    StorageErrorKind::Refused
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Some((
+                    StorageErrorKind::Refused,
+                    "this account may not write there: let it, or mend STORAGE_URL",
+                )),
+                std::io::ErrorKind::NotFound => Some((StorageErrorKind::Missing, "")),
+                std::io::ErrorKind::StorageFull
+                | std::io::ErrorKind::QuotaExceeded
+                | std::io::ErrorKind::FileTooLarge => {
+                    Some((StorageErrorKind::Full, "the disk is full: make room, or raise its quota"))
                 }
-                std::io::ErrorKind::NotFound => StorageErrorKind::Missing,
-                _ => StorageErrorKind::Other,
+                _ => None,
             };
         }
         source = cause.source();
     }
-    StorageErrorKind::Other
+    None
 }
 
-/// The chain of causes in one line.
-fn cause(error: &object_store::Error) -> String {
+/// The status of an answer, as the client writes it.
+fn status(text: &str) -> Option<u16> {
+    let (_, rest) = text.split_once("status code: ")?;
+    rest.get(..3)?.parse().ok()
+}
+
+/// The chain of causes, as it is: it may hold what signs requests.
+fn causes(error: &object_store::Error) -> String {
     // The outermost text names the client's own types and repeats the key; what happened is below it.
     let mut source = error.source();
     let mut text = source.map_or_else(|| error.to_string(), ToString::to_string);
@@ -133,7 +222,7 @@ fn cause(error: &object_store::Error) -> String {
         }
         source = cause.source();
     }
-    redact(&text)
+    text
 }
 
 /// Takes out what signs requests: queries of URLs (SAS tokens, signed URLs) and bodies of answers.
@@ -153,10 +242,10 @@ fn redact(text: &str) -> String {
             _ => word.to_owned(),
         })
         .collect();
-    for tag in ["Code", "Message"] {
+    for tag in ["Code", "Message", "Region"] {
         words.extend(element(body, tag).map(str::to_owned));
     }
-    let line = words.join(" ");
+    let line = plain(&words.join(" "));
     match line.char_indices().nth(MAX_CHARACTERS) {
         Some((cut, _)) => format!("{}…", &line[..cut]),
         None => line,
@@ -199,7 +288,7 @@ mod tests {
                 source: Box::new(std::io::Error::from(kind)),
             })
         };
-        assert_eq!(of(std::io::ErrorKind::StorageFull), StorageErrorKind::Other);
+        assert_eq!(of(std::io::ErrorKind::StorageFull), StorageErrorKind::Full);
         assert_eq!(
             of(std::io::ErrorKind::PermissionDenied),
             StorageErrorKind::Refused

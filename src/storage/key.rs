@@ -74,6 +74,11 @@ impl ObjectKey {
         Self(format!("{ROOT}/.probe-{}", Uuid::new_v4()))
     }
 
+    /// The one probe that stays where objects cannot be removed: it overwrites itself.
+    pub(super) fn standing_probe() -> Self {
+        Self(format!("{ROOT}/.probe"))
+    }
+
     /// As it is written, without a slash in front.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -7,7 +7,9 @@ use object_store::path::Path;
 use url::Url;
 
 use super::StorageSettings;
+use super::endpoint::{self, Endpoint, Whereabouts};
 use super::key::ObjectKey;
+use super::profile::Profile;
 use super::settings::host_of;
 
 /// What `STORAGE_URL` may look like, for error messages.
@@ -31,24 +33,19 @@ pub(super) enum Place {
     Memory,
     S3 {
         bucket: String,
-        endpoint: Option<Endpoint>,
+        at: Whereabouts,
     },
     Google {
         bucket: String,
+        /// Of a service that stands in for Google's, such as an emulator; no slash at the end.
+        base: Option<String>,
     },
     Azure {
         account: String,
         container: String,
+        /// Of an account that is not at its usual address; no slash at the end.
+        base: Option<String>,
     },
-}
-
-/// An S3 service other than Amazon's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    /// With the bucket in it, as far as it belongs into the host's name; no slash at the end.
-    pub(super) url: String,
-    /// Whether the bucket is the first folder instead of a part of the host's name.
-    pub(super) path_style: bool,
 }
 
 impl Location {
@@ -56,11 +53,21 @@ impl Location {
     ///
     /// # Errors
     /// A sentence that names the variable, what was found (never a password) and what is accepted.
-    pub(super) fn from_settings(settings: &StorageSettings) -> anyhow::Result<Self> {
+    pub(super) fn from_settings(settings: &StorageSettings, profile: &Profile) -> anyhow::Result<Self> {
         let url = match (&settings.url, &settings.s3.bucket) {
             (Some(url), _) => url.clone(),
-            (None, Some(bucket)) => format!("s3://{bucket}"),
-            (None, None) => "./images".to_owned(),
+            (None, Some(bucket)) => {
+                check_name("S3_BUCKET", "bucket", bucket)?;
+                format!("s3://{bucket}")
+            }
+            (None, None) => {
+                ensure!(
+                    settings.s3.endpoint.is_none(),
+                    "S3_ENDPOINT is set and no bucket is: pictures would go to ./images; set STORAGE_URL=s3://bucket, or leave \
+                     S3_ENDPOINT out"
+                );
+                "./images".to_owned()
+            }
         };
         let Some((scheme, rest)) = url.split_once("://") else {
             ensure!(!url.is_empty(), "STORAGE_URL is empty; {FORMS}");
@@ -94,17 +101,20 @@ impl Location {
                 let bucket = bucket.to_owned();
                 let place = match scheme {
                     "s3" => Place::S3 {
-                        endpoint: endpoint(settings, &bucket)?,
+                        at: s3(settings, profile, &bucket)?,
                         bucket,
                     },
-                    "gs" => Place::Google { bucket },
-                    _ => Place::Azure {
-                        account: azure_account(settings)?,
-                        container: bucket,
+                    "gs" => Place::Google {
+                        base: base_of(settings, "STORAGE_EMULATOR_HOST", "http://")?,
+                        bucket,
                     },
+                    _ => azure(settings, bucket)?,
                 };
                 Ok(Self::at(place, prefix))
             }
+            "http" | "https" => bail!(
+                "STORAGE_URL: a web address was found; write s3://bucket here, and the service's address into S3_ENDPOINT"
+            ),
             other => bail!("STORAGE_URL: no store is called {other:?}; {FORMS}"),
         }
     }
@@ -124,7 +134,7 @@ impl Location {
     pub(super) fn bucket(&self) -> Option<&str> {
         match &self.place {
             Place::Disk { .. } | Place::Memory => None,
-            Place::S3 { bucket, .. } | Place::Google { bucket } => Some(bucket),
+            Place::S3 { bucket, .. } | Place::Google { bucket, .. } => Some(bucket),
             Place::Azure { container, .. } => Some(container),
         }
     }
@@ -134,16 +144,14 @@ impl Location {
         match &self.place {
             Place::Disk { root } => root.display().to_string(),
             Place::Memory => "memory://".to_owned(),
-            Place::S3 {
-                bucket,
-                endpoint: None,
-            } => format!("s3://{bucket}"),
-            Place::S3 {
-                bucket,
-                endpoint: Some(endpoint),
-            } => format!("s3://{bucket} at {}", endpoint.url),
-            Place::Google { bucket } => format!("gs://{bucket}"),
-            Place::Azure { account, container } => format!("az://{container} of {account}"),
+            Place::S3 { bucket, at } => match &at.endpoint {
+                None => format!("s3://{bucket}"),
+                Some(endpoint) => format!("s3://{bucket} at {}", endpoint.url),
+            },
+            Place::Google { bucket, .. } => format!("gs://{bucket}"),
+            Place::Azure {
+                account, container, ..
+            } => format!("az://{container} of {account}"),
         }
     }
 
@@ -173,22 +181,34 @@ impl Location {
             Place::Disk { root } => Url::from_file_path(root.join(&key))
                 .map_or_else(|()| format!("file://{}/{key}", root.display()), String::from),
             Place::Memory => format!("memory:///{key}"),
-            Place::S3 {
-                bucket,
-                endpoint: None,
-            } => format!("https://{bucket}.s3.amazonaws.com/{key}"),
-            Place::S3 {
-                bucket,
-                endpoint: Some(endpoint),
-            } if endpoint.path_style => format!("{}/{bucket}/{key}", endpoint.url),
-            Place::S3 {
-                endpoint: Some(endpoint),
-                ..
-            } => format!("{}/{key}", endpoint.url),
-            Place::Google { bucket } => format!("https://storage.googleapis.com/{bucket}/{key}"),
-            Place::Azure { account, container } => {
-                format!("https://{account}.blob.core.windows.net/{container}/{key}")
+            Place::S3 { bucket, at } => match &at.endpoint {
+                Some(Endpoint {
+                    url,
+                    path_style,
+                    is_amazon: false,
+                }) => {
+                    let bucket = if *path_style { format!("/{bucket}") } else { String::new() };
+                    format!("{url}{bucket}/{key}")
+                }
+                // Amazon's certificate covers one label in front of its name.
+                _ if bucket.contains('.') => {
+                    let region = at.region.as_deref().map(|region| format!(".{region}")).unwrap_or_default();
+                    format!("https://s3{region}.amazonaws.com/{bucket}/{key}")
+                }
+                _ => format!("https://{bucket}.s3.amazonaws.com/{key}"),
+            },
+            Place::Google { bucket, base } => {
+                let base = base.as_deref().unwrap_or("https://storage.googleapis.com");
+                format!("{base}/{bucket}/{key}")
             }
+            Place::Azure {
+                account,
+                container,
+                base,
+            } => match base {
+                Some(base) => format!("{base}/{container}/{key}"),
+                None => format!("https://{account}.blob.core.windows.net/{container}/{key}"),
+            },
         }
     }
 }
@@ -204,191 +224,77 @@ fn check_name(variable: &str, what: &str, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `None` for Amazon's own addresses, which some write into `S3_ENDPOINT` too.
-fn endpoint(settings: &StorageSettings, bucket: &str) -> anyhow::Result<Option<Endpoint>> {
-    let Some(found) = settings.s3.endpoint.as_deref().filter(|found| !found.is_empty()) else {
-        return Ok(None);
-    };
-    let with_scheme = if found.contains("://") {
-        found.to_owned()
-    } else {
-        format!("https://{found}")
-    };
-    let mut url = Url::parse(&with_scheme)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.query().is_none())
-        .context("S3_ENDPOINT is not the address of a service; write for example https://minio.example.org:9000, without credentials")?;
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let is_amazon = host
-        .strip_suffix(".amazonaws.com")
-        .is_some_and(|rest| rest == "s3" || rest.starts_with("s3.") || rest.starts_with("s3-"));
-    if is_amazon {
-        return Ok(None);
+/// Where the bucket is: `S3_ENDPOINT`, or what Amazon's tools read, in their order; else at Amazon.
+fn s3(settings: &StorageSettings, profile: &Profile, bucket: &str) -> anyhow::Result<Whereabouts> {
+    let ignores = settings
+        .cloud_variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let own = settings.s3.endpoint.as_deref().map(|found| ("S3_ENDPOINT", found));
+    // The last one is what object stores' own libraries, Laravel and Arrow read.
+    let others = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+    let found = own.or_else(|| {
+        let mut set = others
+            .into_iter()
+            .filter_map(|variable| Some((variable, settings.cloud_variable(variable)?)));
+        let profiles = profile.endpoint.as_deref().map(|found| ("endpoint_url of the profile", found));
+        set.next().or(profiles).filter(|_| !ignores)
+    });
+    let path_style = settings.s3.force_path_style.or(profile.path_style);
+    match found {
+        Some((variable, found)) => endpoint::read(variable, found, bucket, path_style),
+        None => Ok(Whereabouts::default()),
     }
-    let path_style = settings.s3.force_path_style.unwrap_or(true);
-    if !path_style {
-        let with_bucket = format!("{bucket}.{host}");
-        url.set_host(Some(&with_bucket))
-            .ok()
-            .filter(|()| url.domain().is_some())
-            .with_context(|| format!("S3_FORCE_PATH_STYLE is false, but {with_bucket:?} is not the name of a host; leave it out"))?;
-    }
-    Ok(Some(Endpoint {
-        url: url.as_str().trim_end_matches('/').to_owned(),
-        path_style,
-    }))
 }
 
-fn azure_account(settings: &StorageSettings) -> anyhow::Result<String> {
-    let account = settings
-        .cloud_variable("AZURE_STORAGE_ACCOUNT_NAME")
+/// The address that a variable of a cloud's own tools names instead of the cloud's usual one.
+fn base_of(settings: &StorageSettings, variable: &str, scheme: &str) -> anyhow::Result<Option<String>> {
+    let Some(found) = settings.cloud_variable(variable) else {
+        return Ok(None);
+    };
+    let whole = if found.contains("://") { found.to_owned() } else { format!("{scheme}{found}") };
+    let is_address = Url::parse(&whole).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+    });
+    ensure!(
+        is_address,
+        "{variable} is not the address of a service; write for example {scheme}storage.example.org, without keys"
+    );
+    Ok(Some(whole.trim_end_matches('/').to_owned()))
+}
+
+fn azure(settings: &StorageSettings, container: String) -> anyhow::Result<Place> {
+    let names = ["AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"];
+    let (variable, account) = names
+        .into_iter()
+        .find_map(|name| Some((name, settings.cloud_variable(name)?)))
         .context("STORAGE_URL is an az:// address, so AZURE_STORAGE_ACCOUNT_NAME has to name the account")?;
-    check_name("AZURE_STORAGE_ACCOUNT_NAME", "account", account)?;
-    Ok(account.to_owned())
+    check_name(variable, "account", account)?;
+    for (variable, instead) in [
+        (
+            "AZURE_STORAGE_USE_EMULATOR",
+            "AZURE_STORAGE_ENDPOINT=http://127.0.0.1:10000/devstoreaccount1",
+        ),
+        (
+            "AZURE_STORAGE_CONNECTION_STRING",
+            "its AccountName into AZURE_STORAGE_ACCOUNT_NAME and its AccountKey into AZURE_STORAGE_ACCOUNT_KEY",
+        ),
+    ] {
+        let set = settings.cloud_variable(variable).filter(|value| !value.eq_ignore_ascii_case("false"));
+        let has_key = variable.ends_with("STRING") && settings.azure_key().is_some();
+        ensure!(
+            set.is_none() || has_key,
+            "{variable} is not read here; leave it out, and write {instead}"
+        );
+    }
+    Ok(Place::Azure {
+        base: base_of(settings, "AZURE_STORAGE_ENDPOINT", "https://")?,
+        account: account.to_owned(),
+        container,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::storage::{Role, S3Settings};
-
-    fn key() -> ObjectKey {
-        ObjectKey::for_job(Uuid::nil(), 1, "domain", "2", Role::Picture, "png").unwrap()
-    }
-
-    fn s3(
-        url: Option<&str>,
-        bucket: Option<&str>,
-        endpoint: Option<&str>,
-        path_style: Option<bool>,
-    ) -> StorageSettings {
-        StorageSettings {
-            url: url.map(Into::into),
-            s3: S3Settings {
-                bucket: bucket.map(Into::into),
-                endpoint: endpoint.map(Into::into),
-                force_path_style: path_style,
-                ..S3Settings::default()
-            },
-            ..StorageSettings::default()
-        }
-    }
-
-    fn at(url: &str) -> StorageSettings {
-        s3(Some(url), None, None, None)
-    }
-
-    #[test]
-    fn public_urls_are_derived_from_the_store() {
-        let azure = StorageSettings {
-            cloud_variables: vec![("AZURE_STORAGE_ACCOUNT_NAME".into(), "acme".to_owned().into())],
-            ..at("az://pictures")
-        };
-        let minio = Some("http://127.0.0.1:9000/");
-        for (settings, expected) in [
-            (
-                s3(None, Some("pics"), None, None),
-                "https://pics.s3.amazonaws.com/",
-            ),
-            (at("s3://pics"), "https://pics.s3.amazonaws.com/"),
-            (at("s3://pics/a/b/"), "https://pics.s3.amazonaws.com/a/b/"),
-            (
-                s3(Some("s3://pics/p"), Some("other"), None, None),
-                "https://pics.s3.amazonaws.com/p/",
-            ),
-            (s3(None, Some("pics"), minio, None), "http://127.0.0.1:9000/pics/"),
-            (
-                s3(None, Some("pics"), Some("minio.example.org"), Some(true)),
-                "https://minio.example.org/pics/",
-            ),
-            (
-                s3(None, Some("pics"), Some("https://s3.example.org"), Some(false)),
-                "https://pics.s3.example.org/",
-            ),
-            (
-                s3(None, Some("pics"), Some("s3.eu-west-1.amazonaws.com"), None),
-                "https://pics.s3.amazonaws.com/",
-            ),
-            (
-                s3(None, Some("pics"), Some("s3-accelerate.amazonaws.com"), None),
-                "https://pics.s3.amazonaws.com/",
-            ),
-            (at("gs://pics/p"), "https://storage.googleapis.com/pics/p/"),
-            (azure, "https://acme.blob.core.windows.net/pictures/"),
-            (at("memory://"), "memory:///"),
-            (at("file:///srv/a%20b"), "file:///srv/a%20b/"),
-            (at("/srv/a b"), "file:///srv/a%20b/"),
-        ] {
-            let location = Location::from_settings(&settings).unwrap();
-            assert_eq!(
-                location.public_url(&settings, &key()),
-                format!("{expected}{}", key()),
-                "{settings:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_named_base_wins_over_the_proxy_and_the_proxy_over_the_store() {
-        let mut settings = at("s3://pics/p");
-        settings.cloudflare_image_proxy_domain = Some("images.example.org".into());
-        let location = Location::from_settings(&settings).unwrap();
-        assert_eq!(
-            location.public_url(&settings, &key()),
-            format!("https://images.example.org/p/{}", key())
-        );
-        settings.public_url_base = Some("https://cdn.example.org/x/".parse().unwrap());
-        assert_eq!(
-            location.public_url(&settings, &key()),
-            format!("https://cdn.example.org/x/p/{}", key())
-        );
-    }
-
-    #[test]
-    fn without_any_setting_pictures_go_to_a_folder_here() {
-        let location = Location::from_settings(&StorageSettings::default()).unwrap();
-        assert_eq!(
-            location.place,
-            Place::Disk {
-                root: "./images".into()
-            }
-        );
-        assert_eq!(location.bucket(), None);
-    }
-
-    #[test]
-    fn faulty_settings_are_named_and_credentials_in_them_are_not_repeated() {
-        for (settings, expected) in [
-            (at(""), "STORAGE_URL is empty"),
-            (at("ftp://host/x"), "no store is called \"ftp\""),
-            (at("s3://"), "STORAGE_URL: \"\" cannot be the name of a bucket"),
-            (
-                at("s3://b/a/../c"),
-                "STORAGE_URL: \"..\" cannot be the name of a folder",
-            ),
-            (
-                at("s3://b/a//c"),
-                "STORAGE_URL: \"\" cannot be the name of a folder",
-            ),
-            (at("s3://b/a%2e"), "cannot be the name of a folder"),
-            (at("s3://key:hunter2@b"), "STORAGE_URL holds an @"),
-            (at("file://elsewhere/x"), "is not a file URL"),
-            (at("memory://x"), "memory:// takes nothing"),
-            (at("az://c"), "AZURE_STORAGE_ACCOUNT_NAME"),
-            (s3(None, Some("b"), Some("ftp://x"), None), "S3_ENDPOINT"),
-            (
-                s3(None, Some("b"), Some("https://key:hunter2@x"), None),
-                "S3_ENDPOINT",
-            ),
-            (
-                s3(None, Some("b"), Some("http://127.0.0.1:9000"), Some(false)),
-                "S3_FORCE_PATH_STYLE",
-            ),
-        ] {
-            let error = Location::from_settings(&settings).unwrap_err().to_string();
-            assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
-        }
-    }
-}
+mod tests;

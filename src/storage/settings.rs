@@ -1,10 +1,13 @@
 //! Where to store and how to be reached, as `config` gathers it.
 
+use std::path::PathBuf;
+
 use anyhow::ensure;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::location::Location;
+use super::profile::Profile;
 
 /// Where to store and how to be reached.
 #[derive(Clone, Debug, Default)]
@@ -13,10 +16,12 @@ pub struct StorageSettings {
     pub url: Option<String>,
     /// The settings of S3 and services like it.
     pub s3: S3Settings,
-    /// Variables of the clouds' own tools as they are set, `AWS_*`, `GOOGLE_*` and `AZURE_*`: roles of
-    /// containers, files of credentials, `AZURE_STORAGE_ACCOUNT_NAME`. Those that say where things are stored,
-    /// and unknown ones, are passed over. Without any, a machine's own identity is asked for.
+    /// Variables of the clouds' own tools as they are set, `AWS_*`, `GOOGLE_*` and `AZURE_*`: addresses, roles of
+    /// containers, files of credentials, `AZURE_STORAGE_ACCOUNT_NAME`. Those that have nothing to do with a store are passed
+    /// over. Without any, a machine's own identity is asked for.
     pub cloud_variables: Vec<(String, SecretString)>,
+    /// `HOME`, where Amazon's tools keep `.aws/credentials` and `.aws/config`.
+    pub home: Option<PathBuf>,
     /// `PUBLIC_URL_BASE`: stands in front of prefix and key.
     pub public_url_base: Option<Url>,
     /// `CLOUDFLARE_IMAGE_PROXY_DOMAIN`: the same, as a host's name.
@@ -50,11 +55,11 @@ impl StorageSettings {
     /// # Errors
     /// One sentence that names the variable, what was found (never a secret) and what is accepted.
     pub fn check(&self) -> anyhow::Result<()> {
-        self.location().map(drop)
+        self.location(&Profile::default()).map(drop)
     }
 
-    /// As [`check`](Self::check), and says where the store is.
-    pub(super) fn location(&self) -> anyhow::Result<Location> {
+    /// As [`check`](Self::check), and says where the store is, the profile of Amazon's tools included.
+    pub(super) fn location(&self, profile: &Profile) -> anyhow::Result<Location> {
         match (&self.s3.access_key_id, &self.s3.secret_access_key) {
             (Some(_), None) => {
                 anyhow::bail!("AWS_ACCESS_KEY_ID is set, AWS_SECRET_ACCESS_KEY is not; set both or neither")
@@ -89,12 +94,19 @@ impl StorageSettings {
                 "CLOUDFLARE_IMAGE_PROXY_DOMAIN: {domain:?} is not the name of a host; write for example images.example.org"
             );
         }
-        Location::from_settings(self)
+        Location::from_settings(self, profile)
     }
 
     pub(super) fn cloud_variable(&self, name: &str) -> Option<&str> {
         let found = self.cloud_variables.iter().find(|(found, _)| found == name);
-        found.map(|(_, value)| value.expose_secret())
+        found.map(|(_, value)| value.expose_secret().trim()).filter(|value| !value.is_empty())
+    }
+
+    /// The key of an Azure account, by the names that Azure's own tools and its libraries read.
+    pub(super) fn azure_key(&self) -> Option<&str> {
+        ["AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_KEY"]
+            .into_iter()
+            .find_map(|name| self.cloud_variable(name))
     }
 }
 

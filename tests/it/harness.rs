@@ -5,6 +5,7 @@ pub(crate) mod authority;
 pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod load;
+pub(crate) mod odd_store;
 pub(crate) mod openai;
 pub(crate) mod operator;
 pub(crate) mod picture;

@@ -10,11 +10,12 @@ use generative_ai_worker::storage::{
 };
 use hyper::Method;
 use uuid::Uuid;
-use wiremock::matchers::method;
-use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::harness::s3::{S3Server, SECRET_ACCESS_KEY, SeenRequest};
 use crate::harness::{files_below, temporary_directory, use_ring};
+
+mod check;
+mod surroundings;
 
 fn key(job_id: i32) -> ObjectKey {
     ObjectKey::for_job(Uuid::nil(), job_id, "domain", "7", Role::Picture, "png").unwrap()
@@ -203,34 +204,6 @@ async fn a_store_that_takes_connections_and_never_answers_is_given_up() {
 }
 
 #[tokio::test]
-async fn the_check_at_the_start_leaves_nothing_behind_and_names_a_wrong_bucket() {
-    let server = S3Server::start("pictures").await;
-    let storage = Storage::open(server.settings()).await.unwrap();
-    storage.check_writable().await.unwrap();
-    let methods: Vec<Method> = server
-        .requests()
-        .iter()
-        .map(|request| request.method.clone())
-        .collect();
-    assert_eq!(
-        methods,
-        [Method::POST, Method::DELETE],
-        "an upload is begun and given up"
-    );
-    assert!(server.objects().is_empty());
-
-    let mut settings = server.settings();
-    settings.s3.bucket = Some("elsewhere".into());
-    let storage = Storage::open(settings).await.unwrap();
-    let error = format!("{:#}", storage.check_writable().await.unwrap_err());
-    assert!(
-        error.starts_with("STORAGE_URL: ") && error.contains("s3://elsewhere"),
-        "{error}"
-    );
-    assert!(error.contains("NoSuchBucket") && !error.contains('\n'), "{error}");
-}
-
-#[tokio::test]
 async fn a_removed_picture_is_gone_and_removing_it_again_is_no_error() {
     let server = S3Server::start("pictures").await;
     let directory = temporary_directory();
@@ -277,95 +250,12 @@ async fn a_picture_on_disk_is_one_whole_file_at_the_path_of_its_url() {
 }
 
 #[tokio::test]
-async fn a_disk_that_cannot_be_written_is_named_at_the_start() {
-    let directory = temporary_directory();
-    let file = directory.path().join("file");
-    std::fs::write(&file, "").unwrap();
-    let error = Storage::open(disk(&file.join("images"))).await.unwrap_err();
-    let error = format!("{error:#}");
-    assert!(
-        error.starts_with("STORAGE_URL: cannot open ") && error.contains("file/images"),
-        "{error}"
-    );
-
-    let storage = Storage::open(disk(&directory.path().join("images")))
-        .await
-        .unwrap();
-    std::fs::write(directory.path().join("images/ypGenAi"), "in the way").unwrap();
-    let error = format!("{:#}", storage.check_writable().await.unwrap_err());
-    assert!(
-        error.starts_with("STORAGE_URL: ") && error.contains("images"),
-        "{error}"
-    );
-}
-
-#[tokio::test]
-async fn the_check_at_the_start_copes_with_stores_that_know_no_uploads_in_parts() {
-    use_ring();
-    let store = |post: ResponseTemplate, put: ResponseTemplate| async move {
-        let server = MockServer::start().await;
-        for (verb, answer) in [
-            ("POST", post),
-            ("PUT", put.insert_header("etag", "\"1\"")),
-            ("DELETE", ResponseTemplate::new(403)),
-        ] {
-            Mock::given(method(verb))
-                .respond_with(answer)
-                .mount(&server)
-                .await;
-        }
-        let storage = Storage::open(settings_at(server.address().port())).await.unwrap();
-        let checked = storage
-            .check_writable()
-            .await
-            .map_err(|error| format!("{error:#}"));
-        let requests = server.received_requests().await.unwrap();
-        let methods: Vec<String> = requests
-            .iter()
-            .map(|request| request.method.to_string())
-            .collect();
-        (checked, methods)
-    };
-    let answer = ResponseTemplate::new;
-    let begun = "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>";
-    let (checked, methods) = store(answer(200).set_body_string(begun), answer(200)).await;
-    assert_eq!(
-        checked,
-        Ok(()),
-        "an upload that cannot be given up is only warned of"
-    );
-    assert_eq!(methods, ["POST", "DELETE"]);
-
-    let (checked, methods) = store(answer(404).set_body_string("no such path"), answer(200)).await;
-    assert_eq!((checked, methods), (Ok(()), vec!["POST".to_owned()]));
-
-    let (checked, methods) = store(answer(405), answer(200)).await;
-    assert_eq!(checked, Ok(()));
-    assert_eq!(methods, ["POST", "PUT", "DELETE"]);
-
-    let (checked, _) = store(answer(405), answer(403)).await;
-    assert!(
-        checked
-            .unwrap_err()
-            .starts_with("STORAGE_URL: pictures cannot be stored")
-    );
-    let (checked, methods) = store(answer(403), answer(200)).await;
-    assert!(
-        checked
-            .unwrap_err()
-            .starts_with("STORAGE_URL: pictures cannot be stored")
-    );
-    assert_eq!(methods, ["POST"]);
-}
-
-#[tokio::test]
 async fn memory_keeps_what_it_is_given() {
     let settings = StorageSettings {
         url: Some("memory://".into()),
         ..StorageSettings::default()
     };
     let storage = Storage::open(settings).await.unwrap();
-    storage.check_writable().await.unwrap();
     let stored = storage
         .put(&key(1), Bytes::from_static(b"x"), "image/png")
         .await
