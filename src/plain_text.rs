@@ -17,7 +17,13 @@ pub fn cut(text: &str, most: usize) -> String {
 pub fn plain(text: &str) -> String {
     let text: String = text
         .chars()
-        .map(|c| if breaks_line(c) || c == '\t' { ' ' } else { shown(c) })
+        .map(|c| {
+            if breaks_line(c) || c == '\t' {
+                ' '
+            } else {
+                shown(c)
+            }
+        })
         .collect();
     text.trim().to_owned()
 }
@@ -26,7 +32,10 @@ pub fn plain(text: &str) -> String {
 #[must_use]
 pub fn one_line(text: &str, most: usize) -> String {
     // What is dropped at its ends counts as well: no text is all blanks for longer than that by accident.
-    let beginning = text.char_indices().nth(most * 2).map_or(text, |(end, _)| &text[..end]);
+    let beginning = text
+        .char_indices()
+        .nth(most * 2)
+        .map_or(text, |(end, _)| &text[..end]);
     let is_cut = beginning.len() < text.len();
     let line = plain(beginning);
     if is_cut && line.chars().count() < most {
@@ -45,7 +54,10 @@ fn shown(c: char) -> char {
 
 /// Also the separators that some viewers of logs take for the end of a line.
 fn breaks_line(c: char) -> bool {
-    matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+    matches!(
+        c,
+        '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
 }
 
 /// Characters that turn the rest of a line around.

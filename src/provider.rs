@@ -1,182 +1,37 @@
 //! Image providers: from a prompt to the bytes of one picture.
 //!
-//! Owns the trait, the errors and the list of providers; each provider is one file below and knows its
-//! service's wire format alone. What happens to the bytes afterwards (checking, marking, resizing,
-//! storing) is the generators' business, what happens after an error is the worker's.
+//! Owns the trait. What happens to the bytes afterwards (checking, marking, resizing, storing) is the generators'
+//! business, what happens after an error is the worker's. Below are four storeys, of which each names only those
+//! that stand after it, and a test says so (`tests/it/architecture.rs`):
+//!
+//! - [`list`]: which providers there are.
+//! - [`services`]: one provider each, and all that is known of it: settings, request, answer, errors, account.
+//! - [`wire`]: what services share: reading answers, telling of failures, polling, waits, prompts.
+//! - [`catalog`]: models, what each offers and what it costs.
+//! - [`policy`]: what follows from the end of a call.
 
-pub mod account;
-pub mod automatic1111;
-pub mod azure_openai;
-pub mod bfl;
-pub mod blank;
-pub mod builtin;
 mod call;
-pub mod comfyui;
-pub mod error_body;
-pub mod fal;
-pub mod fallback;
-pub mod gemini;
-mod google;
-pub mod google_auth;
-mod header;
-pub mod imagen;
-mod incident;
-mod key;
-pub mod models;
-pub mod openai;
-pub mod openai_compatible;
-pub mod openai_images;
-mod picture_text;
-mod pixels;
-mod plain_prompt;
+pub mod catalog;
+mod error;
+pub mod list;
 pub mod policy;
-mod polling;
-pub mod replicate;
-mod self_hosted;
-pub mod stability;
+pub mod services;
+mod spec;
 #[cfg(test)]
 pub(crate) mod suite;
-pub mod waits;
-
-use std::sync::Arc;
-use std::time::Duration;
+pub mod wire;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::failure::{ErrorClass, Failure};
-use crate::work_package::{ImageOptions, ImageType, MAX_PROMPT_CHARS, OutputFormat, Prompt, Word};
+use crate::failure::ErrorClass;
+use crate::work_package::{ImageType, MAX_PROMPT_CHARS, Prompt};
 
 pub use crate::imaging::DigitalSource;
 pub use call::{Call, Cost, CostBasis, DrawnImage, Found, NotDrawn, Unwatched, Watch};
-
-/// What a package asks of a provider. `None` = the provider's own default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ImageSpec {
-    /// What the picture is for; decides default sizes.
-    pub image_type: ImageType,
-    /// Model id as the provider writes it.
-    pub model: Option<String>,
-    /// `WIDTHxHEIGHT` in pixels, an aspect ratio such as `16:9`, or a word such as `auto`.
-    pub size: Option<String>,
-    /// A word such as `low`.
-    pub quality: Option<String>,
-    /// For providers that have seeds.
-    pub seed: Option<i64>,
-    /// Refused by providers that do not have them.
-    pub options: ImageOptions,
-}
-
-/// An [`ImageSpec`] that a provider has accepted, with its defaults filled in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckedSpec {
-    /// Model id as it goes on the wire.
-    pub model: String,
-    /// Size as it goes on the wire.
-    pub size: Option<String>,
-    /// Quality as it goes on the wire.
-    pub quality: Option<String>,
-    /// Seed, where given and known to the provider.
-    pub seed: Option<i64>,
-    /// What was asked for besides, all of which the provider has.
-    pub options: ImageOptions,
-}
-
-impl CheckedSpec {
-    /// The format to ask the service for: PNG, unless another was asked for.
-    #[must_use]
-    pub(in crate::provider) fn format(&self) -> &'static str {
-        self.options.output_format.unwrap_or(OutputFormat::Png).as_str()
-    }
-
-    /// The level of moderation to ask for, where one was asked for.
-    #[must_use]
-    pub(in crate::provider) fn moderation(&self) -> Option<&'static str> {
-        self.options.moderation.map(Word::as_str)
-    }
-
-    /// The background to ask for, where one was asked for.
-    pub(in crate::provider) fn background(&self) -> Option<&'static str> {
-        self.options.background.map(Word::as_str)
-    }
-}
-
-/// A request that a provider refuses before anything is spent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Unsupported {
-    /// `InvalidRequest`, `ModelGone`, or `Auth` where the provider is not configured. Never retried.
-    pub class: ErrorClass,
-    /// One sentence for the person: what was found and what would be right.
-    pub message: String,
-}
-
-impl From<Unsupported> for Failure {
-    fn from(unsupported: Unsupported) -> Self {
-        Failure::new(unsupported.class, unsupported.message)
-    }
-}
-
-/// Why a provider delivered no picture.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{provider}: {details}")]
-pub struct ProviderError {
-    /// Name of the provider, as packages write it.
-    pub provider: &'static str,
-    /// Judged by network state, then status and code, then structured fields, and phrases last.
-    pub class: ErrorClass,
-    /// For the operator: method, path, status, code and the redacted, shortened answer.
-    pub details: String,
-    /// The provider's own id of the call, for its support.
-    pub request_id: Option<String>,
-    /// The wait that the provider asked for.
-    pub retry_after: Option<Duration>,
-}
-
-impl From<ProviderError> for Failure {
-    /// Says to the person what happened, who did it and what to do, and keeps the rest for the operator.
-    fn from(error: ProviderError) -> Self {
-        let who = error.provider;
-        let request = error
-            .request_id
-            .as_ref()
-            .map(|id| format!(" (request {id})"))
-            .unwrap_or_default();
-        let message = match error.class {
-            ErrorClass::Moderation => format!(
-                "{who} refused this prompt under its content policy{request}. Change the prompt and start the job again."
-            ),
-            ErrorClass::Auth => format!(
-                "{who} did not accept this service's credentials{request}. Tell an operator; the prompt is not the cause."
-            ),
-            ErrorClass::Quota => format!(
-                "This service's account at {who} has no credit left or has reached its spending limit{request}. An operator has to change that first."
-            ),
-            ErrorClass::ModelGone => format!(
-                "{who} no longer offers the model that was asked for{request}. Choose another model and start the job again."
-            ),
-            ErrorClass::InvalidRequest => format!(
-                "{who} does not accept this request{request}. Change the model, size, quality or prompt and start the job again."
-            ),
-            ErrorClass::RateLimited => format!(
-                "{who} receives more requests than it allows{request}. Start the job again in some minutes."
-            ),
-            ErrorClass::Overloaded | ErrorClass::Network => format!(
-                "{who} could not be reached or is overloaded{request}. Start the job again in some minutes."
-            ),
-            ErrorClass::Ambiguous | ErrorClass::TimedOut => format!(
-                "{who} was asked for the picture and did not answer in time{request}. Start the job again in some minutes."
-            ),
-            _ => format!(
-                "{who} answered without a usable picture{request}. Start the job again in some minutes."
-            ),
-        };
-        Failure::new(error.class, message)
-            .with_details(error.to_string())
-            .with_retry_after(error.retry_after)
-    }
-}
+pub use error::ProviderError;
+pub use spec::{CheckedSpec, ImageSpec, Unsupported};
 
 /// One image service, reached at a base URL that tests can replace.
 #[async_trait]
@@ -271,80 +126,5 @@ fn instructed(prompt: &Prompt, image_type: ImageType) -> Prompt {
         prompt.clone()
     } else {
         Prompt::new(text)
-    }
-}
-
-/// The providers of a replica, by name.
-pub struct Providers {
-    all: Vec<Arc<dyn ImageProvider>>,
-    default: String,
-    fallbacks: Vec<String>,
-}
-
-impl Providers {
-    /// `default` is used by packages that name none (`IMAGE_PROVIDER`), `fallbacks` in their order when the one that
-    /// was meant cannot draw (`IMAGE_PROVIDER_FALLBACKS`).
-    #[must_use]
-    pub fn new(all: Vec<Arc<dyn ImageProvider>>, default: impl Into<String>, fallbacks: Vec<String>) -> Self {
-        Self {
-            all,
-            default: default.into(),
-            fallbacks,
-        }
-    }
-
-    /// All providers.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn ImageProvider>> {
-        self.all.iter()
-    }
-
-    /// Names of all providers.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.all.iter().map(|provider| provider.name())
-    }
-
-    /// Models of the providers that are configured.
-    pub fn models(&self) -> impl Iterator<Item = &'static models::Model> {
-        let is_configured =
-            |provider: &&Arc<dyn ImageProvider>| provider.check(&ImageSpec::default()).is_ok();
-        let configured = self.all.iter().filter(is_configured);
-        configured.flat_map(|provider| models::all(provider.name()))
-    }
-
-    /// Name of the provider that a package is for.
-    #[must_use]
-    pub fn name_of<'a>(&'a self, name: Option<&'a str>) -> &'a str {
-        name.unwrap_or(&self.default)
-    }
-
-    /// Those that may draw in place of `meant`, in their order.
-    pub fn fallbacks_for<'a>(&'a self, meant: &'a str) -> impl Iterator<Item = Arc<dyn ImageProvider>> {
-        self.fallbacks
-            .iter()
-            .filter(move |name| *name != meant)
-            .filter_map(|name| self.select(Some(name)).ok())
-    }
-
-    /// The provider that a package names, or the default one.
-    ///
-    /// # Errors
-    /// [`Unsupported`] for a name that this version does not know.
-    pub fn select(&self, name: Option<&str>) -> Result<Arc<dyn ImageProvider>, Unsupported> {
-        let name = self.name_of(name);
-        self.all
-            .iter()
-            .find(|provider| provider.name() == name)
-            .cloned()
-            .ok_or_else(|| {
-                let known: Vec<_> = self.all.iter().map(|provider| provider.name()).collect();
-                let found: String = name.chars().take(80).collect();
-                Unsupported {
-                    class: ErrorClass::InvalidRequest,
-                    message: format!(
-                        "Unsupported image provider: {found}; this version has {}",
-                        known.join(", ")
-                    ),
-                }
-            })
     }
 }

@@ -217,8 +217,8 @@ impl Storage {
             Ok(Err(error)) => {
                 let place = self.location.name();
                 let no_keys = self.no_keys.as_deref();
-                let without =
-                    no_keys.and_then(|no_keys| StorageError::without_keys(operation, &place, key, &error, no_keys));
+                let without = no_keys
+                    .and_then(|no_keys| StorageError::without_keys(operation, &place, key, &error, no_keys));
                 Err(without.unwrap_or_else(|| StorageError::new(operation, &place, key, &error)))
             }
             Err(_) => Err(StorageError::timed_out(

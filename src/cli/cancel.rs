@@ -51,11 +51,15 @@ pub(super) async fn run(arguments: CancelArguments, environment: &Environment) -
             return Ok(ExitStatus::Failed);
         }
         Cancelled::Done => {
-            text::say(&format!("job {job_id} has its picture already; nothing was changed"))?;
+            text::say(&format!(
+                "job {job_id} has its picture already; nothing was changed"
+            ))?;
             return Ok(ExitStatus::Failed);
         }
         Cancelled::Dead(reason) => {
-            text::say(&format!("job {job_id} has failed already, nothing was changed: {reason}"))?;
+            text::say(&format!(
+                "job {job_id} has failed already, nothing was changed: {reason}"
+            ))?;
             return Ok(ExitStatus::Failed);
         }
     };

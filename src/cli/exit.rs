@@ -8,7 +8,7 @@ use crate::findings::{Findings, Grade};
 use crate::plain_text::plain;
 use crate::queue::UnfitServer;
 use crate::redis::RedisFailure;
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::StorageError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

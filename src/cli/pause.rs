@@ -22,7 +22,9 @@ pub(super) async fn pause(
     let by = arguments.by.unwrap_or_else(|| operator(environment));
     let queue = redis.keys().inbox();
     if redis.pause(&by).await? {
-        text::say(&format!("{queue} is paused: no replica takes new work, what is in hand is finished"))?;
+        text::say(&format!(
+            "{queue} is paused: no replica takes new work, what is in hand is finished"
+        ))?;
     } else {
         let note = redis.paused_by().await?.unwrap_or_default();
         text::say(&format!("{queue} is paused already: {note}"))?;

@@ -16,21 +16,22 @@ use super::exit::ExitStatus;
 use crate::config::{Environment, ProviderSettings};
 use crate::findings::{Checked, Findings};
 use crate::http_client::Downloads;
-use crate::provider::automatic1111::Automatic1111;
-use crate::provider::azure_openai::AzureOpenAi;
-use crate::provider::bfl::Bfl;
-use crate::provider::blank::Blank;
-use crate::provider::builtin::Builtin;
-use crate::provider::comfyui::ComfyUi;
-use crate::provider::fal::Fal;
-use crate::provider::gemini::Gemini;
-use crate::provider::imagen::Imagen;
-use crate::provider::models::{self, Model};
-use crate::provider::openai::OpenAi;
-use crate::provider::openai_compatible::OpenAiCompatible;
-use crate::provider::replicate::Replicate;
-use crate::provider::stability::Stability;
-use crate::provider::{ImageProvider, ImageSpec, Providers};
+use crate::provider::catalog::{self, Model};
+use crate::provider::list::Providers;
+use crate::provider::services::automatic1111::Automatic1111;
+use crate::provider::services::azure_openai::AzureOpenAi;
+use crate::provider::services::bfl::Bfl;
+use crate::provider::services::blank::Blank;
+use crate::provider::services::builtin::Builtin;
+use crate::provider::services::comfyui::ComfyUi;
+use crate::provider::services::fal::Fal;
+use crate::provider::services::gemini::Gemini;
+use crate::provider::services::imagen::Imagen;
+use crate::provider::services::openai::OpenAi;
+use crate::provider::services::openai_compatible::OpenAiCompatible;
+use crate::provider::services::replicate::Replicate;
+use crate::provider::services::stability::Stability;
+use crate::provider::{ImageProvider, ImageSpec};
 use crate::queue::{ProviderState, QueueSettings, Redis};
 use crate::work_package::Word;
 
@@ -44,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When a provider's settings cannot be used.
 pub(super) fn all(config: &ProviderSettings) -> anyhow::Result<Providers> {
-    models::install(config.models.clone());
+    catalog::install(config.models.clone());
     let downloads = Downloads::new(config.allow_private_result_urls)?;
     let all: Vec<Arc<dyn ImageProvider>> = vec![
         Arc::new(OpenAi::new(config.openai.clone()).context("openai")?),
@@ -90,7 +91,7 @@ pub(super) fn check(config: &ProviderSettings) -> anyhow::Result<Checked<Provide
             }
             Err(_) => {}
             Ok(_) => {
-                for model in models::all(name).filter(|model| ends_soon(model, today)) {
+                for model in catalog::all(name).filter(|model| ends_soon(model, today)) {
                     findings.warn(format!("{name}: its model {} {}", model.id, end_of(model)));
                 }
             }
@@ -211,7 +212,7 @@ fn show<'a>(provider: &'a dyn ImageProvider, default: &str, today: NaiveDate) ->
         missing: checked.as_ref().err().map(ToString::to_string),
         default_model: checked.ok().map(|checked| checked.model),
         state: None,
-        models: models::all(provider.name())
+        models: catalog::all(provider.name())
             .filter(|model| !model.has_ended(today))
             .map(|model| ShownModel {
                 id: &model.id,
@@ -302,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_model_is_warned_about_in_its_last_sixty_days() {
-        let model = models::find("openai", "gpt-image-1.5").unwrap();
+        let model = catalog::find("openai", "gpt-image-1.5").unwrap();
         let day = |text: &str| text.parse::<NaiveDate>().unwrap();
         assert!(!ends_soon(model, day("2026-10-01")));
         assert!(ends_soon(model, day("2026-10-02")));

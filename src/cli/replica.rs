@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::db::{self, Db, DbSettings, Lacking, UnfitDatabase};
 use crate::findings::{Checked, Findings};
 use crate::generator::{Pipeline, PipelineSettings};
-use crate::provider::Providers;
+use crate::provider::list::Providers;
 use crate::queue::Queue;
 use crate::router::Router;
 use crate::storage::Storage;

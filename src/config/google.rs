@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::values;
-use crate::provider::gemini::GeminiSettings;
-use crate::provider::google_auth::GoogleAuthSettings;
-use crate::provider::imagen::ImagenSettings;
+use crate::provider::services::gemini::GeminiSettings;
+use crate::provider::services::imagen::ImagenSettings;
+use crate::provider::services::imagen::auth::GoogleAuthSettings;
 use crate::settings::Reader;
 
 pub(super) fn imagen_settings(reader: &mut Reader<'_>) -> ImagenSettings {

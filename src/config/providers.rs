@@ -1,18 +1,18 @@
 //! Who draws: the settings of every image provider.
 
 use super::{Environment, Faults, google, self_hosted, values};
-use crate::provider::automatic1111::Automatic1111Settings;
-use crate::provider::azure_openai::AzureOpenAiSettings;
-use crate::provider::bfl::BflSettings;
-use crate::provider::comfyui::ComfyUiSettings;
-use crate::provider::fal::FalSettings;
-use crate::provider::gemini::GeminiSettings;
-use crate::provider::imagen::ImagenSettings;
-use crate::provider::models::{self, Model};
-use crate::provider::openai::OpenAiSettings;
-use crate::provider::openai_compatible::OpenAiCompatibleSettings;
-use crate::provider::replicate::ReplicateSettings;
-use crate::provider::stability::StabilitySettings;
+use crate::provider::catalog::{self, Model};
+use crate::provider::services::automatic1111::Automatic1111Settings;
+use crate::provider::services::azure_openai::AzureOpenAiSettings;
+use crate::provider::services::bfl::BflSettings;
+use crate::provider::services::comfyui::ComfyUiSettings;
+use crate::provider::services::fal::FalSettings;
+use crate::provider::services::gemini::GeminiSettings;
+use crate::provider::services::imagen::ImagenSettings;
+use crate::provider::services::openai::OpenAiSettings;
+use crate::provider::services::openai_compatible::OpenAiCompatibleSettings;
+use crate::provider::services::replicate::ReplicateSettings;
+use crate::provider::services::stability::StabilitySettings;
 use crate::settings::Reader;
 
 /// Who draws, and how each is reached.
@@ -91,7 +91,7 @@ pub(super) fn provider_settings(reader: &mut Reader<'_>) -> ProviderSettings {
 fn models_of(path: &str) -> Result<Vec<Model>, String> {
     let json =
         std::fs::read_to_string(path).map_err(|error| format!("the file {path} cannot be read: {error}"))?;
-    models::parse(&json).map_err(|wrong| format!("the file {path} is no table of models: {wrong}"))
+    catalog::parse(&json).map_err(|wrong| format!("the file {path} is no table of models: {wrong}"))
 }
 
 fn openai_settings(reader: &mut Reader<'_>) -> OpenAiSettings {

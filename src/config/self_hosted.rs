@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::values;
-use crate::provider::automatic1111::Automatic1111Settings;
-use crate::provider::azure_openai::{ApiVersion, AzureOpenAiSettings};
-use crate::provider::comfyui::ComfyUiSettings;
-use crate::provider::openai_compatible::OpenAiCompatibleSettings;
+use crate::provider::services::automatic1111::Automatic1111Settings;
+use crate::provider::services::azure_openai::{ApiVersion, AzureOpenAiSettings};
+use crate::provider::services::comfyui::ComfyUiSettings;
+use crate::provider::services::openai_compatible::OpenAiCompatibleSettings;
 use crate::settings::Reader;
 
 pub(super) fn azure_openai_settings(reader: &mut Reader<'_>) -> AzureOpenAiSettings {

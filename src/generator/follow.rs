@@ -16,7 +16,8 @@ use super::order::Order;
 use super::purchase::{Buyer, Calling, Purchase, call_id, goes_on};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
-use crate::provider::{CheckedSpec, Found, ImageSpec, NotDrawn, ProviderError, Providers};
+use crate::provider::list::Providers;
+use crate::provider::{CheckedSpec, Found, ImageSpec, NotDrawn, ProviderError};
 
 /// How long a provider may take to answer about a call, once the attempt that made the call has used up its time. It is asked once
 /// then: what goes on for long must not keep slots from others.

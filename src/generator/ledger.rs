@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::provider::ProviderError;
-use crate::provider::policy::Verdict;
+use crate::provider::policy::resend::Verdict;
 
 /// A call of an earlier attempt that has not ended: its picture may be on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]

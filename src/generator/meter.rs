@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::order::Order;
 use crate::measure;
-use crate::provider::{DrawnImage, ProviderError, models};
+use crate::provider::{DrawnImage, ProviderError, catalog};
 
 /// One call under way.
 pub(super) struct Meter {
@@ -28,7 +28,7 @@ impl Meter {
         let provider = order.provider.name();
         Self {
             provider,
-            model: models::label(provider, &order.spec.model),
+            model: catalog::label(provider, &order.spec.model),
             begun: None,
         }
     }

@@ -14,7 +14,8 @@ use super::{ImageRequest, Progress, StoredImage, Unfinished};
 use crate::failure::Failure;
 use crate::imaging::{self, Format, Inspected, Mark, Provenance};
 use crate::measure::{self, Stage};
-use crate::provider::{DrawnImage, ProviderError, Providers};
+use crate::provider::list::Providers;
+use crate::provider::{DrawnImage, ProviderError};
 use crate::storage::{Role, Storage};
 use crate::work_package::OutputFormat;
 

@@ -15,8 +15,8 @@ use super::order::Order;
 use super::{ImageRequest, Progress};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
-use crate::provider::policy::Verdict;
-use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, NotDrawn, ProviderError, Watch, policy};
+use crate::provider::policy::resend::{self, Verdict};
+use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, NotDrawn, ProviderError, Watch};
 use crate::work_package::Prompt;
 
 /// A picture, the call that brought it (`None` where it cost nothing), and who drew it.
@@ -156,7 +156,7 @@ impl Buyer<'_> {
             }
             let verdict = Verdict::of(&error);
             let may_resend = |faults| {
-                policy::pause_before_resend(&error, resends, faults)
+                resend::pause_before_resend(&error, resends, faults)
                     .filter(|pause| Instant::now() + *pause < self.deadline)
             };
             // A service that is busy for a second is asked again before others have to wait for it.

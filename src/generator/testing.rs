@@ -5,7 +5,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{Pipeline, PipelineSettings};
-use crate::provider::{ImageProvider, Providers};
+use crate::provider::ImageProvider;
+use crate::provider::list::Providers;
 use crate::storage::{Storage, StorageSettings};
 use crate::work_package::{ImageOptions, ImageType, ImageWork, Prompt};
 

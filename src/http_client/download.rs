@@ -286,7 +286,11 @@ struct Forbidden {
 impl Forbidden {
     fn of(address: IpAddr, allow_private: bool) -> Option<Self> {
         let lasting = lasting_refusal(address).map(|kind| (kind, true));
-        let any = || refusal(address).filter(|_| !allow_private).map(|kind| (kind, false));
+        let any = || {
+            refusal(address)
+                .filter(|_| !allow_private)
+                .map(|kind| (kind, false))
+        };
         let (kind, is_lasting) = lasting.or_else(any)?;
         Some(Self { kind, is_lasting })
     }

@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use super::Watched;
 use super::cached::Cached;
 use crate::measure::{self, Kind, PoolUse};
-use crate::provider::models::Model;
+use crate::provider::catalog::Model;
 use crate::queue::{Depths, Shut};
 use crate::worker::Observer;
 

@@ -8,7 +8,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{CheckedSpec, ProviderError};
+use super::error::ProviderError;
+use super::spec::CheckedSpec;
 use crate::http_client::DownloadFault;
 use crate::imaging::DigitalSource;
 use crate::work_package::Prompt;

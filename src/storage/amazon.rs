@@ -114,7 +114,8 @@ pub(super) async fn builder(
                 builder = builder.with_region(region_of(bucket, &options).await);
             }
             // Amazon's certificate covers one label in front of its name: a bucket with a dot needs path style.
-            let path_style = s3.force_path_style.or(profile.path_style).unwrap_or(false) || bucket.contains('.');
+            let path_style =
+                s3.force_path_style.or(profile.path_style).unwrap_or(false) || bucket.contains('.');
             builder.with_virtual_hosted_style_request(!path_style)
         }
     };
@@ -225,7 +226,8 @@ fn trusting(settings: &StorageSettings, options: ClientOptions) -> anyhow::Resul
     let Some(path) = settings.cloud_variable("AWS_CA_BUNDLE") else {
         return Ok(options);
     };
-    let pem = std::fs::read(path).with_context(|| format!("AWS_CA_BUNDLE: the file {path} cannot be read"))?;
+    let pem =
+        std::fs::read(path).with_context(|| format!("AWS_CA_BUNDLE: the file {path} cannot be read"))?;
     let certificates = Certificate::from_pem_bundle(&pem)
         .with_context(|| format!("AWS_CA_BUNDLE: the file {path} holds no certificates in PEM form"))?;
     Ok(certificates
@@ -253,7 +255,9 @@ mod tests {
     use crate::storage::S3Settings;
 
     fn with(variables: &[(&str, &str)]) -> StorageSettings {
-        let set = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned().into()));
+        let set = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned().into()));
         StorageSettings {
             cloud_variables: set.collect(),
             ..StorageSettings::default()
@@ -270,7 +274,10 @@ mod tests {
 
     #[test]
     fn keys_come_from_the_first_source_that_amazons_tools_would_take() {
-        let role = [("AWS_ROLE_ARN", "arn:r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/dev/null")];
+        let role = [
+            ("AWS_ROLE_ARN", "arn:r"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/dev/null"),
+        ];
         let container = [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/x")];
         let mut all = with(&[role[0], role[1], container[0]]);
         let none = Profile::default();
@@ -296,15 +303,26 @@ mod tests {
         assert!(keys(&metadata, &none, Some(&elsewhere())).is_ok());
         for (settings, endpoint, said) in [
             (with(&[]), Some(elsewhere()), "no keys are set: neither "),
-            (with(&[("AWS_EC2_METADATA_DISABLED", "true")]), None, "no keys are set: neither "),
-            (with(&[("AWS_ROLE_ARN", "arn:r")]), None, "AWS_WEB_IDENTITY_TOKEN_FILE is not"),
+            (
+                with(&[("AWS_EC2_METADATA_DISABLED", "true")]),
+                None,
+                "no keys are set: neither ",
+            ),
+            (
+                with(&[("AWS_ROLE_ARN", "arn:r")]),
+                None,
+                "AWS_WEB_IDENTITY_TOKEN_FILE is not",
+            ),
             (
                 with(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/x")]),
                 None,
                 "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
             ),
             (
-                with(&[("AWS_ROLE_ARN", "arn:r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nonexistent")]),
+                with(&[
+                    ("AWS_ROLE_ARN", "arn:r"),
+                    ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nonexistent"),
+                ]),
                 None,
                 "the file /nonexistent cannot be read",
             ),

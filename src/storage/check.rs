@@ -55,7 +55,10 @@ impl Storage {
         }
         match self.get(&key).await {
             Ok(read) if read == PROBE => {
-                findings.ok(format!("{} takes an object and gives it back", self.location.name()));
+                findings.ok(format!(
+                    "{} takes an object and gives it back",
+                    self.location.name()
+                ));
             }
             Ok(_) => findings.fail(format!(
                 "STORAGE_URL: {} gives back other bytes than it was given; is that the address of the store?",
@@ -71,7 +74,11 @@ impl Storage {
             Err(error) => tell(findings, "what was stored cannot be read back", &error),
         }
         public::look(self, &key, PROBE, findings).await;
-        let removed = if may_remove { self.remove(&key).await } else { removed };
+        let removed = if may_remove {
+            self.remove(&key).await
+        } else {
+            removed
+        };
         match removed {
             Ok(()) => findings.ok("an object can be removed"),
             Err(error) => findings.warn(format!(

@@ -59,7 +59,10 @@ pub(super) async fn open(
         Place::Disk { root } => {
             std::fs::create_dir_all(root)?;
             // On return from a put, the picture is on the disk itself: the job's row says so right after.
-            (Arc::new(LocalFileSystem::new_with_prefix(root)?.with_fsync(true)), None)
+            (
+                Arc::new(LocalFileSystem::new_with_prefix(root)?.with_fsync(true)),
+                None,
+            )
         }
         Place::Memory => (Arc::new(InMemory::new()), None),
         Place::S3 { bucket, at } => {
@@ -138,7 +141,11 @@ fn azure_without_keys(settings: &StorageSettings) -> anyhow::Result<Option<Strin
         return Ok(None);
     }
     if secret.is_some() || token_file.is_some() {
-        let what = if secret.is_some() { "AZURE_CLIENT_SECRET" } else { "AZURE_FEDERATED_TOKEN_FILE" };
+        let what = if secret.is_some() {
+            "AZURE_CLIENT_SECRET"
+        } else {
+            "AZURE_FEDERATED_TOKEN_FILE"
+        };
         ensure!(
             client.is_some() && tenant.is_some(),
             "{what} is set, and AZURE_CLIENT_ID and AZURE_TENANT_ID are not both; set them too"

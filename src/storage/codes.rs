@@ -36,7 +36,11 @@ const CODES: &[(&[&str], Kind, &str)] = &[
         "the keys have ended: renew them, AWS_SESSION_TOKEN included, or leave AWS_SESSION_TOKEN out with keys that stay",
     ),
     (
-        &["AuthenticationFailed", "InvalidAuthenticationInfo", "Unauthorized"],
+        &[
+            "AuthenticationFailed",
+            "InvalidAuthenticationInfo",
+            "Unauthorized",
+        ],
         Kind::Refused,
         "the store does not accept these keys, or this machine's clock is wrong: mend them, or let it follow a time server",
     ),
@@ -149,13 +153,19 @@ pub(super) fn by_status(status: u16) -> Option<Verdict> {
             Kind::Settings,
             "what answers there does not store objects: mend S3_ENDPOINT (its scheme, its port)",
         ),
-        407 => (Kind::Settings, "a proxy stands in front of it and wants to be asked with a password"),
+        407 => (
+            Kind::Settings,
+            "a proxy stands in front of it and wants to be asked with a password",
+        ),
         413 => (
             Kind::Settings,
             "what stands in front of the store takes no bodies of this size: raise its limit to 64 MB",
         ),
         408 | 429 | 500 | 503 => (Kind::Busy, "the store is busy: it is asked again"),
-        502 | 504 => (Kind::Unreachable, "what stands in front of the store cannot reach it"),
+        502 | 504 => (
+            Kind::Unreachable,
+            "what stands in front of the store cannot reach it",
+        ),
         507 => (Kind::Full, "the store is full: make room, or raise its quota"),
         _ => return None,
     })

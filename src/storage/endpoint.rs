@@ -112,7 +112,9 @@ pub(super) fn read(
             .ok()
             .filter(|()| url.domain().is_some())
             .with_context(|| {
-                format!("S3_FORCE_PATH_STYLE is false, but {wanted:?} is not the name of a host; leave it out")
+                format!(
+                    "S3_FORCE_PATH_STYLE is false, but {wanted:?} is not the name of a host; leave it out"
+                )
             })?;
     }
     Ok(Whereabouts {

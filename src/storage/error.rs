@@ -148,9 +148,8 @@ fn verdict(error: &object_store::Error, text: &str) -> codes::Verdict {
         let by_status = || codes::by_status(status(text)?);
         match element(text, "Code") {
             // The store itself has answered, whatever it means.
-            Some(code) => {
-                codes::by_code(code).or_else(|| by_status().filter(|(kind, _)| *kind != StorageErrorKind::Settings))
-            }
+            Some(code) => codes::by_code(code)
+                .or_else(|| by_status().filter(|(kind, _)| *kind != StorageErrorKind::Settings)),
             None => by_status(),
         }
     };
@@ -191,9 +190,10 @@ fn by_source(error: &object_store::Error) -> Option<codes::Verdict> {
                 std::io::ErrorKind::NotFound => Some((StorageErrorKind::Missing, "")),
                 std::io::ErrorKind::StorageFull
                 | std::io::ErrorKind::QuotaExceeded
-                | std::io::ErrorKind::FileTooLarge => {
-                    Some((StorageErrorKind::Full, "the disk is full: make room, or raise its quota"))
-                }
+                | std::io::ErrorKind::FileTooLarge => Some((
+                    StorageErrorKind::Full,
+                    "the disk is full: make room, or raise its quota",
+                )),
                 _ => None,
             };
         }

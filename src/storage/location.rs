@@ -187,12 +187,20 @@ impl Location {
                     path_style,
                     is_amazon: false,
                 }) => {
-                    let bucket = if *path_style { format!("/{bucket}") } else { String::new() };
+                    let bucket = if *path_style {
+                        format!("/{bucket}")
+                    } else {
+                        String::new()
+                    };
                     format!("{url}{bucket}/{key}")
                 }
                 // Amazon's certificate covers one label in front of its name.
                 _ if bucket.contains('.') => {
-                    let region = at.region.as_deref().map(|region| format!(".{region}")).unwrap_or_default();
+                    let region = at
+                        .region
+                        .as_deref()
+                        .map(|region| format!(".{region}"))
+                        .unwrap_or_default();
                     format!("https://s3{region}.amazonaws.com/{bucket}/{key}")
                 }
                 _ => format!("https://{bucket}.s3.amazonaws.com/{key}"),
@@ -229,14 +237,21 @@ fn s3(settings: &StorageSettings, profile: &Profile, bucket: &str) -> anyhow::Re
     let ignores = settings
         .cloud_variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
         .is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let own = settings.s3.endpoint.as_deref().map(|found| ("S3_ENDPOINT", found));
+    let own = settings
+        .s3
+        .endpoint
+        .as_deref()
+        .map(|found| ("S3_ENDPOINT", found));
     // The last one is what object stores' own libraries, Laravel and Arrow read.
     let others = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
     let found = own.or_else(|| {
         let mut set = others
             .into_iter()
             .filter_map(|variable| Some((variable, settings.cloud_variable(variable)?)));
-        let profiles = profile.endpoint.as_deref().map(|found| ("endpoint_url of the profile", found));
+        let profiles = profile
+            .endpoint
+            .as_deref()
+            .map(|found| ("endpoint_url of the profile", found));
         set.next().or(profiles).filter(|_| !ignores)
     });
     let path_style = settings.s3.force_path_style.or(profile.path_style);
@@ -251,7 +266,11 @@ fn base_of(settings: &StorageSettings, variable: &str, scheme: &str) -> anyhow::
     let Some(found) = settings.cloud_variable(variable) else {
         return Ok(None);
     };
-    let whole = if found.contains("://") { found.to_owned() } else { format!("{scheme}{found}") };
+    let whole = if found.contains("://") {
+        found.to_owned()
+    } else {
+        format!("{scheme}{found}")
+    };
     let is_address = Url::parse(&whole).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https")
             && url.username().is_empty()
@@ -282,7 +301,9 @@ fn azure(settings: &StorageSettings, container: String) -> anyhow::Result<Place>
             "its AccountName into AZURE_STORAGE_ACCOUNT_NAME and its AccountKey into AZURE_STORAGE_ACCOUNT_KEY",
         ),
     ] {
-        let set = settings.cloud_variable(variable).filter(|value| !value.eq_ignore_ascii_case("false"));
+        let set = settings
+            .cloud_variable(variable)
+            .filter(|value| !value.eq_ignore_ascii_case("false"));
         let has_key = variable.ends_with("STRING") && settings.azure_key().is_some();
         ensure!(
             set.is_none() || has_key,

@@ -112,10 +112,12 @@ fn sections_of(
     variable: &str,
     usual: &str,
 ) -> anyhow::Result<(Option<PathBuf>, Sections)> {
-    let named = settings.cloud_variable(variable).map(|path| match path.strip_prefix("~/") {
-        Some(rest) => settings.home.clone().unwrap_or_default().join(rest),
-        None => PathBuf::from(path),
-    });
+    let named = settings
+        .cloud_variable(variable)
+        .map(|path| match path.strip_prefix("~/") {
+            Some(rest) => settings.home.clone().unwrap_or_default().join(rest),
+            None => PathBuf::from(path),
+        });
     let usual = settings.home.as_ref().map(|home| home.join(".aws").join(usual));
     let Some(path) = named.clone().or(usual) else {
         return Ok((None, Sections::new()));
@@ -124,7 +126,11 @@ fn sections_of(
         Ok(text) => text,
         Err(error) if named.is_none() && is_nothing(error.kind()) => String::new(),
         Err(error) => {
-            let who = if named.is_some() { format!("{variable}: ") } else { String::new() };
+            let who = if named.is_some() {
+                format!("{variable}: ")
+            } else {
+                String::new()
+            };
             bail!("{who}the file {} cannot be read: {error}", path.display())
         }
     };
@@ -154,7 +160,9 @@ fn sections(text: &str) -> anyhow::Result<Sections> {
             continue;
         }
         if let Some(rest) = content.strip_prefix('[') {
-            let (name, _) = rest.split_once(']').with_context(|| format!("line {}: ] is missing", index + 1))?;
+            let (name, _) = rest
+                .split_once(']')
+                .with_context(|| format!("line {}: ] is missing", index + 1))?;
             let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
             all.entry(name.clone()).or_default();
             section = Some(name);
@@ -163,16 +171,32 @@ fn sections(text: &str) -> anyhow::Result<Sections> {
         let (key, value) = content
             .split_once('=')
             .with_context(|| format!("line {}: it is neither [profile] nor key = value", index + 1))?;
-        let section = section.as_ref().with_context(|| format!("line {}: no [profile] stands above it", index + 1))?;
+        let section = section
+            .as_ref()
+            .with_context(|| format!("line {}: no [profile] stands above it", index + 1))?;
         // A comment needs a blank before it: secrets may hold # as they are.
-        let value = value.split(" #").next().unwrap_or_default().split(" ;").next().unwrap_or_default();
+        let value = value
+            .split(" #")
+            .next()
+            .unwrap_or_default()
+            .split(" ;")
+            .next()
+            .unwrap_or_default();
         let (key, value) = (key.trim().to_ascii_lowercase(), value.trim().to_owned());
         let is_nested = line.starts_with([' ', '\t']) && !parent.is_empty();
         let key = if is_nested { format!("{parent}.{key}") } else { key };
         if !is_nested {
-            parent = if value.is_empty() { key.clone() } else { String::new() };
+            parent = if value.is_empty() {
+                key.clone()
+            } else {
+                String::new()
+            };
         }
-        ensure!(!key.is_empty(), "line {}: the name before = is missing", index + 1);
+        ensure!(
+            !key.is_empty(),
+            "line {}: the name before = is missing",
+            index + 1
+        );
         all.entry(section.clone()).or_default().insert(key, value);
     }
     Ok(all)
@@ -180,7 +204,11 @@ fn sections(text: &str) -> anyhow::Result<Sections> {
 
 pub(super) fn list(files: &[PathBuf]) -> String {
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    if names.is_empty() { "no file (HOME is not set)".to_owned() } else { names.join(" or ") }
+    if names.is_empty() {
+        "no file (HOME is not set)".to_owned()
+    } else {
+        names.join(" or ")
+    }
 }
 
 #[cfg(test)]
@@ -213,7 +241,11 @@ mod tests {
 
     fn keys(profile: &Profile) -> Option<(&str, &str, Option<&str>)> {
         let (id, secret, token) = profile.keys.as_ref()?;
-        Some((id, secret.expose_secret(), token.as_ref().map(|token| token.expose_secret())))
+        Some((
+            id,
+            secret.expose_secret(),
+            token.as_ref().map(|token| token.expose_secret()),
+        ))
     }
 
     #[test]
@@ -224,7 +256,10 @@ mod tests {
         assert_eq!((default.endpoint, default.path_style), (None, Some(true)));
         let r2 = load(Some("r2")).unwrap();
         assert_eq!(keys(&r2), Some(("AKIAR2", "hunter2", Some("t"))));
-        assert_eq!(r2.endpoint.as_deref(), Some("https://0a1b.r2.cloudflarestorage.com"));
+        assert_eq!(
+            r2.endpoint.as_deref(),
+            Some("https://0a1b.r2.cloudflarestorage.com")
+        );
         assert_eq!(r2.path_style, None);
         let pod = load(Some("pod")).unwrap();
         assert_eq!(pod.web_identity, Some(("arn:r".into(), "/t".into())));
@@ -232,7 +267,13 @@ mod tests {
 
     #[test]
     fn what_a_profile_cannot_give_is_named() {
-        assert!(load(Some("login")).unwrap().other_way.unwrap().contains("sso_session"));
+        assert!(
+            load(Some("login"))
+                .unwrap()
+                .other_way
+                .unwrap()
+                .contains("sso_session")
+        );
         for (profile, said) in [
             ("nobody", "AWS_PROFILE: no profile is called \"nobody\" in "),
             ("half", "takes both"),
@@ -242,7 +283,10 @@ mod tests {
         }
         for (text, line) in [("[a", 1), ("a = b", 1), ("[a]\nhunter2", 2), ("[a]\n= b", 2)] {
             let error = format!("{:#}", sections(text).unwrap_err());
-            assert!(error.starts_with(&format!("line {line}: ")) && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.starts_with(&format!("line {line}: ")) && !error.contains("hunter2"),
+                "{error}"
+            );
         }
     }
 
@@ -256,7 +300,10 @@ mod tests {
         assert!(Profile::load(&settings).unwrap().keys.is_none());
         settings.home = None;
         assert!(Profile::load(&settings).unwrap().files.is_empty());
-        let named = ("AWS_CONFIG_FILE".to_owned(), missing.to_str().unwrap().to_owned().into());
+        let named = (
+            "AWS_CONFIG_FILE".to_owned(),
+            missing.to_str().unwrap().to_owned().into(),
+        );
         settings.cloud_variables = vec![named];
         let error = Profile::load(&settings).unwrap_err().to_string();
         assert!(error.starts_with("AWS_CONFIG_FILE: the file "), "{error}");

@@ -113,13 +113,19 @@ fn reach(url: &Url, findings: &mut Findings) {
     };
     let begin = format!("addresses of pictures begin with {}", origin(url));
     if is_here {
-        findings.warn(format!("{begin}, which other machines cannot open; set PUBLIC_URL_BASE"));
+        findings.warn(format!(
+            "{begin}, which other machines cannot open; set PUBLIC_URL_BASE"
+        ));
     } else if is_example(url) {
-        findings.warn(format!("{begin}, a name that is kept for examples; set PUBLIC_URL_BASE to your own"));
+        findings.warn(format!(
+            "{begin}, a name that is kept for examples; set PUBLIC_URL_BASE to your own"
+        ));
     } else if url.scheme() == "https" {
         findings.ok(begin);
     } else {
-        findings.warn(format!("{begin}, which pages under https cannot show; set PUBLIC_URL_BASE"));
+        findings.warn(format!(
+            "{begin}, which pages under https cannot show; set PUBLIC_URL_BASE"
+        ));
     }
 }
 

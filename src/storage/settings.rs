@@ -99,14 +99,20 @@ impl StorageSettings {
 
     pub(super) fn cloud_variable(&self, name: &str) -> Option<&str> {
         let found = self.cloud_variables.iter().find(|(found, _)| found == name);
-        found.map(|(_, value)| value.expose_secret().trim()).filter(|value| !value.is_empty())
+        found
+            .map(|(_, value)| value.expose_secret().trim())
+            .filter(|value| !value.is_empty())
     }
 
     /// The key of an Azure account, by the names that Azure's own tools and its libraries read.
     pub(super) fn azure_key(&self) -> Option<&str> {
-        ["AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_KEY"]
-            .into_iter()
-            .find_map(|name| self.cloud_variable(name))
+        [
+            "AZURE_STORAGE_ACCOUNT_KEY",
+            "AZURE_STORAGE_ACCESS_KEY",
+            "AZURE_STORAGE_KEY",
+        ]
+        .into_iter()
+        .find_map(|name| self.cloud_variable(name))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::health::Health;
 use super::room::Room;
-use crate::provider::models::Model;
+use crate::provider::catalog::Model;
 use crate::queue::{ProviderState, ReplicaStatus};
 use crate::router::Router;
 

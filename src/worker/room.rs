@@ -21,7 +21,7 @@ use super::health::Health;
 use super::suspects::ONE_AT_A_TIME;
 use super::upkeep::Alarm;
 use crate::generator::Gate;
-use crate::provider::policy::Verdict;
+use crate::provider::policy::resend::Verdict;
 use crate::queue::{
     CallEnd, Delivery, Due, Entry, Limit, ProviderState, Queue, SUSPECTS, Shut, Standing, Tick,
 };

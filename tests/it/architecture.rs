@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+mod provider;
+
 /// What every module above them may name.
 const GROUND: &[&str] = &[
     "measure",
@@ -243,17 +245,22 @@ fn starts_a_path(before: &str) -> bool {
 
 /// What a path goes on with: one name, or the first name of each path in braces.
 fn first_names(rest: &str) -> Vec<String> {
-    let name = |path: &str| {
-        let path = path.trim_start();
-        let end = path
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(path.len());
-        path[..end].to_owned()
-    };
+    let names = parts(rest).into_iter().map(name);
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// The name that a path begins with.
+fn name(path: &str) -> &str {
+    let end = path.find(|c: char| !c.is_alphanumeric() && c != '_');
+    &path[..end.unwrap_or(path.len())]
+}
+
+/// What stands after `::`: one path, or each path in braces.
+fn parts(rest: &str) -> Vec<&str> {
     let Some(group) = rest.strip_prefix('{') else {
-        return vec![name(rest)];
+        return vec![rest];
     };
-    let mut names = Vec::new();
+    let mut parts = Vec::new();
     let mut depth = 0_u32;
     let mut starts_at = 0;
     for (at, c) in group.char_indices() {
@@ -261,7 +268,7 @@ fn first_names(rest: &str) -> Vec<String> {
             '{' => depth += 1,
             '}' if depth > 0 => depth -= 1,
             ',' | '}' if depth == 0 => {
-                names.push(name(&group[starts_at..at]));
+                parts.push(group[starts_at..at].trim());
                 if c == '}' {
                     break;
                 }
@@ -270,8 +277,7 @@ fn first_names(rest: &str) -> Vec<String> {
             _ => {}
         }
     }
-    names.retain(|name| !name.is_empty());
-    names
+    parts
 }
 
 /// The modules in files of their own that a file declares for tests only, as paths without an extension.

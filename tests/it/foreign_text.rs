@@ -20,13 +20,18 @@ fn is_plain(what: &str, text: &str) {
 #[track_caller]
 fn is_honest(what: &str, text: &str) {
     is_plain(what, text);
-    assert!(!text.lines().any(|line| line.starts_with("2026-01-01")), "{what}: {text}");
+    assert!(
+        !text.lines().any(|line| line.starts_with("2026-01-01")),
+        "{what}: {text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_producer_writes_is_a_plain_line_wherever_people_read_it() {
     let stack = Stack::start().await;
-    let replica = stack.replica(&[("LOG_FORMAT", "pretty"), ("RUST_LOG", "debug")]).await;
+    let replica = stack
+        .replica(&[("LOG_FORMAT", "pretty"), ("RUST_LOG", "debug")])
+        .await;
     let long = format!("{FORGED}{}", "z".repeat(200_000));
     let jobs = stack.jobs(5).await;
     for (job_id, field, value) in [
@@ -39,7 +44,10 @@ async fn what_a_producer_writes_is_a_plain_line_wherever_people_read_it() {
         stack.push(&with(logo(job_id), field, value)).await;
         let error = stack.ended(job_id).await.error.expect("it is refused");
         is_plain(field, &error);
-        assert!(!error.contains('\n') && error.chars().count() <= MESSAGE_CHARS, "{field}: {error:?}");
+        assert!(
+            !error.contains('\n') && error.chars().count() <= MESSAGE_CHARS,
+            "{field}: {error:?}"
+        );
         for arguments in [
             vec!["jobs", "show", &*job_id.to_string()],
             vec!["dead", "list"],

@@ -14,7 +14,7 @@ use crate::harness::stack::{Job, Stack, icon, logo, with};
 const GEMINI_KEY: &str = "AIzaTest-4f1c9a7e2b";
 const STABILITY_KEY: &str = "sk-stability-4f1c9a7e2b";
 const TOKEN: &str = "ya29.test-4f1c9a7e2b";
-const PRIVATE_KEY: &str = include_str!("../../src/provider/google_auth/test_key.pem");
+const PRIVATE_KEY: &str = include_str!("../../src/provider/services/imagen/auth/test_key.pem");
 
 /// Answers as Gemini, Vertex AI, Google's token endpoint and Stability do.
 fn answer(request: &Request) -> ResponseTemplate {

@@ -6,8 +6,9 @@ use futures_util::future::join_all;
 
 use crate::config::ProviderSettings;
 use crate::findings::Findings;
-use crate::provider::account::{AccountAnswer, AccountQuestion, HasAccount};
-use crate::provider::{ImageProvider, ImageSpec, Providers};
+use crate::provider::list::Providers;
+use crate::provider::wire::account::{AccountAnswer, AccountQuestion, HasAccount};
+use crate::provider::{ImageProvider, ImageSpec};
 
 /// What those that can be used say of this account, beside what a look at their settings finds.
 pub(super) async fn advise(config: &ProviderSettings, providers: &Providers, is_offline: bool) -> Findings {

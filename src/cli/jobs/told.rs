@@ -220,7 +220,10 @@ fn tell_call(call: &CallRow, text: &mut String) {
         "unknown" => format!("nobody knows what it brought, after {took}: {class}"),
         state => format!("{state}, open for {took}"),
     };
-    let head = format!("call {}: {} {}: {outcome}", call.call_no, call.provider, call.model);
+    let head = format!(
+        "call {}: {} {}: {outcome}",
+        call.call_no, call.provider, call.model
+    );
     let _ = writeln!(text, "{}", plain(&head));
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<9} {}", plain(value));

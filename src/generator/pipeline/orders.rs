@@ -3,7 +3,8 @@
 use super::Pipeline;
 use crate::failure::{ErrorClass, Failure};
 use crate::generator::order::Order;
-use crate::provider::{ImageSpec, fallback};
+use crate::provider::ImageSpec;
+use crate::provider::policy::fallback;
 use crate::work_package::{ImageOptions, ImageType, ImageWork};
 
 /// What a package asks of providers.

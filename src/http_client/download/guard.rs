@@ -110,7 +110,15 @@ mod tests {
             assert!(lasting_refusal(address).is_some(), "{address}");
             assert!(refusal(address).is_some(), "{address}");
         }
-        for address in ["127.0.0.1", "10.0.0.1", "192.168.1.1", "::1", "fd12::1", "::ffff:127.0.0.1", "8.8.8.8"] {
+        for address in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "192.168.1.1",
+            "::1",
+            "fd12::1",
+            "::ffff:127.0.0.1",
+            "8.8.8.8",
+        ] {
             assert_eq!(lasting_refusal(address.parse().unwrap()), None, "{address}");
         }
     }

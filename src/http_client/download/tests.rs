@@ -139,7 +139,10 @@ async fn where_private_addresses_are_allowed_metadata_services_are_not() {
             "{host}: {fault}"
         );
     }
-    let server = scripted(vec![status(302).insert_header("location", "http://169.254.169.254/x")]).await;
+    let server = scripted(vec![
+        status(302).insert_header("location", "http://169.254.169.254/x"),
+    ])
+    .await;
     let fault = fetch(&server.uri()).await.unwrap_err();
     assert!(fault.to_string().contains("never asked"), "{fault}");
     let allowed = Url::parse("http://10.0.0.1/a.png").unwrap();

@@ -1,7 +1,7 @@
 //! The suite itself.
 
 use super::*;
-use crate::provider::blank::Blank;
+use crate::provider::services::blank::Blank;
 
 #[tokio::test]
 #[should_panic(expected = "silence until the deadline: a picture came")]

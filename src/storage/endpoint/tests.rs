@@ -8,7 +8,9 @@ fn seen(found: &str, force_path_style: Option<bool>) -> String {
                 || "amazon".to_owned(),
                 |at| format!("{}{}", at.url, if at.path_style { "/pics" } else { "" }),
             );
-            format!("{place} {}", region.unwrap_or_default()).trim_end().to_owned()
+            format!("{place} {}", region.unwrap_or_default())
+                .trim_end()
+                .to_owned()
         }
         Err(error) => format!("refused: {error:#}"),
     }
@@ -138,7 +140,11 @@ fn amazons_own_addresses_are_its_usual_one_or_the_one_that_was_written() {
 #[test]
 fn what_could_be_meant_in_two_ways_is_refused() {
     for (found, path_style, said) in [
-        ("https://0a1b.r2.cloudflarestorage.com/other", None, "its path /other"),
+        (
+            "https://0a1b.r2.cloudflarestorage.com/other",
+            None,
+            "its path /other",
+        ),
         ("https://0a1b.r2.cloudflarestorage.com/a/b", None, "its path /a/b"),
         ("http://127.0.0.1:9000/other/", Some(true), "its path /other"),
         (
@@ -148,7 +154,11 @@ fn what_could_be_meant_in_two_ways_is_refused() {
         ),
         ("http://minio.test/other/pics", None, "its path /other"),
         ("https://pics.example.org", None, "S3_FORCE_PATH_STYLE=false"),
-        ("https://s3.eu-west-1.amazonaws.com/other", None, "its path /other"),
+        (
+            "https://s3.eu-west-1.amazonaws.com/other",
+            None,
+            "its path /other",
+        ),
         (
             "https://other.s3.eu-west-1.amazonaws.com",
             None,
@@ -158,7 +168,11 @@ fn what_could_be_meant_in_two_ways_is_refused() {
         ("https://key:hunter2@x", None, "is not the address"),
         ("https://x/?a=hunter2", None, "is not the address"),
         ("\"https://x\"", None, "is not the address"),
-        ("http://127.0.0.1:9000", Some(false), "S3_FORCE_PATH_STYLE is false"),
+        (
+            "http://127.0.0.1:9000",
+            Some(false),
+            "S3_FORCE_PATH_STYLE is false",
+        ),
     ] {
         let said_of = seen(found, path_style);
         assert!(

@@ -30,7 +30,9 @@ fn at(url: &str) -> StorageSettings {
 }
 
 fn with_variable(mut settings: StorageSettings, name: &str, value: &str) -> StorageSettings {
-    settings.cloud_variables.push((name.into(), value.to_owned().into()));
+    settings
+        .cloud_variables
+        .push((name.into(), value.to_owned().into()));
     settings
 }
 
@@ -70,10 +72,18 @@ fn public_urls_are_derived_from_the_store() {
             "https://pics.s3.amazonaws.com/",
         ),
         (
-            s3(Some("s3://pics"), None, Some("https://0a1b.r2.cloudflarestorage.com/pics/"), None),
+            s3(
+                Some("s3://pics"),
+                None,
+                Some("https://0a1b.r2.cloudflarestorage.com/pics/"),
+                None,
+            ),
             "https://0a1b.r2.cloudflarestorage.com/pics/",
         ),
-        (at("s3://pics.example.org"), "https://s3.amazonaws.com/pics.example.org/"),
+        (
+            at("s3://pics.example.org"),
+            "https://s3.amazonaws.com/pics.example.org/",
+        ),
         (
             with_variable(at("s3://pics"), "AWS_ENDPOINT_URL", "http://127.0.0.1:9000"),
             "http://127.0.0.1:9000/pics/",
@@ -99,7 +109,11 @@ fn public_urls_are_derived_from_the_store() {
             "http://127.0.0.1:4443/pics/",
         ),
         (
-            with_variable(azure.clone(), "AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:10000/acme/"),
+            with_variable(
+                azure.clone(),
+                "AZURE_STORAGE_ENDPOINT",
+                "http://127.0.0.1:10000/acme/",
+            ),
             "http://127.0.0.1:10000/acme/pictures/",
         ),
         (
@@ -170,7 +184,10 @@ fn faulty_settings_are_named_and_credentials_in_them_are_not_repeated() {
         (at("az://c"), "AZURE_STORAGE_ACCOUNT_NAME"),
         (at("https://0a1b.r2.cloudflarestorage.com/b"), "S3_ENDPOINT"),
         (s3(None, Some("s3://b"), None, None), "S3_BUCKET: \"s3://b\""),
-        (s3(None, None, Some("http://127.0.0.1:9000/b"), None), "no bucket is"),
+        (
+            s3(None, None, Some("http://127.0.0.1:9000/b"), None),
+            "no bucket is",
+        ),
         (
             with_variable(at("s3://b"), "AWS_ENDPOINT_URL", "http://127.0.0.1:9000/other"),
             "AWS_ENDPOINT_URL: its path /other",
@@ -197,7 +214,9 @@ fn faulty_settings_are_named_and_credentials_in_them_are_not_repeated() {
             "S3_FORCE_PATH_STYLE",
         ),
     ] {
-        let error = Location::from_settings(&settings, &Profile::default()).unwrap_err().to_string();
+        let error = Location::from_settings(&settings, &Profile::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
     }
 }

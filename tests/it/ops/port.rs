@@ -43,7 +43,9 @@ async fn half_headers_on_a_thousand_connections_do_not_kill_the_pod() {
     let mut crowd = Vec::with_capacity(CROWD);
     for _ in 0..CROWD {
         let mut stream = connect(operator.address()).await;
-        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-half: ").await;
+        let _ = stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-half: ")
+            .await;
         crowd.push(stream);
     }
     for _ in 0..20 {
@@ -66,7 +68,10 @@ async fn long_headers_are_refused_and_cost_no_memory() {
     let operator = Operator::of(&replica).await;
     is_alive_for_a_probe(&operator).await;
     let before_kib = replica.peak_memory_kib();
-    let long = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: {}", "a".repeat(300_000));
+    let long = format!(
+        "GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: {}",
+        "a".repeat(300_000)
+    );
     let mut crowd = Vec::new();
     for _ in 0..500 {
         let mut stream = connect(operator.address()).await;

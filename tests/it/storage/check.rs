@@ -24,7 +24,9 @@ fn told(checked: &Checked<Storage>) -> Vec<String> {
         format!("{grade}: {text}")
     });
     let lines: Vec<String> = lines.collect();
-    let is_fit = !lines.iter().any(|line| line.starts_with("away") || line.starts_with("fail"));
+    let is_fit = !lines
+        .iter()
+        .any(|line| line.starts_with("away") || line.starts_with("fail"));
     assert_eq!(checked.service.is_some(), is_fit, "{lines:?}");
     lines
 }
@@ -49,9 +51,16 @@ async fn the_look_puts_reads_and_removes_an_object_and_leaves_nothing() {
     says(&lines, "ok: takes an object and gives it back");
     says(&lines, "ok: an object can be removed");
     assert!(server.objects().is_empty());
-    let mut methods: Vec<Method> = server.requests().into_iter().map(|request| request.method).collect();
+    let mut methods: Vec<Method> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.method)
+        .collect();
     methods.dedup();
-    assert!(!methods.contains(&Method::POST), "no upload in parts: {methods:?}");
+    assert!(
+        !methods.contains(&Method::POST),
+        "no upload in parts: {methods:?}"
+    );
 
     let mut settings = server.settings();
     settings.s3.bucket = Some("elsewhere".into());
@@ -78,21 +87,39 @@ async fn what_a_store_says_is_called_what_it_is() {
     let cases: [(Whim, &str); 17] = [
         (|a| refuse(a, 403, "QuotaExceeded"), "fail: the store is full"),
         (|a| refuse(a, 507, "XMinioStorageFull"), "fail: the store is full"),
-        (|a| refuse(a, 403, "ServiceQuotaExceeded"), "fail: the store is full"),
+        (
+            |a| refuse(a, 403, "ServiceQuotaExceeded"),
+            "fail: the store is full",
+        ),
         (|a| refuse(a, 503, "SlowDown"), "away: the store is busy"),
         (|a| refuse(a, 429, "TooManyRequests"), "away: the store is busy"),
-        (|a| refuse(a, 400, "InvalidBucketName"), "fail: no bucket of this name"),
+        (
+            |a| refuse(a, 400, "InvalidBucketName"),
+            "fail: no bucket of this name",
+        ),
         (|a| refuse(a, 403, "RequestTimeTooSkewed"), "fail: clock is wrong"),
         (|a| refuse(a, 301, "PermanentRedirect"), "fail: in another region"),
         (
             |a| refuse(a, 400, "AuthorizationHeaderMalformed"),
             "fail: in another region: set S3_REGION",
         ),
-        (|a| refuse(a, 404, "NoSuchBucket"), "fail: there is no such bucket"),
-        (|a| refuse(a, 403, "InvalidAccessKeyId"), "fail: mend AWS_ACCESS_KEY_ID"),
-        (|a| refuse(a, 403, "SignatureDoesNotMatch"), "fail: mend AWS_SECRET_ACCESS_KEY"),
+        (
+            |a| refuse(a, 404, "NoSuchBucket"),
+            "fail: there is no such bucket",
+        ),
+        (
+            |a| refuse(a, 403, "InvalidAccessKeyId"),
+            "fail: mend AWS_ACCESS_KEY_ID",
+        ),
+        (
+            |a| refuse(a, 403, "SignatureDoesNotMatch"),
+            "fail: mend AWS_SECRET_ACCESS_KEY",
+        ),
         (|a| refuse(a, 400, "ExpiredToken"), "fail: the keys have ended"),
-        (|a| refuse(a, 403, "AccessDenied"), "fail: let them put, get and delete"),
+        (
+            |a| refuse(a, 403, "AccessDenied"),
+            "fail: let them put, get and delete",
+        ),
         (
             |a| refuse(a, 400, "AccessControlListNotSupported"),
             "fail: leave S3_ACL out",
@@ -110,8 +137,16 @@ async fn what_a_store_says_is_called_what_it_is() {
         let store = OddStore::start(whim).await;
         let lines = check(store.settings()).await;
         says(&lines, expected);
-        let others = ["the store is full", "do not allow", "clock", "another region", "is busy"];
-        let meanings = others.iter().filter(|other| lines.iter().any(|line| line.contains(**other)));
+        let others = [
+            "the store is full",
+            "do not allow",
+            "clock",
+            "another region",
+            "is busy",
+        ];
+        let meanings = others
+            .iter()
+            .filter(|other| lines.iter().any(|line| line.contains(**other)));
         assert!(meanings.count() <= 1, "{lines:?}");
         says(&lines, &format!("{}: STORAGE_URL: ", &expected[..4]));
     }
@@ -145,7 +180,10 @@ async fn a_public_address_leads_to_what_was_stored_or_the_look_says_so() {
     says(&check(base(&page, "/pictures")).await, "fail: something else");
 
     let closed = OddStore::start(|asked| asked.is_public.then(|| refusal(403, "AccessDenied"))).await;
-    says(&check(closed.settings()).await, "warn: PUBLIC_URL_BASE is not set: ");
+    says(
+        &check(closed.settings()).await,
+        "warn: PUBLIC_URL_BASE is not set: ",
+    );
     says(&check(closed.settings()).await, "warn: answers 403");
 
     // Nobody is asked at a name that is kept for examples, and nobody at all where pictures lie on a disk.
@@ -155,7 +193,12 @@ async fn a_public_address_leads_to_what_was_stored_or_the_look_says_so() {
     assert!(storage.advise().tell().contains("kept for examples"));
     let directory = temporary_directory();
     let storage = Storage::check(disk(directory.path())).await.service.unwrap();
-    assert!(storage.advise().tell().contains("which other machines cannot open"));
+    assert!(
+        storage
+            .advise()
+            .tell()
+            .contains("which other machines cannot open")
+    );
     let mut served = disk(directory.path());
     served.public_url_base = format!("{}/x", open.address()).parse().ok();
     says(&check(served).await, "fail: PUBLIC_URL_BASE: ");
@@ -163,10 +206,14 @@ async fn a_public_address_leads_to_what_was_stored_or_the_look_says_so() {
 
 #[tokio::test]
 async fn keys_that_may_not_remove_leave_one_probe_however_often_they_are_tried() {
-    let store = OddStore::start(|asked| (asked.method == "DELETE").then(|| refusal(403, "AccessDenied"))).await;
+    let store =
+        OddStore::start(|asked| (asked.method == "DELETE").then(|| refusal(403, "AccessDenied"))).await;
     for _ in 0..3 {
         let lines = check(store.settings()).await;
-        says(&lines, "warn: an object cannot be removed, and ypGenAi/.probe stays");
+        says(
+            &lines,
+            "warn: an object cannot be removed, and ypGenAi/.probe stays",
+        );
     }
     assert_eq!(store.paths(), ["/pictures/ypGenAi/.probe"]);
 }
@@ -199,16 +246,26 @@ async fn keys_that_may_not_list_still_find_what_is_there_and_miss_what_is_not() 
 async fn a_store_that_loses_or_changes_what_it_is_given_is_found() {
     let forgetful = OddStore::start(|asked| (asked.method == "GET").then(|| refusal(404, "NoSuchKey"))).await;
     says(&check(forgetful.settings()).await, "fail: cannot be read back");
-    let page = OddStore::start(|_| Some(ResponseTemplate::new(200).insert_header("etag", "1").set_body_string("hello"))).await;
+    let page = OddStore::start(|_| {
+        Some(
+            ResponseTemplate::new(200)
+                .insert_header("etag", "1")
+                .set_body_string("hello"),
+        )
+    })
+    .await;
     says(&check(page.settings()).await, "fail: other bytes");
 }
 
 #[tokio::test]
 async fn google_and_azure_are_looked_at_in_the_same_way() {
-    let whim: Whim = |asked| (asked.path.contains("full") && asked.method == "PUT").then(|| refusal(403, "QuotaExceeded"));
+    let whim: Whim =
+        |asked| (asked.path.contains("full") && asked.method == "PUT").then(|| refusal(403, "QuotaExceeded"));
     let store = OddStore::start(whim).await;
     let variables = |names: &[(&str, &str)]| {
-        let set = names.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned().into()));
+        let set = names
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned().into()));
         set.collect::<Vec<_>>()
     };
     for bucket in ["pictures", "full"] {
@@ -245,21 +302,34 @@ async fn a_disk_is_tried_as_pictures_use_it_and_left_as_it_was() {
     use_ring();
     let directory = temporary_directory();
     let images = directory.path().join("images");
-    says(&check(disk(&images)).await, "ok: takes an object and gives it back");
+    says(
+        &check(disk(&images)).await,
+        "ok: takes an object and gives it back",
+    );
     assert!(files_below(&images).is_empty());
     assert_eq!(std::fs::read_dir(&images).unwrap().count(), 0, "no folder stays");
 
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
-    says(&check(disk(&file.join("images"))).await, "fail: STORAGE_URL: cannot open ");
+    says(
+        &check(disk(&file.join("images"))).await,
+        "fail: STORAGE_URL: cannot open ",
+    );
     std::fs::write(images.join("ypGenAi"), "in the way").unwrap();
-    says(&check(disk(&images)).await, "fail: STORAGE_URL: pictures cannot be stored");
+    says(
+        &check(disk(&images)).await,
+        "fail: STORAGE_URL: pictures cannot be stored",
+    );
 }
 
 #[tokio::test]
 async fn a_store_that_is_away_is_away_and_asked_once() {
     use_ring();
-    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let lines = check(super::settings_at(port)).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
     says(&lines, "away: STORAGE_URL: the store cannot be reached");

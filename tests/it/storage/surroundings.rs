@@ -26,13 +26,22 @@ async fn an_address_with_the_bucket_in_it_leads_to_the_bucket_once() {
         let storage = Storage::check(settings).await.service.unwrap();
         let bytes = bytes::Bytes::from_static(b"x");
         let stored = storage.put(&super::key(1), bytes, "image/png").await.unwrap();
-        assert_eq!(stored.url, format!("{}/pictures/{}", server.endpoint(), super::key(1)));
-        assert_eq!(server.objects().into_keys().collect::<Vec<_>>(), [super::key(1).to_string()]);
+        assert_eq!(
+            stored.url,
+            format!("{}/pictures/{}", server.endpoint(), super::key(1))
+        );
+        assert_eq!(
+            server.objects().into_keys().collect::<Vec<_>>(),
+            [super::key(1).to_string()]
+        );
     }
     let mut settings = server.settings();
     settings.s3.endpoint = Some(format!("{}/other", server.endpoint()));
     let error = settings.check().unwrap_err().to_string();
-    assert!(error.contains("its path /other is not the bucket \"pictures\""), "{error}");
+    assert!(
+        error.contains("its path /other is not the bucket \"pictures\""),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,12 +75,30 @@ async fn what_amazons_tools_read_is_used_or_refused_by_name() {
     let at = ("S3_ENDPOINT", endpoint.as_str());
     let nowhere = ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials");
     for (variables, expected) in [
-        (vec![at, ("HOME", home_path), ("AWS_PROFILE", "login")], "gets its keys by sso_session"),
-        (vec![at, ("HOME", home_path), ("AWS_PROFILE", "nobody")], "no profile is called \"nobody\""),
-        (vec![at, nowhere], "AWS_SHARED_CREDENTIALS_FILE: the file /nonexistent/credentials cannot be read"),
-        (vec![at, ("AWS_ROLE_ARN", "arn:r")], "AWS_WEB_IDENTITY_TOKEN_FILE is not"),
-        (vec![own[0], own[1], ("AWS_USE_FIPS_ENDPOINT", "true")], "AWS_USE_FIPS_ENDPOINT is not honoured"),
-        (vec![at, own[0], own[1], ("AWS_CA_BUNDLE", "/nonexistent.pem")], "AWS_CA_BUNDLE: the file /nonexistent.pem"),
+        (
+            vec![at, ("HOME", home_path), ("AWS_PROFILE", "login")],
+            "gets its keys by sso_session",
+        ),
+        (
+            vec![at, ("HOME", home_path), ("AWS_PROFILE", "nobody")],
+            "no profile is called \"nobody\"",
+        ),
+        (
+            vec![at, nowhere],
+            "AWS_SHARED_CREDENTIALS_FILE: the file /nonexistent/credentials cannot be read",
+        ),
+        (
+            vec![at, ("AWS_ROLE_ARN", "arn:r")],
+            "AWS_WEB_IDENTITY_TOKEN_FILE is not",
+        ),
+        (
+            vec![own[0], own[1], ("AWS_USE_FIPS_ENDPOINT", "true")],
+            "AWS_USE_FIPS_ENDPOINT is not honoured",
+        ),
+        (
+            vec![at, own[0], own[1], ("AWS_CA_BUNDLE", "/nonexistent.pem")],
+            "AWS_CA_BUNDLE: the file /nonexistent.pem",
+        ),
     ] {
         let all: Vec<(&str, &str)> = [store].into_iter().chain(variables).collect();
         let said = check_config(&stack, &all).await;
@@ -92,7 +119,11 @@ async fn without_keys_that_is_what_is_said() {
         .respond_with(ResponseTemplate::new(404))
         .mount(&machine)
         .await;
-    let gone = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().to_string();
+    let gone = TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
     let (endpoint, machine) = (server.endpoint(), machine.uri());
     let machine_host = machine.trim_start_matches("http://").to_owned();
     let s3 = [("STORAGE_URL", "s3://pictures"), ("S3_REGION", "eu-west-1")];
@@ -117,7 +148,11 @@ async fn without_keys_that_is_what_is_said() {
     ] {
         let said = check_config(&stack, &variables).await;
         assert_eq!(said.status, Some(78), "{variables:?}: {said:?}");
-        assert!(said.err.contains("no keys are set: "), "{variables:?}: {}", said.err);
+        assert!(
+            said.err.contains("no keys are set: "),
+            "{variables:?}: {}",
+            said.err
+        );
         assert!(!said.err.contains("169.254"), "{}", said.err);
     }
 }
@@ -140,6 +175,10 @@ async fn a_replica_draws_into_a_store_that_is_set_up_as_its_page_says() {
     let job = stack.ended(job_id).await;
     let url = job.data["imageUrl"].as_str().unwrap().to_owned();
     let key = url.strip_prefix(&format!("{endpoint}/")).unwrap();
-    assert!(server.objects().contains_key(key), "{url}: {:?}", server.objects().keys());
+    assert!(
+        server.objects().contains_key(key),
+        "{url}: {:?}",
+        server.objects().keys()
+    );
     drop(replica);
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::generator::testing::{pipeline_of, work};
-use crate::provider::blank::Blank;
+use crate::provider::services::blank::Blank;
 use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, NotDrawn, Unsupported};
 use crate::work_package::OutputFormat;
 

@@ -1,0 +1,460 @@
+//! The table of models: what each offers, what it costs, and until when it answers.
+//!
+//! Model ids die quickly, so they are data (`models.json`) rather than code. Owns looking a request up in
+//! that table and pricing an answer's token counts; what goes on the wire is each provider's business.
+
+use std::fmt;
+use std::sync::{LazyLock, OnceLock};
+
+use chrono::{NaiveDate, TimeDelta};
+use serde::Deserialize;
+
+use crate::work_package::{Background, Moderation, OutputFormat, any_of};
+
+mod check;
+mod limits;
+mod options;
+pub(in crate::provider) mod pixels;
+mod price;
+
+pub use check::check;
+pub(in crate::provider) use check::repeated;
+pub use limits::{check_prompt, check_seed, split_resolution};
+pub use options::{Choices, check_options};
+pub use price::{TokenPrices, cost_usd};
+
+static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
+    let table = parse(include_str!("catalog/models.json"))
+        .expect("models.json is part of this program and a test reads it");
+    merged(table, OWN.get().cloned().unwrap_or_default())
+});
+/// An operator's own models.
+static OWN: OnceLock<Vec<Model>> = OnceLock::new();
+
+/// So long before a model ends people are told.
+pub const NOTICE: TimeDelta = TimeDelta::days(60);
+
+/// Reads a table of models.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn parse(json: &str) -> Result<Vec<Model>, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+/// Adds an operator's own models to the table, once per process and before anybody looks a model up.
+pub fn install(own: Vec<Model>) {
+    let _ = OWN.set(own);
+}
+
+/// `own` models take the place of those with the same provider and id; a default of its own is the only one.
+fn merged(mut table: Vec<Model>, own: Vec<Model>) -> Vec<Model> {
+    for model in own {
+        if model.is_default {
+            for other in table.iter_mut().filter(|other| other.provider == model.provider) {
+                other.is_default = false;
+            }
+        }
+        let same = |other: &&mut Model| other.provider == model.provider && other.id == model.id;
+        match table.iter_mut().find(same) {
+            Some(other) => *other = model,
+            None => table.push(model),
+        }
+    }
+    table
+}
+
+/// One model of one provider.
+///
+/// Source: OpenAI API reference, "Create image", and the pages "Deprecations" and "Pricing"; Replicate, model pages
+/// of black-forest-labs; Black Forest Labs, API reference and "Pricing"; fal, model pages; all as of 2026-11.
+/// Of the 2.6 models only third parties had published parameters by then; they are taken to be those of 2.5.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Name of the provider, as packages write it.
+    pub provider: String,
+    /// Id as it goes on the wire.
+    pub id: String,
+    /// Other ids of the same model: dated snapshots, mostly.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Whether requests that name no model get this one. One per provider.
+    #[serde(default)]
+    pub is_default: bool,
+    /// First day (UTC) on which the model does not answer any more; `None` = no end announced.
+    pub ends_on: Option<NaiveDate>,
+    /// Which model to use instead of one that ends.
+    pub successor: Option<String>,
+    /// Sizes that the model draws.
+    pub sizes: Sizes,
+    /// Sizes to ask for where the request names none.
+    pub default_size: DefaultSize,
+    /// Words that the model takes as quality; none where it has no such choice.
+    #[serde(default)]
+    pub qualities: Vec<String>,
+    /// Quality to ask for where the request names none.
+    pub default_quality: Option<String>,
+    /// Whether the same seed and prompt give the same picture.
+    #[serde(default)]
+    pub has_seeds: bool,
+    /// Longest prompt, in characters.
+    pub prompt_max_chars: usize,
+    /// Backgrounds that can be asked for; none where the model chooses.
+    #[serde(default)]
+    pub backgrounds: Vec<Background>,
+    /// Levels of moderation that can be asked for besides the service's own.
+    #[serde(default)]
+    pub moderations: Vec<Moderation>,
+    /// File formats that can be asked for; none where the service chooses.
+    pub formats: Vec<OutputFormat>,
+    /// `None` where no price per token has been published.
+    pub usd_per_million_tokens: Option<TokenPrices>,
+    /// Price of a picture at the default size, for an estimate where the service reports nothing.
+    pub usd_per_image: Option<f64>,
+}
+
+impl Model {
+    /// Days from `today` (UTC) until the model ends, once it is in its last [`NOTICE`]; below 0 after its end.
+    #[must_use]
+    pub fn ends_in_days(&self, today: NaiveDate) -> Option<i64> {
+        let left = self.ends_on? - today;
+        (left <= NOTICE).then(|| left.num_days())
+    }
+
+    /// What can be asked of it besides size and quality.
+    #[must_use]
+    pub fn choices(&self) -> Choices<'_> {
+        Choices {
+            backgrounds: &self.backgrounds,
+            moderations: &self.moderations,
+            formats: &self.formats,
+        }
+    }
+
+    /// Whether the model has stopped answering by `today` (UTC).
+    #[must_use]
+    pub fn has_ended(&self, today: NaiveDate) -> bool {
+        self.ends_on.is_some_and(|ends_on| ends_on <= today)
+    }
+}
+
+/// Sizes to ask for where the request names none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefaultSize {
+    /// For icons.
+    pub icon: String,
+    /// For everything else.
+    pub otherwise: String,
+}
+
+/// The sizes that a model draws: those listed, and those within the free rule.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sizes {
+    /// `WIDTHxHEIGHT`, or words such as `auto`.
+    #[serde(default)]
+    pub listed: Vec<String>,
+    /// Ratios such as `16:9`, for models that are asked for a shape instead of pixels. A size in pixels becomes
+    /// the nearest of them.
+    #[serde(default)]
+    pub ratios: Vec<String>,
+    /// Resolutions that can stand behind a ratio (`16:9@2K`), the smallest first. A size in pixels gets one too.
+    #[serde(default)]
+    pub resolutions: Vec<String>,
+    /// Absent where only listed sizes are drawn.
+    pub free: Option<FreeSizes>,
+}
+
+/// Any `WIDTHxHEIGHT` within these bounds, which all count as inside.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreeSizes {
+    /// Divides both edges.
+    pub multiple_of: u32,
+    /// Longest edge in pixels.
+    pub max_edge_px: u32,
+    /// Longer edge divided by the shorter one.
+    pub max_ratio: u32,
+    /// Fewest pixels.
+    pub min_pixels: u64,
+    /// Most pixels.
+    pub max_pixels: u64,
+}
+
+impl Sizes {
+    /// The size as it goes on the wire, or `None` where the model does not draw it.
+    #[must_use]
+    pub fn accept(&self, size: &str) -> Option<String> {
+        if self.listed.iter().chain(&self.ratios).any(|known| known == size) {
+            return Some(size.to_owned());
+        }
+        if let (ratio, Some(resolution)) = split_resolution(size) {
+            let is_known = |known: &[String], word: &str| known.iter().any(|known| known == word);
+            return (is_known(&self.ratios, ratio) && is_known(&self.resolutions, resolution))
+                .then(|| size.to_owned());
+        }
+        let (width_px, height_px) = parse_size(size)?;
+        if !self.ratios.is_empty() {
+            let ratio = nearest_ratio(&self.ratios, width_px, height_px)?;
+            return match limits::resolution_for(&self.resolutions, width_px, height_px) {
+                Some(resolution) => Some(format!("{ratio}@{resolution}")),
+                None => Some(ratio),
+            };
+        }
+        // Written anew: "01024x1024" is a size, but a service may not think so.
+        self.free?
+            .allows(width_px, height_px)
+            .then(|| format!("{width_px}x{height_px}"))
+    }
+}
+
+impl FreeSizes {
+    fn allows(&self, width_px: u32, height_px: u32) -> bool {
+        let longer = width_px.max(height_px);
+        let shorter = width_px.min(height_px);
+        let pixels = u64::from(width_px) * u64::from(height_px);
+        shorter > 0
+            && width_px.is_multiple_of(self.multiple_of)
+            && height_px.is_multiple_of(self.multiple_of)
+            && longer <= self.max_edge_px
+            && u64::from(longer) <= u64::from(shorter) * u64::from(self.max_ratio)
+            && (self.min_pixels..=self.max_pixels).contains(&pixels)
+    }
+}
+
+impl fmt::Display for Sizes {
+    /// What would be right, for the sentence about what was wrong.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&String> = self.listed.iter().chain(&self.ratios).collect();
+        f.write_str(&any_of(&words))?;
+        if !self.resolutions.is_empty() {
+            write!(
+                f,
+                ", each with or without a resolution behind it, such as {}@{}",
+                self.ratios[0],
+                any_of(&self.resolutions)
+            )?;
+        }
+        if !self.ratios.is_empty() {
+            f.write_str(", or WIDTHxHEIGHT in pixels, which becomes the nearest of these")?;
+        }
+        if let Some(free) = self.free {
+            write!(
+                f,
+                " or WIDTHxHEIGHT with both edges multiples of {}, at most {} pixels long and at most {}:1 \
+                 apart, and {} to {} pixels in all",
+                free.multiple_of, free.max_edge_px, free.max_ratio, free.min_pixels, free.max_pixels
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// `WIDTHxHEIGHT` in decimal digits and a small x, nothing else.
+fn parse_size(size: &str) -> Option<(u32, u32)> {
+    let (width, height) = size.split_once('x')?;
+    // `parse` alone would take a plus sign.
+    let edge = |digits: &str| {
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| digits.parse().ok())
+            .flatten()
+    };
+    Some((edge(width)?, edge(height)?))
+}
+
+/// The ratio whose shape is closest to these edges, neither of which is 0. Narrow and wide count alike.
+fn nearest_ratio(ratios: &[String], width_px: u32, height_px: u32) -> Option<String> {
+    if width_px == 0 || height_px == 0 {
+        return None;
+    }
+    let wanted = (f64::from(width_px) / f64::from(height_px)).ln();
+    let distance = |ratio: &str| {
+        let (width, height) = ratio.split_once(':')?;
+        let (width, height): (f64, f64) = (width.parse().ok()?, height.parse().ok()?);
+        Some(((width / height).ln() - wanted).abs())
+    };
+    ratios
+        .iter()
+        .filter_map(|ratio| Some((distance(ratio)?, ratio)))
+        .min_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, ratio)| ratio.clone())
+}
+
+/// The model of `provider` that `id` names, ended or not.
+#[must_use]
+pub fn find(provider: &str, id: &str) -> Option<&'static Model> {
+    all(provider).find(|model| model.id == id || model.aliases.iter().any(|alias| alias == id))
+}
+
+/// The id of a model as metrics show it: `other` where it is not in the table, as packages may name any.
+#[must_use]
+pub fn label(provider: &str, id: &str) -> &'static str {
+    find(provider, id).map_or("other", |model| &model.id)
+}
+
+/// All models of `provider`, the recommended ones first.
+pub fn all(provider: &str) -> impl Iterator<Item = &'static Model> {
+    TABLE.iter().filter(move |model| model.provider == provider)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_consistent() {
+        let mut ids = HashSet::new();
+        for model in TABLE.iter() {
+            let name = &model.id;
+            for id in model.aliases.iter().chain([name]) {
+                assert!(ids.insert((&model.provider, id)), "{id} is there twice");
+                assert_eq!(find(&model.provider, id).unwrap().id, *name);
+            }
+            assert_eq!(model.ends_on.is_some(), model.successor.is_some(), "{name}");
+            if let Some(successor) = &model.successor {
+                let successor = find(&model.provider, successor).unwrap();
+                assert!(
+                    successor.ends_on.is_none(),
+                    "{name} is followed by a model that ends"
+                );
+            }
+            for size in [&model.default_size.icon, &model.default_size.otherwise] {
+                assert_eq!(model.sizes.accept(size).as_ref(), Some(size), "{name}");
+            }
+            assert_eq!(
+                model.qualities.is_empty(),
+                model.default_quality.is_none(),
+                "{name}"
+            );
+            assert!(
+                model
+                    .default_quality
+                    .iter()
+                    .all(|quality| model.qualities.contains(quality)),
+                "{name}"
+            );
+            let is_png_asked_for = model.formats.contains(&OutputFormat::Png);
+            assert!(is_png_asked_for || model.formats.is_empty(), "{name}");
+            assert!(model.prompt_max_chars > 0, "{name}");
+        }
+        let providers: HashSet<&str> = TABLE.iter().map(|model| model.provider.as_str()).collect();
+        for provider in providers {
+            assert_eq!(all(provider).filter(|model| model.is_default).count(), 1);
+        }
+    }
+
+    /// What stands between backticks.
+    fn words(text: &str) -> Vec<String> {
+        text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_readme_tells_of_the_models_that_answer_and_what_they_take() {
+        let readme = include_str!("../../README.md");
+        let section = readme.split_once("\n## Models\n").unwrap().1;
+        let mut told = HashSet::new();
+        for row in section.lines().filter(|line| line.starts_with("| `openai`")) {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+            let [provider, ids, sizes, qualities] = cells[..] else {
+                panic!("{row} has other columns");
+            };
+            let ends_on = provider
+                .split_once(" until ")
+                .map(|(_, day)| day.trim().parse().unwrap());
+            for id in words(ids) {
+                let model = find("openai", &id).unwrap();
+                assert_eq!(model.ends_on, ends_on, "{id}");
+                let named_default = ids.contains(&format!("`{id}` (default)"));
+                assert_eq!(model.is_default, named_default, "{id}");
+                // From 2.5 on there are two qualities more, after a semicolon.
+                let (of_all, of_later) = qualities.split_once(';').unwrap_or((qualities, ""));
+                let mut expected = words(of_all);
+                if model.qualities.len() > expected.len() {
+                    expected.extend(words(of_later));
+                }
+                assert_eq!(model.qualities, expected, "{id}");
+                let listed: Vec<String> = words(sizes)
+                    .into_iter()
+                    .filter(|size| model.sizes.free.is_none() || size != "WxH")
+                    .collect();
+                assert_eq!(model.sizes.listed, listed, "{id}");
+                told.insert(id);
+            }
+        }
+        told.extend(words(section));
+        for model in TABLE.iter().filter(|model| model.ends_on.is_none()) {
+            let (id, provider) = (&model.id, &model.provider);
+            assert!(
+                told.contains(id) && told.contains(provider),
+                "README.md does not mention {id} of {provider}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_operators_own_models_come_first() {
+        let table = parse(include_str!("catalog/models.json")).unwrap();
+        let mut own = table[0].clone();
+        own.prompt_max_chars = 7;
+        own.is_default = false;
+        let mut new = own.clone();
+        (new.id, new.is_default) = ("gpt-image-9".to_owned(), true);
+        let count = table.len();
+        let merged = merged(table, vec![own.clone(), new]);
+        assert_eq!(merged.len(), count + 1);
+        assert_eq!(merged[0].prompt_max_chars, 7);
+        let defaults: Vec<_> = merged
+            .iter()
+            .filter(|model| model.provider == own.provider && model.is_default)
+            .map(|model| model.id.as_str())
+            .collect();
+        assert_eq!(defaults, ["gpt-image-9"]);
+        assert!(parse("[{\"provider\": 1}]").unwrap_err().contains("line 1"));
+    }
+
+    #[test]
+    fn a_model_ends_at_the_beginning_of_its_day() {
+        let model = find("openai", "gpt-image-1.5-2025-12-16").unwrap();
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        assert!(!model.has_ended(day("2026-11-30")));
+        assert!(model.has_ended(day("2026-12-01")));
+        assert!(
+            !find("openai", "gpt-image-2")
+                .unwrap()
+                .has_ended(day("2099-01-01"))
+        );
+    }
+
+    #[test]
+    fn pixels_become_the_nearest_shape() {
+        let ratios = ["1:1", "16:9", "9:16", "3:2"].map(str::to_owned);
+        let nearest = |width, height| nearest_ratio(&ratios, width, height);
+        assert_eq!(nearest(1024, 1024).as_deref(), Some("1:1"));
+        assert_eq!(nearest(1792, 1024).as_deref(), Some("16:9"));
+        assert_eq!(nearest(1024, 1792).as_deref(), Some("9:16"));
+        assert_eq!(nearest(1536, 1024).as_deref(), Some("3:2"));
+        assert_eq!(nearest(0, 0), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_free_size_is_within_all_bounds_or_refused(width in 0_u32..5000, height in 0_u32..5000) {
+            let sizes = &find("openai", "gpt-image-2").unwrap().sizes;
+            let (longer, shorter) = (f64::from(width.max(height)), f64::from(width.min(height)));
+            let right = shorter > 0.0
+                && width % 16 == 0
+                && height % 16 == 0
+                && longer <= 3840.0
+                && longer / shorter <= 3.0
+                && (655_360.0..=8_294_400.0).contains(&(longer * shorter));
+            let size = format!("{width}x{height}");
+            proptest::prop_assert_eq!(sizes.accept(&size), right.then_some(size));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! From token counts to US dollars.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Model;
+
+/// US dollars per million tokens.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenPrices {
+    /// Of the prompt.
+    pub text_in: f64,
+    /// Of the part of the prompt that the service had seen just before.
+    pub text_in_cached: f64,
+    /// Of reference pictures.
+    pub image_in: f64,
+    /// Of reference pictures that the service had seen just before.
+    pub image_in_cached: f64,
+    /// Of the drawn picture.
+    pub image_out: f64,
+    /// Of text that comes along with it; where it has no price of its own, it counts as picture.
+    pub text_out: Option<f64>,
+}
+
+/// What a call cost in US dollars, from the `usage` object of its answer and the price list.
+///
+/// `None` where the model has no price or the counts are not there. Tokens that the answer does not
+/// break down count as text going in and as picture coming out, which is what a drawing is made of.
+///
+/// Source: OpenAI API reference, "The image generation response", field `usage`.
+#[must_use]
+pub fn cost_usd(model: &Model, usage: &Value) -> Option<f64> {
+    let prices = model.usd_per_million_tokens?;
+    let tokens = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
+    let inputs = tokens("/input_tokens")?;
+    let outputs = tokens("/output_tokens")?;
+
+    let images_in = tokens("/input_tokens_details/image_tokens")
+        .unwrap_or(0)
+        .min(inputs);
+    let texts_in = inputs - images_in;
+    let cached = tokens("/input_tokens_details/cached_tokens").unwrap_or(0);
+    let texts_cached = tokens("/input_tokens_details/cached_tokens_details/text_tokens")
+        .unwrap_or(cached)
+        .min(texts_in);
+    let images_cached = tokens("/input_tokens_details/cached_tokens_details/image_tokens")
+        .unwrap_or(0)
+        .min(images_in);
+    let texts_out = tokens("/output_tokens_details/text_tokens")
+        .unwrap_or(0)
+        .min(outputs);
+
+    let part = |tokens: u64, price: f64| tokens as f64 * price / 1e6;
+    Some(
+        part(texts_in - texts_cached, prices.text_in)
+            + part(texts_cached, prices.text_in_cached)
+            + part(images_in - images_cached, prices.image_in)
+            + part(images_cached, prices.image_in_cached)
+            + part(outputs - texts_out, prices.image_out)
+            + part(texts_out, prices.text_out.unwrap_or(prices.image_out)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::provider::catalog::find;
+
+    #[track_caller]
+    fn costs(model: &str, usage: Value, expected: Option<f64>) {
+        let cost = cost_usd(find("openai", model).unwrap(), &usage);
+        let difference = cost.zip(expected).map(|(cost, expected)| (cost - expected).abs());
+        assert_eq!(cost.is_some(), expected.is_some());
+        assert!(
+            difference.unwrap_or(0.0) < 1e-12,
+            "{cost:?} instead of {expected:?}"
+        );
+    }
+
+    #[test]
+    fn each_kind_of_token_has_its_price() {
+        costs(
+            "gpt-image-2",
+            json!({"input_tokens": 23, "output_tokens": 1584, "total_tokens": 1607,
+                   "input_tokens_details": {"text_tokens": 23, "image_tokens": 0}}),
+            Some(0.047_635),
+        );
+        costs(
+            "gpt-image-1.5",
+            json!({"input_tokens": 1000, "output_tokens": 1100,
+                   "input_tokens_details": {"text_tokens": 900, "image_tokens": 100,
+                       "cached_tokens": 450, "cached_tokens_details": {"text_tokens": 400, "image_tokens": 50}},
+                   "output_tokens_details": {"text_tokens": 100, "image_tokens": 1000}}),
+            Some(0.0025 + 0.0005 + 0.0004 + 0.0001 + 0.032 + 0.001),
+        );
+    }
+
+    #[test]
+    fn counts_that_make_no_sense_cost_nothing_rather_than_nonsense() {
+        costs(
+            "gpt-image-2",
+            json!({"input_tokens": -3, "output_tokens": 1}),
+            None,
+        );
+        costs(
+            "gpt-image-2",
+            json!({"input_tokens": "3", "output_tokens": 1}),
+            None,
+        );
+        costs("gpt-image-2", json!(null), None);
+        costs("dall-e-3", json!({"input_tokens": 3, "output_tokens": 1}), None);
+        costs(
+            "gpt-image-2",
+            json!({"input_tokens": 0, "output_tokens": 0, "input_tokens_details": {"image_tokens": 9},
+                   "output_tokens_details": {"text_tokens": 9}}),
+            Some(0.0),
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! Azure's OpenAI service: OpenAI's Images API behind deployments that an operator has named.
+//!
+//! Owns the two paths, the key's header, and what Azure means by errors of its own; the rest is `openai_images`.
+//! A deployment's name does not say which model is behind it, so [`Family`] is told or guessed.
+//!
+//! Source: Microsoft Learn, "How to use Azure OpenAI image generation models" and "Azure OpenAI in Microsoft
+//! Foundry Models REST API reference", as of 2026-09.
+
+use anyhow::Context;
+use async_trait::async_trait;
+use reqwest::header::{HeaderMap, HeaderName};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::failure::ErrorClass;
+use crate::http_client::{Downloads, HttpClient, Outgoing};
+use crate::provider::catalog::cost_usd;
+use crate::provider::catalog::pixels::{not_configured, refused, repeated};
+use crate::provider::wire::error_body::ErrorBody;
+use crate::provider::wire::header::header_value;
+use crate::provider::wire::incident::Incident;
+use crate::provider::wire::openai_images::{Found, PATH, Report, Signs, picture_of, request_id};
+use crate::provider::{
+    Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn,
+    Unsupported,
+};
+
+mod family;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use family::Family;
+use settings::resource;
+pub use settings::{ApiVersion, AzureOpenAiSettings};
+
+/// The name that packages write.
+const NAME: &str = "azureOpenai";
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+
+/// Azure's OpenAI service.
+#[derive(Debug)]
+pub struct AzureOpenAi {
+    access: Option<Access>,
+    /// Why there is no access.
+    missing: &'static str,
+    deployment: Option<String>,
+    version: ApiVersion,
+    family: Family,
+    downloads: Downloads,
+}
+
+#[derive(Debug)]
+struct Access {
+    client: HttpClient,
+    key: SecretString,
+    headers: HeaderMap,
+}
+
+/// Exactly the fields that a deployment takes.
+#[derive(serde::Serialize)]
+struct Request<'a> {
+    /// On the v1 path alone: with it, the other path refuses some models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    prompt: &'a str,
+    n: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    background: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moderation: Option<&'static str>,
+    #[serde(flatten)]
+    format: Format,
+}
+
+/// How the picture is asked for: each family refuses the other's field.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    OutputFormat(&'static str),
+    ResponseFormat(&'static str),
+}
+
+impl AzureOpenAi {
+    /// Prepares the client; sends nothing. [`crate::http_client::install_tls`] must have been called.
+    ///
+    /// # Errors
+    /// When the base URL or the key cannot be used. No secret is repeated.
+    pub fn new(settings: AzureOpenAiSettings, downloads: Downloads) -> anyhow::Result<Self> {
+        let key = settings
+            .api_key
+            .filter(|key| !key.expose_secret().trim().is_empty());
+        let missing = match &settings.base_url {
+            None => "AZURE_OPENAI_API_BASE",
+            Some(_) => "AZURE_OPENAI_API_KEY",
+        };
+        let access = match settings.base_url.zip(key) {
+            Some((base_url, key)) => {
+                let value = header_value("AZURE_OPENAI_API_KEY", key.expose_secret().trim())?;
+                Some(Access {
+                    client: HttpClient::new(&resource(&base_url)).context("AZURE_OPENAI_API_BASE")?,
+                    headers: HeaderMap::from_iter([(API_KEY, value)]),
+                    key,
+                })
+            }
+            None => None,
+        };
+        let deployment = settings.deployment.filter(|deployment| !deployment.is_empty());
+        let family = Family::behind(
+            deployment.as_deref().unwrap_or_default(),
+            settings.model.as_deref(),
+            &settings.version,
+        );
+        Ok(Self {
+            access,
+            missing,
+            deployment,
+            version: settings.version,
+            family,
+            downloads,
+        })
+    }
+
+    /// Path and query for a deployment.
+    fn outgoing(&self, call: &Call<'_>) -> Outgoing {
+        let deployment = &*call.spec.model;
+        let request = Request {
+            model: matches!(self.version, ApiVersion::V1(_)).then_some(deployment),
+            prompt: call.prompt.expose(),
+            n: 1,
+            size: call.spec.size.as_deref(),
+            quality: call.spec.quality.as_deref(),
+            background: call.spec.background(),
+            moderation: call.spec.moderation(),
+            format: match self.family {
+                Family::DallE => Format::ResponseFormat("b64_json"),
+                _ => Format::OutputFormat(call.spec.format()),
+            },
+        };
+        match &self.version {
+            ApiVersion::V1(is_preview) => {
+                let outgoing = Outgoing::post_json(format!("openai/v1/{PATH}"), &request);
+                match is_preview {
+                    true => outgoing.query("api-version", "preview"),
+                    false => outgoing,
+                }
+            }
+            ApiVersion::Dated(date) => {
+                let segment: String = url::form_urlencoded::byte_serialize(deployment.as_bytes()).collect();
+                let segment = segment.replace('+', "%20");
+                Outgoing::post_json(format!("openai/deployments/{segment}/{PATH}"), &request)
+                    .query("api-version", date.as_str())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ImageProvider for AzureOpenAi {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let asked = spec.model.as_deref().filter(|model| !model.is_empty());
+        let deployment = match (asked, self.deployment.as_deref()) {
+            (None, Some(deployment)) => deployment,
+            (Some(model), Some(deployment)) if model == deployment => deployment,
+            (Some(model), Some(deployment)) => {
+                return Err(refused(format!(
+                    "Unsupported image model for {NAME}: {}; use {deployment}",
+                    repeated(model)
+                )));
+            }
+            (_, None) => {
+                return Err(Unsupported {
+                    class: ErrorClass::Auth,
+                    message: format!(
+                        "No image model is configured for provider: {NAME}; AZURE_OPENAI_API_DALLE_DEPLOYMENT_NAME is \
+                         not set"
+                    ),
+                });
+            }
+        };
+        let (size, quality) = self.family.check(spec, deployment)?;
+        self.family.check_options(&spec.options, deployment)?;
+        if self.access.is_none() {
+            return Err(not_configured(NAME, self.missing));
+        }
+        Ok(CheckedSpec {
+            model: deployment.to_owned(),
+            size: Some(size),
+            quality: Some(quality),
+            seed: None,
+            options: spec.options,
+        })
+    }
+
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        let path = match &self.version {
+            ApiVersion::V1(_) => format!("/openai/v1/{PATH}"),
+            ApiVersion::Dated(_) => format!("/openai/deployments/{}/{PATH}", repeated(&call.spec.model)),
+        };
+        let key = self.access.as_ref().map(|access| access.key.expose_secret());
+        let report = Report {
+            own_signs,
+            ..Report::new(Incident {
+                provider: NAME,
+                request: format!("POST {path}"),
+                prompt: call.prompt.expose(),
+                secrets: key.into_iter().collect(),
+            })
+        };
+        let Some(access) = &self.access else {
+            let why = format!("not sent: {} is not set", self.missing);
+            return Err(report.error(ErrorClass::Auth, &why).into());
+        };
+        let outgoing = self.outgoing(call).headers(access.headers.clone());
+        let answer = access
+            .client
+            .send(outgoing, call.deadline)
+            .await
+            .map_err(|fault| report.fault(&fault))?;
+        // Does nothing where the caller's span has no such field.
+        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
+
+        let picture = picture_of(&answer, &report).await?;
+        let bytes = match picture.found {
+            Found::Bytes(bytes) => bytes,
+            // Signed by itself: whoever sends the key along is refused, and has given it away.
+            Found::Url(url) => self
+                .downloads
+                .fetch(&url, call.deadline)
+                .await
+                .map_err(|fault| report.unusable(&answer, fault.class(), &fault.to_string()))?,
+        };
+        let usd = self
+            .family
+            .model()
+            .zip(picture.usage.as_ref())
+            .and_then(|(model, usage)| cost_usd(model, usage));
+        Ok(DrawnImage {
+            bytes,
+            source: DigitalSource::TrainedModel,
+            request_id: request_id(&answer.headers, &report.incident),
+            usage: picture.usage,
+            cost: usd.map(|usd| Cost {
+                usd,
+                basis: CostBasis::Computed,
+            }),
+        })
+    }
+}
+
+/// What Azure means by signs of its own.
+fn own_signs(signs: &Signs<'_>, body: &ErrorBody) -> Option<ErrorClass> {
+    match signs.status {
+        // The whole resource is blocked, the network refused, or the key wrong. Never this prompt, although the
+        // sentence may quote the content policy.
+        401 | 403 => return Some(ErrorClass::Auth),
+        // A deployment that is not there, or a path that this version of the API does not have.
+        404 | 410 => return Some(ErrorClass::ModelGone),
+        _ => {}
+    }
+    let inner = |name: &str| body.json.as_ref()?.pointer(&format!("/error/{name}"));
+    let is_filter = ["innererror", "inner_error"]
+        .into_iter()
+        .filter_map(inner)
+        .any(|inner| {
+            inner.get("code").and_then(serde_json::Value::as_str) == Some("ResponsibleAIPolicyViolation")
+                || ["content_filter_result", "content_filter_results"]
+                    .iter()
+                    .any(|name| inner.get(name).is_some_and(|result| !result.is_null()))
+        });
+    // Azure's look-alikes of codes; what OpenAI has too is known to everybody.
+    match signs.code {
+        _ if is_filter => Some(ErrorClass::Moderation),
+        Some("ResponsibleAIPolicyViolation" | "content_filter_error") => Some(ErrorClass::Moderation),
+        Some("RateLimitReached") => Some(ErrorClass::RateLimited),
+        _ => None,
+    }
+}

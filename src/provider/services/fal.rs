@@ -1,0 +1,277 @@
+//! fal's queue: an order, addresses for its status, its result and its end, and the result as JSON.
+//!
+//! Owns what goes on the wire and what status and result mean. Addresses that an answer names are used where they
+//! are on the configured origin, which alone gets the key; otherwise the documented ones there.
+//!
+//! Source: fal documentation, "Queue API", "Errors", and the model pages.
+
+use anyhow::Context;
+use async_trait::async_trait;
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::failure::ErrorClass;
+use crate::http_client::{Downloads, HttpClient};
+use crate::provider::catalog::pixels::not_configured;
+use crate::provider::wire::key::{self, Key};
+use crate::provider::wire::polling::{self, Look, Polled, Report, Service, is_plain_id, unreadable_handle};
+use crate::provider::{
+    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, catalog,
+};
+use crate::work_package::{ImageType, Prompt};
+
+mod outcome;
+#[cfg(test)]
+mod tests;
+
+/// The name that packages write.
+const NAME: &str = "fal";
+const KEY: &str = "FAL_KEY";
+const BASE: &str = "FAL_BASE_URL";
+
+/// What an operator configures.
+#[derive(Clone, Debug)]
+pub struct FalSettings {
+    /// `FAL_KEY` or `FAL_API_KEY`. `None` or empty = not configured: every request is refused before it is sent.
+    pub api_key: Option<SecretString>,
+    /// `FAL_BASE_URL`, such as `https://queue.fal.run`.
+    pub base_url: Url,
+}
+
+impl FalSettings {
+    /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        key::faults(own_key(self.api_key.clone()), BASE, &self.base_url)
+    }
+}
+
+fn own_key(key: Option<SecretString>) -> anyhow::Result<Option<Key>> {
+    Key::new(KEY, key, AUTHORIZATION, "Key ")
+}
+
+/// fal.
+pub struct Fal {
+    service: Service,
+}
+
+/// Where a request is asked about. Saved as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::provider) struct Request {
+    id: String,
+    status: Url,
+    response: Url,
+    cancel: Url,
+}
+
+impl Request {
+    fn handle(&self) -> String {
+        json!({
+            "id": self.id,
+            "status": self.status.as_str(),
+            "response": self.response.as_str(),
+            "cancel": self.cancel.as_str(),
+        })
+        .to_string()
+    }
+}
+
+impl Fal {
+    /// Prepares the clients; sends nothing. [`crate::http_client::install_tls`] must have been called.
+    ///
+    /// # Errors
+    /// When one of the settings cannot be used. No secret is repeated.
+    pub fn new(settings: FalSettings, downloads: Downloads) -> anyhow::Result<Self> {
+        let client = HttpClient::new(&settings.base_url).context(BASE)?;
+        Ok(Self {
+            service: Service::new(NAME, client, downloads, own_key(settings.api_key)?),
+        })
+    }
+
+    fn request(&self, accepted: &Value, model: &str) -> Option<Request> {
+        let id = accepted
+            .get("request_id")?
+            .as_str()
+            .filter(|id| is_plain_id(id))?;
+        // Owner and app alone: what follows in a model's id chooses a way into the app.
+        let app: Vec<&str> = model.split('/').take(2).collect();
+        let app = format!("{}/requests/{id}", app.join("/"));
+        let place = |name: &str, documented: &str| {
+            let named = accepted.get(name).and_then(Value::as_str);
+            let named = named
+                .and_then(|url| Url::parse(url).ok())
+                .filter(|url| self.is_own(url));
+            named.unwrap_or_else(|| self.service.client().url(documented))
+        };
+        Some(Request {
+            id: id.to_owned(),
+            status: place("status_url", &format!("{app}/status")),
+            response: place("response_url", &app),
+            cancel: place("cancel_url", &format!("{app}/cancel")),
+        })
+    }
+
+    fn is_own(&self, url: &Url) -> bool {
+        let is_plain = url.username().is_empty() && url.password().is_none();
+        is_plain && url.origin() == self.service.client().url("").origin()
+    }
+
+    fn read_handle(&self, handle: &str) -> Option<Request> {
+        let saved: Value = serde_json::from_str(handle).ok()?;
+        let place = |name: &str| {
+            let url = Url::parse(saved.get(name)?.as_str()?).ok()?;
+            self.is_own(&url).then_some(url)
+        };
+        Some(Request {
+            id: saved.get("id")?.as_str().filter(|id| is_plain_id(id))?.to_owned(),
+            status: place("status")?,
+            response: place("response")?,
+            cancel: place("cancel")?,
+        })
+    }
+}
+
+/// The service's word for a ratio; its own words stay as they are.
+fn word(size: &str) -> &str {
+    match size {
+        "1:1" => "square_hd",
+        "3:4" => "portrait_4_3",
+        "9:16" => "portrait_16_9",
+        "4:3" => "landscape_4_3",
+        "16:9" => "landscape_16_9",
+        word => word,
+    }
+}
+
+/// The fields that the models in the table share. Source: fal, model pages, "Schema", as of 2026-11.
+fn input(call: &Call<'_>) -> Map<String, Value> {
+    let mut input = Map::new();
+    input.insert("prompt".into(), call.prompt.expose().into());
+    let takes_ratios =
+        catalog::find(NAME, &call.spec.model).is_some_and(|model| !model.sizes.ratios.is_empty());
+    if let Some(size) = &call.spec.size {
+        let pixels = size.split_once('x').and_then(|(width, height)| {
+            Some(json!({"width": width.parse::<u32>().ok()?, "height": height.parse::<u32>().ok()?}))
+        });
+        let (name, value) = match pixels {
+            _ if takes_ratios => ("aspect_ratio", size.as_str().into()),
+            Some(pixels) => ("image_size", pixels),
+            None => ("image_size", word(size).into()),
+        };
+        input.insert(name.into(), value);
+    }
+    input.insert("num_images".into(), 1.into());
+    if let Some(seed) = call.spec.seed {
+        input.insert("seed".into(), seed.into());
+    }
+    // The default is JPEG.
+    input.insert("output_format".into(), call.spec.format().into());
+    input
+}
+
+#[async_trait]
+impl ImageProvider for Fal {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// The prompt alone: most of these models draw what they read, instructions included.
+    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+        prompt.clone()
+    }
+
+    fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let checked = catalog::check(NAME, spec, chrono::Utc::now().date_naive())?;
+        if !self.service.is_configured() {
+            return Err(not_configured(NAME, KEY));
+        }
+        Ok(checked)
+    }
+
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        let path = call.spec.model.as_str();
+        let action = format!("POST {}", self.service.client().url(path).path());
+        let report = self.service.report(action, call.prompt);
+        self.service.may_send(call, &report, KEY)?;
+        let (answer, accepted) = self
+            .service
+            .order(
+                path,
+                HeaderMap::new(),
+                &input(call),
+                &report,
+                outcome::judge,
+                call.deadline,
+            )
+            .await?;
+        let Some(request) = self.request(&accepted, path) else {
+            return Err(outcome::without_id(&answer, &accepted, &report).into());
+        };
+        call.watch.accepted(&request.handle()).await;
+        let report = report.known_as(&request.id);
+        polling::picture(self, &request, &report, call, None).await
+    }
+
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        let report = self.service.report("GET a request".to_owned(), call.prompt);
+        let Some(request) = self.read_handle(handle) else {
+            return Err(unreadable_handle(&report));
+        };
+        let report = report
+            .of(format!("GET {}", request.status.path()))
+            .known_as(&request.id);
+        if !self.service.is_configured() {
+            let error = report.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set"));
+            return Err(NotDrawn::GoesOn(error));
+        }
+        polling::picture(self, &request, &report, call, None).await
+    }
+
+    async fn cancel(&self, handle: &str) -> bool {
+        match self.read_handle(handle) {
+            Some(request) => self.service.cancel(Method::PUT, request.cancel).await,
+            None => false,
+        }
+    }
+}
+
+#[async_trait]
+impl Polled for Fal {
+    type Handle = Request;
+
+    fn service(&self) -> &Service {
+        &self.service
+    }
+
+    async fn look(&self, request: &Request, report: &Report<'_>, deadline: Instant) -> Look {
+        let (client, mut url) = (self.service.client(), request.status.clone());
+        // Many models write their progress there, and nowhere else.
+        url.query_pairs_mut().append_pair("logs", "1");
+        let status = match self
+            .service
+            .ask(client, url, report, outcome::judge, deadline)
+            .await
+        {
+            Ok((_, status)) => status,
+            Err(look) => return look,
+        };
+        match outcome::read_status(&status, report) {
+            outcome::Status::Going(fraction) => return Look::Going(fraction),
+            outcome::Status::Failed(error) => return Look::Failed(error),
+            outcome::Status::Completed => {}
+        }
+        let report = report.of(format!("GET {}", request.response.path()));
+        let sent = self
+            .service
+            .send(client, Method::GET, request.response.clone(), deadline)
+            .await;
+        match sent {
+            Ok(answer) => outcome::read_result(&answer, &report),
+            Err(fault) => Look::Unclear(report.error(ErrorClass::Network, &fault.to_string())),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Google's Gemini API (the one with API keys): one call, one picture, as base64 in JSON.
+//!
+//! An answer that is lost cannot be asked for again. What goes on the wire and what an answer means is shared with
+//! Vertex AI: see `google`.
+//!
+//! Source: Gemini API guide, "Image generation"; Gemini API reference, "Using Gemini API keys".
+
+use anyhow::Context;
+use async_trait::async_trait;
+use chrono::Utc;
+use reqwest::header::HeaderName;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::failure::ErrorClass;
+use crate::http_client::HttpClient;
+use crate::provider::catalog::pixels::not_configured;
+use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::google;
+use crate::provider::wire::incident::Incident;
+use crate::provider::wire::key::{self, Key};
+use crate::provider::{
+    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, catalog,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The name that packages write.
+const NAME: &str = "gemini";
+const KEY: &str = "GEMINI_API_KEY";
+const BASE: &str = "GEMINI_BASE_URL";
+
+/// What an operator configures.
+#[derive(Clone, Debug)]
+pub struct GeminiSettings {
+    /// `None` or empty = not configured: every request is refused before it is sent.
+    pub api_key: Option<SecretString>,
+    /// `https://generativelanguage.googleapis.com`, without the version of the API.
+    pub base_url: Url,
+}
+
+impl GeminiSettings {
+    /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        key::faults(own_key(self.api_key.clone()), BASE, &self.base_url)
+    }
+}
+
+impl HasAccount for GeminiSettings {
+    /// Source: Gemini API reference, `models.list`.
+    fn question(&self) -> Option<AccountQuestion> {
+        let header = HeaderName::from_static("x-goog-api-key");
+        Some(AccountQuestion::new(
+            &self.base_url,
+            "v1beta/models",
+            header,
+            "",
+            self.api_key.as_ref(),
+        ))
+    }
+}
+
+fn own_key(key: Option<SecretString>) -> anyhow::Result<Option<Key>> {
+    Key::new(KEY, key, HeaderName::from_static("x-goog-api-key"), "")
+}
+
+/// The Gemini API.
+#[derive(Debug)]
+pub struct Gemini {
+    client: HttpClient,
+    key: Option<Key>,
+}
+
+impl Gemini {
+    /// Prepares the client; sends nothing. [`crate::http_client::install_tls`] must have been called.
+    ///
+    /// # Errors
+    /// When the base URL or the key cannot be used. No secret is repeated.
+    pub fn new(settings: GeminiSettings) -> anyhow::Result<Self> {
+        let client = HttpClient::new(&settings.base_url).context(BASE)?;
+        let key = own_key(settings.api_key)?;
+        Ok(Self { client, key })
+    }
+}
+
+#[async_trait]
+impl ImageProvider for Gemini {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let checked = catalog::check(NAME, spec, Utc::now().date_naive())?;
+        catalog::check_seed(&checked, google::MAX_SEED)?;
+        if self.key.is_none() {
+            return Err(not_configured(NAME, KEY));
+        }
+        Ok(checked)
+    }
+
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        let model = catalog::find(NAME, &call.spec.model);
+        let path = format!("v1beta/models/{}:generateContent", call.spec.model);
+        let mut incident = Incident {
+            provider: NAME,
+            request: format!("POST {}", self.client.url(&path).path()),
+            prompt: call.prompt.expose(),
+            secrets: Vec::new(),
+        };
+        let Some(key) = &self.key else {
+            return Err(incident
+                .error(ErrorClass::Auth, &format!("not sent: {KEY} is not set"))
+                .into());
+        };
+        incident.secrets.push(key.expose());
+        catalog::check_prompt(model, call.prompt)
+            .map_err(|why| incident.error(ErrorClass::InvalidRequest, &why))?;
+        let answer = self
+            .client
+            .post_json(
+                &path,
+                key.headers(),
+                &google::request(call.prompt, call.spec),
+                call.deadline,
+            )
+            .await
+            .map_err(|fault| incident.fault(&fault))?;
+        // Does nothing where the caller's span has no such field.
+        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
+        Ok(google::picture_of(&answer, model, &incident).await?)
+    }
+}

@@ -1,0 +1,328 @@
+//! Google's picture models on Vertex AI: Gemini's by `generateContent`, and Imagen's by `:predict`.
+//!
+//! The public Imagen models have been shut down. Their names are still accepted and mean the Gemini model that Google
+//! names as successor, so that producers which have always named them get pictures; the log and the ledger say which
+//! model drew. Imagen names that the table of models does not know (private ones) are asked for as they are.
+//!
+//! Source: Vertex AI, "Generate images with Gemini", "Imagen API", "Model lifecycle", "Locations".
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use chrono::{NaiveDate, Utc};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::failure::ErrorClass;
+use crate::http_client::{Answer, HttpClient, check_base_url};
+use crate::provider::services::imagen::auth::{AccessToken, GoogleAuth, GoogleAuthSettings, TokenFault};
+use crate::provider::wire::google;
+use crate::provider::wire::incident::Incident;
+use crate::provider::{
+    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported, catalog,
+};
+
+pub mod auth;
+mod predict;
+#[cfg(test)]
+mod tests;
+
+/// The name that packages write.
+const NAME: &str = "imagen";
+/// Seeds of Gemini models are 32 bits wide and signed, those of Imagen are not longer.
+const MAX_SEED: i64 = google::MAX_SEED;
+/// Where the Imagen models were, as configurations without a location expect.
+const IMAGEN_LOCATION: &str = "us-east1";
+/// Where new Gemini models are first, and often only.
+const GEMINI_LOCATION: &str = "global";
+
+/// What an operator configures.
+#[derive(Clone, Debug)]
+pub struct ImagenSettings {
+    /// `GOOGLE_CLOUD_PROJECT_ID`; `None` = not configured: every request is refused before it is sent.
+    pub project: Option<String>,
+    /// `GOOGLE_CLOUD_IMAGEN_LOCATION`; `None` = `us-east1` for Imagen models, `global` for Gemini models.
+    pub location: Option<String>,
+    /// `VERTEX_BASE_URL`; `None` = Google's own address of the location.
+    pub base_url: Option<Url>,
+    /// Who asks.
+    pub auth: GoogleAuthSettings,
+}
+
+impl ImagenSettings {
+    /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let Some(project) = &self.project else {
+            return Vec::new();
+        };
+        let mut faults = Vec::new();
+        for (variable, value) in [
+            ("GOOGLE_CLOUD_PROJECT_ID", Some(project)),
+            ("GOOGLE_CLOUD_IMAGEN_LOCATION", self.location.as_ref()),
+        ] {
+            if let Some(value) = value.filter(|value| !is_name(value)) {
+                faults.push(format!(
+                    "{variable}: {value:?} was found; a name in small letters, digits and '-' is accepted"
+                ));
+            }
+        }
+        let base_url = self.base_url.as_ref().and_then(|url| check_base_url(url).err());
+        faults.extend(base_url.map(|error| format!("VERTEX_BASE_URL: {error:#}")));
+        faults.extend(self.auth.faults());
+        faults
+    }
+
+    fn client(&self, location: &str) -> anyhow::Result<HttpClient> {
+        let base_url = match &self.base_url {
+            Some(url) => url.clone(),
+            None => {
+                Url::parse(&format!("https://{}", host(location))).context("GOOGLE_CLOUD_IMAGEN_LOCATION")?
+            }
+        };
+        HttpClient::new(&base_url).context("VERTEX_BASE_URL")
+    }
+}
+
+/// Parts of paths and host names. Project ids of old domains look like `example.com:project`.
+fn is_name(text: &str) -> bool {
+    let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(is_fine) && !text.starts_with('.')
+}
+
+fn host(location: &str) -> String {
+    match location {
+        "global" => "aiplatform.googleapis.com".to_owned(),
+        "us" | "eu" => format!("aiplatform.{location}.rep.googleapis.com"),
+        region => format!("{region}-aiplatform.googleapis.com"),
+    }
+}
+
+/// Vertex AI.
+#[derive(Debug)]
+pub struct Imagen {
+    project: Option<String>,
+    gemini: Place,
+    imagen: Place,
+    auth: GoogleAuth,
+    /// Names of models that have been replaced, once each in the log.
+    told: Mutex<HashSet<String>>,
+}
+
+/// Where models of one kind are.
+#[derive(Clone, Debug)]
+struct Place {
+    location: String,
+    client: HttpClient,
+}
+
+impl Imagen {
+    /// Prepares the clients; sends nothing. [`crate::http_client::install_tls`] must have been called.
+    ///
+    /// # Errors
+    /// When an address cannot be used.
+    pub fn new(settings: ImagenSettings) -> anyhow::Result<Self> {
+        let place = |otherwise: &str| {
+            let location = settings.location.as_deref().unwrap_or(otherwise).to_owned();
+            let client = settings.client(&location)?;
+            anyhow::Ok(Place { location, client })
+        };
+        let gemini = place(GEMINI_LOCATION)?;
+        let imagen = match settings.location {
+            Some(_) => gemini.clone(),
+            None => place(IMAGEN_LOCATION)?,
+        };
+        Ok(Self {
+            gemini,
+            imagen,
+            project: settings.project,
+            auth: GoogleAuth::new(settings.auth),
+            told: Mutex::new(HashSet::new()),
+        })
+    }
+
+    /// What is really asked for: the successor where the package names a model that has ended.
+    fn replaced(&self, spec: &ImageSpec, today: NaiveDate) -> ImageSpec {
+        let asked = spec.model.as_deref().unwrap_or_default();
+        let successor = catalog::find(NAME, asked)
+            .filter(|model| model.has_ended(today))
+            .and_then(|model| model.successor.as_deref());
+        let Some(successor) = successor else {
+            return spec.clone();
+        };
+        let is_new = match self.told.lock() {
+            Ok(mut told) => told.insert(asked.to_owned()),
+            Err(_) => false,
+        };
+        if is_new {
+            tracing::warn!(
+                "{asked} has been shut down by Google; {successor} draws in its place, at location {}",
+                self.gemini.location
+            );
+        }
+        ImageSpec {
+            model: Some(successor.to_owned()),
+            ..spec.clone()
+        }
+    }
+
+    async fn send(
+        &self,
+        asked: &Asked<'_>,
+        token: &AccessToken,
+        deadline: Instant,
+    ) -> Result<Answer, ProviderError> {
+        let incident = asked.incident(token);
+        let bearer = format!("Bearer {}", token.secret.expose_secret());
+        let headers = headers(&bearer, token.quota_project.as_deref()).ok_or_else(|| {
+            incident.error(
+                ErrorClass::Auth,
+                "not sent: the token is not one that a header can carry",
+            )
+        })?;
+        asked
+            .place
+            .client
+            .post_json(&asked.path, headers, &asked.body, deadline)
+            .await
+            .map_err(|fault| incident.fault(&fault))
+    }
+}
+
+fn headers(bearer: &str, quota_project: Option<&str>) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    let mut value = HeaderValue::from_str(bearer).ok()?;
+    value.set_sensitive(true);
+    headers.insert(AUTHORIZATION, value);
+    if let Some(project) = quota_project {
+        let value = HeaderValue::from_str(project).ok()?;
+        headers.insert(HeaderName::from_static("x-goog-user-project"), value);
+    }
+    Some(headers)
+}
+
+/// Whether this is a name for `:predict`.
+fn is_imagen(model: &str) -> bool {
+    model.starts_with("imagen")
+}
+
+/// One request, ready to be sent with any token.
+struct Asked<'a> {
+    place: &'a Place,
+    path: String,
+    body: Value,
+    prompt: &'a str,
+}
+
+impl Asked<'_> {
+    fn incident<'b>(&'b self, token: &'b AccessToken) -> Incident<'b> {
+        let mut incident = self.before_token();
+        incident.secrets.push(token.secret.expose_secret());
+        incident
+    }
+
+    fn before_token(&self) -> Incident<'_> {
+        Incident {
+            provider: NAME,
+            request: format!("POST {}", self.place.client.url(&self.path).path()),
+            prompt: self.prompt,
+            secrets: Vec::new(),
+        }
+    }
+
+    fn without_token(&self, fault: &TokenFault) -> ProviderError {
+        ProviderError {
+            retry_after: fault.retry_after,
+            ..self
+                .before_token()
+                .error(fault.class, &format!("not sent: {}", fault.why))
+        }
+    }
+}
+
+#[async_trait]
+impl ImageProvider for Imagen {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let today = Utc::now().date_naive();
+        let asked = spec.model.as_deref().unwrap_or_default();
+        let checked = if is_imagen(asked) && is_name(asked) && catalog::find(NAME, asked).is_none() {
+            predict::check(spec, asked)?
+        } else {
+            catalog::check(NAME, &self.replaced(spec, today), today)?
+        };
+        catalog::check_seed(&checked, MAX_SEED)?;
+        if self.project.is_none() {
+            return Err(Unsupported {
+                class: ErrorClass::Auth,
+                message:
+                    "Imagen image generator is not configured. GOOGLE_CLOUD_PROJECT_ID is not set on this \
+                          service; choose another image provider, or have an operator set it."
+                        .to_owned(),
+            });
+        }
+        Ok(checked)
+    }
+
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        let id = &call.spec.model;
+        let (place, verb) = match is_imagen(id) {
+            true => (&self.imagen, "predict"),
+            false => (&self.gemini, "generateContent"),
+        };
+        let project = self.project.as_deref().unwrap_or_default();
+        let asked = Asked {
+            place,
+            path: format!(
+                "v1/projects/{project}/locations/{}/publishers/google/models/{id}:{verb}",
+                place.location
+            ),
+            body: match is_imagen(id) {
+                true => predict::request(call.prompt, call.spec),
+                false => google::request(call.prompt, call.spec),
+            },
+            prompt: call.prompt.expose(),
+        };
+        let model = catalog::find(NAME, id);
+        let early = asked.before_token();
+        if project.is_empty() {
+            return Err(early
+                .error(ErrorClass::Auth, "not sent: GOOGLE_CLOUD_PROJECT_ID is not set")
+                .into());
+        }
+        catalog::check_prompt(model, call.prompt)
+            .map_err(|why| early.error(ErrorClass::InvalidRequest, &why))?;
+
+        let token = self.auth.token(call.deadline).await;
+        let mut token = token.map_err(|fault| asked.without_token(&fault))?;
+        let mut answer = self.send(&asked, &token, call.deadline).await?;
+        if answer.status == reqwest::StatusCode::UNAUTHORIZED {
+            // Tokens end before their time when a key is exchanged. Nothing has been bought with this one.
+            let renewed = self.auth.token_after(&token, call.deadline).await;
+            token = renewed.map_err(|fault| asked.without_token(&fault))?;
+            answer = self.send(&asked, &token, call.deadline).await?;
+        }
+        // Does nothing where the caller's span has no such field.
+        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
+        let incident = asked.incident(&token);
+        let outcome = match is_imagen(id) {
+            true => predict::picture_of(&answer, &incident).await,
+            false => google::picture_of(&answer, model, &incident).await,
+        };
+        outcome.map_err(|mut error| {
+            if error.class == ErrorClass::ModelGone {
+                let hint = "; not every location has every model, see GOOGLE_CLOUD_IMAGEN_LOCATION";
+                error.details.push_str(hint);
+            }
+            error.into()
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! What is asked of a provider, before and after it has agreed.
+
+use crate::failure::{ErrorClass, Failure};
+use crate::work_package::{ImageOptions, ImageType, OutputFormat, Word};
+
+/// What a package asks of a provider. `None` = the provider's own default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageSpec {
+    /// What the picture is for; decides default sizes.
+    pub image_type: ImageType,
+    /// Model id as the provider writes it.
+    pub model: Option<String>,
+    /// `WIDTHxHEIGHT` in pixels, an aspect ratio such as `16:9`, or a word such as `auto`.
+    pub size: Option<String>,
+    /// A word such as `low`.
+    pub quality: Option<String>,
+    /// For providers that have seeds.
+    pub seed: Option<i64>,
+    /// Refused by providers that do not have them.
+    pub options: ImageOptions,
+}
+
+/// An [`ImageSpec`] that a provider has accepted, with its defaults filled in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckedSpec {
+    /// Model id as it goes on the wire.
+    pub model: String,
+    /// Size as it goes on the wire.
+    pub size: Option<String>,
+    /// Quality as it goes on the wire.
+    pub quality: Option<String>,
+    /// Seed, where given and known to the provider.
+    pub seed: Option<i64>,
+    /// What was asked for besides, all of which the provider has.
+    pub options: ImageOptions,
+}
+
+impl CheckedSpec {
+    /// The format to ask the service for: PNG, unless another was asked for.
+    #[must_use]
+    pub(in crate::provider) fn format(&self) -> &'static str {
+        self.options.output_format.unwrap_or(OutputFormat::Png).as_str()
+    }
+
+    /// The level of moderation to ask for, where one was asked for.
+    #[must_use]
+    pub(in crate::provider) fn moderation(&self) -> Option<&'static str> {
+        self.options.moderation.map(Word::as_str)
+    }
+
+    /// The background to ask for, where one was asked for.
+    pub(in crate::provider) fn background(&self) -> Option<&'static str> {
+        self.options.background.map(Word::as_str)
+    }
+}
+
+/// A request that a provider refuses before anything is spent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unsupported {
+    /// `InvalidRequest`, `ModelGone`, or `Auth` where the provider is not configured. Never retried.
+    pub class: ErrorClass,
+    /// One sentence for the person: what was found and what would be right.
+    pub message: String,
+}
+
+impl From<Unsupported> for Failure {
+    fn from(unsupported: Unsupported) -> Self {
+        Failure::new(unsupported.class, unsupported.message)
+    }
+}

@@ -1,0 +1,149 @@
+//! Whether a service accepts a key, asked by the one call that each service answers for free. Buys nothing.
+//!
+//! Services without such a call are not asked.
+
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::http_client::{HttpClient, Outgoing};
+use crate::provider::wire::header::header_value;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A question that costs nothing.
+#[derive(Clone, Debug)]
+pub struct AccountQuestion {
+    base_url: Url,
+    path: &'static str,
+    header: HeaderName,
+    value: Option<SecretString>,
+}
+
+/// What a service says of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AccountAnswer {
+    /// It accepts it, and has so many credits left, where it says so.
+    Accepted(Option<f64>),
+    /// It does not.
+    Refused(u16),
+    /// It says something else, or nothing; nothing of the key is in the text.
+    Unclear(String),
+}
+
+impl AccountQuestion {
+    pub(in crate::provider) fn new(
+        base_url: &Url,
+        path: &'static str,
+        header: HeaderName,
+        prefix: &str,
+        key: Option<&SecretString>,
+    ) -> Self {
+        let key = key
+            .map(|key| key.expose_secret().trim())
+            .filter(|key| !key.is_empty());
+        Self {
+            base_url: base_url.clone(),
+            path,
+            header,
+            value: key.map(|key| SecretString::from(format!("{prefix}{key}"))),
+        }
+    }
+
+    pub(in crate::provider) fn bearer(
+        base_url: &Url,
+        path: &'static str,
+        key: Option<&SecretString>,
+    ) -> Self {
+        Self::new(base_url, path, AUTHORIZATION, "Bearer ", key)
+    }
+
+    /// Asks.
+    pub async fn ask(&self) -> AccountAnswer {
+        let unclear = |error: &dyn std::fmt::Display| AccountAnswer::Unclear(error.to_string());
+        let client = match HttpClient::new(&self.base_url) {
+            Ok(client) => client,
+            Err(error) => return unclear(&error),
+        };
+        let mut headers = HeaderMap::new();
+        if let Some(value) = &self.value {
+            match header_value("the key", value.expose_secret()) {
+                Ok(value) => headers.insert(self.header.clone(), value),
+                Err(error) => return unclear(&error),
+            };
+        }
+        let asking = Outgoing::get(self.path).headers(headers);
+        match client.send(asking, Instant::now() + PATIENCE).await {
+            Ok(answer) if answer.status.is_success() => AccountAnswer::Accepted(credits(&answer.body)),
+            Ok(answer) => match answer.status.as_u16() {
+                status @ (401 | 403) => AccountAnswer::Refused(status),
+                status => unclear(&format!("GET {} answers {status}", client.url(self.path).path())),
+            },
+            Err(fault) => unclear(&fault),
+        }
+    }
+}
+
+/// Source: Black Forest Labs, "Get credits"; Stability AI, "Account balance".
+fn credits(body: &[u8]) -> Option<f64> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    body.get("credits")?.as_f64()
+}
+
+/// Settings of a service that answers such a question.
+pub trait HasAccount {
+    /// The question; `None` where no address is configured.
+    fn question(&self) -> Option<AccountQuestion>;
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremock::matchers::{header, method, path};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+    use crate::http_client::install_tls;
+    use crate::provider::services::bfl::BflSettings;
+    use crate::provider::services::openai::OpenAiSettings;
+
+    #[tokio::test]
+    async fn a_key_is_asked_about_where_it_belongs_and_the_answer_is_told_without_it() {
+        install_tls();
+        let server = MockServer::start().await;
+        let base_url: Url = server.uri().parse().unwrap();
+        Mock::given(method("GET"))
+            .and(path("/credits"))
+            .and(header("x-key", "k1"))
+            .respond_with(ResponseTemplate::new(200).set_body_string("{\"credits\": 12.5}"))
+            .mount(&server)
+            .await;
+        Mock::given(path("/credits"))
+            .respond_with(ResponseTemplate::new(403).set_body_string("k2 is wrong"))
+            .mount(&server)
+            .await;
+        let ask = async |key: &str| {
+            let settings = BflSettings {
+                api_key: Some(SecretString::from(key)),
+                base_url: base_url.clone(),
+            };
+            settings.question().unwrap().ask().await
+        };
+        assert_eq!(ask(" k1\n").await, AccountAnswer::Accepted(Some(12.5)));
+        assert_eq!(ask("k2").await, AccountAnswer::Refused(403));
+        let settings = OpenAiSettings {
+            api_key: Some(SecretString::from("k1")),
+            base_url: base_url.clone(),
+            organization: None,
+            project: None,
+        };
+        let answer = settings.question().unwrap().ask().await;
+        assert_eq!(
+            answer,
+            AccountAnswer::Unclear("GET /models answers 404".to_owned())
+        );
+    }
+}
