@@ -158,7 +158,7 @@ fn goals(run: &Run<'_>) -> Option<String> {
         (
             "Redis commands a minute when idle",
             run.median(idle, Kind::Worker, "commands"),
-            "below 60",
+            "below 80",
         ),
         (
             "jobs/s before 1,000,000 packages, of those before 100",
