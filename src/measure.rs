@@ -146,7 +146,8 @@ pub struct PoolUse {
     pub waiting: usize,
 }
 
-/// Tells the recorder what every metric means, and begins those without labels at 0, so that their first rise is seen.
+/// Tells the recorder what every metric means, and begins counters at 0 whose labels are known, so that their first rise is
+/// seen.
 pub fn describe() {
     for metric in ALL {
         match metric.kind {
@@ -158,6 +159,7 @@ pub fn describe() {
             metric.count(0, &[]);
         }
     }
+    process::begin_counts();
 }
 
 #[cfg(test)]
@@ -204,9 +206,11 @@ mod tests {
     }
 
     #[test]
-    fn the_rules_to_paste_ask_for_metrics_that_exist() {
+    fn manual_and_alert_rules_ask_for_metrics_that_exist() {
         let manual = include_str!("../docs/operations.md");
-        let words = manual.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let rules = include_str!("../deploy/observability/rules.yaml");
+        let both = format!("{manual}\n{rules}");
+        let words = both.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let prefixes = ["messaging_", "gen_ai_client_", "generative_ai_", "db_client_"];
         for word in words.filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix))) {
             let base = ["_bucket", "_count", "_sum"]
@@ -216,7 +220,10 @@ mod tests {
             let exists = ALL
                 .iter()
                 .any(|metric| metric.name == word || metric.name == base);
-            assert!(exists, "docs/operations.md asks for {word}");
+            assert!(
+                exists,
+                "docs/operations.md or deploy/observability/rules.yaml asks for {word}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Every metric, once. `docs/operations.md` has a row for each, in the same order; a test holds the two together.
 //!
 //! Names are OpenTelemetry's where it has one (`messaging.process.duration`, `gen_ai.client.operation.duration`,
-//! `db.client.connection.count`), written as Prometheus writes them, and `generative_ai_…` otherwise.
+//! `db.client.connection.max`), written as Prometheus writes them, and `generative_ai_…` otherwise.
 
 use super::{Kind, Metric};
 
@@ -86,7 +86,7 @@ metrics! {
         "How often this replica's lease had run out before it was renewed.";
     DEPENDENCY_UP: Kind::Gauge, "generative_ai_dependency_up", ["dependency"],
         "1 while Redis or Postgres answers this replica.";
-    CONNECTIONS: Kind::Gauge, "db_client_connection_count", ["pool", "state"],
+    CONNECTIONS: Kind::Gauge, "db_client_connections", ["pool", "state"],
         "Open connections of the pools, used and idle.";
     CONNECTIONS_MAX: Kind::Gauge, "db_client_connection_max", ["pool"],
         "Connections that a pool opens at the most.";

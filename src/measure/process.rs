@@ -31,6 +31,37 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 9] = [
+        Self::Completed,
+        Self::Failed,
+        Self::Retried,
+        Self::Rejected,
+        Self::Held,
+        Self::Cancelled,
+        Self::Repeated,
+        Self::Postponed,
+        Self::GivenBack,
+    ];
+
+    /// Whether it has the class of an error, the same one or none always.
+    fn classes(self) -> Vec<Option<ErrorClass>> {
+        match self {
+            Self::Completed | Self::Repeated | Self::Postponed | Self::GivenBack => vec![None],
+            Self::Rejected => vec![Some(ErrorClass::InvalidPackage)],
+            Self::Cancelled => vec![Some(ErrorClass::Cancelled)],
+            Self::Failed | Self::Retried | Self::Held => {
+                let all = ErrorClass::ALL.into_iter();
+                let is_its = |class: &ErrorClass| match self {
+                    Self::Retried => class.is_retried(),
+                    Self::Held => *class == ErrorClass::UnknownOutcome,
+                    _ => true,
+                };
+                all.filter(is_its).map(Some).collect()
+            }
+        }
+    }
+
     /// The word in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -61,10 +92,25 @@ pub async fn process(work: impl Future<Output = ()>) {
         ENDING.with(Cell::get)
     };
     let (outcome, class) = ENDING.scope(Cell::new((Outcome::Postponed, None)), counted).await;
-    let outcome = ("outcome", outcome.as_str());
-    let error_type = ("error_type", class.map_or("", ErrorClass::as_str));
-    PACKAGES.count(1, &[outcome, error_type]);
-    PROCESS_DURATION.observe(begun.elapsed().as_secs_f64(), &[outcome]);
+    let labels = labels(outcome, class);
+    PACKAGES.count(1, &labels);
+    PROCESS_DURATION.observe(begun.elapsed().as_secs_f64(), &labels[..1]);
+}
+
+/// Begins every count at 0: from nothing to 1 is no increase to Prometheus.
+pub(super) fn begin_counts() {
+    for outcome in Outcome::ALL {
+        for class in outcome.classes() {
+            PACKAGES.count(0, &labels(outcome, class));
+        }
+    }
+}
+
+fn labels(outcome: Outcome, class: Option<ErrorClass>) -> [(&'static str, &'static str); 2] {
+    [
+        ("outcome", outcome.as_str()),
+        ("error_type", class.map_or("", ErrorClass::as_str)),
+    ]
 }
 
 /// Notes what became of the package that this task sees through. The last word counts.

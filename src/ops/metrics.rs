@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use super::Watched;
 use super::cached::Cached;
+use crate::failure::ErrorClass;
 use crate::measure::{self, Kind, PoolUse};
 use crate::provider::catalog::Model;
 use crate::queue::{Depths, Shut};
@@ -66,16 +67,13 @@ impl Metrics {
             }
         });
         measure::BUILD_INFO.set(1.0, &[("version", env!("CARGO_PKG_VERSION"))]);
-        for provider in replica.provider_names() {
-            // An increase from nothing to 1 would be no increase to Prometheus.
-            measure::UNKNOWN_OUTCOMES.count(0, &[("provider", provider)]);
-        }
         let today = Utc::now().date_naive();
-        let models = replica.models().filter(|model| !model.has_ended(today));
+        let models: Vec<_> = replica.models().filter(|model| !model.has_ended(today)).collect();
+        begin_counts(replica.provider_names(), &models);
         Self {
             handle,
             queue: Cached::default(),
-            models: models.collect(),
+            models,
         }
     }
 
@@ -96,6 +94,31 @@ impl Metrics {
                 let labels = [("provider", &*model.provider), ("model", &*model.id)];
                 measure::MODEL_END.set(days as f64, &labels);
             }
+        }
+    }
+}
+
+/// Begins what is counted of providers at 0: from nothing to 1 is no increase to Prometheus.
+fn begin_counts(providers: impl Iterator<Item = &'static str>, models: &[&'static Model]) {
+    for provider in providers {
+        measure::UNKNOWN_OUTCOMES.count(0, &[("provider", provider)]);
+    }
+    let never = [
+        ErrorClass::InvalidPackage,
+        ErrorClass::Expired,
+        ErrorClass::Storage,
+        ErrorClass::Poison,
+    ];
+    let classes = ErrorClass::ALL.into_iter().filter(|class| !never.contains(class));
+    let outcomes: Vec<&str> = classes.map(ErrorClass::as_str).chain(["succeeded"]).collect();
+    for model in models {
+        for outcome in &outcomes {
+            let labels = [
+                ("provider", &*model.provider),
+                ("model", &*model.id),
+                ("outcome", *outcome),
+            ];
+            measure::CALLS.count(0, &labels);
         }
     }
 }
@@ -201,6 +224,7 @@ fn note_nothing_of_queue() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::catalog;
 
     #[test]
     fn histograms_have_buckets_and_what_is_not_known_is_not_a_number() {
@@ -209,6 +233,8 @@ mod tests {
             measure::describe();
             measure::PROCESS_DURATION.observe(0.02, &[("outcome", "completed")]);
             note_nothing_of_queue();
+            let models: Vec<_> = catalog::all("openai").collect();
+            begin_counts(["openai"].into_iter(), &models);
         });
         let text = recorder.handle().render();
         for line in [
@@ -218,6 +244,10 @@ mod tests {
             "generative_ai_queue_delayed_packages NaN",
             r#"generative_ai_queue_oldest_age_seconds{priority="normal"} NaN"#,
             "generative_ai_lease_losses_total 0",
+            r#"generative_ai_packages_total{outcome="held",error_type="unknown_outcome"} 0"#,
+            r#"generative_ai_packages_total{outcome="failed",error_type="auth"} 0"#,
+            r#"generative_ai_provider_unknown_outcomes_total{provider="openai"} 0"#,
+            r#"generative_ai_provider_calls_total{provider="openai",model="gpt-image-2",outcome="quota"} 0"#,
         ] {
             assert!(
                 text.lines().any(|found| found == line),

@@ -22,6 +22,7 @@ mod jobs_show;
 mod joined;
 mod limits;
 mod migrations;
+mod observability;
 mod ops;
 mod options;
 mod orders;
