@@ -16,7 +16,7 @@ use crate::db::{DbSettings, Retention};
 use crate::ops::OpsSettings;
 use crate::queue::QueueSettings;
 use crate::redis::is_cluster;
-use crate::settings::Reader;
+use crate::settings::{Reader, misspelled};
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
@@ -44,6 +44,8 @@ pub struct Config {
     pub worker: WorkerSettings,
     /// HTTP for operators.
     pub ops: OpsSettings,
+    /// Warnings of variables that are probably misspelled.
+    pub misspelled: Vec<String>,
 }
 
 /// How to log.
@@ -81,6 +83,7 @@ impl Config {
             keeps_originals,
             worker,
             ops,
+            misspelled: misspelled(environment),
         })
     }
 
@@ -97,7 +100,7 @@ impl Config {
                  or more"
             )
         });
-        Vec::from_iter(warning)
+        self.misspelled.iter().cloned().chain(warning).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Knows the name and the default of each; what a value means is the business of who asks for it.
 
+mod misspelled;
 mod variables;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use secrecy::SecretString;
 
 use crate::environment::Environment;
 
+pub use misspelled::misspelled;
 pub use variables::{VARIABLES, Variable, env_example};
 
 /// Everything that is wrong with a configuration, one line each. Never a secret.

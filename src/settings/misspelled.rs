@@ -1,0 +1,76 @@
+//! Variables that nobody reads, and that look like ones that are.
+
+use super::variables::VARIABLES;
+use crate::environment::Environment;
+
+/// Letters that a misspelling leaves out, adds, changes or exchanges.
+const SLIPS: usize = 2;
+/// A shorter name looks like too many others.
+const SHORTEST: usize = 7;
+
+/// A warning for each variable that is probably meant to be one of this service's. What belongs to others is left alone.
+#[must_use]
+pub fn misspelled(environment: &Environment) -> Vec<String> {
+    let known: Vec<String> = VARIABLES
+        .iter()
+        .flat_map(|variable| [variable.name.to_owned(), format!("{}_FILE", variable.name)])
+        .collect();
+    let mut warnings = Vec::new();
+    for (name, _) in environment.iter() {
+        if name.len() < SHORTEST || known.iter().any(|known| known == name) {
+            continue;
+        }
+        let shouted = name.to_uppercase().replace('-', "_");
+        let meant = known
+            .iter()
+            .filter(|known| known.len() >= SHORTEST)
+            .map(|known| (strsim::osa_distance(&shouted, known), known))
+            .filter(|(slips, _)| *slips <= SLIPS)
+            // Where that one is set as well, this one is somebody else's.
+            .filter(|(_, known)| environment.get(known).is_none())
+            .min();
+        if let Some((_, meant)) = meant {
+            warnings.push(format!(
+                "{name}: nobody reads a variable of this name; did you mean {meant}?"
+            ));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_nearly_a_variable_is_told_with_the_one_that_was_meant() {
+        for (name, meant) in [
+            ("WORKER_CONCURENCY", Some("WORKER_CONCURRENCY")),
+            ("OPENAI_APIKEY", Some("OPENAI_API_KEY")),
+            ("image_provider", Some("IMAGE_PROVIDER")),
+            ("Redis-Url", Some("REDIS_URL")),
+            ("DATABASE_URL_FIEL", Some("DATABASE_URL_FILE")),
+            ("STROAGE_URL", Some("STORAGE_URL")),
+            ("REDIS_URL", None),
+            ("OPENAI_API_KEY_FILE", None),
+            ("LANGUAGE", None),
+            ("KUBERNETES_SERVICE_HOST", None),
+            ("HOSTNAME", None),
+            ("NODE_ENV", None),
+        ] {
+            let warnings = misspelled(&[(name, "x")].into_iter().collect());
+            match meant {
+                None => assert!(warnings.is_empty(), "{warnings:?}"),
+                Some(meant) => {
+                    let end = format!("did you mean {meant}?");
+                    assert!(
+                        warnings.len() == 1 && warnings[0].ends_with(&end),
+                        "{name}: {warnings:?}"
+                    );
+                }
+            }
+        }
+        let both = [("REDIS_URI", "x"), ("REDIS_URL", "y")];
+        assert!(misspelled(&both.into_iter().collect()).is_empty());
+    }
+}
