@@ -22,6 +22,7 @@ mod reconcile;
 mod record;
 mod reject;
 mod schema;
+mod shown;
 mod statement;
 mod story;
 mod tidy;

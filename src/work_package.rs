@@ -4,15 +4,15 @@
 //! asked for is the provider's own question, asked later and also for free.
 
 mod fields;
+mod job_number;
 mod options;
 mod profile;
+mod reader;
 mod schema;
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
-
 use fields::Fields;
 pub(crate) use fields::any_of;
 pub use options::{Background, ImageOptions, Moderation, OutputFormat, Word};
@@ -153,9 +153,8 @@ impl WorkPackage {
     /// [`Rejection`] for the first fault: size, encoding, JSON, then the fields in their documented order.
     pub fn parse(raw: &[u8], limits: &PackageLimits) -> Result<Self, Rejection> {
         if raw.len() > limits.max_bytes {
-            // Reading the id of an oversized package would mean parsing it, which the limit is there to prevent.
             return Err(Rejection {
-                job_id: None,
+                job_id: job_number::find(raw),
                 reply_to: None,
                 message: format!(
                     "The package has {} bytes; at most {} are accepted (MAX_PACKAGE_BYTES)",
@@ -164,14 +163,14 @@ impl WorkPackage {
                 ),
             });
         }
-        let object = parse_object(raw).map_err(|message| Rejection {
-            job_id: None,
+        let object = reader::read(raw).map_err(|message| Rejection {
+            job_id: job_number::find(raw),
             reply_to: None,
             message,
         })?;
         let mut fields = Fields::new(&object);
         Self::from_fields(&mut fields, limits).map_err(|message| Rejection {
-            job_id: fields::job_id_of(&object),
+            job_id: fields::job_id_of(&object).or_else(|| job_number::find(raw)),
             reply_to: fields.reply_to(limits).unwrap_or_default(),
             message,
         })
@@ -222,24 +221,6 @@ impl ImageWork {
             profile::apply(&name, context.as_deref(), image_type_name.as_deref(), &mut work)?;
         }
         Ok(work)
-    }
-}
-
-fn parse_object(raw: &[u8]) -> Result<Map<String, Value>, String> {
-    let text = std::str::from_utf8(raw).map_err(|e| {
-        format!(
-            "The package is not UTF-8 text (first wrong byte at {})",
-            e.valid_up_to()
-        )
-    })?;
-    match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => Err(format!(
-            "The package is {}; a JSON object is accepted",
-            fields::kind_of(&other)
-        )),
-        // serde_json's own text quotes nothing of the package but the position and what was expected there.
-        Err(e) => Err(format!("The package is not valid JSON: {e}")),
     }
 }
 

@@ -8,6 +8,7 @@ use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 
+use super::shown::{data_with_image, image_id_in, image_url_in};
 use super::statement::{Answers, Keyed, batch_statement};
 use super::{Db, DbError};
 
@@ -171,13 +172,13 @@ batch_statement! {
         Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Integer>,
         Nullable<Text>, Nullable<Jsonb>, Nullable<Text>,
     )
-    "
+    concat!("
     , known AS (
         SELECT shown_row.id AS job_id, shown_row.error IS NOT NULL AS has_error, shown_row.created_at::timestamptz AS created_at,
-            CASE WHEN shown_row.progress = 100 AND shown_row.error IS NULL AND jsonb_typeof(shown_row.data->'imageId') = 'number'
+            CASE WHEN shown_row.progress = 100 AND shown_row.error IS NULL
                 AND NOT EXISTS (SELECT FROM generative_ai.jobs AS job WHERE job.job_id = shown_row.id)
-                THEN (shown_row.data->'imageId')::integer END AS image_id,
-            shown_row.data->>'imageUrl' AS image_url
+                THEN ", image_id_in!("shown_row.data"), " END AS image_id,
+            ", image_url_in!("shown_row.data"), " AS image_url
         FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
     ), begun AS (
         INSERT INTO generative_ai.jobs AS job (job_id, state, fence, worker_id, queue, package, row_created_at)
@@ -207,15 +208,14 @@ batch_statement! {
     ), put_right AS (
         UPDATE ac_background_jobs AS shown_row SET
             data = CASE WHEN job.state <> 'done' THEN shown_row.data ELSE
-                (CASE WHEN jsonb_typeof(shown_row.data) = 'object' THEN shown_row.data ELSE '{}'::jsonb END)
-                || jsonb_build_object('imageId', job.image_id, 'imageUrl', job.image_url) END,
+                ", data_with_image!("shown_row.data", "jsonb_build_object('imageId', job.image_id, 'imageUrl', job.image_url)"), " END,
             progress = CASE WHEN job.state = 'done' THEN 100 ELSE shown_row.progress END,
             error = CASE WHEN job.state <> 'done' THEN job.error_message END, updated_at = now()
         FROM known JOIN generative_ai.jobs AS job ON job.job_id = known.job_id JOIN free ON free.id = known.job_id
         WHERE shown_row.id = known.job_id AND coalesce(job.row_created_at = known.created_at, true)
             AND CASE WHEN job.state = 'done' THEN
-                (shown_row.progress, shown_row.error, shown_row.data->>'imageId', shown_row.data->>'imageUrl')
-                    IS DISTINCT FROM (100, NULL::text, job.image_id::text, job.image_url)
+                (shown_row.progress, shown_row.error, shown_row.data) IS DISTINCT FROM (100, NULL::text,
+                    ", data_with_image!("shown_row.data", "jsonb_build_object('imageId', job.image_id, 'imageUrl', job.image_url)"), ")
             ELSE job.state IN ('dead', 'cancelled') AND shown_row.error IS NULL AND job.error_message IS NOT NULL END
     )
     SELECT asked.job_id, known.job_id IS NOT NULL, coalesce(job.row_created_at <> known.created_at, false),
@@ -240,7 +240,7 @@ batch_statement! {
         WHERE earlier.job_id = begun.job_id AND (earlier.state = 'unknown' OR earlier.cost_usd > 0)
     ) AS billed ON true
     WHERE (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
-    "
+    ")
 }
 
 batch_statement! {

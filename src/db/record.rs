@@ -6,6 +6,7 @@ use diesel::sql_types::{Array, Bool, Double, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 
+use super::shown::data_with_image;
 use super::statement::{Answers, Keyed, batch_statement, on_connection};
 use super::{Db, DbError};
 
@@ -150,7 +151,7 @@ batch_statement! {
         cost_basis: Option<&'v str> as Nullable<Text>,
         call_no: Option<i32> as Nullable<Integer>,
     } -> (Integer, Nullable<Integer>, Nullable<Text>, Bool)
-    "
+    concat!("
     , known AS (
         SELECT job.job_id, CASE WHEN job.reuses = asked.reuses THEN job.state ELSE 'renewed' END AS state,
             CASE WHEN job.reuses = asked.reuses THEN job.image_id END AS image_id, job.image_url
@@ -192,8 +193,7 @@ batch_statement! {
         WHERE call.job_id = asked.job_id AND call.call_no = asked.call_no AND call.state <> 'succeeded'
     ), shown AS (
         UPDATE ac_background_jobs AS shown_row SET
-            data = (CASE WHEN jsonb_typeof(shown_row.data) = 'object' THEN shown_row.data ELSE '{}'::jsonb END)
-                || jsonb_build_object('imageId', done.image_id, 'imageUrl', done.image_url),
+            data = ", data_with_image!("shown_row.data", "jsonb_build_object('imageId', done.image_id, 'imageUrl', done.image_url)"), ",
             progress = 100, error = NULL, updated_at = now()
         FROM done WHERE shown_row.id = done.job_id
     )
@@ -202,7 +202,7 @@ batch_statement! {
     LEFT JOIN known ON known.job_id = asked.job_id
     LEFT JOIN done ON done.job_id = asked.job_id
     WHERE known.job_id IS NULL OR done.job_id IS NOT NULL OR known.state IN ('done', 'cancelled', 'renewed')
-    "
+    ")
 }
 
 /// Job, image, its URL, whether there is a row of the job in the ledger.

@@ -28,6 +28,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Says that a field is not there, and which one may have been meant for it: `job_id` and `JobId` are no `jobId`.
+    fn missing(&self, name: &str, accepted: &str) -> String {
+        let plain = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
+        let other = self
+            .object
+            .keys()
+            .find(|key| *key != name && plain(key) == plain(name));
+        let found = match other {
+            Some(other) => format!("{} was found, which is another name", quoted(other)),
+            None => "nothing was found".to_owned(),
+        };
+        format!("{name}: {found}; {accepted} is required")
+    }
+
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, String> {
         match self.value(name) {
             None => Ok(None),
@@ -37,13 +51,13 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn required_text(&self, name: &str, accepted: &str) -> Result<String, String> {
-        self.text(name)?.ok_or_else(|| missing(name, accepted))
+        self.text(name)?.ok_or_else(|| self.missing(name, accepted))
     }
 
     pub(super) fn prompt(&self) -> Result<Prompt, String> {
         let accepted = format!("a text of 1 to {MAX_PROMPT_CHARS} characters");
         match self.value("prompt") {
-            None => Err(missing("prompt", &accepted)),
+            None => Err(self.missing("prompt", &accepted)),
             Some(Value::String(text)) => {
                 let chars = text.chars().count();
                 if text.trim().is_empty() {
@@ -74,7 +88,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn required_row_id(&self, name: &str) -> Result<i32, String> {
-        self.row_id(name)?.ok_or_else(|| missing(name, ROW_ID))
+        self.row_id(name)?.ok_or_else(|| self.missing(name, ROW_ID))
     }
 
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, String> {
@@ -117,7 +131,7 @@ impl<'a> Fields<'a> {
 
     pub(super) fn required_key_part(&self, name: &str) -> Result<String, String> {
         match self.value(name) {
-            None => Err(missing(name, KEY_PART)),
+            None => Err(self.missing(name, KEY_PART)),
             Some(Value::String(text)) if is_key_part(text) => Ok(text.clone()),
             Some(other) => Err(wrong(name, other, KEY_PART)),
         }
@@ -131,18 +145,18 @@ impl<'a> Fields<'a> {
             },
             Some(Value::String(text)) if is_key_part(text) => Ok(text.clone()),
             Some(other) => Err(wrong(name, other, KEY_PART_OR_NUMBER)),
-            None => Err(missing(name, KEY_PART_OR_NUMBER)),
+            None => Err(self.missing(name, KEY_PART_OR_NUMBER)),
         }
     }
 
     pub(super) fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>, String> {
-        let accepted = "a time such as \"2026-11-22T10:00:00Z\" or Unix milliseconds";
+        let accepted = "a time such as \"2026-11-22T10:00:00Z\", Unix seconds or Unix milliseconds";
         let Some(value) = self.value(name) else {
             return Ok(None);
         };
         let time = match value {
             Value::String(text) => DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()),
-            other => integer(other).and_then(DateTime::from_timestamp_millis),
+            other => unix_time(other),
         };
         time.map(Some).ok_or_else(|| wrong(name, value, accepted))
     }
@@ -216,6 +230,23 @@ fn integer(value: &Value) -> Option<i64> {
     })
 }
 
+/// A time in seconds or milliseconds since 1970, told apart by their size: what would be seconds from 10^11 on lies
+/// beyond the year 5000, and as milliseconds before it in 1973.
+fn unix_time(value: &Value) -> Option<DateTime<Utc>> {
+    const LEAST_MS: f64 = 1e11;
+    // Of today's times a double holds every millisecond.
+    let number = value.as_f64()?;
+    let ms = if number.abs() < LEAST_MS {
+        number * 1_000.0
+    } else {
+        number
+    };
+    const MOST_MS: f64 = 8.64e15;
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be within i64")]
+    let ms = (ms.abs() <= MOST_MS).then_some(ms.round() as i64)?;
+    DateTime::from_timestamp_millis(ms)
+}
+
 fn is_key_part(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
@@ -233,10 +264,6 @@ pub(crate) fn any_of<S: AsRef<str>>(words: &[S]) -> String {
         sentence.push_str(word.as_ref());
     }
     sentence
-}
-
-fn missing(name: &str, accepted: &str) -> String {
-    format!("{name}: nothing was found; {accepted} is required")
 }
 
 fn wrong(name: &str, found: &Value, accepted: &str) -> String {

@@ -22,7 +22,7 @@ pub fn json_schema(reply_prefix: &str) -> Value {
     let time = json!({
         "anyOf": [
             {"type": "string", "format": "date-time"},
-            {"type": "integer", "description": "Unix milliseconds"},
+            {"type": "number", "description": "Unix seconds (below 10^11) or milliseconds"},
             {"type": "null"}
         ]
     });

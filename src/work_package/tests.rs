@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -223,17 +223,72 @@ fn what_is_not_a_json_object_is_refused_by_name() {
 }
 
 #[test]
-fn times_are_accepted_as_rfc_3339_and_as_unix_milliseconds() {
+fn times_are_accepted_as_rfc_3339_as_unix_seconds_and_as_unix_milliseconds() {
     for time in [
         json!("2026-11-22T10:00:00Z"),
         json!("2026-11-22T11:00:00+01:00"),
         json!(1_795_341_600_000_i64),
+        json!(1_795_341_600_000.0),
+        json!(1_795_341_600),
+        json!(1_795_341_600.0),
     ] {
         let parsed = parse(&with("notBefore", time)).unwrap();
         assert_eq!(
             parsed.not_before.unwrap().to_rfc3339(),
             "2026-11-22T10:00:00+00:00"
         );
+    }
+}
+
+#[test]
+fn parts_of_seconds_are_kept_and_what_is_no_time_is_refused() {
+    let parsed = parse(&with("notBefore", json!(1_795_341_600.25))).unwrap();
+    assert_eq!(parsed.not_before.unwrap().timestamp_millis(), 1_795_341_600_250);
+    for time in [
+        json!(1e300),
+        json!(-1e300),
+        json!(true),
+        json!([1]),
+        json!("1795341600"),
+    ] {
+        assert!(parse(&with("deadline", time.clone())).is_err(), "{time}");
+    }
+}
+
+#[test]
+fn a_name_in_another_case_is_named() {
+    let mut package = package();
+    let prompt = package["prompt"].take();
+    package["Prompt"] = prompt;
+    let rejection = parse(&package).unwrap_err();
+    assert_eq!(
+        rejection.message,
+        "prompt: \"Prompt\" was found, which is another name; a text of 1 to 32000 characters is required"
+    );
+    let rejection = parse(&json!({"type": "collection-image", "job_id": 42})).unwrap_err();
+    assert!(
+        rejection.message.starts_with("jobId: \"job_id\" was found"),
+        "{rejection}"
+    );
+    assert_eq!(rejection.job_id, Some(42));
+}
+
+#[test]
+fn the_job_is_known_whenever_its_number_can_be_found() {
+    let text = package().to_string();
+    let latin1 = [&text.as_bytes()[..text.len() - 1], b",\"x\":\"caf\xe9\"}"].concat();
+    let bytes = |text: String| text.into_bytes();
+    for raw in [
+        latin1,
+        bytes(format!("{text}\0")),
+        bytes(format!("{text},")),
+        bytes(format!("[{text}]")),
+        bytes(text.replace("42", "\"42 \"")),
+        bytes(text[..text.len() - 1].to_owned()),
+        bytes(text.clone() + &" ".repeat(300_000)),
+    ] {
+        let rejection = WorkPackage::parse(&raw, &limits()).unwrap_err();
+        assert_eq!(rejection.job_id, Some(42), "{}", raw.escape_ascii());
     }
 }
 
@@ -333,6 +388,8 @@ fn schema_and_parser_agree() {
         with("seed", json!(-3)),
         with("seed", json!("3")),
         with("notBefore", json!(1_795_341_600_000_i64)),
+        with("deadline", json!(1_795_341_600.5)),
+        with("deadline", json!(false)),
         with("replyTo", json!("{generative-ai}:reply:abc")),
         with("replyTo", json!("elsewhere")),
         with("callbackUrl", json!("http://example.org/")),

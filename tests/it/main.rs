@@ -27,6 +27,7 @@ mod ops;
 mod options;
 mod orders;
 mod outage;
+mod packages;
 mod pictures;
 mod private_servers;
 mod providers_google;
