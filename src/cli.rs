@@ -11,6 +11,7 @@ mod exit;
 mod healthcheck;
 mod jobs;
 mod migrate;
+mod open_files;
 mod pause;
 mod providers;
 mod replica;
@@ -112,10 +113,10 @@ pub fn main() -> ExitCode {
         }
     };
     // Commands that people run answer on standard output; only the worker's own log is worth reading.
-    // What a migration waits for is worth knowing while it waits.
+    // What a migration or a check waits for is worth knowing while it waits.
     let filter = match command {
         Command::Run => "info",
-        Command::Migrate(_) => "warn",
+        Command::Migrate(_) | Command::CheckConfig(_) | Command::Doctor(_) => "warn",
         _ => "error",
     };
     telemetry::start(log.format, log.filter.as_deref().unwrap_or(filter));
@@ -131,6 +132,7 @@ pub fn main() -> ExitCode {
         .unwrap_or_else(|error| Err(error.into()));
     // What still runs is a blocking read that nobody waits for any more.
     runtime.shutdown_background();
+    telemetry::end();
     match result {
         Ok(status) => status.into(),
         Err(error) => exit::report(&error).into(),

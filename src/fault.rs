@@ -52,7 +52,7 @@ pub fn point(name: &str) {
         && PASSES.fetch_add(1, Ordering::Relaxed) + 1 == *pass
     {
         if !wedges {
-            std::process::abort();
+            die();
         }
         let stop = || std::thread::sleep(std::time::Duration::from_secs(600));
         for _ in 0..256 {
@@ -60,6 +60,13 @@ pub fn point(name: &str) {
         }
         stop();
     }
+}
+
+/// What the log has said before is what the test looks at.
+#[cfg(feature = "fault-points")]
+fn die() -> ! {
+    crate::telemetry::end();
+    std::process::abort()
 }
 
 /// Dies here when it was told to, and this package has what it was told to die of.
@@ -72,7 +79,7 @@ pub fn point_of(name: &str, package: &[u8]) {
     if let Some((_, text)) = planted.filter(|(planted, _)| *planted == name)
         && String::from_utf8_lossy(package).contains(text)
     {
-        std::process::abort();
+        die();
     }
 }
 

@@ -57,6 +57,12 @@ impl Metric {
         gauge!(self.name, labels).set(value);
     }
 
+    /// Sets a counter without labels that is kept elsewhere.
+    pub fn reach(&self, count: u64) {
+        self.check(&[], self.kind == Kind::Counter);
+        counter!(self.name).absolute(count);
+    }
+
     /// Adds a value to a histogram.
     pub fn observe(&self, value: f64, labels: Labels<'_>) {
         self.histogram(labels).record(value);

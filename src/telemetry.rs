@@ -1,5 +1,7 @@
 //! Logs: one line per event, readable by people or machines, without prompts and secrets at any level.
 
+mod writer;
+
 use std::io::IsTerminal;
 
 use tracing::Level;
@@ -22,7 +24,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error and takes over the reporting of panics. To be called once.
+/// Starts logging to standard error and takes over the reporting of panics. To be called once, and [`end`] before the
+/// process ends. Who logs never waits for whoever reads the log.
 ///
 /// `format` `None` = for people on a terminal, else JSON. `filter` is in the syntax of `RUST_LOG`.
 pub fn start(format: Option<LogFormat>, filter: &str) {
@@ -43,13 +46,14 @@ pub fn start(format: Option<LogFormat>, filter: &str) {
         Some(_) => None,
         None => Some(EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))),
     };
+    let writer = writer::start(format);
     let registry = tracing_subscriber::registry().with(levels).with(fields).with(cap);
     // A second start, in a test of this process, changes nothing.
     let _ = match format {
         LogFormat::Pretty => registry
             .with(
                 tracing_subscriber::fmt::layer()
-                    .with_writer(std::io::stderr)
+                    .with_writer(writer)
                     .with_ansi(is_terminal)
                     .with_target(false)
                     .fmt_fields(fields_in_one_line()),
@@ -59,7 +63,7 @@ pub fn start(format: Option<LogFormat>, filter: &str) {
         LogFormat::Json => registry
             .with(
                 json_subscriber::fmt::layer()
-                    .with_writer(std::io::stderr)
+                    .with_writer(writer)
                     .flatten_event(true)
                     .with_current_span(true)
                     .with_span_list(false),
@@ -83,4 +87,15 @@ fn fields_in_one_line() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static
         }
     })
     .delimited(" ")
+}
+
+/// Writes what still waits to be written, for a second at the most. To be called before the process ends.
+pub fn end() {
+    writer::end();
+}
+
+/// Lines of the log that were dropped, as nobody read it or it could not be written.
+#[must_use]
+pub fn dropped_lines() -> u64 {
+    writer::dropped()
 }

@@ -5,6 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{ExitStatus, Unfit};
+use super::open_files;
 use super::replica::{assemble, look};
 use crate::config::{Config, Environment};
 use crate::db::Lacking;
@@ -17,9 +18,18 @@ pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus>
     for warning in config.warnings() {
         settings.warn(warning);
     }
+    if let Some(warning) = open_files::raise(config.worker.concurrency) {
+        settings.warn(warning);
+    }
+    // From the first wait on: process 1 of a container is not stopped by a signal that it does not watch.
+    let (stop, hurry) = stop_on_signals()?;
     // Before anything is reached: what cannot be watched is not to begin.
     let ops = listen(&config.ops, &mut settings).await;
-    let Checked { findings, service } = look(&config, Lacking::Applied).await?.join(settings);
+    let Some(look) = stop.run_until_cancelled(look(&config, Lacking::Applied)).await else {
+        tracing::info!("stopped before it began");
+        return Ok(ExitStatus::Done);
+    };
+    let Checked { findings, service } = look?.join(settings);
     for warning in findings.warnings() {
         tracing::warn!("{warning}");
     }
@@ -40,7 +50,6 @@ pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus>
             storage,
         });
     }
-    let (stop, hurry) = stop_on_signals()?;
     let ended = worker.run(stop, hurry).await?;
     Ok(if ended.is_clean {
         ExitStatus::Done
@@ -63,12 +72,17 @@ async fn listen(settings: &OpsSettings, findings: &mut Findings) -> Option<Ops> 
     }
 }
 
-/// Two tokens: SIGTERM, SIGINT or SIGHUP (its terminal is gone) cancels the first one, the next of them the second.
+/// Two tokens: SIGTERM, SIGINT or SIGHUP (its terminal is gone) cancels the first one, the next of them the second. What
+/// whoever has started this process has it ignore (`nohup`) stays ignored.
 pub(super) fn stop_on_signals() -> anyhow::Result<(CancellationToken, CancellationToken)> {
     let watch = |kind| signal(kind).context("signals cannot be watched");
     let mut terminate = watch(SignalKind::terminate())?;
     let mut interrupt = watch(SignalKind::interrupt())?;
-    let mut hangup = watch(SignalKind::hangup())?;
+    let mut hangup = if is_ignored(SignalKind::hangup()) {
+        None
+    } else {
+        Some(watch(SignalKind::hangup())?)
+    };
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
     let (first, second) = (stop.clone(), hurry.clone());
     tokio::spawn(async move {
@@ -76,10 +90,20 @@ pub(super) fn stop_on_signals() -> anyhow::Result<(CancellationToken, Cancellati
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                _ = hangup.recv() => {}
+                _ = async { hangup.as_mut()?.recv().await }, if hangup.is_some() => {}
             }
             token.cancel();
         }
     });
     Ok((stop, hurry))
+}
+
+/// Whether this process was started with a signal ignored. Asked before it is watched, which ends that.
+///
+/// Source: `proc_pid_status(5)`, "SigIgn", a mask of which bit 0 is signal 1.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
 }

@@ -92,6 +92,8 @@ metrics! {
         "Connections that a pool opens at the most.";
     CONNECTIONS_WANTED: Kind::Gauge, "db_client_connection_pending_requests", ["pool"],
         "Callers that wait for a connection of a pool.";
+    DROPPED_LOG_LINES: Kind::Counter, "generative_ai_dropped_log_lines_total", [],
+        "Lines of the log that were dropped, as nobody read it or it could not be written.";
     BUILD_INFO: Kind::Gauge, "generative_ai_build_info", ["version"],
         "Always 1; the label is the version.";
 }

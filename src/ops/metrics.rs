@@ -15,6 +15,7 @@ use crate::failure::ErrorClass;
 use crate::measure::{self, Kind, PoolUse};
 use crate::provider::catalog::Model;
 use crate::queue::{Depths, Shut};
+use crate::telemetry;
 use crate::worker::Observer;
 
 /// Scrapes of so much time share what was learnt of the queue.
@@ -84,6 +85,7 @@ impl Metrics {
         note_pool("redis", watched.redis.pool_use());
         note_pool("postgres", Some(watched.db.pool_use()));
         self.note_models();
+        measure::DROPPED_LOG_LINES.reach(telemetry::dropped_lines());
         self.handle.render()
     }
 

@@ -30,6 +30,7 @@ mod outage;
 mod packages;
 mod pictures;
 mod private_servers;
+mod process;
 mod providers_google;
 mod providers_policy;
 mod providers_polled;

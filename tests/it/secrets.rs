@@ -357,6 +357,7 @@ async fn a_panic_is_told_by_its_place_and_not_by_its_words() {
     if std::env::var_os(STUMBLES).is_some() {
         telemetry::start(Some(LogFormat::Json), "trace");
         let _ = std::thread::spawn(|| panic!("cannot draw {PROMPT} with {PASSWORD}")).join();
+        telemetry::end();
         std::process::exit(0);
     }
     let output = Command::new(std::env::current_exe().unwrap())
