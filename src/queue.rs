@@ -31,6 +31,7 @@ mod suspects;
 mod take;
 mod tick;
 mod turns;
+mod types;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -45,7 +46,6 @@ use turns::Turns;
 
 pub use access::Redis;
 pub use bell::{Bell, Ring};
-pub use check::UnfitServer;
 pub use control::Notice;
 pub use dead::DeadLetter;
 pub use depths::{Depths, Waiting};
@@ -57,7 +57,6 @@ pub use lane::{Command, Due};
 pub use limits::{Entry, Left, Limit};
 pub use overview::{InFlight, Overview, Ping, ProviderRoom, Replica};
 pub use provider::{CallEnd, ProviderState, Reported, Shut, Standing};
-pub use rights::Refusal;
 pub use set_aside::SetAside;
 pub use suspects::SUSPECTS;
 pub use take::{Adopted, BlockedClient, Delivery, Landed, Landing};
@@ -97,20 +96,17 @@ pub struct Queue {
     worker_id: Arc<str>,
     lease_ttl: Duration,
     is_listening: Arc<AtomicBool>,
+    /// Whether it has been told that this account lacks what a replica can do without.
+    has_told_of_limits: Arc<AtomicBool>,
     /// The connection that idle replicas look over.
     glances: Arc<tokio::sync::Mutex<Option<Dedicated>>>,
     lane: Lane,
 }
 
 impl Queue {
-    /// Checks the server and joins the queue under a worker id that no other process has or had.
-    ///
-    /// # Errors
-    /// One line per fault that an operator has to mend: version, role, eviction policy, types of keys.
-    pub async fn join(settings: &QueueSettings) -> anyhow::Result<Self> {
-        let redis = Redis::new(settings)?;
-        let server = check::server(&redis).await?;
-        let scripts = Arc::new(scripts::Scripts::new(server.has_script_flags()));
+    /// A worker of the queue, under an id that no other process has or had.
+    fn of(redis: Redis, settings: &QueueSettings, scripts: scripts::Scripts, is_limited: bool) -> Self {
+        let scripts = Arc::new(scripts);
         let worker_id: Arc<str> =
             format!("{}-{}", settings.worker_name, uuid::Uuid::new_v4().simple()).into();
         let lane = lane::spawn(Pipeline {
@@ -120,15 +116,16 @@ impl Queue {
             turns: Turns::new(settings.weights, settings.fairness, settings.max_package_bytes),
             connection: None,
         });
-        Ok(Self {
+        Self {
             redis,
             scripts,
             worker_id,
             lease_ttl: settings.lease_ttl,
             is_listening: Arc::default(),
+            has_told_of_limits: Arc::new(AtomicBool::new(is_limited)),
             glances: Arc::default(),
             lane,
-        })
+        }
     }
 
     /// `<WORKER_NAME>-<random part>`, new at each start.

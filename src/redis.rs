@@ -3,6 +3,7 @@
 
 mod address;
 mod connector;
+mod diagnosis;
 mod error;
 mod locate;
 mod server;

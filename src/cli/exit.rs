@@ -1,12 +1,12 @@
 //! Exit statuses, with the meanings of `sysexits.h`.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use crate::config::Faults;
 use crate::db::{DbError, UnfitDatabase};
 use crate::findings::{Findings, Grade};
 use crate::plain_text::plain;
-use crate::queue::UnfitServer;
 use crate::redis::RedisFailure;
 use crate::storage::StorageError;
 
@@ -46,8 +46,10 @@ impl From<&Findings> for ExitStatus {
 
 /// Says on standard error what went wrong and returns the status for it.
 pub(super) fn report(error: &anyhow::Error) -> ExitStatus {
+    let mut err = std::io::stderr().lock();
     for line in format!("{error:#}").lines() {
-        eprintln!("generative-ai-worker: {}", plain(line));
+        // The status says enough where nobody reads this any more.
+        let _ = writeln!(err, "generative-ai-worker: {}", plain(line));
     }
     status(error)
 }
@@ -58,7 +60,8 @@ fn status(error: &anyhow::Error) -> ExitStatus {
     }
     for cause in error.chain() {
         let storage = cause.downcast_ref::<StorageError>();
-        if cause.is::<RedisFailure>()
+        let redis = cause.downcast_ref::<RedisFailure>();
+        if redis.is_some_and(|failure| !failure.needs_mending())
             || cause.is::<diesel::ConnectionError>()
             || matches!(
                 cause.downcast_ref(),
@@ -69,8 +72,8 @@ fn status(error: &anyhow::Error) -> ExitStatus {
             return ExitStatus::Unreachable;
         }
         if storage.is_some()
+            || redis.is_some()
             || cause.is::<Faults>()
-            || cause.is::<UnfitServer>()
             || cause.is::<UnfitDatabase>()
             || cause.is::<Misconfigured>()
         {

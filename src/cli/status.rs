@@ -56,6 +56,7 @@ pub(super) async fn run(
         }
         return Ok(match (&status.redis, &status.postgres) {
             (Ok(_), Ok(_)) => ExitStatus::Done,
+            (Err(failure), Ok(_)) if failure.needs_mending() => ExitStatus::Configuration,
             _ => ExitStatus::Unreachable,
         });
     }
@@ -78,7 +79,13 @@ pub(super) async fn run(
 }
 
 async fn look(redis: &Redis, db: &Db) -> Status {
-    let (redis, postgres) = tokio::join!(redis.overview(&PROVIDERS), db.figures(redis.keys().inbox()));
+    let overview = async {
+        match redis.overview(&PROVIDERS).await {
+            Ok(overview) => Ok(overview),
+            Err(failure) => Err(redis.explain(failure, &[]).await),
+        }
+    };
+    let (redis, postgres) = tokio::join!(overview, db.figures(redis.keys().inbox()));
     Status { redis, postgres }
 }
 
@@ -96,6 +103,9 @@ impl Status {
     fn tell(&self, queue: &str) -> String {
         let redis = match &self.redis {
             Ok(overview) => told::redis(queue, overview),
+            Err(error) if error.is_refusal() => {
+                format!("Redis answers and refuses: {}\n", plain(&error.bare()))
+            }
             Err(error) => format!("Redis is away: {}\n", plain(&error.to_string())),
         };
         let postgres = match &self.postgres {

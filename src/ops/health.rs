@@ -54,10 +54,13 @@ pub(super) struct Report {
     is_ready: bool,
     state: &'static str,
     not_answering: Vec<&'static str>,
+    /// What answers, and refuses something that the replica needs: the service, and what to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refusing: Vec<String>,
 }
 
 impl Report {
-    fn new(status: &ReplicaStatus, not_answering: Vec<&'static str>) -> Self {
+    fn new(status: &ReplicaStatus, not_answering: Vec<&'static str>, refusing: Vec<String>) -> Self {
         let state = if status.is_draining.load(Ordering::Relaxed) {
             "draining"
         } else if !status.has_begun() {
@@ -68,9 +71,10 @@ impl Report {
             "stuck"
         };
         Self {
-            is_ready: state == "running" && not_answering.is_empty(),
+            is_ready: state == "running" && not_answering.is_empty() && refusing.is_empty(),
             state,
             not_answering,
+            refusing,
         }
     }
 
@@ -82,8 +86,8 @@ impl Report {
 /// The last answers of the services.
 #[derive(Default)]
 pub(super) struct Readiness {
-    /// Redis and Postgres.
-    servers: Cached<(bool, bool)>,
+    /// Redis, or why it refuses even to answer, and Postgres.
+    servers: Cached<(Result<(), Option<String>>, bool)>,
     store: Cached<bool>,
 }
 
@@ -93,18 +97,34 @@ impl Readiness {
         let Watched {
             redis, db, storage, ..
         } = watched;
-        let servers = async { tokio::join!(within(PATIENCE, redis.is_up()), within(PATIENCE, db.is_up())) };
+        let ping = async {
+            let ping = tokio::time::timeout(PATIENCE, redis.ping()).await;
+            // `None`: it does not answer.
+            ping.map_err(|_| None)?
+                .map_err(|failure| failure.is_refusal().then(|| failure.bare()))
+        };
+        let servers = async { tokio::join!(ping, within(PATIENCE, db.is_up())) };
         let keep_store = |answers: &bool| if *answers { KEEP_STORE } else { KEEP_STORE_AWAY };
         let ((redis, postgres), storage) = tokio::join!(
             self.servers.get(|_| KEEP, servers),
             self.store
                 .get(keep_store, within(STORE_PATIENCE, storage.answers()))
         );
+        let mut refusing = watched.replica.redis_refusals();
+        let redis = match redis {
+            Ok(()) => true,
+            Err(None) => false,
+            Err(Some(why)) => {
+                refusing = vec![why];
+                true
+            }
+        };
+        let refusing = refusing.into_iter().map(|why| format!("redis: {why}")).collect();
         let not_answering = [("redis", redis), ("postgres", postgres), ("storage", storage)]
             .into_iter()
             .filter_map(|(name, answers)| (!answers).then_some(name))
             .collect();
-        Report::new(watched.replica.status(), not_answering)
+        Report::new(watched.replica.status(), not_answering, refusing)
     }
 }
 
@@ -139,7 +159,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ready_is_who_runs_and_is_answered_by_all() {
         let status = ReplicaStatus::new(1);
-        let report = |not_answering: &[&'static str]| json(Report::new(&status, not_answering.to_vec()));
+        let report =
+            |not_answering: &[&'static str]| json(Report::new(&status, not_answering.to_vec(), Vec::new()));
         assert_eq!(
             report(&[]),
             r#"{"isReady":false,"state":"starting","notAnswering":[]}"#
@@ -152,6 +173,11 @@ mod tests {
         assert_eq!(
             report(&["redis", "storage"]),
             r#"{"isReady":false,"state":"running","notAnswering":["redis","storage"]}"#
+        );
+        let refused = Report::new(&status, Vec::new(), vec!["redis: the key a is a hash".to_owned()]);
+        assert_eq!(
+            json(refused),
+            r#"{"isReady":false,"state":"running","notAnswering":[],"refusing":["redis: the key a is a hash"]}"#
         );
         tokio::time::advance(STUCK_AFTER).await;
         assert_eq!(

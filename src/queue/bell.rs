@@ -14,7 +14,7 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Notice, Priority, Queue};
+use super::{Keys, Notice, Priority, Queue};
 use crate::redis::{Dedicated, RedisFailure};
 
 /// Between two tries to be told. The first one is made at once.
@@ -40,7 +40,6 @@ pub struct Bell {
     queue: Queue,
     line: Option<Line>,
     pause: Duration,
-    has_warned: bool,
 }
 
 struct Line {
@@ -57,7 +56,6 @@ impl Queue {
             queue: self.clone(),
             line: None,
             pause: PAUSE,
-            has_warned: false,
         }
     }
 
@@ -97,7 +95,7 @@ impl Bell {
 
     async fn could_not_listen(&mut self, error: &RedisFailure) {
         // While Redis is away others say so. What remains is a server that does not want to be listened to.
-        if self.pause >= LONGEST_PAUSE && !std::mem::replace(&mut self.has_warned, true) {
+        if self.pause >= LONGEST_PAUSE && !self.queue.has_told_of_limits.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 %error,
                 "Redis does not tell when packages come in on other lists than the main one; they are looked for every 2 s. \
@@ -114,18 +112,25 @@ impl Queue {
         let (sender, pushes) = mpsc::unbounded_channel();
         let mut connection = self.redis.listening(RESPONSE_TIMEOUT, sender).await?;
         let keys = self.redis.keys();
-        let mut tracking = redis::cmd("CLIENT");
-        tracking.arg("TRACKING").arg("ON").arg("BCAST");
-        for key in watched_lists(self).into_iter().chain([keys.paused()]) {
-            tracking.arg("PREFIX").arg(key);
-        }
-        // What this connection itself changes is nothing new.
-        tracking.arg("NOLOOP");
-        tracking.query_async::<()>(&mut connection).await?;
-        redis::cmd("SUBSCRIBE")
-            .arg(keys.control())
+        tracking(keys).query_async::<()>(&mut connection).await?;
+        let mut subscribe = redis::cmd("SUBSCRIBE");
+        subscribe.arg(keys.control());
+        match subscribe
             .query_async::<()>(&mut connection)
-            .await?;
+            .await
+            .map_err(RedisFailure::from)
+        {
+            // Packages are seen all the same, and what notices say is learnt from Redis and Postgres, a little later.
+            Err(RedisFailure::Refused(why)) => {
+                if !self.has_told_of_limits.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        error = why,
+                        "this account may not use the channels of the queue: nobody learns of jobs from events"
+                    );
+                }
+            }
+            result => result?,
+        }
         Ok(Line {
             connection,
             pushes,
@@ -135,8 +140,20 @@ impl Queue {
 }
 
 /// The lists that no BLMOVE watches.
-fn watched_lists(queue: &Queue) -> [String; 3] {
-    [Priority::Critical, Priority::High, Priority::Low].map(|priority| queue.redis.keys().waiting(priority))
+fn watched_lists(keys: &Keys) -> [String; 3] {
+    [Priority::Critical, Priority::High, Priority::Low].map(|priority| keys.waiting(priority))
+}
+
+/// Asks to be told of changes.
+pub(super) fn tracking(keys: &Keys) -> redis::Cmd {
+    let mut tracking = redis::cmd("CLIENT");
+    tracking.arg("TRACKING").arg("ON").arg("BCAST");
+    for key in watched_lists(keys).into_iter().chain([keys.paused()]) {
+        tracking.arg("PREFIX").arg(key);
+    }
+    // What this connection itself changes is nothing new.
+    tracking.arg("NOLOOP");
+    tracking
 }
 
 impl Line {
@@ -167,7 +184,7 @@ impl Line {
                 }
                 // Packages that were taken from a list change it too.
                 let waiting: u64 = redis::cmd("EXISTS")
-                    .arg(&watched_lists(queue))
+                    .arg(&watched_lists(queue.redis.keys()))
                     .query_async(&mut self.connection)
                     .await?;
                 Ok((waiting > 0).then_some(Ring::Work))

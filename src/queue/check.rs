@@ -1,167 +1,178 @@
-//! What has to be true of a Redis server before a worker relies on it.
+//! What has to be true of a Redis server before a worker relies on it: looked at as `run` uses it, all of it at once.
 
-use anyhow::Context;
-use redis::AsyncCommands;
+use std::time::Duration;
 
-use super::{Priority, Queue, QueueSettings, Redis};
+use tokio::time::Instant;
+
+use super::scripts::Scripts;
+use super::{Queue, QueueSettings, Redis, rights, types};
 use crate::findings::{Checked, Findings};
-use crate::redis::{NotFound, RedisFailure};
+use crate::redis::{Connection, NotFound, RedisFailure};
 
-/// A server that can be reached and is not as it has to be.
-#[derive(Debug, thiserror::Error)]
-#[error("REDIS_URL: {0}")]
-pub struct UnfitServer(String);
+/// The oldest server that has every command that the scripts use (`LMOVE`, `BLMOVE`).
+const OLDEST: (u64, u64) = (6, 2);
+/// A server that is still loading its file is waited for; one with many GB takes minutes.
+const LOADING_LIMIT: Duration = Duration::from_secs(600);
+const LOADING_PAUSE: Duration = Duration::from_millis(250);
 
 impl Queue {
-    /// Looks at the server as a worker uses it, and joins the queue.
+    /// Looks at the server as a replica uses it: opens the connections that a replica opens, and tries on keys of its own what a
+    /// replica does. Joins the queue where all of it is well. Takes less than a second, unless the server is still loading its
+    /// file, which is waited for.
     pub async fn check(settings: &QueueSettings) -> Checked<Self> {
         let mut findings = Findings::about("redis");
-        let service = match Self::join(settings).await {
-            Ok(queue) => {
-                findings.ok("version, role, maxmemory-policy and keys are as a replica wants them");
-                Some(queue)
-            }
-            Err(error) if error.chain().any(|cause| cause.is::<RedisFailure>()) => {
-                findings.away(format!("{error:#}"));
-                return Checked {
-                    findings,
-                    service: None,
-                };
-            }
+        let service = match Redis::new(settings) {
+            Ok(redis) => look(&redis, &mut findings)
+                .await
+                .map(|(scripts, is_limited)| Self::of(redis, settings, scripts, is_limited)),
             Err(error) => {
                 findings.fail(format!("{error:#}"));
                 None
             }
         };
-        let tried = match Redis::new(settings) {
-            Ok(redis) => redis.try_rights().await.map_err(anyhow::Error::from),
-            Err(error) => Err(error),
-        };
-        match tried {
-            Ok((count, refusals)) if refusals.is_empty() => findings.ok(format!(
-                "this account may do all {count} kinds of things that a worker does"
-            )),
-            Ok((_, refusals)) => {
-                for refusal in refusals {
-                    findings.fail(format!(
-                        "REDIS_URL: {}: refused: {}; allow it to this user",
-                        refusal.kind, refusal.why
-                    ));
-                }
-            }
-            Err(error) => findings.away(format!("REDIS_URL: its rights cannot be tried: {error:#}")),
-        }
         Checked { findings, service }
     }
 }
 
-macro_rules! bail {
-    ($($text:tt)*) => { return Err(UnfitServer(format!($($text)*)).into()) };
-}
-
-/// The oldest server that has every command that the scripts use (`LMOVE`, `BLMOVE`).
-const OLDEST: (u64, u64) = (6, 2);
-
-/// What the checks have found out.
-pub(super) struct Server {
-    version: (u64, u64),
-}
-
-impl Server {
-    /// Whether scripts may begin with a line of flags.
-    ///
-    /// Source: Redis documentation, "Scripting with Lua", "Eval flags": since Redis 7.0.
-    pub(super) fn has_script_flags(&self) -> bool {
-        self.version >= (7, 0)
-    }
-}
-
-pub(super) async fn server(redis: &Redis) -> anyhow::Result<Server> {
-    let found = match redis.server().await {
-        Ok(found) => found,
-        Err(NotFound::Misnamed(why)) => return Err(UnfitServer(why).into()),
-        Err(away) => {
-            return Err(RedisFailure::from(away)).context("REDIS_URL: there is no master to be reached");
+/// Notes what is wrong, and returns the scripts as this server takes them, where it can be used at all, and whether something is
+/// refused that a replica can do without.
+async fn look(redis: &Redis, findings: &mut Findings) -> Option<(Scripts, bool)> {
+    let (mut connection, info) = match reach(redis).await {
+        Ok(reached) => reached,
+        Err(failure) => {
+            let text = match (redis.server().await, &failure) {
+                (Err(NotFound::Misnamed(why)), _) => why,
+                (Err(NotFound::Away(_)), _) => format!("there is no master to be reached: {failure}"),
+                (Ok(server), failure) if failure.is_refusal() => {
+                    format!("Redis at {} cannot be used: {}", server.name, failure.bare())
+                }
+                (Ok(server), failure) => {
+                    let failure = server.wrong_encryption().await.unwrap_or(failure.clone());
+                    format!("Redis at {} cannot be reached: {failure}", server.name)
+                }
+            };
+            note(findings, &failure, &text);
+            return None;
         }
     };
-    let address = found.name.clone();
-    let mut connection = found
-        .connection()
-        .await
-        .with_context(|| format!("REDIS_URL: Redis at {address} cannot be reached"))?;
-    let mut info = String::new();
-    for section in ["server", "replication"] {
-        let part: String = redis::cmd("INFO")
-            .arg(section)
-            .query_async(&mut connection)
-            .await
-            .map_err(RedisFailure::from)
-            .with_context(|| format!("REDIS_URL: Redis at {address} does not answer INFO"))?;
-        info.push_str(&part);
-    }
-    // Valkey calls it server_mode.
-    match field(&info, "redis_mode").or_else(|| field(&info, "server_mode")) {
-        Some("sentinel") => bail!(
-            "Redis at {address} is a Sentinel; write redis+sentinel://[user:password@]{address}/<master name>"
+    let address = connection.server().name.clone();
+    let version = look_at_server(redis, &address, &info, findings)?;
+    look_at_policy(&address, &mut connection, findings).await;
+    match types::wrong_keys(redis, &[], &mut connection).await {
+        Ok(wrong) => wrong
+            .into_iter()
+            .for_each(|wrong| findings.fail(format!("REDIS_URL: {wrong}"))),
+        Err(failure) => note(
+            findings,
+            &failure,
+            &format!("the types of its keys: {}", failure.bare()),
         ),
-        Some("cluster") if redis.is_fixed() => bail!(
-            "Redis at {address} is a node of a cluster; write redis+cluster://[user:password@]{address}"
-        ),
-        _ => {}
     }
-    let version = version(&info).context("Redis does not tell its version")?;
-    if version < OLDEST {
-        bail!(
-            "Redis at {address} is version {}.{}; 6.2 or later is needed",
-            version.0,
-            version.1
-        );
+    if !findings.has_failures() {
+        findings.ok("version, role, maxmemory-policy and keys are as a replica wants them");
     }
-    if field(&info, "role") == Some("slave") {
-        bail!(
-            "Redis at {address} is a replica, to which nothing can be written; REDIS_URL must name its master"
-        );
-    }
-    let policy: Vec<String> = redis::cmd("CONFIG")
-        .arg("GET")
-        .arg("maxmemory-policy")
-        .query_async(&mut connection)
-        .await
-        // Managed servers often forbid CONFIG; then their own settings have to be trusted.
-        .unwrap_or_default();
-    if let Some(policy) = policy.get(1).filter(|policy| *policy != "noeviction") {
-        bail!(
-            "Redis at {address} has maxmemory-policy {policy}, under which waiting packages can vanish; set it to noeviction"
-        );
-    }
-    let keys = redis.keys();
-    let mut expected: Vec<(String, &str)> = Priority::ALL
-        .iter()
-        .map(|priority| (keys.waiting(*priority), "list"))
-        .collect();
-    expected.extend([
-        (keys.delayed(), "zset"),
-        (keys.dead(), "zset"),
-        (keys.in_flight(), "zset"),
-        (keys.workers(), "set"),
-        (keys.set_aside(), "list"),
-        (keys.suspects(), "hash"),
-        (keys.ping(), "string"),
-    ]);
-    for (key, wanted) in expected {
-        let found: String = redis::cmd("TYPE")
-            .arg(&key)
-            .query_async(&mut connection)
-            .await
-            .map_err(RedisFailure::from)?;
-        if found != wanted && found != "none" {
-            bail!(
-                "the key {key} in Redis at {address} is a {found}, not a {wanted}; choose another QUEUE_NAME, or remove it"
-            );
+    // Source: Redis documentation, "Scripting with Lua", "Eval flags": since Redis 7.0.
+    let scripts = Scripts::new(version >= (7, 0));
+    let is_limited = rights::try_all(redis, &scripts, &mut connection, findings).await;
+    Some((scripts, is_limited))
+}
+
+/// A connection to the right server, and what that says of itself. Waits for one that is loading its file.
+async fn reach(redis: &Redis) -> Result<(Connection, String), RedisFailure> {
+    let begun = Instant::now();
+    let mut has_told = false;
+    loop {
+        let reaching = async {
+            let server = match redis.server().await {
+                Err(NotFound::Misnamed(why)) => return Err(RedisFailure::ShutOut(why)),
+                found => found?,
+            };
+            let mut connection = server.connection().await?;
+            // INFO is answered all the while that it loads. Whether a key may be read is not asked here.
+            let mut asking = redis::cmd("EXISTS");
+            asking.arg(redis.keys().ping());
+            let asked: redis::RedisResult<redis::Value> = asking.query_async(&mut connection).await;
+            match asked.map_err(RedisFailure::from) {
+                Ok(_) | Err(RedisFailure::Refused(_)) => {}
+                Err(failure) => return Err(failure),
+            }
+            let mut info = String::new();
+            for section in ["server", "replication"] {
+                let part: String = redis::cmd("INFO")
+                    .arg(section)
+                    .query_async(&mut connection)
+                    .await?;
+                info.push_str(&part);
+            }
+            Ok((connection, info))
+        };
+        match reaching.await {
+            Err(failure) if failure.is_loading() && begun.elapsed() < LOADING_LIMIT => {
+                if !std::mem::replace(&mut has_told, true) {
+                    tracing::warn!("Redis is still loading its file; waiting until it has");
+                }
+                tokio::time::sleep(LOADING_PAUSE).await;
+            }
+            result => return result,
         }
     }
-    let _: Option<String> = connection.get(keys.ping()).await.map_err(RedisFailure::from)?;
-    Ok(Server { version })
+}
+
+/// A fault to be mended, or an outage.
+pub(super) fn note(findings: &mut Findings, failure: &RedisFailure, text: &str) {
+    let text = format!("REDIS_URL: {text}");
+    if failure.needs_mending() {
+        findings.fail(text);
+    } else {
+        findings.away(text);
+    }
+}
+
+fn look_at_server(redis: &Redis, address: &str, info: &str, findings: &mut Findings) -> Option<(u64, u64)> {
+    // Valkey calls it server_mode.
+    match field(info, "redis_mode").or_else(|| field(info, "server_mode")) {
+        Some("sentinel") => {
+            findings.fail(format!(
+                "REDIS_URL: Redis at {address} is a Sentinel; write redis+sentinel://[user:password@]{address}/<master name>"
+            ));
+            return None;
+        }
+        Some("cluster") if redis.is_fixed() => findings.fail(format!(
+            "REDIS_URL: Redis at {address} is a node of a cluster; write redis+cluster://[user:password@]{address}"
+        )),
+        _ => {}
+    }
+    let Some(version) = version(info) else {
+        findings.fail(format!("REDIS_URL: Redis at {address} does not tell its version"));
+        return None;
+    };
+    if version < OLDEST {
+        let (major, minor) = version;
+        findings.fail(format!(
+            "REDIS_URL: Redis at {address} is version {major}.{minor}; 6.2 or later is needed"
+        ));
+        return None;
+    }
+    if field(info, "role") == Some("slave") {
+        findings.fail(format!(
+            "REDIS_URL: Redis at {address} is a replica, to which nothing can be written; REDIS_URL must name its master"
+        ));
+        return None;
+    }
+    Some(version)
+}
+
+async fn look_at_policy(address: &str, connection: &mut Connection, findings: &mut Findings) {
+    let mut asking = redis::cmd("CONFIG");
+    asking.arg("GET").arg("maxmemory-policy");
+    // Managed servers often forbid CONFIG; then their own settings have to be trusted.
+    let policy: Vec<String> = asking.query_async(connection).await.unwrap_or_default();
+    if let Some(policy) = policy.get(1).filter(|policy| *policy != "noeviction") {
+        findings.fail(format!(
+            "REDIS_URL: Redis at {address} has maxmemory-policy {policy}, under which waiting packages can vanish; set it \
+             to noeviction"
+        ));
+    }
 }
 
 /// Valkey answers with the version of Redis that it is compatible with, which is the one that counts here.

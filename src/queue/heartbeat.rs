@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Queue, scripts};
-use crate::measure;
 use crate::redis::{Dedicated, RedisFailure};
+use crate::{measure, telemetry};
 
 use pulse::Pulse;
 pub use status::ReplicaStatus;
@@ -115,7 +115,9 @@ impl Beat {
                         .min(Duration::from_secs(1))
                 }
                 Err(error) => {
-                    if !self.is_lost {
+                    if !self.is_lost && error.is_refusal() {
+                        tracing::warn!(%error, "Redis refuses the heartbeat; trying on");
+                    } else if !self.is_lost {
                         tracing::warn!(%error, "the heartbeat does not reach Redis; trying on");
                     }
                     self.is_lost = true;
@@ -162,6 +164,7 @@ impl Beat {
             };
             let _ = tokio::time::timeout(RESPONSE_TIMEOUT, give_up).await;
         }
+        telemetry::end();
         std::process::exit(1);
     }
 

@@ -44,6 +44,8 @@ pub struct Adopted {
     pub set_aside: Vec<u64>,
     /// Whether more may wait, although fewer came than there was room for: not all of them fitted into one answer.
     pub has_more: bool,
+    /// Keys of waiting lists that are of another type. Nothing was taken from them.
+    pub refused: Vec<String>,
 }
 
 /// The dedicated connection that waits for the next package.

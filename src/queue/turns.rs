@@ -60,7 +60,7 @@ pub(super) struct Turns {
 }
 
 /// Of the adopt script: whether new work is paused, the tags of the lists, delivery ids with packages, their counted
-/// crashes, the sizes of packages that were set aside, whether more may wait.
+/// crashes, the sizes of packages that were set aside, whether more may wait, waiting lists that are none.
 type Answer = (
     bool,
     [String; 4],
@@ -68,6 +68,7 @@ type Answer = (
     Vec<i64>,
     Vec<u64>,
     bool,
+    Vec<String>,
 );
 
 impl Turns {
@@ -110,13 +111,15 @@ impl Turns {
 
     /// What the call has brought.
     pub(super) fn adopted(&mut self, answer: Value) -> RedisResult<Adopted> {
-        let (is_paused, tags, pairs, crashes, set_aside, has_more): Answer = redis::from_redis_value(answer)?;
+        let (is_paused, tags, pairs, crashes, set_aside, has_more, refused): Answer =
+            redis::from_redis_value(answer)?;
         self.tags = tags;
         Ok(Adopted {
             deliveries: deliveries(pairs, &crashes),
             is_paused,
             set_aside,
             has_more,
+            refused,
         })
     }
 }

@@ -77,13 +77,12 @@ impl Connector {
     }
 
     /// Whether the server in use answers a PING.
-    pub async fn is_up(&self) -> bool {
-        let ping = async {
-            let mut connection = self.connection().await?;
-            let _: String = redis::cmd("PING").query_async(&mut connection).await?;
-            Ok::<_, RedisFailure>(())
-        };
-        ping.await.is_ok()
+    ///
+    /// # Errors
+    /// [`RedisFailure`]: it does not answer, or refuses even that.
+    pub async fn ping(&self) -> Result<(), RedisFailure> {
+        let mut connection = self.connection().await?;
+        Ok(redis::cmd("PING").query_async(&mut connection).await?)
     }
 
     pub(crate) async fn connection(&self) -> Result<Connection, RedisFailure> {
@@ -238,7 +237,10 @@ impl Shared {
 
 impl From<NotFound> for RedisFailure {
     fn from(error: NotFound) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            NotFound::Away(why) => Self::Failed(why),
+            NotFound::Misnamed(why) => Self::ShutOut(why),
+        }
     }
 }
 

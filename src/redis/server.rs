@@ -13,8 +13,8 @@ use redis::{
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use super::RedisFailure;
 use super::locate::Found;
+use super::{RedisFailure, diagnosis};
 use crate::measure::PoolUse;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -154,10 +154,21 @@ impl Server {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => {
                 self.note(Doubt::Look);
-                Err(error.into())
+                match RedisFailure::from(error) {
+                    RedisFailure::ShutOut(why) => {
+                        let said = diagnosis::why_shut_out(self.client.get_connection_info()).await;
+                        Err(said.unwrap_or(RedisFailure::ShutOut(why)))
+                    }
+                    failure => Err(failure),
+                }
             }
             None => Err(RedisFailure::Replaced),
         }
+    }
+
+    /// Whether its silence has to do with TLS that is spoken where it should not be, or the reverse.
+    pub(crate) async fn wrong_encryption(&self) -> Option<RedisFailure> {
+        diagnosis::wrong_encryption(self.client.get_connection_info()).await
     }
 
     pub(crate) async fn connection(self: Arc<Self>) -> Result<Connection, RedisFailure> {

@@ -93,13 +93,18 @@ impl Claims {
                     is_paused,
                     set_aside,
                     has_more,
+                    refused,
                 }) => {
                     set_aside.into_iter().for_each(warn_of_size);
                     let is_drained = deliveries.len() < free && !has_more;
                     self.in_hand.take(&deliveries, permits);
                     deliveries.into_iter().for_each(&start);
                     self.status.is_paused.store(is_paused, Ordering::Relaxed);
-                    if is_paused {
+                    if !refused.is_empty() {
+                        // The others go on. A wait for a list that is none would end at once.
+                        self.note_refusal(RedisFailure::wrong_type()).await;
+                        pause(stop, PAUSE).await;
+                    } else if is_paused {
                         self.wait_while_paused(stop).await;
                     } else if is_drained && !stop.is_cancelled() {
                         is_quiet = self.wait_for_package(&mut landing, stop).await;
@@ -107,12 +112,17 @@ impl Claims {
                 }
                 Err(RedisFailure::Lost) => comparison.is_due = true,
                 Err(error) => {
-                    self.health.redis_failed(&error);
+                    self.note_refusal(error).await;
                     comparison.is_due = true;
                     pause(stop, PAUSE).await;
                 }
             }
         }
+    }
+
+    async fn note_refusal(&self, error: RedisFailure) {
+        let error = self.queue.explain(error).await;
+        self.health.redis_failed(&error);
     }
 
     fn look_for_reasons_to(&self, compare: &mut Comparison) {
@@ -149,6 +159,7 @@ impl Claims {
                     is_paused: false,
                     set_aside: Vec::new(),
                     has_more: false,
+                    refused: Vec::new(),
                 });
             }
         }

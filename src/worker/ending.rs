@@ -132,7 +132,7 @@ impl Endings {
             self.in_hand.free_slot_to_end(id);
         }
         while let Err(error) = answer.await {
-            self.health.redis_failed(&error);
+            self.health.redis_failed(&self.queue.explain(error).await);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
             answer = self.queue.run(command.clone());

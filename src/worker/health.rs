@@ -1,4 +1,6 @@
-//! Whether Redis and Postgres answer: said once when it changes, not once per failed call.
+//! Whether Redis and Postgres answer, and what Redis refuses: said once when it changes, not once per failed call.
+
+mod refusals;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,12 +13,17 @@ use crate::db::DbError;
 use crate::queue::ReplicaStatus;
 use crate::redis::RedisFailure;
 
+use refusals::Refusals;
+
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 pub(super) struct Health {
     status: Arc<ReplicaStatus>,
     redis_is_up: AtomicBool,
+    /// What Redis has said in this outage in place of nothing.
+    said: Mutex<Vec<String>>,
+    refusals: Refusals,
     lease_ttl: Duration,
     trust: Mutex<Trust>,
     postgres_started_at: Mutex<Option<DateTime<Utc>>>,
@@ -39,6 +46,8 @@ impl Health {
         Self {
             status,
             redis_is_up: AtomicBool::new(true),
+            said: Mutex::default(),
+            refusals: Refusals::default(),
             lease_ttl,
             trust,
             postgres_started_at: Mutex::default(),
@@ -80,23 +89,49 @@ impl Health {
     }
 
     /// What a server that has been replaced did not do says nothing of the one in use, nor does a connection that was cut
-    /// where another could be opened at once.
+    /// where another could be opened at once. What one key or one right keeps from being done says nothing of the rest.
     pub(super) fn redis_failed(&self, error: &RedisFailure) {
-        if matches!(error, RedisFailure::Replaced | RedisFailure::Lost) {
-            return;
+        match error {
+            RedisFailure::Replaced | RedisFailure::Lost => {}
+            RedisFailure::Refused(why) | RedisFailure::WrongType(why) => self.refusals.note(why),
+            RedisFailure::Failed(_) => {
+                if self.redis_is_up.swap(false, Ordering::Relaxed) {
+                    tracing::error!(%error, "Redis does not answer; nothing is taken until it does");
+                }
+            }
+            RedisFailure::Unable(why) | RedisFailure::ShutOut(why) => {
+                self.redis_is_up.store(false, Ordering::Relaxed);
+                let mut said = self.said.lock().expect("nothing panics while it holds this lock");
+                if !said.contains(why) {
+                    said.push(why.clone());
+                    tracing::error!(%error, "Redis answers, and nothing can be done with it; nothing is taken until that is over");
+                }
+            }
         }
-        if self.redis_is_up.swap(false, Ordering::Relaxed) {
-            tracing::error!(%error, "Redis does not answer; nothing is taken until it does");
-        }
+    }
+
+    /// What Redis refuses now, while it does the rest: a sentence each.
+    pub(super) fn redis_refusals(&self) -> Vec<String> {
+        self.refusals.now()
+    }
+
+    /// Whoever cannot ask for leases knows nothing of them: others could not renew theirs either, for all that is known.
+    pub(super) fn distrust_leases(&self) {
+        self.lock().from = Instant::now() + 2 * self.lease_ttl;
     }
 
     /// After an outage all leases may have run out together, so for a while their absence means nothing.
     pub(super) fn redis_answered(&self) {
+        self.refusals.forget_those_that_are_over();
         if self.redis_is_up.load(Ordering::Relaxed) {
             return;
         }
-        self.lock().from = Instant::now() + 2 * self.lease_ttl;
+        self.distrust_leases();
         if !self.redis_is_up.swap(true, Ordering::Release) {
+            self.said
+                .lock()
+                .expect("nothing panics while it holds this lock")
+                .clear();
             tracing::info!("Redis answers again; going on");
         }
     }

@@ -30,6 +30,12 @@ impl Observer {
         self.health.redis_is_up()
     }
 
+    /// What Redis refuses this replica while it does the rest: a sentence each.
+    #[must_use]
+    pub fn redis_refusals(&self) -> Vec<String> {
+        self.health.redis_refusals()
+    }
+
     /// How it stands with a provider; `None` = it is well.
     #[must_use]
     pub fn provider_state(&self, provider: &str) -> Option<ProviderState> {

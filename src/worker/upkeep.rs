@@ -149,6 +149,8 @@ impl Upkeep {
                     pause
                 }
                 Err(error) => {
+                    self.statements.health.distrust_leases();
+                    let error = self.queue.explain(error).await;
                     self.statements.health.redis_failed(&error);
                     TICK
                 }

@@ -35,7 +35,7 @@ async fn a_service_that_is_well_is_told_so_and_nothing_stays_behind() {
     said.looks_like(
         0,
         "ok    redis      version, role, maxmemory-policy and keys are as a replica wants them
-ok    redis      this account may do all 9 kinds of things that a worker does
+ok    redis      this account may do all 8 kinds of things that a worker does
 ok    redis      * at 127.0.0.1:*
 ok    redis      * MiB of memory in use, without a limit of its own
 ok    redis      it appends every change to a file

@@ -38,6 +38,7 @@ mod providers_self_hosted;
 mod queue;
 mod reconcile;
 mod recovery;
+mod redis_setups;
 mod retention;
 mod retry;
 mod schemas;

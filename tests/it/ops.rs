@@ -66,7 +66,14 @@ async fn who_may_do_nothing_any_more_says_so_and_goes_on_when_it_may_again() {
         .query_async::<()>(&mut redis)
         .await
         .unwrap();
-    operator.is_ready(&stack, 503, &not_answering("redis")).await;
+    stack
+        .until("/readyz says what is refused", async || {
+            let (status, body) = operator.get("/readyz").await;
+            let refused =
+                r#""notAnswering":[],"refusing":["redis: User worker has no permissions to run the 'ping'"#;
+            (status == 503 && body.contains(refused)).then_some(())
+        })
+        .await;
     operator.is_alive().await;
     stack.until_key("ping", false).await;
 

@@ -28,7 +28,7 @@ const LOW: &str = "{generative-ai}:low";
 const DELAYED: &str = "{generative-ai}:delayed";
 
 async fn join(stack: &Stack) -> Queue {
-    Queue::join(&settings(stack)).await.unwrap()
+    Queue::check(&settings(stack)).await.service.unwrap()
 }
 
 fn settings(stack: &Stack) -> QueueSettings {

@@ -19,7 +19,7 @@
 -- ARGV: free, number of the first delivery, worker id, most packages to be sorted, field (may be empty),
 --       weights: critical, high, normal, low; the lists' tags; most bytes of a package
 -- Returns {whether new work is paused, {tags…}, {delivery id, package, …}, {counted crashes of each…}, {bytes of each
--- package that was set aside…}, 1 = more may wait than fitted into one call}.
+-- package that was set aside…}, 1 = more may wait than fitted into one call, {waiting lists that are of another type…}}.
 local SORTED_BYTES, DECODED_BYTES = 1000000, 65536
 local free = tonumber(ARGV[1])
 local number = tonumber(ARGV[2])
@@ -27,7 +27,7 @@ local max_bytes = tonumber(ARGV[14])
 local names = { 'critical', 'high', 'normal', 'low' }
 local NORMAL = 3
 local fields, marks, removals, weight, tag = {}, {}, {}, {}, {}
-local aside, has_more = {}, 0
+local aside, has_more, refused = {}, 0, {}
 for i = 1, 4 do
   weight[i] = tonumber(ARGV[5 + i])
   tag[i] = tonumber(ARGV[9 + i])
@@ -58,6 +58,16 @@ local function small_ones(count, bytes, at, set_aside)
     aside[#aside + 1] = first_bytes
   end
   return packages
+end
+
+-- How long a waiting list is, or how many a sorted set has. One that somebody has made another type holds up no other list:
+-- nothing is taken from it, and it is named in the answer.
+local function length(command, key)
+  local answer = redis.pcall(command, key)
+  if type(answer) == 'number' then return answer end
+  if not string.find(answer.err, 'WRONGTYPE', 1, true) then error(answer.err) end
+  refused[#refused + 1] = key
+  return 0
 end
 
 -- The packages of a list that leave it next, the first one first.
@@ -191,9 +201,12 @@ if missing > 0 then
     count[NORMAL] = missing
   else
     for i = 1, 4 do
-      local waiting = redis.call('LLEN', KEYS[5 + i])
-      sorted[i] = redis.call('ZCARD', KEYS[9 + i])
-      if ARGV[5] ~= '' and waiting > 0 and (sorted[i] > 0 or waiting > missing) then
+      local fit = #refused
+      local waiting = length('LLEN', KEYS[5 + i])
+      sorted[i] = length('ZCARD', KEYS[9 + i])
+      if #refused > fit then
+        waiting, sorted[i] = 0, 0
+      elseif ARGV[5] ~= '' and waiting > 0 and (sorted[i] > 0 or waiting > missing) then
         sort(i)
         waiting = redis.call('LLEN', KEYS[5 + i])
         sorted[i] = redis.call('ZCARD', KEYS[9 + i])
@@ -241,4 +254,4 @@ if #fields > 0 then
   for _, tidy in ipairs(tidying) do tidy() end
 end
 for i = 1, 4 do tag[i] = string.format('%.17g', tag[i] - claimed) end
-return { is_paused, tag, fields, crashes, aside, has_more }
+return { is_paused, tag, fields, crashes, aside, has_more, refused }

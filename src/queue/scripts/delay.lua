@@ -18,8 +18,9 @@ end
 -- The delivery's name makes equal packages different members; the tick cuts it off again. The removal is tried first,
 -- then the package is added before it is removed, so that an error leaves it where it is.
 redis.call('HDEL', KEYS[1], '')
+redis.call('ZREM', KEYS[2], '')
 redis.call('ZADD', KEYS[3], due_ms, ARGV[2] .. '/' .. ARGV[1] .. ':' .. package)
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[2] .. '/' .. ARGV[1])
-if ARGV[4] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
+if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[3], ARGV[4]) end
 return 1

@@ -107,7 +107,7 @@ end
 local function publish(channel, provider, key)
   local fields, flat = {}, redis.call('HGETALL', key)
   for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-  redis.call('PUBLISH', channel, cjson.encode({
+  redis.pcall('PUBLISH', channel, cjson.encode({
     notice = 'provider', provider = provider, nowMs = string.format('%d', now_ms), fields = fields,
   }))
 end

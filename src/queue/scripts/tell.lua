@@ -4,8 +4,11 @@
 -- KEYS: processing, in-flight [, reply list, where one delivery is ended whose package names it]
 -- ARGV: worker id, events channel, seconds that a reply list lives, then for each: delivery id (empty: nothing is ended),
 --       event (may be empty)
+-- An account without rights on the channel of events keeps no package from its end; the check at the start tells of it.
 -- Returns the positions, counted from 1, of the deliveries that were not this worker's any more.
 local ended, lost = {}, {}
+-- Changes nothing, and fails where what has ended could not be taken out of it.
+redis.call('ZREM', KEYS[2], '')
 for i = 4, #ARGV, 2 do
   local delivery, event = ARGV[i], ARGV[i + 1]
   local is_mine = delivery == '' or redis.call('HDEL', KEYS[1], delivery) == 1
@@ -14,7 +17,7 @@ for i = 4, #ARGV, 2 do
   else
     if delivery ~= '' then ended[#ended + 1] = ARGV[1] .. '/' .. delivery end
     if event ~= '' then
-      redis.call('PUBLISH', ARGV[2], event)
+      redis.pcall('PUBLISH', ARGV[2], event)
       -- A list that is none keeps nobody's package from its end.
       if KEYS[3] and type(redis.pcall('RPUSH', KEYS[3], event)) == 'number' then redis.call('EXPIRE', KEYS[3], ARGV[3]) end
     end

@@ -103,8 +103,8 @@ async fn loses_nothing_while_it_is_refused(
         dead_letter_max: 1000,
         ..settings(stack)
     };
-    let queue = Queue::join(&settings).await.unwrap();
-    let dead = Queue::join(&settings).await.unwrap();
+    let queue = Queue::check(&settings).await.service.unwrap();
+    let dead = Queue::check(&settings).await.service.unwrap();
     let all = push_to_all_lists(&mut redis).await;
     if is_running {
         every_way(&queue, &dead).await;

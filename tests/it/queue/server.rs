@@ -76,9 +76,8 @@ async fn a_key_of_another_type_is_refused_by_name_and_left_as_it_is() {
         let _: i64 = redis.hset(key, "somebody", "else's").await.unwrap();
         let (status, said) = refusal(&stack, &stack.redis.url()).await;
         let expected = format!(
-            "generative-ai-worker: REDIS_URL: the key {key} in Redis at 127.0.0.1:{} is a hash, not a {wanted}; \
-             choose another QUEUE_NAME, or remove it\n",
-            stack.redis.port()
+            "generative-ai-worker: REDIS_URL: the key {key} is a hash, not a {wanted}; rename or remove it, or choose another \
+             QUEUE_NAME\n"
         );
         assert_eq!((said, status), (expected, Some(78)));
         let removed: i64 = redis.hdel(key, "somebody").await.unwrap();
@@ -101,26 +100,19 @@ async fn a_redis_that_is_too_old_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_is_not_there_or_keeps_us_out_is_said_to_be_unreachable() {
+async fn a_redis_that_is_not_there_is_said_to_be_unreachable() {
     let stack = Stack::start().await;
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = nobody.local_addr().unwrap().port();
     drop(nobody);
-    let wrong_password = format!("redis://:hunter2@127.0.0.1:{}", stack.redis.port());
-    for (url, port) in [
-        (format!("redis://127.0.0.1:{port}"), port),
-        (wrong_password, stack.redis.port()),
-    ] {
-        let (status, said) = refusal(&stack, &url).await;
-        let beginning =
-            format!("generative-ai-worker: REDIS_URL: Redis at 127.0.0.1:{port} cannot be reached: ");
-        assert!(
-            said.starts_with(&beginning) && said.lines().count() == 1,
-            "{said}"
-        );
-        assert!(!said.contains("hunter2"), "{said}");
-        assert_eq!(status, Some(69), "{said}");
-    }
+    let (status, said) = refusal(&stack, &format!("redis://:hunter2@127.0.0.1:{port}")).await;
+    let beginning = format!("generative-ai-worker: REDIS_URL: Redis at 127.0.0.1:{port} cannot be reached: ");
+    assert!(
+        said.starts_with(&beginning) && said.lines().count() == 1,
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+    assert_eq!(status, Some(69), "{said}");
 }
 
 /// Answers like a Redis 6.0 as far as the start of a worker asks it.

@@ -51,8 +51,8 @@ async fn what_is_too_large_is_set_aside_as_it_is_from_whatever_place_it_comes() 
             ..settings(&stack)
         };
         let (queue, dead) = (
-            Queue::join(&settings).await.unwrap(),
-            Queue::join(&settings).await.unwrap(),
+            Queue::check(&settings).await.service.unwrap(),
+            Queue::check(&settings).await.service.unwrap(),
         );
         push(&stack, QUEUE, &[&large("landed")]).await;
         let landed = queue.landing().wait(Duration::from_secs(2), |_| ()).await;
@@ -186,11 +186,12 @@ async fn a_claim_of_many_large_packages_comes_in_parts_and_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fairness_among_large_packages_holds_redis_up_for_none_of_them() {
     let stack = Stack::start_without_tables().await;
-    let queue = Queue::join(&QueueSettings {
+    let queue = Queue::check(&QueueSettings {
         fairness: Fairness::Collection,
         ..settings(&stack)
     })
     .await
+    .service
     .unwrap();
     let mut redis = stack.redis().await;
     // Twelve MB, where one call may decode one.
@@ -223,11 +224,12 @@ async fn fairness_among_large_packages_holds_redis_up_for_none_of_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_group_of_a_package_that_is_too_long_to_be_decoded_is_read_all_the_same() {
     let stack = Stack::start_without_tables().await;
-    let queue = Queue::join(&QueueSettings {
+    let queue = Queue::check(&QueueSettings {
         fairness: Fairness::Collection,
         ..settings(&stack)
     })
     .await
+    .service
     .unwrap();
     let padding = "x".repeat(100_000);
     for job_id in 0..12 {

@@ -14,7 +14,7 @@ async fn join(stack: &Stack, fairness: Fairness) -> Queue {
         fairness,
         ..settings(stack)
     };
-    Queue::join(&settings).await.unwrap()
+    Queue::check(&settings).await.service.unwrap()
 }
 
 fn package(job_id: usize, collection: usize, user: usize) -> String {
@@ -75,7 +75,7 @@ async fn weights_are_as_configured() {
         weights: Weights([2, 1, 1, 1]),
         ..settings(&stack)
     };
-    let queue = Queue::join(&configured).await.unwrap();
+    let queue = Queue::check(&configured).await.service.unwrap();
     for list in [LOW, CRITICAL] {
         push(&stack, list, &["{}"; 100]).await;
     }

@@ -118,8 +118,8 @@ async fn loses_nothing_while_it_is_wrong(stack: &Stack, fairness: Fairness, wron
         dead_letter_max_bytes: 1 << 26,
         ..settings(stack)
     };
-    let queue = Queue::join(&settings).await.unwrap();
-    let dead = Queue::join(&settings).await.unwrap();
+    let queue = Queue::check(&settings).await.service.unwrap();
+    let dead = Queue::check(&settings).await.service.unwrap();
     let all = push_to_all_lists(&mut redis).await;
     every_way(&queue, &dead).await;
     assert_eq!(packages(&mut redis).await, all, "before {wrong} is wrong");

@@ -1,0 +1,59 @@
+//! What is so when a server cannot be used: asked once more, in another way, where the library's error does not tell.
+
+use std::time::Duration;
+
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisConnectionInfo, RedisResult,
+};
+
+use super::RedisFailure;
+
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the server says to this account, in its own words: the library calls whatever it answers to AUTH a wrong password,
+/// a server that is full or protects itself too. `None`: it says nothing.
+pub(super) async fn why_shut_out(info: &ConnectionInfo) -> Option<RedisFailure> {
+    let login = info.redis_settings();
+    let mut auth = redis::cmd("AUTH");
+    auth.arg(login.username()).arg(login.password());
+    ask(info.clone(), &auth).await.err().map(RedisFailure::from)
+}
+
+/// Whether a server that is spoken to with TLS does not speak it, or the reverse: either way it seems not to answer.
+/// `None`: it is about something else.
+pub(super) async fn wrong_encryption(info: &ConnectionInfo) -> Option<RedisFailure> {
+    let (other, why) = match info.addr().clone() {
+        ConnectionAddr::Tcp(host, port) => {
+            let other = ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            };
+            (other, "it speaks TLS on this port: write rediss://")
+        }
+        ConnectionAddr::TcpTls { host, port, .. } => (
+            ConnectionAddr::Tcp(host, port),
+            "it does not speak TLS on this port: write redis:// or name its port for TLS",
+        ),
+        _ => return None,
+    };
+    let speaks = match ask(info.clone().set_addr(other), &redis::cmd("PING")).await {
+        Ok(()) => true,
+        // It has answered, if only that it wants a password, or with a certificate that nobody vouches for.
+        Err(error) => error.to_string().contains("certificate") || error.into_server_errors().is_some(),
+    };
+    speaks.then(|| RedisFailure::Failed(why.to_owned()))
+}
+
+/// Asks without a login.
+async fn ask(info: ConnectionInfo, command: &redis::Cmd) -> RedisResult<()> {
+    let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
+    let client = Client::open(info.set_redis_settings(nobody))?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let opening = client.get_multiplexed_async_connection_with_config(&config);
+    let mut connection = Box::pin(opening).await?;
+    command.query_async(&mut connection).await
+}
