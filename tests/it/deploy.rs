@@ -2,13 +2,15 @@
 
 use generative_ai_worker::config::{Config, VARIABLES};
 use generative_ai_worker::db::{self, DbSettings};
+use generative_ai_worker::private_servers::{RedisOptions, RedisServer};
 use redis::AsyncCommands;
 use secrecy::SecretString;
 
+use crate::harness::authority::{Authority, free_port};
 use crate::harness::command::{Said, command_on};
 use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::stack::{QUEUE, Stack, icon, logo, with};
-use crate::harness::users::users;
+use crate::harness::users::{user_file, users};
 
 const ROLES: &str = include_str!("../../deploy/postgres/roles.sql");
 const WORKER: &str = include_str!("../../deploy/kubernetes/worker.yaml");
@@ -113,6 +115,73 @@ async fn the_worker_and_its_commands_need_no_more_of_redis_than_their_user_may()
     let variables = [("REDIS_URL", url.as_str())];
     live(&stack, &variables, &variables).await;
     assert_eq!(refused(&stack).await, Vec::<String>::new());
+}
+
+/// As `docs/operations.md` leads to it: the file of users as it is, TLS on the only port, and a certificate asked of clients or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_with_the_users_of_the_file_and_tls_alone_is_worked_with() {
+    let stack = Stack::start().await;
+    let authority = Authority::make(&stack.path("authority"));
+    let file = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let root = file(&authority.root);
+    let (certificate, key) = authority.own_files();
+    for asks in [false, true] {
+        let users = stack.path("users.acl");
+        user_file(&users, "worker-4f1c", "test-77");
+        let tls_port = free_port();
+        let mut config = authority.config(tls_port);
+        config.push(format!("aclfile {}", users.display()));
+        if asks {
+            config.push("tls-auth-clients yes".to_owned());
+        }
+        let options = RedisOptions {
+            append_only: true,
+            config,
+            password: Some("test-77".to_owned()),
+            ..RedisOptions::default()
+        };
+        let server = RedisServer::start(&stack.path(&format!("redis-{asks}")), options).unwrap();
+        stack.look_at(server.url());
+        let base = format!("rediss://worker:worker-4f1c@127.0.0.1:{tls_port}?ssl_ca_certs={root}");
+        let own = format!("&ssl_certfile={}&ssl_keyfile={}", file(certificate), file(key));
+        if asks {
+            let said = command_on(&stack, &["check-config"], &[("REDIS_URL", &base)]).await;
+            assert_eq!(said.status, Some(69), "{}", said.err);
+            assert!(
+                said.err.contains("it asks for a certificate of its clients"),
+                "{}",
+                said.err
+            );
+        }
+        let url = if asks { base + &own } else { base };
+        let variables = [("REDIS_URL", url.as_str())];
+        let said = command_on(&stack, &["check-config"], &variables).await;
+        assert_eq!((said.status, &*said.err), (Some(0), ""));
+        let replica = stack.replica(&variables).await;
+        let jobs = stack.push_logos(3).await;
+        stack.all_done_once(&jobs).await;
+        assert!(!replica.log().contains("worker-4f1c"), "{}", replica.log());
+        assert_eq!(refused(&stack).await, Vec::<String>::new());
+        for (wrong, words) in [
+            (format!("ssl_ca_certs={}", file(key)), "UnknownIssuer"),
+            (
+                "ssl_ca_certs=/nonexistent/ca.pem".to_owned(),
+                "the file of ssl_ca_certs cannot be read",
+            ),
+            (
+                format!("ssl_ca_certs={}", file(&users)),
+                "the file of ssl_ca_certs is no PEM file",
+            ),
+            (
+                format!("ssl_ca_certs={root}&ssl_certfile={root}"),
+                "which go together",
+            ),
+        ] {
+            let url = format!("rediss://worker:worker-4f1c@127.0.0.1:{tls_port}?{wrong}");
+            let said = command_on(&stack, &["check-config"], &[("REDIS_URL", &url)]).await;
+            assert!(said.err.contains(words), "{wrong}: {}", said.err);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

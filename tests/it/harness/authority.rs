@@ -38,6 +38,11 @@ impl Authority {
         }
     }
 
+    /// A certificate of this authority, and its key.
+    pub(crate) fn own_files(&self) -> (&Path, &Path) {
+        (&self.certificate, &self.key)
+    }
+
     /// Lines that let a server listen for TLS on `port` too.
     pub(crate) fn config(&self, port: u16) -> Vec<String> {
         vec![
