@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
 use secrecy::ExposeSecret;
 
 use super::location::{Location, Place};
@@ -76,7 +76,14 @@ pub(super) async fn open(
                 .with_retry(retries())
                 .with_client_options(options_for(base.as_deref()));
             if let Some(base) = base {
-                builder = builder.with_base_url(base).with_skip_signature(true);
+                // Otherwise the machine would be asked for a key that nobody wants.
+                let nobody = GcpCredential {
+                    bearer: String::new(),
+                };
+                builder = builder
+                    .with_base_url(base)
+                    .with_skip_signature(true)
+                    .with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
             }
             let builder = cloud_keys(settings, "google_")
                 .filter(|(key, _)| GOOGLE_KEYS.contains(key))

@@ -188,10 +188,8 @@ fn amazon(
     let mut url = found.clone();
     take_bucket_from_path(variable, &mut url, bucket, true)?;
     let region = door.split('.').find_map(|label| {
-        [label, label.strip_prefix("s3-").unwrap_or_default()]
-            .into_iter()
-            .find(|label| is_amazon_region(label))
-            .map(str::to_owned)
+        let region = label.strip_prefix("s3-").unwrap_or(label);
+        is_amazon_region(region).then(|| region.to_owned())
     });
     let usual = match &region {
         Some(region) => door == format!("s3.{region}") || door == format!("s3-{region}"),

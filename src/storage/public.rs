@@ -116,16 +116,16 @@ fn reach(url: &Url, findings: &mut Findings) {
         findings.warn(format!(
             "{begin}, which other machines cannot open; set PUBLIC_URL_BASE"
         ));
+    } else if url.scheme() != "https" {
+        findings.warn(format!(
+            "{begin}, which pages under https cannot show; set PUBLIC_URL_BASE"
+        ));
     } else if is_example(url) {
         findings.warn(format!(
             "{begin}, a name that is kept for examples; set PUBLIC_URL_BASE to your own"
         ));
-    } else if url.scheme() == "https" {
-        findings.ok(begin);
     } else {
-        findings.warn(format!(
-            "{begin}, which pages under https cannot show; set PUBLIC_URL_BASE"
-        ));
+        findings.ok(begin);
     }
 }
 

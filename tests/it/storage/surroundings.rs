@@ -7,8 +7,9 @@ use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::harness::command::{Said, command_on};
+use crate::harness::odd_store::{OddStore, refusal};
 use crate::harness::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
-use crate::harness::stack::{Stack, logo};
+use crate::harness::stack::Stack;
 use crate::harness::temporary_directory;
 
 /// `check-config` with the store that these variables describe.
@@ -157,28 +158,111 @@ async fn without_keys_that_is_what_is_said() {
     }
 }
 
+/// Set-ups that cannot work, each with the status of all three commands that look and what they say.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_draws_into_a_store_that_is_set_up_as_its_page_says() {
+async fn run_check_config_and_doctor_agree_on_stores_that_cannot_work() {
     let stack = Stack::start().await;
     let server = S3Server::start("pictures").await;
-    let endpoint = format!("{}/pictures", server.endpoint());
-    let replica = stack
-        .replica(&[
-            ("STORAGE_URL", "s3://pictures"),
-            ("S3_ENDPOINT", &endpoint),
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
-            ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
-        ])
-        .await;
-    let job_id = stack.job().await;
-    stack.push(&logo(job_id)).await;
-    let job = stack.ended(job_id).await;
-    let url = job.data["imageUrl"].as_str().unwrap().to_owned();
-    let key = url.strip_prefix(&format!("{endpoint}/")).unwrap();
+    let open = OddStore::start(|_| None).await;
+    let full = OddStore::start(|asked| (asked.method == "PUT").then(|| refusal(403, "QuotaExceeded"))).await;
+    let busy = OddStore::start(|asked| (asked.method == "PUT").then(|| refusal(503, "SlowDown"))).await;
+    let (server, open, full, busy) = (server.endpoint(), open.address(), full.address(), busy.address());
+    let (other, elsewhere) = (format!("{server}/other"), format!("{open}/elsewhere"));
+    let file = stack.path("file");
+    std::fs::write(&file, "").unwrap();
+    let below_file = file.join("images").to_str().unwrap().to_owned();
+    let bucket = ("STORAGE_URL", "s3://pictures");
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+    ];
+    let at = |endpoint| vec![bucket, ("S3_ENDPOINT", endpoint), keys[0], keys[1]];
+    let with = |mut variables: Vec<_>, more| {
+        variables.push(more);
+        variables
+    };
+    for (variables, status, said) in [
+        (at(&other), 78, "its path /other is not the bucket"),
+        (vec![bucket, ("S3_ENDPOINT", &*server)], 78, "no keys are set"),
+        (
+            with(at(&server), ("STORAGE_URL", "s3://elsewhere")),
+            78,
+            "no such bucket",
+        ),
+        (
+            with(at(&server), ("AWS_SECRET_ACCESS_KEY", "hunter2hunter2")),
+            78,
+            "mend AWS_SECRET_ACCESS_KEY",
+        ),
+        (at(&full), 78, "the store is full"),
+        (at(&busy), 69, "the store is busy"),
+        (at("http://127.0.0.1:1"), 69, "the store cannot be reached"),
+        (
+            with(at(&open), ("PUBLIC_URL_BASE", &elsewhere)),
+            78,
+            "PUBLIC_URL_BASE: http://127.0.0.1",
+        ),
+        (
+            vec![("STORAGE_URL", &*below_file)],
+            78,
+            "STORAGE_URL: cannot open",
+        ),
+        (
+            vec![("STORAGE_URL", "https://0a1b.r2.cloudflarestorage.com/b")],
+            78,
+            "S3_ENDPOINT",
+        ),
+        (
+            vec![("STORAGE_URL", "az://pictures")],
+            78,
+            "AZURE_STORAGE_ACCOUNT_NAME",
+        ),
+    ] {
+        for command in ["check-config", "doctor", "run"] {
+            let found = command_on(&stack, &[command], &variables).await;
+            let text = format!("{}{}", found.out, found.err);
+            assert_eq!(found.status, Some(status), "{command}, {said}: {text}");
+            assert!(text.contains(said), "{command}: {said} is missing in {text}");
+            assert!(
+                !text.contains("hunter2") && !text.contains(SECRET_ACCESS_KEY),
+                "{text}"
+            );
+        }
+    }
+}
+
+/// The steps of `docs/stores.md`, "Cloudflare R2 with a domain of your own".
+#[tokio::test(flavor = "multi_thread")]
+async fn r2_with_a_domain_of_its_own_is_set_up_as_the_manual_says() {
+    let stack = Stack::start().await;
+    let r2 = OddStore::start(|asked| asked.is_public.then(|| refusal(400, "InvalidArgument"))).await;
+    let domain = r2.domain("pictures").await;
+    let (endpoint, base) = (format!("{}/pictures", r2.address()), domain.uri());
+    let mut variables = vec![
+        ("STORAGE_URL", "s3://pictures"),
+        ("S3_ENDPOINT", &*endpoint),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let doctor = command_on(&stack, &["doctor", "--offline"], &variables).await;
+    let forgotten = "PUBLIC_URL_BASE is not set: http://127.0.0.1 answers 400 for an object that is there";
+    assert!(doctor.out.contains(forgotten), "{}", doctor.out);
+    variables.push(("PUBLIC_URL_BASE", &base));
+    let doctor = command_on(&stack, &["doctor", "--offline"], &variables).await;
     assert!(
-        server.objects().contains_key(key),
-        "{url}: {:?}",
-        server.objects().keys()
+        doctor.out.contains("the address of an object leads to it"),
+        "{}",
+        doctor.out
     );
-    drop(replica);
+
+    let _replica = stack.replica(&variables).await;
+    let enqueue = ["enqueue", "--prompt", "A lighthouse", "--wait"];
+    let said = command_on(&stack, &enqueue, &[]).await;
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let url = said.out.trim().rsplit(' ').next().unwrap();
+    assert!(url.starts_with(&format!("{base}/ypGenAi/")), "{url}");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let picture = client.get(url).send().await.unwrap();
+    assert_eq!(picture.status(), 200);
+    assert!(!picture.bytes().await.unwrap().is_empty());
 }
