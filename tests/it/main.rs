@@ -21,6 +21,7 @@ mod harness;
 mod jobs_show;
 mod joined;
 mod limits;
+mod manifests;
 mod migrations;
 mod observability;
 mod ops;
