@@ -64,7 +64,8 @@ pub(super) fn all(config: &ProviderSettings) -> anyhow::Result<Providers> {
         Arc::new(Builtin),
         Arc::new(Blank),
     ];
-    Ok(Providers::new(all, &config.default, config.fallbacks.clone()))
+    let providers = Providers::new(all, &config.default, config.fallbacks.clone());
+    Ok(providers.allowing(config.allowed.clone()))
 }
 
 /// Looks at their settings, without asking any of them: whether those that the configuration names can be used, and whether

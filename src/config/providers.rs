@@ -2,6 +2,7 @@
 
 use super::{Environment, Faults, google, self_hosted, values};
 use crate::provider::catalog::{self, Model};
+use crate::provider::policy::allowed::Allowed;
 use crate::provider::services::automatic1111::Automatic1111Settings;
 use crate::provider::services::azure_openai::AzureOpenAiSettings;
 use crate::provider::services::bfl::BflSettings;
@@ -48,6 +49,8 @@ pub struct ProviderSettings {
     pub comfyui: ComfyUiSettings,
     /// An operator's own models.
     pub models: Vec<Model>,
+    /// What packages may ask for.
+    pub allowed: Allowed,
     /// Whether result URLs of providers may lead to private addresses.
     pub allow_private_result_urls: bool,
 }
@@ -84,6 +87,12 @@ pub(super) fn provider_settings(reader: &mut Reader<'_>) -> ProviderSettings {
         automatic1111: self_hosted::automatic1111_settings(reader),
         comfyui: self_hosted::comfyui_settings(reader),
         models: reader.optional("MODELS_FILE", models_of).unwrap_or_default(),
+        allowed: reader
+            .optional("ALLOWED_MODELS", |text| {
+                Allowed::parse(text, values::provider_name)
+            })
+            .unwrap_or_default()
+            .with_low_moderation(reader.or_default("ALLOW_LOW_MODERATION", values::boolean)),
         allow_private_result_urls: reader.or_default("ALLOW_PRIVATE_RESULT_URLS", values::boolean),
     }
 }

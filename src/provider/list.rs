@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::catalog;
-use super::{ImageProvider, ImageSpec, Unsupported};
+use super::policy::allowed::Allowed;
+use super::policy::fallback;
+use super::{CheckedSpec, ImageProvider, ImageSpec, Unsupported};
 use crate::failure::ErrorClass;
 
 /// The providers of a replica, by name.
@@ -11,6 +13,7 @@ pub struct Providers {
     all: Vec<Arc<dyn ImageProvider>>,
     default: String,
     fallbacks: Vec<String>,
+    allowed: Allowed,
 }
 
 impl Providers {
@@ -22,7 +25,33 @@ impl Providers {
             all,
             default: default.into(),
             fallbacks,
+            allowed: Allowed::default().with_low_moderation(true),
         }
+    }
+
+    /// The same, for packages that may ask for no more than this.
+    #[must_use]
+    pub fn allowing(mut self, allowed: Allowed) -> Self {
+        self.allowed = allowed;
+        self
+    }
+
+    /// Says, at no cost, whether a package may ask this of a provider, and whether it offers it.
+    ///
+    /// # Errors
+    /// [`Unsupported`].
+    pub fn accept(&self, provider: &dyn ImageProvider, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let checked = provider.check(spec)?;
+        self.allowed.check(provider.name(), &checked)?;
+        Ok(checked)
+    }
+
+    /// The same of a provider that is to draw in another one's place; `None` where it does not.
+    #[must_use]
+    pub fn accept_instead(&self, provider: &dyn ImageProvider, spec: &ImageSpec) -> Option<CheckedSpec> {
+        let checked = fallback::translate(provider, spec)?;
+        let is_allowed = self.allowed.check(provider.name(), &checked).is_ok();
+        is_allowed.then_some(checked)
     }
 
     /// All providers.

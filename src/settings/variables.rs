@@ -287,6 +287,18 @@ pub const VARIABLES: &[Variable] = &[
         "Its checkpoint, for packages that name no imageModel",
     ),
     variable(
+        "ALLOWED_MODELS",
+        None,
+        "openai:gpt-image-2,openai:gpt-image-2.6-flare:low|medium,builtin",
+        "What packages may ask for: providers, their models, the qualities of those. Default: everything that is configured",
+    ),
+    variable(
+        "ALLOW_LOW_MODERATION",
+        Some("false"),
+        "true",
+        "Lets packages ask for moderation low",
+    ),
+    variable(
         "ALLOW_PRIVATE_RESULT_URLS",
         Some("false"),
         "true",

@@ -21,7 +21,9 @@ async fn a_see_through_icon_stays_see_through_in_the_format_that_is_asked_for() 
     let stack = Stack::start().await;
     let half = RgbaImage::from_fn(640, 640, |x, _| Rgba([0, 0, 200, if x < 320 { 0 } else { 255 }]));
     let openai = OpenAi::start(Reply::Picture(webp(&half.into()).into())).await;
-    let _replica = stack.replica_of(&openai, &[]).await;
+    let _replica = stack
+        .replica_of(&openai, &[("ALLOW_LOW_MODERATION", "true")])
+        .await;
     let job_id = stack.job().await;
     let options = json!({"imageModel": "gpt-image-2.5-flare", "background": "transparent", "outputFormat": "webp",
         "moderation": "low"});
@@ -96,4 +98,41 @@ async fn a_fallback_that_cannot_do_what_is_asked_is_left_out() {
     );
     assert_eq!(openai.calls().len(), 2);
     assert_eq!(openai.calls()[1].body["output_format"], "jpeg");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_does_not_allow_is_refused_before_anything_is_spent() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let allowed = (
+        "ALLOWED_MODELS",
+        "openai:gpt-image-2.5-flare:low|medium, openai:gpt-image-2",
+    );
+    let fallback = ("IMAGE_PROVIDER_FALLBACKS", "builtin");
+    let _replica = stack.replica_of(&openai, &[allowed, fallback]).await;
+    for (options, said) in [
+        (
+            json!({"imageProvider": "builtin"}),
+            "is not allowed on this service, which draws with openai:gpt-image-2.5-flare, openai:gpt-image-2",
+        ),
+        (
+            json!({"imageModel": "gpt-image-2.5-flare", "imageQuality": "high"}),
+            "gpt-image-2.5-flare is not allowed on this service with imageQuality high; set imageQuality to low or medium",
+        ),
+        (
+            json!({"moderation": "low"}),
+            "moderation low is not allowed on this service; leave moderation out",
+        ),
+    ] {
+        let job_id = stack.job().await;
+        stack.push(&asking(logo(job_id), &options)).await;
+        let error = stack.ended(job_id).await.error.unwrap();
+        assert!(error.ends_with(said), "{error}");
+    }
+    assert_eq!(openai.calls().len(), 0);
+    let job_id = stack.job().await;
+    let options = json!({"imageModel": "gpt-image-2.5-flare", "imageQuality": "low"});
+    stack.push(&asking(logo(job_id), &options)).await;
+    assert_eq!(stack.ended(job_id).await.error, None);
+    assert_eq!(openai.calls().len(), 1);
 }

@@ -4,7 +4,6 @@ use super::Pipeline;
 use crate::failure::{ErrorClass, Failure};
 use crate::generator::order::Order;
 use crate::provider::ImageSpec;
-use crate::provider::policy::fallback;
 use crate::work_package::{ImageOptions, ImageType, ImageWork};
 
 /// What a package asks of providers.
@@ -32,7 +31,7 @@ impl Pipeline {
         let spec = spec(work);
         let meant = providers.select(work.provider.as_deref())?;
         let meant_name = meant.name();
-        let refused = match meant.check(&spec) {
+        let refused = match providers.accept(&*meant, &spec) {
             Ok(spec) => Ok(Order {
                 provider: meant,
                 spec,
@@ -42,7 +41,7 @@ impl Pipeline {
             Err(refused) => Err(refused),
         };
         let helpers = providers.fallbacks_for(meant_name).filter_map(|provider| {
-            let spec = fallback::translate(&*provider, &spec)?;
+            let spec = providers.accept_instead(&*provider, &spec)?;
             Some(Order { provider, spec })
         });
         match refused {
