@@ -105,7 +105,7 @@ async fn try_notices(redis: &Redis, findings: &mut Findings) -> Result<bool, Red
     };
     let mut connection = match listening.await {
         Ok(connection) => Some(connection),
-        Err(failure) if RedisFailure::is_refusal(&failure) => {
+        Err(failure @ RedisFailure::Refused(_)) => {
             let what = "packages on other lists than the main one are found within 2 s, as CLIENT TRACKING is refused";
             warn(what, &failure);
             None
@@ -125,7 +125,7 @@ async fn try_notices(redis: &Redis, findings: &mut Findings) -> Result<bool, Red
     };
     for result in [published, subscribed] {
         match result.map_err(RedisFailure::from) {
-            Err(failure) if failure.is_refusal() => {
+            Err(failure @ RedisFailure::Refused(_)) => {
                 let what = format!(
                     "nobody learns of jobs from {}, and replicas learn of each other's notices late",
                     keys.events()

@@ -61,7 +61,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("db", &[]),
     ("private_servers", &[]),
     ("measure", &["failure"]),
-    ("fault", &["environment"]),
+    ("fault", &["environment", "telemetry"]),
     ("settings", &["environment"]),
     ("environment", &[]),
     ("telemetry", &["plain_text"]),

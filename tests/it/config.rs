@@ -24,7 +24,7 @@ async fn every_fault_of_a_configuration_is_told_in_one_go_with_status_78() {
         ("LOG_FORMAT", "xml"),
     ];
     let expected = [
-        "REDIS_URL: a URL with the scheme http was found; redis://[user:password@]host[:port][/database], or rediss:// for TLS, is accepted",
+        "REDIS_URL: a URL with the scheme http was found, which is that of an API over HTTP: take the address for Redis clients; redis://",
         "DATABASE_URL: is not set; write for example postgres://worker:password@127.0.0.1:5432/app",
         "STORAGE_URL: no store is called \"ftp\"; write a path, ",
         "WORKER_CONCURRENCY: \"many\" was found; a number from 1 to 1024 is accepted",

@@ -76,35 +76,39 @@ async fn a_package_that_cannot_be_read_is_kept_to_the_byte() {
     let job_id = stack.job().await;
     let mut events = Events::of(&stack).await;
     let replica = stack.replica(&[]).await;
-    let cases: [(&[u8], &str); 6] = [
+    let cases: [(&[u8], &str, Option<i32>); 6] = [
         (
             b"{\"type\": \"collection-image\", ",
             "The package is not valid JSON: ",
+            None,
         ),
-        (b"", "The package is not valid JSON: "),
+        (b"", "The package is not valid JSON: ", None),
         (
             b"[{\"jobId\": 1}]",
             "The package is a list; a JSON object is accepted",
+            Some(1),
         ),
-        (b"\"1\"", "The package is a text; a JSON object is accepted"),
+        (b"\"1\"", "The package is a text; a JSON object is accepted", None),
         (
             b"{\"jobId\": 1, \"prompt\": \"\xff\"}",
             "The package is not UTF-8 text (first wrong byte at 24)",
+            Some(1),
         ),
-        (b"\0\0", "The package is not valid JSON: "),
+        (b"\0\0", "The package is not valid JSON: ", None),
     ];
-    for (number, (package, reason)) in cases.into_iter().enumerate() {
+    assert_eq!(job_id, 1);
+    for (number, (package, reason, told)) in cases.iter().copied().enumerate() {
         stack.push_raw(package).await;
         let event = events.next("failed").await;
         let kept = kept(&stack).await.pop().unwrap();
         assert_eq!(kept.payload, package, "{kept:?}");
         assert!(kept.reason.starts_with(reason), "{kept:?}");
-        assert_eq!((kept.job_id, kept.attempts), (None, 0));
+        assert_eq!((kept.job_id, kept.attempts), (told, 0));
         assert_eq!(kept.error_class, "invalid_package");
         assert_eq!(kept.worker_id, replica.worker_id());
         assert_eq!(
             (&event["jobId"], &event["error"]),
-            (&Value::Null, &json!(kept.reason))
+            (&json!(told), &json!(kept.reason))
         );
         assert_eq!(event["errorClass"], "invalid_package");
         let shown = String::from_utf8_lossy(&package[..package.len().min(1024)]);
@@ -113,7 +117,8 @@ async fn a_package_that_cannot_be_read_is_kept_to_the_byte() {
         assert!(letters.contains(&mirror(&kept, &shown)), "{letters:?}");
     }
     stack.idle().await;
-    assert_eq!(stack.job_row(job_id).await.error, None);
+    let error = stack.job_row(job_id).await.error;
+    assert!(error.is_some_and(|error| error.starts_with(cases[4].1)));
     assert_eq!(
         stack
             .count("SELECT count(*) FROM generative_ai.dead_packages")

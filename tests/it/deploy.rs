@@ -125,6 +125,7 @@ async fn a_redis_with_the_users_of_the_file_and_tls_alone_is_worked_with() {
     let file = |path: &std::path::Path| path.to_str().unwrap().to_owned();
     let root = file(&authority.root);
     let (certificate, key) = authority.own_files();
+    let mut jobs = Vec::new();
     for asks in [false, true] {
         let users = stack.path("users.acl");
         user_file(&users, "worker-4f1c", "test-77");
@@ -158,7 +159,7 @@ async fn a_redis_with_the_users_of_the_file_and_tls_alone_is_worked_with() {
         let said = command_on(&stack, &["check-config"], &variables).await;
         assert_eq!((said.status, &*said.err), (Some(0), ""));
         let replica = stack.replica(&variables).await;
-        let jobs = stack.push_logos(3).await;
+        jobs.extend(stack.push_logos(3).await);
         stack.all_done_once(&jobs).await;
         assert!(!replica.log().contains("worker-4f1c"), "{}", replica.log());
         assert_eq!(refused(&stack).await, Vec::<String>::new());
