@@ -10,7 +10,7 @@ BENCH_ARGS ?=
 DEMO_PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench lint fmt build image clean servers
+.PHONY: help demo test chaos bench lint fmt build image clean servers test-servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -18,10 +18,10 @@ help: ## list the targets
 demo: servers ## see pictures come out of a queue, with a private Redis and Postgres (DEMO_ARGS=--keep leaves them up)
 	cargo run --profile $(DEMO_PROFILE) --locked -- demo $(DEMO_ARGS)
 
-test: servers ## run all tests against a private Redis and Postgres (TEST_ARGS=word: only those)
+test: test-servers ## run all tests against a private Redis and Postgres (TEST_ARGS=word: only those)
 	@scripts/test $(TEST_ARGS)
 
-chaos: servers ## kill the worker at every step many times and count what is lost (half an hour)
+chaos: test-servers ## kill the worker at every step many times and count what is lost (half an hour)
 	@scripts/chaos
 
 bench: servers build ## measure the worker beside simpler programs (20 minutes; BENCH_ARGS=--quick: 3, =--help: more)
@@ -47,3 +47,6 @@ clean: ## remove what was built and the pictures of the demo
 
 servers:
 	@scripts/install-servers
+
+test-servers:
+	@scripts/install-servers tests

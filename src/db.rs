@@ -4,6 +4,7 @@
 //! [`crate::batch`]); a batch that Postgres does not take because of some of its rows is taken
 //! apart, so that nobody else's job fails or waits with them.
 
+mod address;
 mod begin;
 mod calls;
 mod cancel;
@@ -17,7 +18,9 @@ mod jobs;
 mod join;
 mod look;
 mod migrate;
+mod options;
 mod overview;
+mod pooler;
 mod reconcile;
 mod record;
 mod reject;
@@ -33,7 +36,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::deadpool::Pool;
 use secrecy::SecretString;
 
 use crate::batch::Batcher;
@@ -60,7 +62,7 @@ pub use tidy::{Chore, Retention};
 /// How to reach Postgres; made by `config`.
 #[derive(Clone, Debug)]
 pub struct DbSettings {
-    /// `DATABASE_URL`, with `sslmode` and `sslrootcert`.
+    /// `DATABASE_URL`, as libpq reads it.
     pub url: SecretString,
     /// Connections at the most.
     pub pool_size: usize,
@@ -71,7 +73,7 @@ pub struct DbSettings {
 /// # Errors
 /// Names the parameter and never the password.
 pub fn check_url(url: &str) -> anyhow::Result<()> {
-    tls::target(url).map(|_| ())
+    address::target(url).map(|_| ())
 }
 
 /// Requests that share one statement at the most.
@@ -82,7 +84,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The one way to the database. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Db {
-    pool: Pool<AsyncPgConnection>,
+    pool: connect::Connections,
     look: Batcher<look::LookRequest, Result<bool, DbError>>,
     begin: Batcher<Arc<BeginRequest>, Result<Begun, DbError>>,
     intend: Batcher<IntendRequest, Result<Option<i32>, DbError>>,
@@ -99,7 +101,7 @@ impl Db {
     /// # Errors
     /// When the URL cannot be used; the message names the parameter and never the password.
     pub fn new(settings: &DbSettings) -> anyhow::Result<Self> {
-        let pool = connect::pool(settings)?;
+        let pool = connect::Way::of(settings)?.pool(settings.pool_size)?;
         Ok(Self {
             look: statement::lane(&pool, look::run),
             begin: statement::lane(&pool, begin::run),
@@ -116,7 +118,7 @@ impl Db {
     /// How the pool of connections is used.
     #[must_use]
     pub fn pool_use(&self) -> PoolUse {
-        let status = self.pool.status();
+        let status = self.pool.pool.status();
         PoolUse {
             max: status.max_size,
             open: status.size,

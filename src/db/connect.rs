@@ -1,19 +1,30 @@
-//! Connections: time limits, TLS, and a name that an administrator recognizes.
+//! Connections: time limits and settings, over whatever stands between this process and Postgres.
+//!
+//! A connection to Postgres itself is told its settings when it is opened, which costs nothing later. A pooler may refuse
+//! them, or leave them out, and lends a session of Postgres for a transaction at a time: then nothing that is to last longer
+//! than a transaction may be asked for, and the settings go with each transaction. Which of the two it is, the first connection
+//! finds out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use diesel::connection::CacheSize;
 use diesel::{ConnectionError, ConnectionResult};
-use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{
+    AnsiTransactionManager, AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
+};
 use futures_util::FutureExt;
 use secrecy::ExposeSecret;
+use tokio::sync::OnceCell;
+use tokio_postgres::Client;
 
-use super::tls::{self, Target};
+use super::address::{self, Target};
+use super::options::{Setting, at_startup, in_transaction};
+use super::pooler::{self, Sessions};
 use super::{DbSettings, STATEMENT_TIMEOUT};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Statements are planned once per connection, and find rows by their keys. Without this a plan that was made while the
 /// ledger was small reads all of it for every batch, until somebody analyzes the table.
@@ -21,85 +32,213 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What has no index to go by (a table of one row) looks so expensive then that Postgres would compile it first, at 90 ms.
 ///
 /// Source: PostgreSQL, "Query Planning", `enable_seqscan`, `plan_cache_mode`, `jit`.
-const PLANS: &str = "-c enable_seqscan=off -c plan_cache_mode=force_generic_plan -c jit=off";
+const PLANS: [(&str, &str); 3] = [
+    ("enable_seqscan", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("jit", "off"),
+];
 
 /// Statements wait for rows that others change, and go on with what those have made of them, which only this level does.
-/// As an option of the connection, like all here, since a setting that a statement makes would be inherited by whoever
-/// gets its connection from a pooler next.
-const ISOLATION: &str = "-c default_transaction_isolation=read\\ committed";
+const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
 /// What the application has locked for longer is come back to later.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(super) fn pool(settings: &DbSettings) -> anyhow::Result<Pool<AsyncPgConnection>> {
-    let (statements, locks) = (STATEMENT_TIMEOUT.as_millis(), LOCK_TIMEOUT.as_millis());
-    let own = format!("-c statement_timeout={statements} {ISOLATION} -c lock_timeout={locks} {PLANS}");
-    let target = target(settings, &own)?;
-    let mut config = ManagerConfig::default();
-    // A connection that has died is noticed when it is used; statements that met one are run again.
-    config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(move |_| establish(target.clone()).boxed());
-    // The URL is in `target`; what is given here is never connected to.
-    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config("postgres://", config);
-    Pool::builder(manager)
-        .max_size(settings.pool_size)
-        .wait_timeout(Some(Duration::from_secs(5)))
-        .create_timeout(Some(CONNECT_TIMEOUT))
-        .recycle_timeout(Some(Duration::from_secs(2)))
-        .runtime(deadpool_redis::Runtime::Tokio1)
-        .build()
-        .context("the pool of Postgres connections cannot be made")
+/// The way to the database that a URL names.
+#[derive(Clone)]
+pub(super) struct Way {
+    target: Arc<Target>,
+    sessions: Arc<OnceCell<Sessions>>,
 }
 
-/// One connection outside the pool, for migrations. They may take as long as they need, and wait this long for a lock.
-pub(super) async fn single(
-    settings: &DbSettings,
-    lock_timeout: Duration,
-) -> anyhow::Result<AsyncPgConnection> {
-    let own = format!(
-        "-c statement_timeout=0 {ISOLATION} -c lock_timeout={}",
-        lock_timeout.as_millis()
-    );
-    let target = target(settings, &own)?;
-    let connection = tokio::time::timeout(CONNECT_TIMEOUT, establish(target))
-        .await
-        .context("DATABASE_URL: Postgres did not answer within 3 s")?;
-    connection.context("DATABASE_URL: Postgres cannot be reached")
+/// A pool of connections, and how statements are run on them.
+#[derive(Clone)]
+pub(super) struct Connections {
+    pub(super) pool: Pool<AsyncPgConnection>,
+    manners: Manners,
 }
 
-/// `own`: options of the connection that come before those of the URL, which stay as they were given and win.
-fn target(settings: &DbSettings, own: &str) -> anyhow::Result<Target> {
-    let mut target = tls::target(settings.url.expose_secret()).context("DATABASE_URL")?;
-    let config = &mut target.config;
-    let given = config.get_options().unwrap_or_default();
-    let options = format!("{own} {given}");
-    config.options(options);
-    if config.get_application_name().is_none() {
-        config.application_name("generative-ai-worker");
+/// Settings of a kind of work, and the way that says how they are told.
+#[derive(Clone)]
+pub(super) struct Manners {
+    way: Way,
+    /// Those of the URL come last, and win.
+    settings: Arc<[Setting]>,
+}
+
+/// One connection outside the pool.
+pub(super) struct Single {
+    pub(super) connection: AsyncPgConnection,
+    pub(super) manners: Manners,
+}
+
+impl Way {
+    pub(super) fn of(settings: &DbSettings) -> anyhow::Result<Self> {
+        let target = address::target(settings.url.expose_secret()).context("DATABASE_URL")?;
+        Ok(Self {
+            target: Arc::new(target),
+            sessions: Arc::default(),
+        })
     }
-    config
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_user_timeout(STATEMENT_TIMEOUT)
-        .keepalives_idle(Duration::from_secs(10))
-        .keepalives_interval(Duration::from_secs(5))
-        .keepalives_retries(3);
-    Ok(target)
+
+    pub(super) fn pool(&self, size: usize) -> anyhow::Result<Connections> {
+        let mut own = vec![
+            Setting::new("statement_timeout", STATEMENT_TIMEOUT.as_millis()),
+            Setting::new("lock_timeout", LOCK_TIMEOUT.as_millis()),
+        ];
+        own.extend(PLANS.map(|(name, value)| Setting::new(name, value)));
+        let manners = self.manners(own);
+        let mut config = ManagerConfig::default();
+        // A connection that has died is noticed when it is used; statements that met one are run again.
+        config.recycling_method = RecyclingMethod::Fast;
+        let opening = manners.clone();
+        config.custom_setup = Box::new(move |_| {
+            let manners = opening.clone();
+            async move { manners.open().await }.boxed()
+        });
+        // The URL is in `manners`; what is given here is never connected to.
+        let manager =
+            AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config("postgres://", config);
+        let pool = Pool::builder(manager)
+            .max_size(size)
+            .wait_timeout(Some(Duration::from_secs(5)))
+            .create_timeout(Some(self.target.patience))
+            .recycle_timeout(Some(Duration::from_secs(2)))
+            .runtime(deadpool_redis::Runtime::Tokio1)
+            .build()
+            .context("the pool of Postgres connections cannot be made")?;
+        Ok(Connections { pool, manners })
+    }
+
+    /// One connection outside the pool, for migrations. They may take as long as they need, and wait this long for a lock.
+    pub(super) async fn single(&self, lock_timeout: Duration) -> anyhow::Result<Single> {
+        let manners = self.manners(vec![
+            Setting::new("statement_timeout", 0),
+            Setting::new("lock_timeout", lock_timeout.as_millis()),
+        ]);
+        let seconds = self.target.patience.as_secs();
+        let connection = tokio::time::timeout(self.target.patience, manners.open())
+            .await
+            .with_context(|| format!("DATABASE_URL: Postgres did not answer within {seconds} s"))?
+            .context("DATABASE_URL: Postgres cannot be reached")?;
+        Ok(Single { connection, manners })
+    }
+
+    fn manners(&self, own: Vec<Setting>) -> Manners {
+        let isolation = Setting::new(ISOLATION.0, ISOLATION.1);
+        let all = own
+            .into_iter()
+            .chain([isolation])
+            .chain(self.target.settings.iter().cloned());
+        Manners {
+            way: self.clone(),
+            settings: all.collect(),
+        }
+    }
 }
 
-async fn establish(target: Target) -> ConnectionResult<AsyncPgConnection> {
-    let (client, connection) = target
-        .config
-        .connect(target.tls)
+impl Connections {
+    /// Runs statements on a connection of this pool as a piece: what they are told first is gone after it.
+    pub(super) async fn run<T, E: From<diesel::result::Error>>(
+        &self,
+        connection: &mut AsyncPgConnection,
+        statements: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.manners.run(connection, statements).await
+    }
+}
+
+impl Single {
+    /// The same, on this connection.
+    pub(super) async fn run<T, E: From<diesel::result::Error>>(
+        &mut self,
+        statements: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.manners.run(&mut self.connection, statements).await
+    }
+}
+
+impl Manners {
+    /// What a transaction is told first; `None` where its session knows it.
+    pub(super) fn at_its_beginning(&self) -> Option<String> {
+        let Some(Sessions::Lent { keeps_statements }) = self.way.sessions.get() else {
+            return None;
+        };
+        // Names of statements that somebody else has left on the session would be in the way of those to come.
+        let forget = if *keeps_statements { "" } else { "DEALLOCATE ALL; " };
+        Some(format!("{forget}{}", in_transaction(&self.settings)))
+    }
+
+    async fn run<T, E: From<diesel::result::Error>>(
+        &self,
+        connection: &mut AsyncPgConnection,
+        statements: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Some(told) = self.at_its_beginning() else {
+            return statements(connection).await;
+        };
+        let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {told}");
+        AnsiTransactionManager::begin_transaction_sql(connection, &begin).await?;
+        match statements(connection).await {
+            Ok(value) => {
+                AnsiTransactionManager::commit_transaction(connection).await?;
+                Ok(value)
+            }
+            Err(error) => {
+                // Where that fails too, the connection is of no more use, and its pool sees so.
+                let _ = AnsiTransactionManager::rollback_transaction(connection).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn open(&self) -> ConnectionResult<AsyncPgConnection> {
+        let target = &self.way.target;
+        let sessions = self
+            .way
+            .sessions
+            .get_or_try_init(|| pooler::look(target, &self.settings));
+        match sessions.await.map_err(|error| refused(&error))? {
+            Sessions::Own => {
+                let options = at_startup(&self.settings);
+                let (client, connection) = target
+                    .connect(Some(&options))
+                    .await
+                    .map_err(|error| refused(&error))?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+            Sessions::Lent { keeps_statements } => {
+                let client = target.client(None).await.map_err(|error| refused(&error))?;
+                lent(client, *keeps_statements).await
+            }
+        }
+    }
+}
+
+/// The library sets a time zone and an encoding, which whoever gets the session next is not to inherit: so it does in a
+/// transaction that is rolled back. The encoding is UTF-8 from the beginning, and times come without a zone.
+async fn lent(client: Client, keeps_statements: bool) -> ConnectionResult<AsyncPgConnection> {
+    let forget = if keeps_statements { "" } else { "; DEALLOCATE ALL" };
+    client
+        .batch_execute(&format!("BEGIN{forget}"))
         .await
-        .map_err(|e| ConnectionError::BadConnection(with_causes(&e)))?;
-    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        .map_err(|error| refused(&error))?;
+    let mut connection = AsyncPgConnection::try_from(client).await?;
+    connection
+        .batch_execute("ROLLBACK")
+        .await
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    if !keeps_statements {
+        connection.set_prepared_statement_cache_size(CacheSize::Disabled);
+    }
+    Ok(connection)
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+fn refused(error: &tokio_postgres::Error) -> ConnectionError {
     let mut text = error.to_string();
-    let mut source = error.source();
+    let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    text
+    ConnectionError::BadConnection(text)
 }

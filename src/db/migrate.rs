@@ -22,7 +22,8 @@ use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use tokio::time::Instant;
 
-use super::{DbError, DbSettings, connect};
+use super::connect::{Single, Way};
+use super::{DbError, DbSettings};
 use turn::Turn;
 
 pub use fit::UnfitDatabase;
@@ -44,11 +45,15 @@ type Names = BTreeMap<String, String>;
 /// # Errors
 /// When Postgres cannot be reached, in words that name `DATABASE_URL`; [`UnfitDatabase`].
 pub async fn pending(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
-    let mut connection = connect::single(settings, LOCK_TIMEOUT).await?;
-    Ok(fit::pending(&mut connection, known()?)
-        .await?
-        .into_values()
-        .collect())
+    let mut connection = Way::of(settings)?.single(LOCK_TIMEOUT).await?;
+    Ok(found(&mut connection).await?.into_values().collect())
+}
+
+async fn found(connection: &mut Single) -> anyhow::Result<Names> {
+    let known = known()?;
+    connection
+        .run(async |connection| fit::pending(connection, known).await)
+        .await
 }
 
 /// Applies what is pending and returns the names. Safe to run from any number of processes at once: they wait for one
@@ -58,20 +63,22 @@ pub async fn pending(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
 /// When Postgres cannot be reached or refuses a step, or others hold what a step needs for too long, in words that say
 /// who; a step that failed has changed nothing. [`UnfitDatabase`].
 pub async fn migrate(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
-    if pending(settings).await?.is_empty() {
+    let way = Way::of(settings)?;
+    let mut connection = way.single(LOCK_TIMEOUT).await?;
+    if found(&mut connection).await?.is_empty() {
         return Ok(Vec::new());
     }
-    let first = turn::wait(connect::single(settings, LOCK_TIMEOUT).await?).await?;
-    let mut connection = connect::single(settings, LOCK_TIMEOUT).await?;
+    let first = turn::wait(way.single(LOCK_TIMEOUT).await?).await?;
     // Whoever was first may have done it.
-    let pending = fit::pending(&mut connection, known()?).await?;
+    let pending = found(&mut connection).await?;
     // A step outside of a transaction holds nobody up, and may wait for its locks in one go.
-    let mut outside = connect::single(settings, PATIENCE).await?;
-    let watching = connect::single(settings, LOCK_TIMEOUT).await?;
+    let mut outside = way.single(PATIENCE).await?;
+    let watching = way.single(LOCK_TIMEOUT).await?;
     let turn = first.watch(watching, [&mut connection, &mut outside]).await?;
     let mut connections = Connections {
-        usual: connection.into(),
-        outside: outside.into(),
+        told: connection.manners.at_its_beginning().unwrap_or_default(),
+        usual: connection.connection.into(),
+        outside: outside.connection.into(),
     };
     tokio::task::block_in_place(|| {
         make_room(&mut connections.usual)?;
@@ -89,6 +96,8 @@ pub async fn migrate(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
 type Connection = AsyncConnectionWrapper<AsyncPgConnection>;
 
 struct Connections {
+    /// What each transaction is told first.
+    told: String,
     usual: Connection,
     /// For steps outside of a transaction.
     outside: Connection,
@@ -141,20 +150,31 @@ fn apply(
     turn: &Turn,
 ) -> anyhow::Result<()> {
     let name = migration.name();
-    let step = |connection: &mut Connection| {
-        migration.run(connection)?;
+    let note = |connection: &mut Connection| {
         let note = "INSERT INTO generative_ai.__diesel_schema_migrations (version) VALUES ($1)";
         sql_query(note).bind::<Text, _>(version).execute(connection)?;
-        Ok(())
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
     };
     let begun = Instant::now();
     loop {
-        let Connections { usual, outside } = &mut *connections;
+        let Connections { told, usual, outside } = &mut *connections;
         let done = if migration.metadata().run_in_transaction() {
-            usual.transaction(step)
+            usual.transaction(|usual| {
+                usual.batch_execute(told)?;
+                migration.run(usual)?;
+                note(usual)
+            })
         } else {
             let ready = usual.batch_execute(DROP_BROKEN_INDEXES);
-            ready.map_err(Into::into).and_then(|()| step(outside))
+            ready
+                .map_err(Into::into)
+                .and_then(|()| migration.run(outside))
+                .and_then(|()| {
+                    usual.transaction(|usual| {
+                        usual.batch_execute(told)?;
+                        note(usual)
+                    })
+                })
         };
         let error = match done {
             Ok(()) => return Ok(()),

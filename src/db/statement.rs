@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::IntoSql;
 use diesel::dsl::sql;
 use diesel::sql_types::{Bool, Integer, Timestamptz};
-use diesel_async::pooled_connection::deadpool::{Object, Pool};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::pooled_connection::deadpool::Object;
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::connect::Connections;
 use super::{DbError, MAX_BATCH, STATEMENT_TIMEOUT};
 use crate::batch::Batcher;
 
@@ -86,7 +86,7 @@ pub(super) type Answers<'c, I, O> = BoxFuture<'c, Result<HashMap<<I as Keyed>::K
 /// Starts the lane that runs `statement` for batches of requests.
 ///
 /// Requests of the same key are run one by one, as is what the statement has left out.
-pub(super) fn lane<I, O, F>(pool: &Pool<AsyncPgConnection>, statement: F) -> Batcher<I, Result<O, DbError>>
+pub(super) fn lane<I, O, F>(pool: &Connections, statement: F) -> Batcher<I, Result<O, DbError>>
 where
     I: Keyed + Clone + Send + Sync + 'static,
     I::Key: Send,
@@ -128,7 +128,7 @@ where
     })
 }
 
-async fn why_left_out(pool: &Pool<AsyncPgConnection>, shown_row: Option<i32>) -> DbError {
+async fn why_left_out(pool: &Connections, shown_row: Option<i32>) -> DbError {
     let Some(id) = shown_row else {
         return DbError::Refused("it answered nothing".to_owned());
     };
@@ -185,7 +185,7 @@ pub(super) async fn apart<'r, I, T>(
 }
 
 async fn run<I, O, F>(
-    pool: &Pool<AsyncPgConnection>,
+    pool: &Connections,
     statement: &F,
     requests: &[I],
 ) -> Result<HashMap<I::Key, O>, DbError>
@@ -200,28 +200,28 @@ where
 const PATIENCE: Duration = Duration::from_secs(STATEMENT_TIMEOUT.as_secs() + 2);
 
 /// Runs statements on a connection of the pool.
-pub(super) async fn on_connection<T, E: Into<DbError>>(
-    pool: &Pool<AsyncPgConnection>,
+pub(super) async fn on_connection<T, E: Into<DbError> + From<diesel::result::Error>>(
+    pool: &Connections,
     statement: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
 ) -> Result<T, DbError> {
     on_connection_within(PATIENCE, pool, statement).await
 }
 
 /// The same, with another limit to the time it may take.
-pub(super) async fn on_connection_within<T, E: Into<DbError>>(
+pub(super) async fn on_connection_within<T, E: Into<DbError> + From<diesel::result::Error>>(
     patience: Duration,
-    pool: &Pool<AsyncPgConnection>,
+    pool: &Connections,
     statement: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
 ) -> Result<T, DbError> {
     let silent = || DbError::Unavailable(format!("no answer within {} s", patience.as_secs()));
     let begun = Instant::now();
     // Boxed, as it is large, and part of every future that runs a statement.
-    let connection = tokio::time::timeout(patience, Box::pin(pool.get()))
+    let connection = tokio::time::timeout(patience, Box::pin(pool.pool.get()))
         .await
         .map_err(|_| silent())??;
     let mut held = Held(Some(connection));
     let connection = held.0.as_mut().expect("it is there until it has answered");
-    match tokio::time::timeout_at(begun + patience, statement(connection)).await {
+    match tokio::time::timeout_at(begun + patience, pool.run(connection, statement)).await {
         Ok(Ok(value)) => {
             // Back into the pool.
             drop(held.0.take());
@@ -243,15 +243,15 @@ pub(super) async fn on_connection_within<T, E: Into<DbError>>(
         }
         Err(_) => {
             // The others were opened over the same way, and nothing has been heard on them since.
-            pool.retain(|_, _| false);
+            pool.pool.retain(|_, _| false);
             Err(silent())
         }
     }
 }
 
 async fn answers(connection: &mut AsyncPgConnection, until: Instant) -> bool {
-    let asked = diesel::select(1.into_sql::<Integer>()).execute(connection);
-    matches!(tokio::time::timeout_at(until, asked).await, Ok(Ok(_)))
+    let asked = connection.batch_execute("SELECT 1");
+    matches!(tokio::time::timeout_at(until, asked).await, Ok(Ok(())))
 }
 
 /// A connection that has not answered yet. Dropped before it has, it is closed, as whoever gets it next would wait

@@ -1,93 +1,189 @@
-//! `sslmode` and `sslrootcert` of a Postgres URL, with the meanings that libpq gives them.
+//! TLS to Postgres: `sslmode`, `sslrootcert`, `sslcert` and `sslkey`, with the meanings that libpq gives them.
 //!
 //! Source: PostgreSQL documentation, "SSL Mode Descriptions": `prefer` and `require` encrypt without
-//! checking who answers, `require` with a root certificate checks like `verify-ca`.
+//! checking who answers, with a root certificate they check like `verify-ca`. Without `sslrootcert` the system's authorities
+//! are asked, where libpq would look for a file in the home directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
-use url::Url;
 
-/// A Postgres URL taken apart: what the driver understands, and how to speak TLS.
-#[derive(Clone)]
-pub(super) struct Target {
-    pub(super) config: tokio_postgres::Config,
-    pub(super) tls: MakeRustlsConnect,
+/// What a URL says about TLS.
+pub(super) struct Trust {
+    pub(super) mode: Option<String>,
+    /// `sslrootcert`: a file, or `system`.
+    pub(super) root: Option<String>,
+    /// Who this client is, where the server wants to know by a certificate.
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
 }
 
-pub(super) fn target(database_url: &str) -> anyhow::Result<Target> {
-    let mut url = Url::parse(database_url).context("is not a URL")?;
-    let mut verify = false;
-    let mut root: Option<PathBuf> = None;
-    let mut kept = Vec::new();
-    // The other parameters stay as they were written: the driver does not read `+` as a space.
-    for pair in url
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-    {
-        match pair.split_once('=').unwrap_or((pair, "")) {
-            ("sslmode", "verify-ca" | "verify-full") => {
-                verify = true;
-                kept.push("sslmode=require".to_owned());
-            }
-            ("sslmode", "allow") => kept.push("sslmode=prefer".to_owned()),
-            ("sslmode", mode) if !["disable", "prefer", "require"].contains(&mode) => bail!(
-                "sslmode: \"{mode}\" was found; disable, prefer, require, verify-ca and verify-full are accepted"
-            ),
-            ("sslrootcert", path) => {
-                root = Some(PathBuf::from(percent_decoded(path)));
-            }
-            _ => kept.push(pair.to_owned()),
-        }
-    }
-    let query = kept.join("&");
-    url.set_query((!query.is_empty()).then_some(query.as_str()));
-    let config = url.as_str().parse().context("is not a URL of Postgres")?;
-    let verified = verify || root.is_some();
-    Ok(Target {
-        config,
-        tls: MakeRustlsConnect::new(client_config(verified, root)?),
-    })
+/// What is looked at of a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    Nothing,
+    /// Who has signed it.
+    Chain,
+    /// That, and whom it names.
+    Name,
 }
 
-fn percent_decoded(text: &str) -> String {
-    // `+` is no space in this kind of URL, so it is kept from the form decoder.
-    url::form_urlencoded::parse(text.replace('+', "%2B").as_bytes())
-        .map(|(name, _)| name.into_owned())
-        .collect()
+/// How to speak TLS, and whether to.
+///
+/// # Errors
+/// Names the parameter.
+pub(super) fn connector(trust: &Trust) -> anyhow::Result<(SslMode, MakeRustlsConnect)> {
+    let is_system = trust.root.as_deref() == Some("system");
+    let mode = trust
+        .mode
+        .as_deref()
+        .unwrap_or(if is_system { "verify-full" } else { "prefer" });
+    let (ssl_mode, wanted) = match mode {
+        "disable" => (SslMode::Disable, Check::Nothing),
+        "allow" | "prefer" => (SslMode::Prefer, Check::Nothing),
+        "require" => (SslMode::Require, Check::Nothing),
+        "verify-ca" => (SslMode::Require, Check::Chain),
+        "verify-full" => (SslMode::Require, Check::Name),
+        _ => bail!(
+            "sslmode: \"{mode}\" was found; disable, allow, prefer, require, verify-ca and verify-full are accepted"
+        ),
+    };
+    ensure!(
+        !is_system || wanted == Check::Name,
+        "sslrootcert=system: sslmode={mode} was found; verify-full is needed, as anybody gets a certificate of those authorities"
+    );
+    let check = if wanted == Check::Nothing && trust.root.is_some() {
+        Check::Chain
+    } else {
+        wanted
+    };
+    let config = client_config(check, trust)?;
+    Ok((ssl_mode, MakeRustlsConnect::new(config)))
 }
 
-fn client_config(verified: bool, root: Option<PathBuf>) -> anyhow::Result<ClientConfig> {
+fn client_config(check: Check, trust: &Trust) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .context("TLS cannot be set up")?;
-    if !verified {
-        let verifier = Arc::new(Unverified(provider));
-        return Ok(builder
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth());
-    }
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = root {
-        let certificates = CertificateDer::pem_file_iter(&path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .with_context(|| format!("sslrootcert: {} cannot be read as PEM", path.display()))?;
-        roots.add_parsable_certificates(certificates);
+    let verifier: Arc<dyn ServerCertVerifier> = if check == Check::Nothing {
+        Arc::new(Unverified(provider))
     } else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let roots = roots(trust.root.as_deref().filter(|root| *root != "system"))?;
+        let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(store(&roots)), provider)
+            .build()
+            .context("sslrootcert: no certificate of an authority was found")?;
+        Arc::new(Verified { signed, roots, check })
+    };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    match (&trust.certificate, &trust.key) {
+        (Some(certificate), Some(key)) => {
+            let chain = certificates("sslcert", certificate)?;
+            let key = PrivateKeyDer::from_pem_file(key)
+                .with_context(|| format!("sslkey: {} cannot be read as PEM", key.display()))?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .context("sslcert: the certificate and the key do not fit")
+        }
+        (None, None) => Ok(builder.with_no_client_auth()),
+        _ => bail!("sslcert: a certificate and its key are needed together; set sslcert and sslkey"),
     }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn roots(path: Option<&str>) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    match path {
+        Some(path) => certificates("sslrootcert", Path::new(path)),
+        None => Ok(rustls_native_certs::load_native_certs().certs),
+    }
+}
+
+fn certificates(name: &str, path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("{name}: {} cannot be read as PEM", path.display()))
+}
+
+fn store(roots: &[CertificateDer<'static>]) -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(roots.iter().cloned());
+    store
+}
+
+/// Looks who has signed a certificate and, for `verify-full`, whom it names.
+///
+/// A certificate that stands in `sslrootcert` itself is its own authority, as libpq has it: most that are made by hand are.
+#[derive(Debug)]
+struct Verified {
+    signed: Arc<WebPkiServerVerifier>,
+    roots: Vec<CertificateDer<'static>>,
+    check: Check,
+}
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+        let error =
+            match self
+                .signed
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            {
+                Ok(verified) => return Ok(verified),
+                Err(error) => error,
+            };
+        // The name is looked at last.
+        let is_name = matches!(
+            error,
+            rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })
+        );
+        let is_pinned = self.roots.iter().any(|root| root.as_ref() == end_entity.as_ref());
+        if self.check == Check::Chain && (is_name || is_pinned) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        if is_pinned && !is_name {
+            rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(error)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.signed.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
+    }
 }
 
 /// Encrypts without asking who answers, which is what `sslmode=prefer` and `require` mean.
@@ -126,49 +222,5 @@ impl ServerCertVerifier for Unverified {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio_postgres::config::SslMode;
-
-    use super::*;
-
-    #[test]
-    fn every_mode_that_libpq_knows_is_understood() {
-        let mode = |mode: &str| {
-            target(&format!("postgres://u:p@h/d?sslmode={mode}&application_name=x"))
-                .unwrap()
-                .config
-                .get_ssl_mode()
-        };
-        assert_eq!(mode("disable"), SslMode::Disable);
-        assert_eq!(mode("allow"), SslMode::Prefer);
-        assert_eq!(mode("prefer"), SslMode::Prefer);
-        assert_eq!(mode("require"), SslMode::Require);
-        assert_eq!(mode("verify-ca"), SslMode::Require);
-        assert_eq!(mode("verify-full"), SslMode::Require);
-        assert_eq!(
-            target("postgres://u:p@h/d").unwrap().config.get_ssl_mode(),
-            SslMode::Prefer
-        );
-    }
-
-    #[test]
-    fn other_parameters_reach_the_driver_as_they_were_written() {
-        let target = target("postgres://u:p@h/d?options=-c%20search_path%3Dapp&sslmode=require").unwrap();
-        assert_eq!(target.config.get_options(), Some("-c search_path=app"));
-    }
-
-    #[test]
-    fn an_unknown_mode_is_refused_by_name() {
-        let error = target("postgres://u:secret@h/d?sslmode=yes").err().unwrap();
-        let message = format!("{error:#}");
-        assert!(
-            message.starts_with("sslmode: \"yes\" was found; disable, prefer"),
-            "{message}"
-        );
-        assert!(!message.contains("secret"), "{message}");
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use anyhow::Context;
 use diesel::sql_types::{Array, Bool, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::Names;
 
@@ -128,28 +128,37 @@ async fn applied(connection: &mut AsyncPgConnection) -> anyhow::Result<HashSet<S
     let list = "generative_ai.__diesel_schema_migrations";
     let there =
         format!("SELECT to_regclass('{list}')::text AS version WHERE to_regclass('{list}') IS NOT NULL");
-    if first(connection, &there).await?.is_none() {
+    let is_there = first(connection, &there).await.context(
+        "DATABASE_URL: the worker's own schema cannot be looked into: GRANT USAGE ON SCHEMA generative_ai to this account",
+    )?;
+    if is_there.is_none() {
         return Ok(HashSet::new());
     }
     let rows: Vec<Version> = sql_query(format!("SELECT version FROM {list}"))
         .load(connection)
         .await
-        .context("the list of applied migrations cannot be read")?;
+        .context(
+            "DATABASE_URL: the list of applied migrations cannot be read: GRANT SELECT ON ALL TABLES IN SCHEMA generative_ai to \
+             this account",
+        )?;
     Ok(rows.into_iter().map(|row| row.version).collect())
 }
 
 /// The newest migration that a version has to know to work with this database; `None` where it does not say.
 async fn needed(connection: &mut AsyncPgConnection) -> Option<String> {
     let query = "SELECT needs_migration AS version FROM generative_ai.installation";
-    let needed = first(connection, query).await.ok()??;
-    Some(needed.version)
+    // A transaction around it would not outlive a refusal.
+    let needed = connection
+        .transaction(async |connection| first(connection, query).await)
+        .await;
+    Some(needed.ok()??.version)
 }
 
 async fn first(connection: &mut AsyncPgConnection, query: &str) -> anyhow::Result<Option<Version>> {
     Ok(sql_query(query)
         .load(connection)
         .await
-        .context("Postgres refused a query")?
+        .context("DATABASE_URL: Postgres refused a query")?
         .into_iter()
         .next())
 }
@@ -158,7 +167,7 @@ async fn check_places(connection: &mut AsyncPgConnection, is_adopted: bool) -> a
     let places: Vec<Place> = sql_query(PLACES)
         .load(connection)
         .await
-        .context("Postgres refused a query")?;
+        .context("DATABASE_URL: Postgres refused a query")?;
     let Some(missing) = places.into_iter().find(|place| !place.is_seen) else {
         return Ok(());
     };

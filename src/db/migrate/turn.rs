@@ -10,6 +10,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::super::connect::Single;
+
 /// Any number that no other application is likely to lock: "gen_ai_w" in ASCII.
 const LOCK: i64 = i64::from_be_bytes(*b"gen_ai_w");
 
@@ -61,16 +63,17 @@ pub(super) struct Turn {
 ///
 /// # Errors
 /// When somebody else does for too long, in words that say who.
-pub(super) async fn wait(mut connection: AsyncPgConnection) -> anyhow::Result<First> {
+pub(super) async fn wait(single: Single) -> anyhow::Result<First> {
     let (begun, mut is_said) = (Instant::now(), false);
+    // Whatever ends a transaction that only waits is not meant for this one. Not every server has both settings.
+    let begin = format!(
+        "BEGIN; {}; SELECT set_config(name, '0', true) FROM pg_settings
+         WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')",
+        single.manners.at_its_beginning().unwrap_or_default()
+    );
+    let mut connection = single.connection;
     loop {
-        // Whatever ends a transaction that only waits is not meant for this one. Not every server has both settings.
-        connection
-            .batch_execute(
-                "BEGIN; SELECT set_config(name, '0', true) FROM pg_settings
-                 WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')",
-            )
-            .await?;
+        connection.batch_execute(&begin).await?;
         let lock = format!("SELECT pg_try_advisory_xact_lock({LOCK}) AS is_taken");
         let taken: Vec<Taken> = sql_query(lock).load(&mut connection).await?;
         if taken.iter().any(|row| row.is_taken) {
@@ -78,7 +81,6 @@ pub(super) async fn wait(mut connection: AsyncPgConnection) -> anyhow::Result<Fi
             connection.batch_execute("SELECT 1").await?;
             return Ok(First { _lock: connection });
         }
-        connection.batch_execute("ROLLBACK").await?;
         let waited = begun.elapsed();
         if waited > SAID_AFTER && !is_said {
             tracing::warn!("waiting for migrations of {}", holder(&mut connection).await?);
@@ -91,6 +93,7 @@ pub(super) async fn wait(mut connection: AsyncPgConnection) -> anyhow::Result<Fi
                 holder(&mut connection).await?
             );
         }
+        connection.batch_execute("ROLLBACK").await?;
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -114,15 +117,12 @@ impl First {
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub(super) async fn watch(
-        self,
-        mut watching: AsyncPgConnection,
-        working: [&mut AsyncPgConnection; 2],
-    ) -> anyhow::Result<Turn> {
+    pub(super) async fn watch(self, mut watching: Single, working: [&mut Single; 2]) -> anyhow::Result<Turn> {
         let mut pids = Vec::new();
         for connection in working {
-            let rows: Vec<Process> = sql_query("SELECT pg_backend_pid() AS pid")
-                .load(connection)
+            let who = sql_query("SELECT pg_backend_pid() AS pid");
+            let rows: Vec<Process> = connection
+                .run(async |connection| who.load(connection).await)
                 .await?;
             pids.extend(rows.into_iter().map(|row| row.pid.to_string()));
         }
@@ -136,7 +136,8 @@ impl First {
             loop {
                 tokio::time::sleep(PAUSE).await;
                 // Whoever works notices by itself that Postgres is gone.
-                let Ok(sessions) = sql_query(&query).load(&mut watching).await else {
+                let sessions = watching.run(async |connection| sql_query(&query).load(connection).await);
+                let Ok(sessions) = sessions.await else {
                     return;
                 };
                 let Some(name) = named(sessions) else { continue };

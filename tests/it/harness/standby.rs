@@ -39,6 +39,10 @@ impl Standby {
         url.replace(&format!(":{port}/"), &format!(":{through}/"))
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.server.port()
+    }
+
     async fn client(&self) -> tokio_postgres::Client {
         let url = self.server.url("postgres");
         let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
