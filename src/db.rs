@@ -23,6 +23,7 @@ mod overview;
 mod pooler;
 mod reconcile;
 mod record;
+mod rehearse;
 mod reject;
 mod schema;
 mod shown;

@@ -1,6 +1,7 @@
 //! Whether a replica can work with this database, found before anything is bought.
 
-use super::inspect::MissingRight;
+use super::inspect::{Base, Hidden, MissingRight, WrongColumn};
+use super::rehearse::Refusal;
 use super::{Db, DbError, DbSettings, UnfitDatabase, migrate, pending};
 use crate::findings::{Checked, Findings};
 
@@ -13,13 +14,19 @@ pub enum Lacking {
     Fault,
 }
 
-/// Looks at the database as a replica uses it, and says all that is wrong at once.
+/// The oldest one with `gen_random_uuid`.
+const OLDEST: i32 = 130_000;
+
+/// Looks at the database as a replica uses it, and says all that is wrong at once. What is tried in it is rolled back; of the
+/// numbers that `images` gives out, one is used up.
 pub async fn check(settings: &DbSettings, lacking: Lacking) -> Checked<Db> {
     let mut findings = Findings::about("postgres");
     let service = match reach(settings, lacking).await {
         Ok(db) => {
             findings.ok("every migration is applied");
-            rights(&mut findings, &db).await;
+            if let Err(error) = look(&mut findings, &db).await {
+                tell(&mut findings, &anyhow::Error::new(error).context("DATABASE_URL"));
+            }
             Some(db)
         }
         Err(error) => {
@@ -28,6 +35,105 @@ pub async fn check(settings: &DbSettings, lacking: Lacking) -> Checked<Db> {
         }
     };
     Checked { findings, service }
+}
+
+/// # Errors
+/// [`DbError`] when Postgres is away, or does not let this account look.
+async fn look(findings: &mut Findings, db: &Db) -> Result<(), DbError> {
+    base(findings, &db.base().await?);
+    for column in db.wrong_columns().await? {
+        findings.fail(of_column(&column));
+    }
+    for Hidden { table, command, role } in db.hidden().await? {
+        findings.fail(format!(
+            "DATABASE_URL: row level security hides every row of {table} from {command}, as no policy is for {role}: CREATE POLICY \
+             generative_ai_worker ON {table} TO {role} USING (true) WITH CHECK (true), or ALTER ROLE {role} BYPASSRLS"
+        ));
+    }
+    rights(findings, db).await;
+    // Otherwise it would only say one of those again.
+    if !findings.has_failures() {
+        try_all(findings, db).await?;
+    }
+    Ok(())
+}
+
+fn base(findings: &mut Findings, base: &Base) {
+    let Base {
+        version, encoding, ..
+    } = base;
+    if base.version_number < OLDEST {
+        findings.fail(format!(
+            "DATABASE_URL: Postgres {version} was found; 13 or later is needed"
+        ));
+    }
+    match encoding.as_str() {
+        "UTF8" => {}
+        // It takes whatever bytes it is given.
+        "SQL_ASCII" => findings.warn(
+            "DATABASE_URL: the database has no encoding (SQL_ASCII), so that nobody knows how to read what is not English; \
+             make one with ENCODING 'UTF8'",
+        ),
+        _ => findings.fail(format!(
+            "DATABASE_URL: the database has the encoding {encoding}, which cannot hold every text: make one with ENCODING 'UTF8' and \
+             TEMPLATE template0, and move the tables there"
+        )),
+    }
+    if base.is_standby {
+        findings.away("DATABASE_URL: this Postgres is a standby, to which nothing can be written; name its primary, or promote it");
+    } else if base.is_read_only {
+        findings.fail(
+            "DATABASE_URL: this Postgres takes no writes from this account, as default_transaction_read_only is on: set it to off for \
+             its role, its database or in options of the URL",
+        );
+    }
+}
+
+fn of_column(column: &WrongColumn) -> String {
+    let WrongColumn {
+        table,
+        name,
+        wanted,
+        found,
+    } = column;
+    let another = format!(
+        "if {table} is another application's table, make one for this worker in a schema of its own and set the search_path to it"
+    );
+    match (found, wanted) {
+        (Some(found), Some(wanted)) if wanted == "jsonb" => format!(
+            "DATABASE_URL: {table}.{name} is {found}, not jsonb: ALTER TABLE {table} ALTER COLUMN {name} TYPE jsonb USING {name}::jsonb"
+        ),
+        (Some(found), Some(wanted)) => {
+            format!(
+                "DATABASE_URL: {table}.{name} is {found}, not {wanted}, which this worker counts by; {another}"
+            )
+        }
+        _ => format!("DATABASE_URL: {table} has no column {name}: add it, or, {another}"),
+    }
+}
+
+/// # Errors
+/// As [`look`].
+async fn try_all(findings: &mut Findings, db: &Db) -> Result<(), DbError> {
+    let refusals = db.rehearse().await?;
+    for Refusal { step, error, depends } in &refusals {
+        match error {
+            DbError::Locked(_) | DbError::Collided(_) => findings.warn(format!(
+                "DATABASE_URL: whether this account can {step} could not be tried, as others hold what it needs: {error}"
+            )),
+            _ if *depends => findings.warn(format!(
+                "DATABASE_URL: this account could not {step} for a try: {error}; if that is so for every row, pictures are paid for and \
+                 cannot be recorded"
+            )),
+            _ => findings.fail(format!(
+                "DATABASE_URL: this account cannot {step}: {error}; mend the table, or the right or trigger that this is about"
+            )),
+        }
+    }
+    if refusals.is_empty() {
+        findings.ok("every step of a job can be done, as a try that was rolled back has shown");
+    }
+    Ok(())
 }
 
 async fn reach(settings: &DbSettings, lacking: Lacking) -> anyhow::Result<Db> {
@@ -56,7 +162,10 @@ fn tell(findings: &mut Findings, error: &anyhow::Error) {
                 Some(DbError::Unavailable(_) | DbError::Demoted(_))
             )
     });
-    let text = format!("{error:#}");
+    let mut text = format!("{error:#}");
+    if !text.starts_with("DATABASE_URL") {
+        text.insert_str(0, "DATABASE_URL: ");
+    }
     if is_away {
         findings.away(text);
     } else {

@@ -80,6 +80,83 @@ const TWINS: &str = "
     LATERAL (SELECT found.oid = to_regclass(name)) AS asked(is_used)
     GROUP BY name HAVING count(*) > 1 AND bool_or(is_used) ORDER BY name";
 
+/// What keeps this version from working here, whatever its rows are.
+#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
+pub(super) struct Base {
+    /// As it calls itself.
+    #[diesel(sql_type = Text)]
+    pub(super) version: String,
+    /// 160004 for 16.4
+    #[diesel(sql_type = Integer)]
+    pub(super) version_number: i32,
+    #[diesel(sql_type = Bool)]
+    pub(super) is_standby: bool,
+    #[diesel(sql_type = Bool)]
+    pub(super) is_read_only: bool,
+    /// `UTF8`
+    #[diesel(sql_type = Text)]
+    pub(super) encoding: String,
+}
+
+const BASE: &str = "
+    SELECT current_setting('server_version') AS version, current_setting('server_version_num')::integer AS version_number,
+        pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only') = 'on' AS is_read_only,
+        current_setting('server_encoding') AS encoding";
+
+/// A column of the application's tables that is not as a worker needs it.
+#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
+pub(super) struct WrongColumn {
+    #[diesel(sql_type = Text)]
+    pub(super) table: String,
+    #[diesel(sql_type = Text)]
+    pub(super) name: String,
+    /// The type that it should have; `None` where any will do that takes the values.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) wanted: Option<String>,
+    /// Its type; `None` where it is missing.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) found: Option<String>,
+}
+
+const COLUMNS: &str = "
+    SELECT \"table\", name, wanted, format_type(found.atttypid, NULL) AS found
+    FROM (VALUES ('ac_background_jobs', 'id', 'integer'), ('ac_background_jobs', 'progress', NULL),
+        ('ac_background_jobs', 'error', NULL), ('ac_background_jobs', 'data', 'jsonb'),
+        ('ac_background_jobs', 'created_at', NULL), ('ac_background_jobs', 'updated_at', NULL),
+        ('images', 'id', 'integer'), ('images', 'formats', NULL), ('images', 'original_filename', NULL),
+        ('images', 's3_bucket_name', NULL), ('images', 'ip_address', NULL), ('images', 'user_agent', NULL),
+        ('images', 'deleted', NULL), ('images', 'user_id', 'integer'), ('images', 'created_at', NULL),
+        ('images', 'updated_at', NULL)) AS asked(\"table\", name, wanted)
+    LEFT JOIN pg_attribute AS found ON found.attrelid = to_regclass(\"table\") AND found.attname = name AND NOT found.attisdropped
+    LEFT JOIN pg_type AS type ON type.oid = found.atttypid
+    WHERE found.attname IS NULL OR CASE wanted
+        WHEN 'integer' THEN coalesce(nullif(type.typbasetype, 0), type.oid) NOT IN ('integer'::regtype, 'bigint'::regtype)
+        WHEN 'jsonb' THEN coalesce(nullif(type.typbasetype, 0), type.oid) <> 'jsonb'::regtype
+        ELSE false END
+    ORDER BY 1, 2";
+
+/// Rows that row level security hides from this account altogether, as no policy lets it at them.
+#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
+pub(super) struct Hidden {
+    #[diesel(sql_type = Text)]
+    pub(super) table: String,
+    /// `SELECT`
+    #[diesel(sql_type = Text)]
+    pub(super) command: String,
+    #[diesel(sql_type = Text)]
+    pub(super) role: String,
+}
+
+const HIDDEN: &str = "
+    SELECT \"table\", command, quote_ident(current_user) AS role
+    FROM (VALUES ('ac_background_jobs', 'r', 'SELECT'), ('ac_background_jobs', 'w', 'UPDATE'), ('images', 'r', 'SELECT'),
+        ('images', 'a', 'INSERT')) AS asked(\"table\", letter, command)
+    WHERE row_security_active(to_regclass(\"table\")::oid) AND NOT EXISTS (
+        SELECT FROM pg_policy WHERE polrelid = to_regclass(\"table\") AND polpermissive AND polcmd::text IN ('*', letter)
+            AND EXISTS (SELECT FROM unnest(polroles) AS role
+                WHERE CASE WHEN role = 0 THEN true ELSE pg_has_role(role, 'MEMBER') END))
+    ORDER BY 1, 2 DESC";
+
 const RIGHTS: &str = "
     WITH asked(object, rights, is_needed) AS (VALUES
         ('ac_background_jobs', ARRAY['SELECT', 'UPDATE'], true),
@@ -94,7 +171,8 @@ const RIGHTS: &str = "
         ('generative_ai.installation', ARRAY['SELECT'], true))
     SELECT object, \"right\", to_regclass(object) IS NOT NULL AS is_there, is_needed
     FROM asked, unnest(rights) AS \"right\"
-    WHERE NOT coalesce(has_table_privilege(to_regclass(object), \"right\"), false)
+    WHERE NOT coalesce(CASE WHEN \"right\" = 'DELETE' THEN has_table_privilege(to_regclass(object), \"right\")
+        ELSE has_any_column_privilege(to_regclass(object), \"right\") END, false)
     UNION ALL
     SELECT sequence, 'USAGE', true, true
     FROM (SELECT pg_get_serial_sequence(to_regclass('images')::text, 'id')) AS found(sequence)
@@ -133,6 +211,33 @@ impl Db {
             .ok_or_else(|| DbError::Unavailable("it answered nothing".to_owned()))?;
         let ahead = (facts.now - middle).num_milliseconds();
         Ok((facts, ahead))
+    }
+
+    /// What this version can work with at all.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub(super) async fn base(&self) -> Result<Base, DbError> {
+        let select = sql_query(BASE);
+        on_connection(&self.pool, async |connection| select.get_result(connection).await).await
+    }
+
+    /// Columns of the application's tables that are not as they have to be.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub(super) async fn wrong_columns(&self) -> Result<Vec<WrongColumn>, DbError> {
+        let select = sql_query(COLUMNS);
+        on_connection(&self.pool, async |connection| select.load(connection).await).await
+    }
+
+    /// Tables of the application none of whose rows this account gets at.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub(super) async fn hidden(&self) -> Result<Vec<Hidden>, DbError> {
+        let select = sql_query(HIDDEN);
+        on_connection(&self.pool, async |connection| select.load(connection).await).await
     }
 
     /// Tables of the application that stand in several schemas.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Double, Integer, Text};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -124,19 +125,7 @@ impl Db {
     }
 
     async fn raise_some(&self, steps: &[(i32, i32)]) -> Result<(), DbError> {
-        let (job_ids, percents): (Vec<i32>, Vec<i32>) = steps.iter().copied().unzip();
-        let update = diesel::sql_query(
-            "WITH free AS (
-                SELECT shown_row.id, asked.percent
-                FROM unnest($1, $2) AS asked(job_id, percent) JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
-                WHERE coalesce(shown_row.progress, 0) < asked.percent FOR NO KEY UPDATE OF shown_row SKIP LOCKED
-             )
-             UPDATE ac_background_jobs AS shown_row SET progress = free.percent, updated_at = now()
-             FROM free WHERE shown_row.id = free.id",
-        )
-        .bind::<Array<Integer>, _>(job_ids)
-        .bind::<Array<Integer>, _>(percents);
-        on_connection(&self.pool, async |connection| update.execute(connection).await)
+        on_connection(&self.pool, async |connection| raise(connection, steps).await)
             .await
             .map(|_| ())
     }
@@ -205,4 +194,24 @@ impl Db {
             (buried, class.unwrap_or(ErrorClass::Internal), reason, worker_id)
         }))
     }
+}
+
+/// Returns how many rows were changed.
+pub(super) fn raise<'c>(
+    connection: &'c mut AsyncPgConnection,
+    steps: &[(i32, i32)],
+) -> BoxFuture<'c, diesel::QueryResult<usize>> {
+    let (job_ids, percents): (Vec<i32>, Vec<i32>) = steps.iter().copied().unzip();
+    let update = diesel::sql_query(
+        "WITH free AS (
+            SELECT shown_row.id, asked.percent
+            FROM unnest($1, $2) AS asked(job_id, percent) JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+            WHERE coalesce(shown_row.progress, 0) < asked.percent FOR NO KEY UPDATE OF shown_row SKIP LOCKED
+         )
+         UPDATE ac_background_jobs AS shown_row SET progress = free.percent, updated_at = now()
+         FROM free WHERE shown_row.id = free.id",
+    )
+    .bind::<Array<Integer>, _>(job_ids)
+    .bind::<Array<Integer>, _>(percents);
+    update.execute(connection).boxed()
 }

@@ -11,7 +11,7 @@ use super::{Db, DbError};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LookRequest {
     /// Row of `ac_background_jobs`.
-    job_id: i32,
+    pub(super) job_id: i32,
 }
 
 impl Keyed for LookRequest {

@@ -8,6 +8,7 @@ pub(crate) mod load;
 pub(crate) mod odd_store;
 pub(crate) mod openai;
 pub(crate) mod operator;
+pub(crate) mod pgbouncer;
 pub(crate) mod picture;
 pub(crate) mod polled;
 pub(crate) mod proxy;

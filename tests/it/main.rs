@@ -47,6 +47,7 @@ mod retry;
 mod schemas;
 mod secrets;
 mod set_aside;
+mod set_ups;
 mod shutdown;
 mod state_first;
 mod status;

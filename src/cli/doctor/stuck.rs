@@ -15,7 +15,7 @@ const OVERDUE_MS: i64 = 10_000;
 pub(super) async fn look(redis: &Redis, db: &Db, reconcile_interval: Duration) -> Findings {
     let mut findings = Findings::about("packages");
     let Ok(overview) = redis.overview(&PROVIDERS).await else {
-        findings.fail("what stands where cannot be told without Redis");
+        findings.warn("what stands where cannot be told without Redis");
         return findings;
     };
     in_redis(&mut findings, &overview, &redis.keys().paused());
@@ -32,11 +32,16 @@ pub(super) async fn look(redis: &Redis, db: &Db, reconcile_interval: Duration) -
             in_neither(&mut findings, lost.len(), overview.ping_age_ms.is_some());
             in_no_hand(&mut findings, let_go_of.len());
         }
-        (Err(error), _) | (_, Err(error)) => findings.fail(format!("{:#}", anyhow::Error::from(error))),
+        (Err(error), _) | (_, Err(error)) => {
+            findings.warn(format!(
+                "what is lost cannot be told: {:#}",
+                anyhow::Error::from(error)
+            ));
+        }
     }
     match db.stuck(redis.keys().inbox(), &live).await {
         Ok(stuck) => in_postgres(&mut findings, stuck),
-        Err(error) => findings.fail(format!("what jobs wait for cannot be told: {error}")),
+        Err(error) => findings.warn(format!("what jobs wait for cannot be told: {error}")),
     }
     findings
 }
