@@ -1,8 +1,8 @@
 //! Postgres: the job rows, the image rows and the worker's own ledger.
 //!
 //! Owns the pool, the migrations and every statement. Each statement serves a whole batch (see
-//! [`crate::batch`]); a batch that Postgres does not take because of some of its rows is taken
-//! apart, so that nobody else's job fails or waits with them.
+//! [`crate::batch`]); of a batch that Postgres does not take because of some of its rows each
+//! request is run alone, so that nobody else's job fails or waits with them.
 
 mod address;
 mod begin;
@@ -16,6 +16,7 @@ mod fail;
 mod inspect;
 mod jobs;
 mod join;
+mod lane;
 mod look;
 mod migrate;
 mod options;
@@ -39,8 +40,8 @@ use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use secrecy::SecretString;
 
-use crate::batch::Batcher;
 use crate::measure::PoolUse;
+use lane::Lane;
 
 pub use begin::{BeginRequest, Begun, OpenCall};
 pub use calls::{CallError, CallNews, CallTurn, IntendRequest};
@@ -86,14 +87,14 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Db {
     pool: connect::Connections,
-    look: Batcher<look::LookRequest, Result<bool, DbError>>,
-    begin: Batcher<Arc<BeginRequest>, Result<Begun, DbError>>,
-    intend: Batcher<IntendRequest, Result<Option<i32>, DbError>>,
-    note_call: Batcher<CallNews, Result<i64, DbError>>,
-    record: Batcher<Arc<PictureRecord>, Result<Recorded, DbError>>,
-    retry: Batcher<RetryRequest, Result<Option<u32>, DbError>>,
-    bury: Batcher<BuryRequest, Result<Option<Buried>, DbError>>,
-    reject: Batcher<RejectRequest, Result<Buried, DbError>>,
+    look: Arc<Lane<look::LookRequest, bool>>,
+    begin: Arc<Lane<Arc<BeginRequest>, Begun>>,
+    intend: Arc<Lane<IntendRequest, Option<i32>>>,
+    note_call: Arc<Lane<CallNews, i64>>,
+    record: Arc<Lane<Arc<PictureRecord>, Recorded>>,
+    retry: Arc<Lane<RetryRequest, Option<u32>>>,
+    bury: Arc<Lane<BuryRequest, Option<Buried>>>,
+    reject: Arc<Lane<RejectRequest, Buried>>,
 }
 
 impl Db {
@@ -104,14 +105,14 @@ impl Db {
     pub fn new(settings: &DbSettings) -> anyhow::Result<Self> {
         let pool = connect::Way::of(settings)?.pool(settings.pool_size)?;
         Ok(Self {
-            look: statement::lane(&pool, look::run),
-            begin: statement::lane(&pool, begin::run),
-            intend: statement::lane(&pool, calls::run_intend),
-            note_call: statement::lane(&pool, calls::run_note),
-            record: statement::lane(&pool, record::run_record),
-            retry: statement::lane(&pool, fail::run_retry),
-            bury: statement::lane(&pool, fail::run_bury),
-            reject: statement::lane(&pool, reject::run),
+            look: Lane::start(&pool, look::run),
+            begin: Lane::start(&pool, begin::run),
+            intend: Lane::start(&pool, calls::run_intend),
+            note_call: Lane::start(&pool, calls::run_note),
+            record: Lane::start(&pool, record::run_record),
+            retry: Lane::start(&pool, fail::run_retry),
+            bury: Lane::start(&pool, fail::run_bury),
+            reject: Lane::start(&pool, reject::run),
             pool,
         })
     }

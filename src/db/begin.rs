@@ -26,6 +26,9 @@ pub struct BeginRequest {
     pub package: String,
     /// The fence of an owner that is known to be dead and may be replaced; 0 for nobody.
     pub replaces_fence: i64,
+    /// Only tells how a job has ended, for one whose row in `ac_background_jobs` takes nothing: one that has not is
+    /// [`Begun::Raced`] or as it was before, and no row is changed.
+    pub only_looks: bool,
 }
 
 /// What beginning a job came to.
@@ -88,6 +91,12 @@ impl Begun {
         billed: 0,
         open_call: None,
     };
+
+    /// Whether the job has ended.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Done { .. } | Self::Dead | Self::Cancelled(_))
+    }
 }
 
 /// A call that has not ended: the picture may be on its way.
@@ -113,10 +122,7 @@ impl Db {
     /// # Errors
     /// [`DbError`]; a transient one may have taken effect, and asking again then answers `HeldBy` the caller.
     pub async fn begin(&self, request: Arc<BeginRequest>) -> Result<Begun, DbError> {
-        self.begin
-            .submit(request)
-            .await
-            .unwrap_or_else(|| Err(DbError::lane_ended()))
+        self.begin.submit(request).await
     }
 }
 
@@ -167,6 +173,7 @@ batch_statement! {
         queue: &'v str as Text,
         package: &'v str as Text,
         replaces_fence: i64 as BigInt,
+        only_looks: bool as Bool,
     } -> (
         Integer, Bool, Bool, Nullable<BigInt>, Nullable<Integer>, Nullable<Integer>, Nullable<Integer>, Nullable<Integer>,
         Nullable<Text>, Nullable<BigInt>, Nullable<Text>, Nullable<BigInt>, Nullable<Integer>,
@@ -185,6 +192,7 @@ batch_statement! {
         SELECT asked.job_id, 'begun', asked.replaces_fence + 1, asked.worker_id, asked.queue, asked.package,
             known.created_at
         FROM asked JOIN known ON known.job_id = asked.job_id AND known.image_id IS NULL
+        WHERE NOT asked.only_looks
         ORDER BY asked.job_id
         ON CONFLICT (job_id) DO UPDATE SET
             state = 'begun', fence = job.fence + 1, worker_id = excluded.worker_id, queue = excluded.queue,
@@ -198,6 +206,7 @@ batch_statement! {
         RETURNING job.job_id, job.fence, job.deliveries, job.attempts, job.reuses
     ), free AS (
         SELECT shown_row.id FROM known JOIN ac_background_jobs AS shown_row ON shown_row.id = known.job_id
+            JOIN asked ON asked.job_id = known.job_id AND NOT asked.only_looks
         WHERE known.has_error OR EXISTS (SELECT FROM generative_ai.jobs AS job
             WHERE job.job_id = known.job_id AND job.state IN ('done', 'dead', 'cancelled'))
         FOR NO KEY UPDATE OF shown_row SKIP LOCKED
@@ -294,7 +303,10 @@ pub(super) fn run<'c>(
 ) -> Answers<'c, Arc<BeginRequest>, Begun> {
     async move {
         let mut fresh = BeginFreshJobs::default();
-        for request in requests.iter().filter(|request| request.replaces_fence == 0) {
+        for request in requests
+            .iter()
+            .filter(|request| request.replaces_fence == 0 && !request.only_looks)
+        {
             fresh.job_id.push(request.job_id);
             fresh.worker_id.push(&request.worker_id);
             fresh.queue.push(&request.queue);
@@ -351,6 +363,7 @@ async fn begin_others(
         statement.queue.push(&request.queue);
         statement.package.push(&request.package);
         statement.replaces_fence.push(request.replaces_fence);
+        statement.only_looks.push(request.only_looks);
     }
     Ok(statement.load(connection).await?)
 }

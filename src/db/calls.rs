@@ -88,10 +88,7 @@ impl Db {
     /// # Errors
     /// [`DbError`]; a transient one may have taken effect, and the same request then gets the number of that very call.
     pub async fn intend(&self, request: IntendRequest) -> Result<Option<i32>, DbError> {
-        self.intend
-            .submit(request)
-            .await
-            .unwrap_or_else(|| Err(DbError::lane_ended()))
+        self.intend.submit(request).await
     }
 
     /// Whether a call of the last two days has this handle.
@@ -116,10 +113,7 @@ impl Db {
     /// # Errors
     /// [`DbError`]; the same call can be made again.
     pub async fn note_call(&self, news: CallNews) -> Result<i64, DbError> {
-        self.note_call
-            .submit(news)
-            .await
-            .unwrap_or_else(|| Err(DbError::lane_ended()))
+        self.note_call.submit(news).await
     }
 }
 

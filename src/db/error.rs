@@ -15,7 +15,8 @@ pub enum DbError {
     /// Two transactions were in each other's way. The same call is made again at once.
     #[error("Postgres: {0}")]
     Collided(String),
-    /// What the statement needs is locked by somebody else's transaction. The same call is made again later.
+    /// What the statement needs is locked by somebody else's transaction, or is not to be had now for another reason that may
+    /// pass. The same call is made again later, for a while.
     #[error("Postgres: {0}")]
     Locked(String),
     /// The owner of an image, `images.user_id`, has no row.
@@ -32,6 +33,20 @@ impl DbError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Demoted(_) | Self::Collided(_))
+    }
+
+    /// Whether it says nothing of the rows that the statement was about.
+    pub(super) fn is_nobodys(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Demoted(_))
+    }
+
+    /// Whether a trigger may have said it, on a server that takes writes: what the server itself lacks, no other connection has.
+    pub(super) fn may_be_of_a_row(&self) -> bool {
+        let Self::Demoted(said) = self else {
+            return false;
+        };
+        let mut known = TEXTS.iter().filter(|(text, _)| said.starts_with(text));
+        !known.any(|(_, kind)| matches!(kind(String::new()), Self::Demoted(_)))
     }
 
     /// Whether the connection is of no more use.

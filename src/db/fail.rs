@@ -84,10 +84,7 @@ impl Db {
     /// # Errors
     /// [`DbError`]; a second call finds the fence used and answers `None`.
     pub async fn retry(&self, request: RetryRequest) -> Result<Option<u32>, DbError> {
-        self.retry
-            .submit(request)
-            .await
-            .unwrap_or_else(|| Err(DbError::lane_ended()))
+        self.retry.submit(request).await
     }
 
     /// Ends a job for good and tells the person why; `None` when somebody else owns the job now.
@@ -95,10 +92,7 @@ impl Db {
     /// # Errors
     /// [`DbError`]; a second call finds the fence used and answers `None`.
     pub async fn bury(&self, request: BuryRequest) -> Result<Option<Buried>, DbError> {
-        self.bury
-            .submit(request)
-            .await
-            .unwrap_or_else(|| Err(DbError::lane_ended()))
+        self.bury.submit(request).await
     }
 }
 

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Double, Integer, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::schema::{ac_background_jobs, dead_packages, images, installation};
-use super::statement::{apart, on_connection};
+use super::statement::on_connection;
 use super::{Buried, Db, DbError};
 use crate::failure::ErrorClass;
 
@@ -34,6 +34,9 @@ struct JobAge {
     #[diesel(sql_type = Double)]
     seconds: f64,
 }
+
+/// Statements at once, where the steps of a batch are written one by one.
+const STEPS_ALONE: usize = 4;
 
 impl Db {
     /// Makes a job row, as a producer does before it pushes the package. Returns its id.
@@ -116,12 +119,20 @@ impl Db {
     /// # Errors
     /// [`DbError`].
     pub async fn raise_progress(&self, steps: &[(i32, i32)]) -> Result<(), DbError> {
-        let parts = apart(steps, |part| self.raise_some(part).boxed());
-        let error = parts.await.into_iter().find_map(|(_, result)| match result {
-            Err(error) if error.is_transient() => Some(error),
-            _ => None,
-        });
-        error.map_or(Ok(()), Err)
+        match self.raise_some(steps).await {
+            Err(error) if !error.is_nobodys() && steps.len() > 1 => {
+                // It is about few of them. What is not shown of those is made up for by their next step.
+                let alone = steps
+                    .iter()
+                    .copied()
+                    .map(|step| async move { self.raise_some(&[step]).await });
+                let all: Vec<_> = stream::iter(alone).buffer_unordered(STEPS_ALONE).collect().await;
+                let error = all.into_iter().filter_map(Result::err).find(DbError::is_nobodys);
+                error.map_or(Ok(()), Err)
+            }
+            Err(error) if error.is_nobodys() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     async fn raise_some(&self, steps: &[(i32, i32)]) -> Result<(), DbError> {
@@ -206,7 +217,9 @@ pub(super) fn raise<'c>(
         "WITH free AS (
             SELECT shown_row.id, asked.percent
             FROM unnest($1, $2) AS asked(job_id, percent) JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
-            WHERE coalesce(shown_row.progress, 0) < asked.percent FOR NO KEY UPDATE OF shown_row SKIP LOCKED
+            WHERE coalesce(shown_row.progress, 0) < asked.percent
+                AND (SELECT set_config('lock_timeout', '100ms', true)) IS NOT NULL
+            FOR NO KEY UPDATE OF shown_row SKIP LOCKED
          )
          UPDATE ac_background_jobs AS shown_row SET progress = free.percent, updated_at = now()
          FROM free WHERE shown_row.id = free.id",

@@ -28,10 +28,7 @@ impl Db {
     /// # Errors
     /// [`DbError`]; the same call can be made again.
     pub async fn needs_purchase(&self, job_id: i32) -> Result<bool, DbError> {
-        self.look
-            .submit(LookRequest { job_id })
-            .await
-            .unwrap_or_else(|| Err(DbError::lane_ended()))
+        self.look.submit(LookRequest { job_id }).await
     }
 }
 

@@ -64,14 +64,14 @@ impl Db {
     /// # Errors
     /// [`DbError`]; the same call can be made again and never makes a second image row.
     pub async fn record(&self, picture: Arc<PictureRecord>) -> Result<Recorded, DbError> {
-        match self.submit_record(picture.clone()).await {
+        match self.record.submit(picture.clone()).await {
             // What deleting the person would have done to an image made before.
             Err(DbError::UnknownUser(_)) => {
                 let ownerless = PictureRecord {
                     user_id: None,
                     ..PictureRecord::clone(&picture)
                 };
-                self.submit_record(Arc::new(ownerless)).await
+                self.record.submit(Arc::new(ownerless)).await
             }
             result => result,
         }
@@ -105,13 +105,6 @@ impl Db {
         on_connection(&self.pool, async |connection| update.execute(connection).await)
             .await
             .map(|_| ())
-    }
-
-    async fn submit_record(&self, picture: Arc<PictureRecord>) -> Result<Recorded, DbError> {
-        self.record
-            .submit(picture)
-            .await
-            .unwrap_or_else(|| Err(DbError::lane_ended()))
     }
 }
 

@@ -199,6 +199,7 @@ impl Requests {
                 queue: name(),
                 package: String::new(),
                 replaces_fence: 0,
+                only_looks: false,
             })],
             progress: [(NOBODY, 5)],
             intend: [IntendRequest {

@@ -47,10 +47,7 @@ impl Db {
     /// # Errors
     /// [`DbError`]; the same call can be made again.
     pub async fn reject(&self, request: RejectRequest) -> Result<Buried, DbError> {
-        self.reject
-            .submit(request)
-            .await
-            .unwrap_or_else(|| Err(DbError::lane_ended()))
+        self.reject.submit(request).await
     }
 }
 

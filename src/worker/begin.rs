@@ -81,14 +81,22 @@ impl Attempts {
             races += 1;
         };
         let mut request = Arc::new(self.request_to_begin(delivery, job_id));
+        let mut refusal = None;
         loop {
             let begun = self
                 .statements
                 .run(|| self.statements.db.begin(request.clone()))
                 .await;
-            let begun = match begun {
-                Ok(begun) => begun,
-                Err(failure) => {
+            let begun = match (begun, refusal.take()) {
+                (Ok(begun), None) => begun,
+                // Its row takes nothing, which changes nothing about how it has ended.
+                (Ok(begun), Some(_)) if begun.is_ended() => begun,
+                (Err(failure), None) => {
+                    refusal = Some(failure);
+                    Arc::make_mut(&mut request).only_looks = true;
+                    continue;
+                }
+                (_, Some(failure)) => {
                     return Err(self
                         .reject(delivery, Some(job_id), failure, package.reply_to.clone())
                         .await);
@@ -198,6 +206,7 @@ impl Attempts {
             queue: self.queue.redis().keys().inbox().to_owned(),
             package: String::from_utf8_lossy(&delivery.payload).into_owned(),
             replaces_fence: 0,
+            only_looks: false,
         }
     }
 

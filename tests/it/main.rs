@@ -54,5 +54,6 @@ mod status;
 mod storage;
 mod suspects;
 mod topology;
+mod trouble;
 mod unknown_outcome;
 mod waiting;

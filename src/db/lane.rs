@@ -1,0 +1,167 @@
+//! Lanes: requests of many callers, run in batches, so that nobody's fails or waits for another's.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use diesel::sql_types::Integer;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+
+use super::connect::Connections;
+use super::statement::{Answers, Keyed, on_connection, run};
+use super::{DbError, MAX_BATCH};
+use crate::batch::Batcher;
+
+/// Statements that are run aside at once, so that a batch which was not taken soon is: most of its requests are well.
+const ASIDE: usize = 4;
+/// So often what has collided is run again at once.
+const COLLISIONS: u32 = 5;
+
+/// Runs one request by itself.
+type RunAlone<I, O> = Box<dyn Fn(I) -> BoxFuture<'static, Result<O, DbError>> + Send + Sync>;
+
+/// Where requests are run in batches, and one by one where Postgres does not take a batch. The next batch does not wait for
+/// those.
+pub(super) struct Lane<I: Keyed, O> {
+    /// `None`: the request is to be run by itself.
+    batches: Batcher<I, Option<Result<O, DbError>>>,
+    run_alone: RunAlone<I, O>,
+    aside: Semaphore,
+    /// Requests that were not taken by themselves either, and come again: no batch is to fail with them once more, nor is
+    /// whoever was in a batch with others like them to wait.
+    waiting: Mutex<HashSet<I::Key>>,
+    one_of_waiting: Semaphore,
+}
+
+impl<I, O> Lane<I, O>
+where
+    I: Keyed + Clone + Send + Sync + 'static,
+    I::Key: Send,
+    O: Send + 'static,
+{
+    /// Starts the lane that runs `statement`. It is given one request of a key at the most; what it leaves out is run alone.
+    pub(super) fn start<F>(pool: &Connections, statement: F) -> Arc<Self>
+    where
+        F: for<'c> Fn(&'c mut AsyncPgConnection, &'c [I]) -> Answers<'c, I, O>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let batches = Batcher::spawn(MAX_BATCH, {
+            let (pool, statement) = (pool.clone(), statement.clone());
+            move |requests: Vec<I>| {
+                let (pool, statement) = (pool.clone(), statement.clone());
+                async move { run_batch(&pool, &statement, &requests).await }
+            }
+        });
+        let pool = pool.clone();
+        let run_alone = Box::new(move |request: I| {
+            let (pool, statement) = (pool.clone(), statement.clone());
+            async move { run_alone(&pool, &statement, request).await }.boxed()
+        });
+        Arc::new(Self {
+            batches,
+            run_alone,
+            aside: Semaphore::new(ASIDE),
+            waiting: Mutex::default(),
+            one_of_waiting: Semaphore::new(1),
+        })
+    }
+
+    /// Runs one request with the next batch, or by itself.
+    pub(super) async fn submit(&self, request: I) -> Result<O, DbError> {
+        let key = request.key();
+        let has_waited = self.waiting().contains(&key);
+        if !has_waited {
+            let answer = self.batches.submit(request.clone()).await;
+            if let Some(result) = answer.unwrap_or_else(|| Some(Err(DbError::lane_ended()))) {
+                return result;
+            }
+        }
+        let room = if has_waited {
+            &self.one_of_waiting
+        } else {
+            &self.aside
+        };
+        let _place = room.acquire().await.expect("the semaphore is never closed");
+        let result = (self.run_alone)(request).await;
+        match &result {
+            Err(DbError::Locked(_)) => _ = self.waiting().insert(key),
+            Err(error) if error.is_nobodys() => {}
+            _ => _ = self.waiting().remove(&key),
+        }
+        result
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashSet<I::Key>> {
+        self.waiting
+            .lock()
+            .expect("nothing panics while it holds this lock")
+    }
+}
+
+/// Whatever it is that Postgres does not take, it is about few of the requests: those are found by running each alone.
+async fn run_batch<I, O, F>(
+    pool: &Connections,
+    statement: &F,
+    requests: &[I],
+) -> Vec<Option<Result<O, DbError>>>
+where
+    I: Keyed + Clone,
+    F: for<'c> Fn(&'c mut AsyncPgConnection, &'c [I]) -> Answers<'c, I, O>,
+{
+    let mut seen = HashSet::with_capacity(requests.len());
+    let is_first = |request: &&I| seen.insert(request.key());
+    let first: Vec<I> = requests.iter().filter(is_first).cloned().collect();
+    match run(pool, statement, &first).await {
+        Ok(mut answers) => {
+            let answer = |request: &I| answers.remove(&request.key()).map(Ok);
+            requests.iter().map(answer).collect()
+        }
+        Err(error) if error.is_nobodys() => requests.iter().map(|_| Some(Err(error.clone()))).collect(),
+        Err(_) => requests.iter().map(|_| None).collect(),
+    }
+}
+
+async fn run_alone<I, O, F>(pool: &Connections, statement: &F, request: I) -> Result<O, DbError>
+where
+    I: Keyed,
+    F: for<'c> Fn(&'c mut AsyncPgConnection, &'c [I]) -> Answers<'c, I, O>,
+{
+    let only = std::slice::from_ref(&request);
+    let mut result = run(pool, statement, only).await;
+    for _ in 0..COLLISIONS {
+        if !matches!(result, Err(DbError::Collided(_))) {
+            break;
+        }
+        result = run(pool, statement, only).await;
+    }
+    match result {
+        Ok(mut answers) => match answers.remove(&request.key()) {
+            Some(answer) => Ok(answer),
+            None => Err(why_left_out(pool, request.shown_row()).await),
+        },
+        // It may say so for ever.
+        Err(DbError::Collided(said)) => Err(DbError::Locked(said)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn why_left_out(pool: &Connections, shown_row: Option<i32>) -> DbError {
+    let Some(id) = shown_row else {
+        return DbError::Refused("it answered nothing".to_owned());
+    };
+    let select = diesel::sql_query("SELECT FROM ac_background_jobs WHERE id = $1 FOR NO KEY UPDATE NOWAIT");
+    let select = select.bind::<Integer, _>(id);
+    match on_connection(pool, async |connection| select.execute(connection).await).await {
+        Ok(0) => {
+            DbError::Refused("its row in ac_background_jobs is hidden from updates by a policy".to_owned())
+        }
+        // It is free by now.
+        Ok(_) => DbError::Locked("its row in ac_background_jobs was locked".to_owned()),
+        Err(error) => error,
+    }
+}
