@@ -113,10 +113,14 @@ pub fn main() -> ExitCode {
         }
     };
     // Commands that people run answer on standard output; only the worker's own log is worth reading.
-    // What a migration or a check waits for is worth knowing while it waits.
+    // What a command waits for that others have locked is worth knowing while it waits.
     let filter = match command {
         Command::Run => "info",
-        Command::Migrate(_) | Command::CheckConfig(_) | Command::Doctor(_) => "warn",
+        Command::Migrate(_)
+        | Command::CheckConfig(_)
+        | Command::Doctor(_)
+        | Command::Cancel(_)
+        | Command::Dead(_) => "warn",
         _ => "error",
     };
     telemetry::start(log.format, log.filter.as_deref().unwrap_or(filter));

@@ -5,7 +5,7 @@ use clap::Args;
 use super::exit::ExitStatus;
 use super::text;
 use crate::config::{Environment, operator};
-use crate::db::{Cancelled, Db, DbSettings};
+use crate::db::{AbandonedCall, Cancelled, Db, DbSettings};
 use crate::failure::MESSAGE_CHARS;
 use crate::plain_text::one_line;
 use crate::queue::{QueueSettings, Redis};
@@ -36,9 +36,21 @@ pub(super) async fn run(arguments: CancelArguments, environment: &Environment) -
     let said = match db.cancel(job_id, &message).await? {
         Cancelled::Now { worker_id } => {
             redis.tell_of_cancelled(job_id, &message).await?;
-            match worker_id {
+            let live = match worker_id {
+                Some(worker_id) => redis
+                    .live_workers()
+                    .await?
+                    .contains(&worker_id)
+                    .then_some(worker_id),
+                None => None,
+            };
+            match live {
                 Some(worker_id) => format!("job {job_id} is cancelled; {worker_id} stops working on it"),
-                None => format!("job {job_id} is cancelled; its package is dropped when its turn comes"),
+                None => {
+                    let call = db.end_abandoned_call(job_id).await?;
+                    let call = call.map(|call| of_call(&call)).unwrap_or_default();
+                    format!("job {job_id} is cancelled; its package is dropped when its turn comes{call}")
+                }
             }
         }
         Cancelled::Before(message) => {
@@ -65,4 +77,20 @@ pub(super) async fn run(arguments: CancelArguments, environment: &Environment) -
     };
     text::say(&said)?;
     Ok(ExitStatus::Done)
+}
+
+/// What becomes of a call whose answer nobody waits for.
+fn of_call(call: &AbandonedCall) -> String {
+    let AbandonedCall {
+        call_no, provider, ..
+    } = call;
+    if call.handle.is_some() {
+        format!(
+            ". Call {call_no}, an order at {provider}, is open: {provider} is told with that package, where it can be"
+        )
+    } else {
+        format!(
+            ". Call {call_no} to {provider} has no owner any more: it ends as unknown, as it may have been billed"
+        )
+    }
 }

@@ -45,7 +45,7 @@ pub(super) async fn run(
     // Of a service that is away nothing more can be said. Of one with another fault, all the rest.
     let redis = Some(&redis).filter(|_| !queue.findings.has(Grade::Away));
     let postgres = Some(&postgres).filter(|_| !db.findings.has(Grade::Away));
-    let interval = config.worker.upkeep.reconcile_interval;
+    let lease_ttl = config.queue.lease_ttl;
     let (of_redis, of_postgres, of_storage, of_providers, of_packages) = tokio::join!(
         of(redis, redis::advise),
         of(postgres, postgres::advise),
@@ -54,7 +54,7 @@ pub(super) async fn run(
             providers::advise(&config.providers, used, arguments.offline)
         }),
         of(redis.zip(postgres), |(redis, db)| stuck::look(
-            redis, db, interval
+            redis, db, lease_ttl
         )),
     );
     for (checked, advice) in [

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::exit::ExitStatus;
 use super::text;
-use crate::config::Environment;
+use crate::config::{Environment, PROVIDERS};
 use crate::db::{Db, DbSettings, JobRow};
 use crate::queue::{QueueSettings, Redis};
 use crate::work_package::{COLLECTION_IMAGE, PackageLimits, WorkPackage};
@@ -24,7 +25,7 @@ pub(super) struct EnqueueArguments {
     #[arg(long, value_enum, default_value = "logo")]
     image_type: ImageTypeArgument,
     /// Who draws; default: IMAGE_PROVIDER of the worker
-    #[arg(long)]
+    #[arg(long, value_parser = PossibleValuesParser::new(PROVIDERS))]
     provider: Option<String>,
     /// The provider's model
     #[arg(long)]

@@ -33,8 +33,7 @@ pub(super) async fn run(
         redis.reach().await?;
         db.held(queue).await?
     } else {
-        // By then every replica has renewed its lease, also where Redis has just lost all of them.
-        books.lost_for(settings.lease_ttl / 2, None).await?
+        books.lost_by_now(settings.lease_ttl).await?
     };
     if arguments.dry_run {
         println!("would put back {} packages into {queue}", jobs.len());

@@ -3,10 +3,13 @@
 use diesel::OptionalExtension;
 use diesel::sql_types::{Array, Bool, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
+use futures_util::FutureExt;
 
 use super::fail::storable;
+use super::locks::patiently;
 use super::statement::on_connection;
-use super::{Db, DbError};
+use super::{CallError, CallNews, CallTurn, Db, DbError};
+use crate::failure::ErrorClass;
 
 /// What came of ending a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +69,10 @@ pub(super) struct JobId {
 impl Db {
     /// Ends a job that has neither its picture nor failed, and tells the person. What the ledger knows under its number may be another
     /// job's, whose row is gone. Whoever works on it has no say any more:
-    /// it can neither begin a call nor record a picture.
+    /// it can neither begin a call nor record a picture. Dead letters of the job are closed by [`Db::close_letters`].
     ///
     /// # Errors
-    /// [`DbError`]; the same call can be made again.
+    /// [`DbError`]; the same call can be made again. Rows that somebody has locked are waited for, and who has is said.
     pub async fn cancel(&self, job_id: i32, message: &str) -> Result<Cancelled, DbError> {
         let update = diesel::sql_query(
             "WITH shown AS (
@@ -87,9 +90,6 @@ impl Db {
                     reuses = job.reuses + coalesce(job.row_created_at <> excluded.row_created_at, false)::integer
                 WHERE job.state NOT IN ('done', 'dead', 'cancelled') OR job.row_created_at <> excluded.row_created_at
                 RETURNING job.job_id
-             ), closed AS (
-                UPDATE generative_ai.dead_packages AS dead SET retried_at = now()
-                FROM cancelled WHERE dead.job_id = cancelled.job_id AND dead.retried_at IS NULL
              ), told AS (
                 UPDATE ac_background_jobs AS shown_row SET error = $2, updated_at = now()
                 FROM cancelled WHERE shown_row.id = cancelled.job_id
@@ -100,8 +100,10 @@ impl Db {
         )
         .bind::<Integer, _>(job_id)
         .bind::<Text, _>(storable(message));
-        let row: CancelledRow =
-            on_connection(&self.pool, async |connection| update.get_result(connection).await).await?;
+        let row: CancelledRow = patiently(&self.pool, |connection| {
+            update.clone().get_result(connection).boxed()
+        })
+        .await?;
         let message = row.message.unwrap_or_default();
         Ok(match row.state.as_deref() {
             _ if !row.has_row => Cancelled::NoSuchJob,
@@ -126,6 +128,31 @@ impl Db {
         let rows: Vec<JobId> =
             on_connection(&self.pool, async |connection| select.load(connection).await).await?;
         Ok(rows.into_iter().map(|row| row.job_id).collect())
+    }
+
+    /// Ends the call of a cancelled job for whose answer nobody waits: its replica is gone, or has given the job back. Of one that
+    /// has no handle nobody will ever know what it brought; any other is for whoever gets the job's package, who can tell the provider.
+    /// Returns the call as it was, if one was open.
+    ///
+    /// # Errors
+    /// [`DbError`]; the same call can be made again.
+    pub async fn end_abandoned_call(&self, job_id: i32) -> Result<Option<AbandonedCall>, DbError> {
+        let call = self.abandoned_call(job_id).await?;
+        if let Some(call) = call.as_ref().filter(|call| call.handle.is_none()) {
+            let details = "the job was cancelled when the replica that had made this call was gone: only the provider knows what came of it";
+            let error = CallError {
+                class: ErrorClass::Cancelled.as_str(),
+                details: details.to_owned(),
+                provider_request_id: None,
+            };
+            let news = CallNews {
+                job_id,
+                call_no: call.call_no,
+                turn: CallTurn::Unknown(error),
+            };
+            self.note_call(news).await?;
+        }
+        Ok(call)
     }
 
     /// The call of a cancelled job that has not ended.

@@ -35,23 +35,41 @@ pub struct JoinedReplies {
     pub error_message: Option<String>,
 }
 
-#[derive(diesel::QueryableByName)]
-struct Joined {
-    #[diesel(sql_type = Bool)]
-    is_worked_on: bool,
+/// What came of joining a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// Its end will be told.
+    Noted,
+    /// As many as may have joined it already: its end has to be waited for.
+    Full,
+    /// It is not worked on now, and nothing was noted.
+    NotWorkedOn,
 }
 
+#[derive(diesel::QueryableByName)]
+struct JoinedRow {
+    #[diesel(sql_type = Bool)]
+    is_noted: bool,
+    #[diesel(sql_type = Bool)]
+    is_full: bool,
+}
+
+/// Reply lists that may join a job, and the length of their names together: they are kept in its row, which each of them writes
+/// anew.
+const MAX_JOINED: i32 = 200;
+const MAX_JOINED_CHARS: i32 = 32 * 1024;
+
 impl Db {
-    /// Has a reply list told when a job ends that is being worked on. `false`: it is not worked on now, and nothing
-    /// was noted.
+    /// Has a reply list told when a job ends that is being worked on.
     ///
     /// # Errors
     /// [`DbError`]; the same call can be made again.
-    pub async fn join(&self, job_id: i32, reply_to: Option<&str>) -> Result<bool, DbError> {
+    pub async fn join(&self, job_id: i32, reply_to: Option<&str>) -> Result<Joined, DbError> {
         // What the ledger knows under a number that was given out again is another job.
         let update = diesel::sql_query(
             "WITH job AS (
-                SELECT job.job_id, job.joined_replies
+                SELECT job.job_id, job.joined_replies, cardinality(job.joined_replies) >= $3
+                    OR length(array_to_string(job.joined_replies, '')) + length($2) > $4 AS is_full
                 FROM generative_ai.jobs AS job JOIN ac_background_jobs AS shown_row ON shown_row.id = job.job_id
                 WHERE job.job_id = $1 AND job.state = 'begun'
                     AND coalesce(job.row_created_at = shown_row.created_at, true)
@@ -59,17 +77,26 @@ impl Db {
                 UPDATE generative_ai.jobs AS noted
                 SET joined_replies = noted.joined_replies || $2, replies_due_at = now()
                 FROM job WHERE noted.job_id = job.job_id AND $2 IS NOT NULL AND noted.state = 'begun'
-                    AND NOT coalesce($2 = ANY(noted.joined_replies), false)
+                    AND NOT coalesce($2 = ANY(noted.joined_replies), false) AND NOT job.is_full
                 RETURNING noted.job_id
              )
              SELECT EXISTS (SELECT FROM job) AND ($2 IS NULL OR EXISTS (SELECT FROM joined)
-                OR EXISTS (SELECT FROM job WHERE $2 = ANY(job.joined_replies))) AS is_worked_on",
+                OR EXISTS (SELECT FROM job WHERE $2 = ANY(job.joined_replies))) AS is_noted,
+                EXISTS (SELECT FROM job WHERE job.is_full) AS is_full",
         )
         .bind::<Integer, _>(job_id)
-        .bind::<Nullable<Text>, _>(reply_to.map(str::to_owned));
-        let joined: Joined =
+        .bind::<Nullable<Text>, _>(reply_to.map(str::to_owned))
+        .bind::<Integer, _>(MAX_JOINED)
+        .bind::<Integer, _>(MAX_JOINED_CHARS);
+        let row: JoinedRow =
             on_connection(&self.pool, async |connection| update.get_result(connection).await).await?;
-        Ok(joined.is_worked_on)
+        Ok(if row.is_noted {
+            Joined::Noted
+        } else if row.is_full {
+            Joined::Full
+        } else {
+            Joined::NotWorkedOn
+        })
     }
 
     /// Reply lists that are to be told now. Nobody else gets them for a while, so that they are told again where the

@@ -33,6 +33,9 @@ pub struct Spending {
     /// How often.
     #[diesel(sql_type = BigInt)]
     pub calls: i64,
+    /// Calls that were refused or have failed, and cost nothing.
+    #[diesel(sql_type = BigInt)]
+    pub refused: i64,
     /// Those that brought a picture.
     #[diesel(sql_type = BigInt)]
     pub succeeded: i64,
@@ -102,6 +105,7 @@ impl Db {
             .await?;
             let spending_24h = sql_query(
                 "SELECT provider, count(*) AS calls, count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
+                    count(*) FILTER (WHERE state = 'failed' AND coalesce(cost_usd, 0) = 0) AS refused,
                     count(*) FILTER (WHERE state = 'unknown') AS unknown, coalesce(sum(cost_usd), 0) AS cost_usd
                  FROM generative_ai.provider_calls WHERE sent_at > now() - interval '24 hours'
                  GROUP BY provider ORDER BY provider",

@@ -15,9 +15,9 @@ use diesel_async::RunQueryDsl;
 use super::statement::on_connection;
 use super::{Db, DbError};
 
-/// A job that nobody works on, as far as the ledger and the leases say. Equal ones have not changed in between.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, QueryableByName)]
-pub struct Adrift {
+/// A job at a time: who begins it changes this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, QueryableByName)]
+pub struct JobVersion {
     /// Row of `ac_background_jobs`.
     #[diesel(sql_type = Integer)]
     pub job_id: i32,
@@ -27,6 +27,14 @@ pub struct Adrift {
     /// How often its package has been delivered.
     #[diesel(sql_type = Integer)]
     pub deliveries: i32,
+}
+
+/// A job that nobody works on, as far as the ledger and the leases say. Equal ones have not changed in between.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, QueryableByName)]
+pub struct Adrift {
+    /// Which job, and when.
+    #[diesel(embed)]
+    pub version: JobVersion,
     /// `waiting`, `begun` or `retry_wait`.
     #[diesel(sql_type = Text)]
     pub state: String,
@@ -35,15 +43,9 @@ pub struct Adrift {
 /// A package as it was pushed, from the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
 pub struct KeptPackage {
-    /// Row of `ac_background_jobs`.
-    #[diesel(sql_type = Integer)]
-    pub job_id: i32,
-    /// Its last owner's.
-    #[diesel(sql_type = BigInt)]
-    pub fence: i64,
-    /// How often it has been delivered.
-    #[diesel(sql_type = Integer)]
-    pub deliveries: i32,
+    /// Which job, and when.
+    #[diesel(embed)]
+    pub version: JobVersion,
     /// The text.
     #[diesel(sql_type = Text)]
     pub package: String,
@@ -97,9 +99,9 @@ impl Db {
     pub async fn kept_packages(&self, jobs: &[Adrift]) -> Result<Vec<KeptPackage>, DbError> {
         let (mut job_ids, mut fences, mut deliveries, mut states) = (vec![], vec![], vec![], vec![]);
         for job in jobs {
-            job_ids.push(job.job_id);
-            fences.push(job.fence);
-            deliveries.push(job.deliveries);
+            job_ids.push(job.version.job_id);
+            fences.push(job.version.fence);
+            deliveries.push(job.version.deliveries);
             states.push(job.state.as_str());
         }
         let select = sql_query(
@@ -167,7 +169,7 @@ impl Db {
     /// # Errors
     /// [`DbError`].
     pub async fn release(&self, jobs: &[Adrift]) -> Result<Vec<Adrift>, DbError> {
-        let job_ids: Vec<i32> = jobs.iter().map(|job| job.job_id).collect();
+        let job_ids: Vec<i32> = jobs.iter().map(|job| job.version.job_id).collect();
         let update = sql_query(
             "UPDATE generative_ai.jobs SET state = 'waiting', worker_id = NULL WHERE job_id = ANY($1) AND state = 'held'
              RETURNING job_id, fence, deliveries, state",

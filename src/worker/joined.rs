@@ -3,16 +3,22 @@
 //!
 //! Nothing is lost with it: the job's package is in the ledger since it was begun, and the delivery that is worked on
 //! is in the hash of a replica that is known to live. Where that dies, it is recovered; what Redis has lost is put
-//! back from the ledger. The reply lists are kept beside the job.
+//! back from the ledger. The reply lists are kept beside the job, as many as its row can well hold; whoever comes after
+//! those waits for the end of the job.
+
+use std::time::Duration;
 
 use super::attempt::Attempts;
 use super::begin::RECHECK_AFTER;
 use super::ending::{Ending, Report};
 use super::upkeep::Upkeep;
-use crate::db::JoinedReplies;
+use crate::db::{Joined, JoinedReplies};
 use crate::failure::ErrorClass;
 use crate::queue::{Delivery, Due, Event};
 use crate::work_package::WorkPackage;
+
+/// How soon a package is looked at again that more have joined the job of than may.
+const FULL: Duration = Duration::from_secs(15);
 
 impl Attempts {
     /// Settles a package whose job is being worked on. `None`: by now it is not.
@@ -20,12 +26,14 @@ impl Attempts {
         let db = &self.statements.db;
         let reply_to = package.reply_to.as_deref();
         match self.statements.run(|| db.join(package.job_id, reply_to)).await {
-            Ok(true) => Some(Ending {
+            Ok(Joined::Noted) => Some(Ending {
                 command: Some(delivery.settle(None, None)),
                 // It has not been tried: where its bytes are those of a suspect, they have survived nothing.
                 report: Report::Waits(None),
             }),
-            Ok(false) => None,
+            Ok(Joined::NotWorkedOn) => None,
+            // It finds the end of the job by itself, and tells it.
+            Ok(Joined::Full) => Some(Ending::waits(delivery.delay(Due::In(FULL), None))),
             Err(refused) => Some(Ending {
                 report: Report::Refused(refused),
                 ..Ending::waits(delivery.delay(Due::In(RECHECK_AFTER), None))

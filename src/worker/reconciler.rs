@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::claims::pause;
 use super::room::parked_for;
 use super::upkeep::Upkeep;
-use crate::db::{Adrift, Db, DbError};
+use crate::db::{Adrift, Db, DbError, JobVersion};
 use crate::measure;
 use crate::queue::Redis;
 use crate::redis::RedisFailure;
@@ -62,10 +62,7 @@ impl Books {
     ///
     /// What moves while it looks may be among them, and so may what live workers have begun whose leases Redis has just
     /// lost.
-    ///
-    /// # Errors
-    /// [`BooksError`].
-    pub async fn lost(&self, overdue: Option<Duration>) -> Result<Vec<Adrift>, BooksError> {
+    async fn lost(&self, overdue: Option<Duration>) -> Result<Vec<Adrift>, BooksError> {
         // Leases first: whoever is missing here has begun nothing before, and the packages of whoever begins meanwhile
         // are found.
         let live_workers = self.redis.live_workers().await?;
@@ -107,23 +104,29 @@ impl Books {
             let Some(last) = adrift.last() else {
                 return Ok(lost);
             };
-            after = last.job_id;
-            let job_ids: HashSet<i32> = adrift.iter().map(|job| job.job_id).collect();
+            after = last.version.job_id;
+            let job_ids: HashSet<i32> = adrift.iter().map(|job| job.version.job_id).collect();
             let nowhere = self.redis.without_package(job_ids, &self.parked_for).await?;
-            lost.extend(adrift.into_iter().filter(|job| nowhere.contains(&job.job_id)));
+            lost.extend(
+                adrift
+                    .into_iter()
+                    .filter(|job| nowhere.contains(&job.version.job_id)),
+            );
         }
+    }
+
+    /// What `reseed` puts back, and `doctor` counts: all that is lost, also what is not due yet.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub async fn lost_by_now(&self, lease_ttl: Duration) -> Result<Vec<Adrift>, BooksError> {
+        // By then every replica has renewed its lease, also where Redis has just lost all of them.
+        self.lost_for(lease_ttl / 2, None).await
     }
 
     /// Those of [`Self::lost`] that are the same after a `pause`. Where every replica that lives has renewed its lease
     /// meanwhile, they are lost.
-    ///
-    /// # Errors
-    /// [`BooksError`].
-    pub async fn lost_for(
-        &self,
-        pause: Duration,
-        overdue: Option<Duration>,
-    ) -> Result<Vec<Adrift>, BooksError> {
+    async fn lost_for(&self, pause: Duration, overdue: Option<Duration>) -> Result<Vec<Adrift>, BooksError> {
         let before = self.lost(overdue).await?;
         if before.is_empty() {
             return Ok(before);
@@ -151,8 +154,12 @@ impl Books {
             let packages: Vec<(String, String)> = kept
                 .into_iter()
                 .map(|kept| {
-                    let far = format!("{}-{}-{}", kept.job_id, kept.fence, kept.deliveries);
-                    (far, kept.package)
+                    let JobVersion {
+                        job_id,
+                        fence,
+                        deliveries,
+                    } = kept.version;
+                    (format!("{job_id}-{fence}-{deliveries}"), kept.package)
                 })
                 .collect();
             match self.redis.put_back(name, &packages, by_force).await? {

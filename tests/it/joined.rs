@@ -146,3 +146,30 @@ async fn who_has_joined_a_job_hears_that_it_has_failed_or_was_cancelled() {
         .await
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_a_row_can_hold_wait_for_the_end_and_are_told_of_it_too() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let _replica = stack.replica_of(&openai, &[]).await;
+    let slow = stack.job().await;
+    push_same(&stack, slow, 260).await;
+    openai.called(1).await;
+    stack
+        .until("all have joined or wait", async || {
+            let delayed: u64 = stack.redis().await.zcard(key("delayed")).await.unwrap();
+            (delayed == 59).then_some(())
+        })
+        .await;
+    let joined = "SELECT cardinality(joined_replies)::bigint FROM generative_ai.jobs";
+    assert_eq!(stack.count(joined).await, 200);
+    openai.open();
+    for number in 0..260 {
+        let event = reply(&stack, number).await;
+        assert_eq!(event["status"], "completed");
+    }
+    stack.idle().await;
+    stack.all_done_once(&[slow]).await;
+    assert_eq!(openai.calls().len(), 1);
+}

@@ -25,6 +25,7 @@ mod limits;
 mod manifests;
 mod migrations;
 mod observability;
+mod operators;
 mod ops;
 mod options;
 mod orders;

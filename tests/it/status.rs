@@ -85,9 +85,9 @@ c-3      -       -  -        not able        0          -       -        -  none
 jobs       begun 2, the oldest for 2 h; held 1, the oldest for 2 d
 dead       1
 
-spent within 24 h  calls  pictures  unknown   cost
-bfl                    1         1        0  $1.50
-openai                 2         1        1  $0.04
+spent within 24 h  calls  refused  pictures  unknown   cost
+bfl                    1        0         1        0  $1.50
+openai                 2        0         1        1  $0.04
 ";
     command_on(&stack, &["status"], &[]).await.is(0, told, "");
 

@@ -11,8 +11,8 @@ use crate::worker::Books;
 /// So long after its time a delayed package should be on its list.
 const OVERDUE_MS: i64 = 10_000;
 
-/// `reconcile_interval`: how often replicas compare the queue with the ledger, as it is done here.
-pub(super) async fn look(redis: &Redis, db: &Db, reconcile_interval: Duration) -> Findings {
+/// `lease_ttl`: of the queue's replicas.
+pub(super) async fn look(redis: &Redis, db: &Db, lease_ttl: Duration) -> Findings {
     let mut findings = Findings::about("packages");
     let Ok(overview) = redis.overview(&PROVIDERS).await else {
         findings.warn("what stands where cannot be told without Redis");
@@ -26,7 +26,7 @@ pub(super) async fn look(redis: &Redis, db: &Db, reconcile_interval: Duration) -
         .map(|replica| replica.worker_id.clone())
         .collect();
     let books = Books::new(db.clone(), redis.clone(), PROVIDERS.into_iter());
-    let (lost, let_go_of) = tokio::join!(books.lost(Some(reconcile_interval)), books.let_go_of());
+    let (lost, let_go_of) = tokio::join!(books.lost_by_now(lease_ttl), books.let_go_of());
     match (lost, let_go_of) {
         (Ok(lost), Ok(let_go_of)) => {
             in_neither(&mut findings, lost.len(), overview.ping_age_ms.is_some());
@@ -113,7 +113,8 @@ fn in_neither(findings: &mut Findings, lost: usize, has_ping: bool) {
         findings.ok("every unfinished job that nobody works on has its package in Redis");
     } else if has_ping {
         findings.warn(format!(
-            "{what}: replicas put them back within two minutes, generative-ai-worker reseed does it at once"
+            "{what}: replicas put them back within two minutes of the time when they are due, generative-ai-worker reseed \
+             does it at once"
         ));
     } else {
         findings.fail(format!(

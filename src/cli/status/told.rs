@@ -162,6 +162,7 @@ pub(super) fn postgres(figures: &Figures) -> String {
     let columns = [
         ("spent within 24 h", Align::Left),
         ("calls", Align::Right),
+        ("refused", Align::Right),
         ("pictures", Align::Right),
         ("unknown", Align::Right),
         ("cost", Align::Right),
@@ -173,6 +174,7 @@ pub(super) fn postgres(figures: &Figures) -> String {
             vec![
                 spending.provider.clone(),
                 spending.calls.to_string(),
+                spending.refused.to_string(),
                 spending.succeeded.to_string(),
                 spending.unknown.to_string(),
                 format!("${:.2}", spending.cost_usd),

@@ -9,9 +9,11 @@ use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::super::fail::storable;
+use super::super::locks::patiently;
 use super::super::statement::on_connection;
 use super::super::{Db, DbError};
 
@@ -46,7 +48,7 @@ impl Db {
     /// or done. Also returns the other open rows of the same jobs, which are history with them.
     ///
     /// # Errors
-    /// [`DbError`]; the same call can be made again.
+    /// [`DbError`]; the same call can be made again. Rows that somebody has locked are waited for, and who has is said.
     pub async fn revive(&self, ids: &[Uuid]) -> Result<Vec<Revived>, DbError> {
         // `deliveries` stays: where it is above one the store is asked first whether the picture is there. The time of a row is by
         // the application's clock, so that a minute is allowed between the two.
@@ -84,7 +86,7 @@ impl Db {
                 OR (dead.retried_at IS NULL AND dead.job_id IN (SELECT job_id FROM asked))",
         )
         .bind::<Array<diesel::sql_types::Uuid>, _>(ids);
-        on_connection(&self.pool, async |connection| update.load(connection).await).await
+        patiently(&self.pool, |connection| update.clone().load(connection).boxed()).await
     }
 
     /// Notes that dead packages have been pushed again, and keeps what was pushed for which job until that is begun, for the day when

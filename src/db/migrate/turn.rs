@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::bail;
-use diesel::sql_types::{Bool, Integer, Text};
+use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::super::connect::Single;
+use super::super::locks::{WHO, named};
 
 /// Any number that no other application is likely to lock: "gen_ai_w" in ASCII.
 const LOCK: i64 = i64::from_be_bytes(*b"gen_ai_w");
@@ -21,21 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SAID_AFTER: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What a session is known by to an operator. Of other people's sessions no more than this may be seen.
-const WHO: &str = "SELECT format('process %s of Postgres (%s, user %s)', pid,
-        coalesce(nullif(application_name, ''), 'without a name'), coalesce(usename, '?')) AS who
-    FROM pg_stat_activity";
-
 #[derive(QueryableByName)]
 struct Taken {
     #[diesel(sql_type = Bool)]
     is_taken: bool,
-}
-
-#[derive(QueryableByName)]
-struct Session {
-    #[diesel(sql_type = Text)]
-    who: String,
 }
 
 #[derive(QueryableByName)]
@@ -105,11 +95,6 @@ async fn holder(connection: &mut AsyncPgConnection) -> anyhow::Result<String> {
     );
     let sessions = sql_query(query).load(connection).await?;
     Ok(named(sessions).unwrap_or_else(|| "another process".to_owned()))
-}
-
-fn named(sessions: Vec<Session>) -> Option<String> {
-    let names: Vec<String> = sessions.into_iter().map(|session| session.who).collect();
-    (!names.is_empty()).then(|| names.join(" and "))
 }
 
 impl First {

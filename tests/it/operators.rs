@@ -1,0 +1,139 @@
+//! What operators ask for although something is in the way, and what they are told of it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::command::{Said, command_on};
+use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::stack::{Stack, logo};
+
+/// Runs a command while the application has a job's row locked, and lets go of it when the command says for whom it waits.
+async fn with_a_locked_row(stack: &Stack, job_id: i32, arguments: &[&str]) -> Said {
+    let mut application = stack.sql_client().await;
+    let name = "SET application_name = 'the application'";
+    application.batch_execute(name).await.unwrap();
+    let locks = application.transaction().await.unwrap();
+    let lock = "SELECT FROM ac_background_jobs WHERE id = $1 FOR UPDATE";
+    locks.execute(lock, &[&job_id]).await.unwrap();
+    let command = command_on(stack, arguments, &[]);
+    let unlock = async {
+        // The statement has failed once and is tried again.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        locks.rollback().await.unwrap();
+    };
+    tokio::join!(command, unlock).0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_waits_for_a_row_that_is_locked_and_says_by_whom() {
+    let stack = Stack::start().await;
+    let job_id = stack.job().await;
+    let said = with_a_locked_row(&stack, job_id, &["cancel", &job_id.to_string(), "--by", "anna"]).await;
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let all = format!("{}{}", said.out, said.err);
+    assert!(
+        all.contains("waiting for rows that are locked by process "),
+        "{all}"
+    );
+    assert!(all.contains("(the application, user postgres)"), "{all}");
+    let error = stack.job_row(job_id).await.error;
+    assert_eq!(error.as_deref(), Some("Cancelled by anna."));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_of_the_dead_waits_for_a_row_that_is_locked() {
+    let stack = Stack::start().await;
+    let job_id = stack.job().await;
+    stack
+        .push(&crate::harness::stack::with(logo(job_id), "prompt", 7))
+        .await;
+    let _replica = stack.replica(&[]).await;
+    stack.ended(job_id).await;
+    let said = with_a_locked_row(&stack, job_id, &["dead", "retry", "--yes"]).await;
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(
+        said.out.contains("retried 1 package into generative-ai"),
+        "{said:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_whose_caller_is_dead_leaves_no_call_open() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let mut victim = stack.replica_of(&openai, &[]).await;
+    let jobs = stack.push_logos(1).await;
+    openai.called(1).await;
+    victim.kill();
+    let lease = format!("lease:{}", victim.worker_id());
+    stack.until_key(&lease, false).await;
+    let out = format!(
+        "job {0} is cancelled; its package is dropped when its turn comes. Call 1 to openai has no owner any more: it ends as \
+         unknown, as it may have been billed\n",
+        jobs[0]
+    );
+    let said = command_on(&stack, &["cancel", &jobs[0].to_string()], &[]).await;
+    said.is(0, &out, "");
+    let calls = "SELECT state, error_class, error_details FROM generative_ai.provider_calls";
+    let calls = stack.sql(calls, &[]).await;
+    assert_eq!(calls.len(), 1);
+    assert_eq!((calls[0].get(0), calls[0].get(1)), ("unknown", "cancelled"));
+    let details: &str = calls[0].get(2);
+    assert!(details.contains("only the provider knows"), "{details}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_tells_calls_that_were_refused_apart_from_those_that_bought_something() {
+    let stack = Stack::start().await;
+    let calls = "INSERT INTO generative_ai.provider_calls
+            (job_id, call_no, state, provider, model, worker_id, fence, sent_at, deadline_at, cost_usd)
+        VALUES (1, 1, 'failed', 'openai', 'm', 'w', 1, now(), now(), NULL), (1, 2, 'failed', 'openai', 'm', 'w', 1, now(), now(), 0.5),
+            (1, 3, 'succeeded', 'openai', 'm', 'w', 1, now(), now(), 0.25), (2, 1, 'unknown', 'openai', 'm', 'w', 1, now(), now(), NULL)";
+    stack.sql(calls, &[]).await;
+    let said = command_on(&stack, &["status"], &[]).await;
+    let table = "spent within 24 h  calls  refused  pictures  unknown   cost
+openai                 4        1         1        1  $0.75
+";
+    assert!(said.out.ends_with(table), "{}", said.out);
+    let said = command_on(&stack, &["status", "--json"], &[]).await;
+    let status: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(status["postgres"]["spending24h"][0]["refused"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_counts_what_reseed_puts_back() {
+    let stack = Stack::start().await;
+    let jobs = stack.jobs(7).await;
+    // All of them nowhere in Redis: due, overdue and to come.
+    let lost = "INSERT INTO generative_ai.jobs (job_id, state, queue, package, next_attempt_at)
+        SELECT id, CASE WHEN place < 3 THEN 'waiting' ELSE 'retry_wait' END, 'generative-ai', '{}',
+            CASE WHEN place >= 3 THEN now() + (place - 5) * interval '1 hour' END
+        FROM unnest($1::integer[]) WITH ORDINALITY AS job(id, place)";
+    stack.sql(lost, &[&jobs]).await;
+    let said = command_on(&stack, &["doctor", "--offline"], &[]).await;
+    let found = "7 unfinished jobs have no package in Redis, which has lost them";
+    assert!(said.out.contains(found), "{}", said.out);
+    command_on(&stack, &["reseed", "--dry-run"], &[]).await.is(
+        0,
+        "would put back 7 packages into generative-ai\n",
+        "",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_does_not_exist_is_refused_before_a_job_is_made() {
+    let stack = Stack::start().await;
+    let said = command_on(
+        &stack,
+        &["enqueue", "--prompt", "a boat", "--provider", "bogus"],
+        &[],
+    )
+    .await;
+    assert_eq!(said.status, Some(64), "{said:?}");
+    for name in ["bogus", "openai", "builtin"] {
+        assert!(said.err.contains(name), "{}", said.err);
+    }
+    assert_eq!(stack.count("SELECT count(*) FROM ac_background_jobs").await, 0);
+}
