@@ -10,7 +10,7 @@ BENCH_ARGS ?=
 DEMO_PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench lint fmt build image clean servers test-servers
+.PHONY: help demo test chaos many bench lint fmt build image clean servers test-servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,10 @@ test: test-servers ## run all tests against a private Redis and Postgres (TEST_A
 
 chaos: test-servers ## kill the worker at every step many times and count what is lost (half an hour)
 	@scripts/chaos
+
+many: test-servers build ## compare what a job costs Redis and Postgres with fifty replicas and with three (20 minutes)
+	MANY_REPLICAS=50 MANY_PACKAGES=100000 WORKER_PROGRAM=$(CURDIR)/target/release/generative-ai-worker \
+		scripts/test many_replicas:: --no-capture
 
 bench: servers build ## measure the worker beside simpler programs (20 minutes; BENCH_ARGS=--quick: 3, =--help: more)
 	cargo build --release --locked --features bench --bin bench

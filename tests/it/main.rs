@@ -23,6 +23,7 @@ mod jobs_show;
 mod joined;
 mod limits;
 mod manifests;
+mod many_replicas;
 mod migrations;
 mod observability;
 mod operators;

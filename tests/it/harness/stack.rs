@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use generative_ai_worker::db::{self, DbSettings};
-use generative_ai_worker::private_servers::{PostgresServer, RedisOptions, RedisServer};
+use generative_ai_worker::private_servers::{PostgresOptions, PostgresServer, RedisOptions, RedisServer};
 use redis::AsyncCommands;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -52,9 +52,20 @@ impl Stack {
         stack
     }
 
+    /// The same, for so many connections to Postgres.
+    pub(crate) async fn start_for(connections: usize) -> Self {
+        let stack = Self::start_servers(vec![format!("max_connections={connections}")]).await;
+        db::migrate(&stack.db_settings()).await.unwrap();
+        stack
+    }
+
     /// Starts the servers; the database is empty.
     pub(crate) async fn start_without_tables() -> Self {
-        tokio::task::spawn_blocking(|| {
+        Self::start_servers(Vec::new()).await
+    }
+
+    async fn start_servers(settings: Vec<String>) -> Self {
+        tokio::task::spawn_blocking(move || {
             let directory = super::temporary_directory();
             let options = RedisOptions {
                 append_only: true,
@@ -66,7 +77,10 @@ impl Stack {
                 redis,
                 postgres: PostgresServer::start(
                     &directory.path().join("postgres"),
-                    super::postgres_options(),
+                    PostgresOptions {
+                        settings,
+                        ..super::postgres_options()
+                    },
                 )
                 .unwrap(),
                 pictures: super::temporary_directory(),
