@@ -16,15 +16,18 @@ use url::{Host, Url};
 mod answer;
 mod body;
 mod download;
+mod encoding;
 mod outgoing;
+mod picture_text;
 mod redact;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trust;
 
 pub use answer::{Answer, BodyEnd, HttpFault, MAX_BODY_BYTES};
-pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES, decode_data_uri, lasting_refusal, refusal};
+pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES, lasting_refusal, refusal};
 pub use outgoing::Outgoing;
+pub use picture_text::{NotDecoded, decode_picture_text, is_data_uri};
 pub use redact::{QUOTE_CHARS, mask, quote, redact};
 
 /// A service that does not accept a connection in this time is not there.

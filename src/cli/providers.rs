@@ -48,13 +48,13 @@ pub(super) fn all(config: &ProviderSettings) -> anyhow::Result<Providers> {
     catalog::install(config.models.clone());
     let downloads = Downloads::new(config.allow_private_result_urls)?;
     let all: Vec<Arc<dyn ImageProvider>> = vec![
-        Arc::new(OpenAi::new(config.openai.clone()).context("openai")?),
+        Arc::new(OpenAi::new(config.openai.clone(), downloads.clone()).context("openai")?),
         Arc::new(AzureOpenAi::new(config.azure_openai.clone(), downloads.clone()).context("azureOpenai")?),
         Arc::new(Replicate::new(config.replicate.clone(), downloads.clone()).context("flux")?),
         Arc::new(Imagen::new(config.imagen.clone()).context("imagen")?),
-        Arc::new(Gemini::new(config.gemini.clone()).context("gemini")?),
+        Arc::new(Gemini::new(config.gemini.clone(), downloads.clone()).context("gemini")?),
         Arc::new(Bfl::new(config.bfl.clone(), downloads.clone()).context("bfl")?),
-        Arc::new(Stability::new(config.stability.clone()).context("stability")?),
+        Arc::new(Stability::new(config.stability.clone(), downloads.clone()).context("stability")?),
         Arc::new(Fal::new(config.fal.clone(), downloads.clone()).context("fal")?),
         Arc::new(
             OpenAiCompatible::new(config.openai_compatible.clone(), downloads).context("openaiCompatible")?,

@@ -130,17 +130,21 @@ pub(super) async fn read(
         )
     };
     let mut body = Body::new(cap);
-    let end = match body.fill(&mut response, deadline).await {
-        Ok(()) => BodyEnd::Whole,
-        Err(Broken::TooLarge) => BodyEnd::TooLarge(cap),
-        Err(Broken::Cut(error)) => BodyEnd::Cut(chain(error)),
-        Err(Broken::TooSlow(why)) => BodyEnd::Cut(why.into()),
-    };
-    let mut body = body.into_bytes();
-    if status.is_success() && end != BodyEnd::Whole {
+    let (body, broken) = match body.fill(&mut response, deadline).await {
+        Ok(()) => match body.into_content(&headers, deadline).await {
+            Ok(content) => (content, None),
+            Err(broken) => (Vec::new(), Some(broken)),
+        },
         // A picture that is not whole is of no use: free its memory before the caller gets here.
-        body = Vec::new();
-    }
+        Err(broken) if status.is_success() => (Vec::new(), Some(broken)),
+        Err(broken) => (body.into_bytes(), Some(broken)),
+    };
+    let end = match broken {
+        None => BodyEnd::Whole,
+        Some(Broken::TooLarge) => BodyEnd::TooLarge(cap),
+        Some(Broken::Cut(error)) => BodyEnd::Cut(chain(error)),
+        Some(Broken::TooSlow(why) | Broken::Encoded(why)) => BodyEnd::Cut(why.into()),
+    };
     Ok(Answer {
         status,
         headers,

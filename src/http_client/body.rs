@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
+
+use super::encoding::{self, Encoded};
 
 /// Bodies that are larger than [`LARGE_BYTES`], in the whole process. The others wait where they are: nobody reads on.
 const LARGE_AT_ONCE: usize = 2;
@@ -24,12 +27,14 @@ pub(super) struct Body {
 /// Why a body is not whole.
 #[derive(Debug)]
 pub(super) enum Broken {
-    /// More than the cap; what fits is kept.
+    /// More than the cap; what fits is kept while it comes.
     TooLarge,
     /// The other side, or the way to it.
     Cut(reqwest::Error),
     /// The deadline, or a large body that stood still.
     TooSlow(&'static str),
+    /// What it is encoded in.
+    Encoded(&'static str),
 }
 
 impl Body {
@@ -80,5 +85,31 @@ impl Body {
     /// What has come, and the place for the next large one.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// The content of what has come, which is whole: `headers` say how it is encoded.
+    pub(super) async fn into_content(
+        mut self,
+        headers: &HeaderMap,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, Broken> {
+        if !encoding::is_encoded(headers, &self.bytes) {
+            return Ok(self.bytes);
+        }
+        // A small body can have a large content.
+        if self.place.is_none() && self.cap > LARGE_BYTES {
+            let late = |_| Broken::TooSlow("not complete before the deadline");
+            let place = timeout_at(deadline, LARGE.acquire()).await.map_err(late)?;
+            self.place = Some(place.expect("the semaphore is never closed"));
+        }
+        let (headers, cap, bytes) = (headers.clone(), self.cap, std::mem::take(&mut self.bytes));
+        // Tens of megabytes at worst: too long for a thread that other jobs share.
+        let decoded = tokio::task::spawn_blocking(move || encoding::decode(&headers, bytes, cap)).await;
+        decoded
+            .map_err(|_| Broken::Encoded("decoding it failed"))?
+            .map_err(|fault| match fault {
+                Encoded::TooLarge => Broken::TooLarge,
+                Encoded::Broken(why) => Broken::Encoded(why),
+            })
     }
 }

@@ -1,8 +1,8 @@
 //! The client for pictures behind URLs that somebody else wrote: services name them, and services can be wrong.
 //!
-//! Owns where such a URL may lead and how long and how much is read. It carries no credentials, uses no proxy
-//! (which would resolve names out of our sight), and reaches public addresses alone unless an operator allows
-//! private ones. Fetching again costs nothing, so what may pass is tried again until the deadline.
+//! Owns where such a URL may lead and how long and how much is read. It carries no credentials and
+//! reaches public addresses alone unless an operator allows private ones. A proxy from the environment is used as for the
+//! services themselves: it may be the only way out. Fetching again costs nothing, so what may pass is tried again until the deadline.
 
 use std::error::Error as _;
 use std::fmt;
@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use rand::Rng;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::LOCATION;
@@ -20,15 +22,14 @@ use url::{Host, Url};
 
 use super::answer::chain;
 use super::body::{Body, Broken};
-use super::trust;
+use super::{BodyEnd, HttpClient, HttpFault, Outgoing, decode_picture_text, is_data_uri, is_loopback, trust};
 use crate::failure::ErrorClass;
 
-mod data_uri;
 mod guard;
 #[cfg(test)]
 mod tests;
 
-pub use data_uri::decode_data_uri;
+use guard::private_name;
 pub use guard::{lasting_refusal, refusal};
 
 /// Most bytes of a picture: a 3840 × 2160 PNG may have more than 25 MB.
@@ -76,10 +77,11 @@ impl DownloadFault {
         }
     }
 
-    /// Whether the picture may yet be fetched, at another time or from an address that its service names then.
+    /// Whether the picture may yet be fetched: at another time, from an address that its service names then, or once an
+    /// operator allows where it leads.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::OutOfTime(_) | Self::Answered(_))
+        matches!(self, Self::OutOfTime(_) | Self::Answered(_) | Self::Refused(_))
     }
 }
 
@@ -96,7 +98,10 @@ enum Trouble {
 /// Fetches pictures from URLs that somebody else wrote.
 #[derive(Clone, Debug)]
 pub struct Downloads {
-    inner: reqwest::Client,
+    direct: reqwest::Client,
+    /// For addresses that a proxy from the environment is for.
+    proxied: reqwest::Client,
+    proxies: Arc<Matcher>,
     allow_private: bool,
     cap: usize,
     lag: Duration,
@@ -109,23 +114,48 @@ impl Downloads {
     /// # Errors
     /// Never with the TLS that this program has.
     pub fn new(allow_private: bool) -> anyhow::Result<Self> {
-        let inner = reqwest::Client::builder()
-            .user_agent(concat!("generative-ai-worker/", env!("CARGO_PKG_VERSION")))
+        let builder = || {
+            anyhow::Ok(
+                reqwest::Client::builder()
+                    .user_agent(concat!("generative-ai-worker/", env!("CARGO_PKG_VERSION")))
+                    .tls_backend_preconfigured(trust::tls()?)
+                    .referer(false)
+                    .redirect(reqwest::redirect::Policy::none())
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .read_timeout(READ_TIMEOUT),
+            )
+        };
+        let direct = builder()?
             .no_proxy()
-            .tls_backend_preconfigured(trust::tls()?)
-            .referer(false)
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(Arc::new(GuardedNames { allow_private }))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .build()
-            .context("making the HTTP client for result URLs")?;
+            .dns_resolver(Arc::new(GuardedNames { allow_private }));
+        let made = "making the HTTP client for result URLs";
         Ok(Self {
-            inner,
+            direct: direct.build().context(made)?,
+            proxied: builder()?.build().context(made)?,
+            // As the clients read it.
+            proxies: Arc::new(Matcher::from_env()),
             allow_private,
             cap: MAX_PICTURE_BYTES,
             lag: LAG,
         })
+    }
+
+    /// The way to an address. A proxy resolves names out of our sight: there, those are refused that say themselves
+    /// that they are private, and the rest is the proxy's to judge.
+    fn client_for(&self, url: &Url) -> Result<&reqwest::Client, Trouble> {
+        let is_proxied = !is_loopback(url)
+            && url
+                .as_str()
+                .parse::<Uri>()
+                .is_ok_and(|uri| self.proxies.intercept(&uri).is_some());
+        match (is_proxied, private_name(url)) {
+            (false, _) => Ok(&self.direct),
+            (true, Some(kind)) if !self.allow_private => {
+                let is_lasting = false;
+                Err(refused(&Forbidden { kind, is_lasting }.to_string()))
+            }
+            (true, _) => Ok(&self.proxied),
+        }
     }
 
     /// The same client with another limit on the bytes of a picture.
@@ -150,40 +180,18 @@ impl Downloads {
     /// # Errors
     /// [`DownloadFault`].
     pub async fn fetch(&self, url: &str, deadline: Instant) -> Result<Bytes, DownloadFault> {
-        if data_uri::is_data_uri(url) {
+        if is_data_uri(url) {
             return self.decode(url).await;
         }
         let url = Url::parse(url.trim())
             .map_err(|error| DownloadFault::Refused(format!("it is not a URL ({error})")))?;
-        let begun = Instant::now();
-        let mut limit = FIRST_PAUSE;
-        let mut last = "there was no time left to ask for it".to_owned();
-        loop {
-            let now = Instant::now();
-            if now >= deadline {
-                return Err(DownloadFault::OutOfTime(last));
-            }
-            last = match timeout_at(deadline.min(now + TRY_TIMEOUT), self.fetch_once(&url)).await {
-                Ok(Ok(bytes)) => return Ok(bytes),
-                Ok(Err(Trouble::Lasting(fault))) => return Err(fault),
-                Ok(Err(Trouble::Missing)) if begun.elapsed() >= self.lag => {
-                    return Err(DownloadFault::Answered(404));
-                }
-                Ok(Err(Trouble::Missing)) => "404".to_owned(),
-                Ok(Err(Trouble::Passing(why))) => why,
-                Err(_) => "it was not complete in time".to_owned(),
-            };
-            let pause = rand::rng().random_range(limit / 2..=limit);
-            limit = (limit * 2).min(MAX_PAUSE);
-            let left = deadline.saturating_duration_since(Instant::now());
-            sleep(pause.min(left)).await;
-        }
+        until(deadline, self.lag, || self.fetch_once(&url)).await
     }
 
     async fn decode(&self, uri: &str) -> Result<Bytes, DownloadFault> {
         let (uri, cap) = (uri.to_owned(), self.cap);
         // Tens of megabytes at worst: too long for a thread that other jobs share.
-        tokio::task::spawn_blocking(move || decode_data_uri(&uri, cap))
+        tokio::task::spawn_blocking(move || Ok(decode_picture_text(&uri, cap)?))
             .await
             .map_err(|_| DownloadFault::Unreadable("decoding it failed".to_owned()))?
     }
@@ -192,7 +200,7 @@ impl Downloads {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             self.check(&url).map_err(Trouble::Lasting)?;
-            let sent = self.inner.get(url.clone()).send().await;
+            let sent = self.client_for(&url)?.get(url.clone()).send().await;
             let response = sent.map_err(trouble_of)?;
             let status = response.status();
             if !status.is_redirection() {
@@ -235,25 +243,99 @@ impl Downloads {
     }
 
     async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, Trouble> {
-        match response.status().as_u16() {
-            200 => {}
-            404 => return Err(Trouble::Missing),
-            status @ (408 | 425 | 429 | 500..=599) => return Err(Trouble::Passing(status.to_string())),
-            status => return Err(Trouble::Lasting(DownloadFault::Answered(status))),
-        }
+        status_trouble(response.status().as_u16())?;
+        let (headers, deadline) = (response.headers().clone(), Instant::now() + TRY_TIMEOUT);
         let mut body = Body::new(self.cap);
-        let filled = body.fill(&mut response, Instant::now() + TRY_TIMEOUT);
-        filled.await.map_err(|broken| match broken {
+        let filled = body.fill(&mut response, deadline).await;
+        let content = match filled {
+            Ok(()) => body.into_content(&headers, deadline).await,
+            Err(broken) => Err(broken),
+        };
+        let content = content.map_err(|broken| match broken {
             Broken::TooLarge => Trouble::Lasting(DownloadFault::TooLarge(self.cap)),
             Broken::Cut(error) => trouble_of(error),
-            Broken::TooSlow(why) => Trouble::Passing(why.to_owned()),
+            Broken::TooSlow(why) | Broken::Encoded(why) => Trouble::Passing(why.to_owned()),
         })?;
-        let body = body.into_bytes();
-        if body.is_empty() {
-            let why = "its address answers 200 with nothing".to_owned();
-            return Err(Trouble::Lasting(DownloadFault::Unreadable(why)));
+        if content.is_empty() {
+            return Err(Trouble::Passing(
+                "its address answers 200 with nothing".to_owned(),
+            ));
         }
-        Ok(body.into())
+        Ok(content.into())
+    }
+}
+
+impl HttpClient {
+    /// Fetches a file of the service's own, which may be asked for again until `deadline`, as that costs nothing.
+    ///
+    /// # Errors
+    /// [`DownloadFault`], without anything of the answer.
+    pub async fn fetch(
+        &self,
+        asking: impl Fn() -> Outgoing,
+        deadline: Instant,
+    ) -> Result<Bytes, DownloadFault> {
+        until(deadline, LAG, || async {
+            let answer = match self
+                .send(asking(), deadline.min(Instant::now() + TRY_TIMEOUT))
+                .await
+            {
+                Ok(answer) => answer,
+                Err(fault @ HttpFault::Redirected { .. }) => return Err(refused(&fault.to_string())),
+                Err(fault) => return Err(Trouble::Passing(fault.to_string())),
+            };
+            status_trouble(answer.status.as_u16())?;
+            match answer.end {
+                BodyEnd::Whole if answer.body.is_empty() => {
+                    Err(Trouble::Passing("its file is empty".to_owned()))
+                }
+                BodyEnd::Whole => Ok(answer.body),
+                BodyEnd::TooLarge(bytes) => Err(Trouble::Lasting(DownloadFault::TooLarge(bytes))),
+                BodyEnd::Cut(why) => Err(Trouble::Passing(why)),
+            }
+        })
+        .await
+    }
+}
+
+/// Tries until there are bytes, or what another try will not change. A file may be missing for `lag`.
+async fn until<F: Future<Output = Result<Bytes, Trouble>>>(
+    deadline: Instant,
+    lag: Duration,
+    once: impl Fn() -> F,
+) -> Result<Bytes, DownloadFault> {
+    let begun = Instant::now();
+    let mut limit = FIRST_PAUSE;
+    let mut last = "there was no time left to ask for it".to_owned();
+    loop {
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(DownloadFault::OutOfTime(last));
+        }
+        last = match timeout_at(deadline.min(now + TRY_TIMEOUT), once()).await {
+            Ok(Ok(bytes)) => return Ok(bytes),
+            Ok(Err(Trouble::Lasting(fault))) => return Err(fault),
+            Ok(Err(Trouble::Missing)) if begun.elapsed() >= lag => {
+                return Err(DownloadFault::Answered(404));
+            }
+            Ok(Err(Trouble::Missing)) => "404".to_owned(),
+            Ok(Err(Trouble::Passing(why))) => why,
+            Err(_) => "it was not complete in time".to_owned(),
+        };
+        let pause = rand::rng().random_range(limit / 2..=limit);
+        limit = (limit * 2).min(MAX_PAUSE);
+        let left = deadline.saturating_duration_since(Instant::now());
+        sleep(pause.min(left)).await;
+    }
+}
+
+/// What is wrong with the status of a file, if anything.
+fn status_trouble(status: u16) -> Result<(), Trouble> {
+    match status {
+        200 => Ok(()),
+        404 => Err(Trouble::Missing),
+        408 | 425 | 429 | 500..=599 => Err(Trouble::Passing(status.to_string())),
+        status => Err(Trouble::Lasting(DownloadFault::Answered(status))),
     }
 }
 

@@ -92,7 +92,7 @@ impl NotDrawn {
         }
     }
 
-    /// For a finished picture that was not fetched: the next visit asks the service where it is by then.
+    /// For a finished picture that was not fetched: it is fetched again, from where its service says it is by then.
     pub(in crate::provider) fn unfetched(fault: &DownloadFault, error: ProviderError) -> Self {
         match fault.may_pass() {
             true => Self::GoesOn(error),
@@ -164,6 +164,19 @@ pub struct DrawnImage {
     pub usage: Option<Value>,
     /// `None` where nothing is known of it.
     pub cost: Option<Cost>,
+}
+
+impl DrawnImage {
+    /// A picture that a model has drawn, of which nothing more is known.
+    pub(in crate::provider) fn by_model(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            source: DigitalSource::TrainedModel,
+            request_id: None,
+            usage: None,
+            cost: None,
+        }
+    }
 }
 
 impl fmt::Debug for DrawnImage {

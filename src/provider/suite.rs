@@ -18,6 +18,7 @@ use crate::work_package::Prompt;
 
 pub(crate) mod fake;
 mod options;
+pub(crate) mod shapes;
 mod tests;
 
 pub(crate) use fake::{Asked, Fake, Reply};
@@ -45,6 +46,8 @@ pub(crate) struct Subject {
     pub(crate) can_find_again: bool,
     /// Words of options that the model takes, and what is sent for each; all others have to be refused.
     pub(crate) options: &'static [(&'static str, &'static str)],
+    /// Whether the names of the lists that its pictures stand in are its own, and no gateway's.
+    pub(crate) fixed_names: bool,
     /// Statuses that mean something else to this service than to most, when nothing explains them.
     pub(crate) classes: &'static [(u16, ErrorClass)],
 }
@@ -76,6 +79,15 @@ pub(crate) fn ended(not_drawn: NotDrawn) -> ProviderError {
     }
 }
 
+/// What kept a visit from the picture of a call that goes on.
+#[track_caller]
+pub(crate) fn goes_on(not_drawn: NotDrawn) -> ProviderError {
+    match not_drawn {
+        NotDrawn::GoesOn(error) => error,
+        NotDrawn::Ended(error) => panic!("the call has ended: {error}"),
+    }
+}
+
 /// Whatever is posted buys.
 pub(crate) fn any_post(asked: &Asked) -> bool {
     asked.method == "POST"
@@ -99,6 +111,7 @@ pub(crate) async fn run(subject: &Subject) {
     run.echoes().await;
     run.too_late().await;
     run.options().await;
+    run.shapes().await;
     assert!(run.faults.is_empty(), "\n{}", run.faults.join("\n"));
 }
 

@@ -1,14 +1,19 @@
 //! What services share: how they are asked, and what their answers mean whoever they are.
 
 pub mod account;
-pub mod error_body;
+pub(in crate::provider) mod error_body;
+pub(in crate::provider) mod errors;
+pub(in crate::provider) mod fetching;
 pub(in crate::provider) mod google;
 pub(in crate::provider) mod header;
 pub(in crate::provider) mod incident;
+pub(in crate::provider) mod json;
 pub(in crate::provider) mod key;
-pub mod openai_images;
-pub(in crate::provider) mod picture_text;
+pub(in crate::provider) mod openai_images;
+pub(in crate::provider) mod picture;
 pub(in crate::provider) mod polling;
 pub(in crate::provider) mod prompt;
+pub(in crate::provider) mod reading;
 pub(in crate::provider) mod self_hosted;
-pub mod waits;
+pub(in crate::provider) mod service;
+pub(in crate::provider) mod waits;

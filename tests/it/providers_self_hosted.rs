@@ -25,6 +25,9 @@ use crate::harness::stack::{Stack, icon, logo, with};
 const NAMES: [&str; 4] = ["azureOpenai", "openaiCompatible", "automatic1111", "comfyui"];
 const PROMPT: &str = "heron-4471 over a frozen lake <lora:evil:1>";
 
+/// A picture that nobody can fetch from here but a proxy.
+const ELSEWHERE: &str = "http://pictures.invalid/a.png";
+
 #[derive(Default)]
 struct State {
     /// Method and path of each request, and its body.
@@ -134,6 +137,9 @@ async fn answer(
         "/azure/openai/v1/images/generations" => {
             json!({"created": 1, "data": [{"b64_json": BASE64_STANDARD.encode(told())}]})
         }
+        "/compatible/v1/images/generations" if body["model"] == "elsewhere" => {
+            json!({"data": [{"url": ELSEWHERE}]})
+        }
         "/compatible/v1/images/generations" => json!({"data": [{"url": "/compatible/files/a.png"}]}),
         "/a1111/sdapi/v1/txt2img" => json!({"images": [BASE64_STANDARD.encode(told())], "info": "{}"}),
         "/a1111/sdapi/v1/progress" => {
@@ -147,7 +153,8 @@ async fn answer(
             json!({"prompt_id": id, "number": 1, "node_errors": {}})
         }
         "/comfyui/queue" => json!({"queue_running": entries(&state.queued), "queue_pending": []}),
-        "/compatible/files/a.png" | "/comfyui/view" => {
+        // The latter as proxies are asked.
+        "/compatible/files/a.png" | "/comfyui/view" | ELSEWHERE => {
             return Ok(Response::new(Full::new(told().into())));
         }
         history => match history.strip_prefix("/comfyui/history/") {
@@ -307,4 +314,25 @@ async fn a_name_without_its_settings_says_which_variable_is_missing() {
         let error = stack.ended(job_id).await.error.unwrap();
         assert!(error.contains(variable), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_is_used_for_pictures_as_for_services() {
+    let stack = Stack::start().await;
+    let services = Services::start().await;
+    let proxy = format!("http://127.0.0.1:{}", services.port);
+    let own = [
+        ("http_proxy", proxy.as_str()),
+        ("ALLOW_PRIVATE_RESULT_URLS", "true"),
+        ("OPENAI_COMPATIBLE_MODEL", "elsewhere"),
+    ];
+    let _replica = services.replica_with(&stack, &own).await;
+    let job_id = stack.job().await;
+    stack
+        .push(&with(logo(job_id), "imageProvider", "openaiCompatible"))
+        .await;
+    let job = stack.ended(job_id).await;
+    assert_eq!((job.progress, job.error), (Some(100), None));
+    assert_eq!(services.asked("POST /compatible").len(), 1);
+    assert_eq!(services.asked(&format!("GET {ELSEWHERE}")).len(), 1);
 }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use url::{Host, Url};
+
 /// What is wrong with an address that a URL of somebody else's may not lead to; `None` where it is public.
 ///
 /// Source: IANA IPv4 and IPv6 Special-Purpose Address Registries; RFC 6598 (shared address space), RFC 6052 (NAT64);
@@ -11,6 +13,22 @@ pub fn refusal(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => refusal_v4(address),
         IpAddr::V6(address) => refusal_v6(address),
+    }
+}
+
+/// What is wrong with a name that says itself that it leads to nowhere public.
+///
+/// Source: RFC 6761 (localhost), RFC 6762 (local), RFC 9476 (internal); cloud vendors' pages on their metadata services.
+pub(super) fn private_name(url: &Url) -> Option<&'static str> {
+    let Some(Host::Domain(name)) = url.host() else {
+        return None;
+    };
+    let name = name.trim_end_matches('.');
+    match name.rsplit('.').next().unwrap_or(name) {
+        "localhost" => Some("a name of this machine"),
+        "local" | "internal" | "intranet" | "lan" | "home" | "corp" => Some("a private name"),
+        _ if !name.contains('.') => Some("a private name"),
+        _ => name.ends_with(".home.arpa").then_some("a private name"),
     }
 }
 
@@ -236,6 +254,25 @@ mod tests {
             "ffff:ffff::1",
         ] {
             assert!(is_refused(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_says_it_is_private_is_refused() {
+        let kind = |host: &str| private_name(&format!("https://{host}/a.png").parse().unwrap());
+        for host in [
+            "localhost",
+            "LOCALHOST.",
+            "db.localhost",
+            "printer.local",
+            "metadata.google.internal",
+            "intranet",
+            "nas.home.arpa",
+        ] {
+            assert!(kind(host).is_some(), "{host}");
+        }
+        for host in ["example.org", "local.example.org", "8.8.8.8", "[2606:4700::1111]"] {
+            assert_eq!(kind(host), None, "{host}");
         }
     }
 

@@ -220,9 +220,6 @@ async fn a_status_that_lasts_ends_at_once() {
         assert_eq!(fault.class(), ErrorClass::BadOutput);
         assert_eq!(asked(&server).await, 1);
     }
-    let server = scripted(vec![status(200)]).await;
-    let fault = fetch(&server.uri()).await.unwrap_err();
-    assert!(matches!(fault, DownloadFault::Unreadable(_)), "{fault}");
 }
 
 /// Serves one connection after the other, with time that only timers move.

@@ -19,16 +19,15 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::failure::ErrorClass;
-use crate::http_client::{Answer, BodyEnd, HttpClient, HttpFault, Outgoing};
-use crate::imaging;
+use crate::http_client::{BodyEnd, HttpClient, HttpFault, Outgoing};
 use crate::provider::catalog::pixels::{check_size, not_configured, refused, repeated, sides};
 use crate::provider::catalog::{Choices, check_options};
 use crate::provider::wire::incident::Incident;
+use crate::provider::wire::picture::Picture;
 use crate::provider::wire::prompt::without_markup;
-use crate::provider::wire::self_hosted::error_of;
+use crate::provider::wire::self_hosted::plain_picture;
 use crate::provider::{
-    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError,
-    Unsupported, Watch,
+    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, Watch,
 };
 use crate::work_package::{ImageType, Moderation, Prompt};
 
@@ -222,16 +221,11 @@ impl ImageProvider for Automatic1111 {
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let prompt = without_markup(call.prompt.expose());
         let path = self.server.as_ref().map(|server| server.client.url(DRAW));
-        let incident = Incident {
-            provider: NAME,
-            request: format!("POST {}", path.as_ref().map_or(DRAW, Url::path)),
-            prompt: &prompt,
-            secrets: self.secrets.iter().map(|secret| secret.expose_secret()).collect(),
-        };
+        let request = format!("POST {}", path.as_ref().map_or(DRAW, Url::path));
+        let secrets = self.secrets.iter().map(|secret| secret.expose_secret());
+        let incident = Incident::new(NAME, request, &prompt).with_secrets(secrets);
         let Some(server) = &self.server else {
-            return Err(incident
-                .error(ErrorClass::Auth, &format!("not sent: {BASE_URL} is not set"))
-                .into());
+            return Err(incident.unset(BASE_URL).into());
         };
         if prompt.trim().is_empty() {
             let why = "not sent: nothing is left of the prompt without what would steer the server";
@@ -260,9 +254,22 @@ impl ImageProvider for Automatic1111 {
             return Err(incident.error(ErrorClass::TimedOut, why).into());
         }
         let answer = answer.map_err(|fault| incident.fault(&fault))?;
-        // Does nothing where the caller's span has no such field.
-        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
-        Ok(picture_of(&incident, answer).await?)
+        let is_missing = answer.status.as_u16() == 404;
+        let reading = incident.picture(answer, response::DIALECT).await;
+        let reading = reading.map_err(|mut error| {
+            if is_missing && error.class == ErrorClass::InvalidRequest {
+                error.details.push_str("; is the server started with --api?");
+            }
+            error
+        })?;
+        let Picture::Bytes(bytes) = reading.picture else {
+            let why = "the answer holds an address in place of the picture";
+            return Err(incident.error(ErrorClass::BadOutput, why).into());
+        };
+        // The server writes the whole prompt into it.
+        let plain = plain_picture(bytes).await;
+        let bytes = plain.map_err(|why| incident.error(ErrorClass::BadOutput, &why))?;
+        Ok(DrawnImage::by_model(bytes))
     }
 
     fn handle_of(&self, call_id: Uuid) -> Option<String> {
@@ -275,41 +282,5 @@ impl ImageProvider for Automatic1111 {
         }
         // It answers nothing that would say so.
         false
-    }
-}
-
-async fn picture_of(incident: &Incident<'_>, answer: Answer) -> Result<DrawnImage, ProviderError> {
-    if !answer.status.is_success() {
-        let mut error = error_of(incident, &answer);
-        if answer.status.as_u16() == 404 && error.class == ErrorClass::InvalidRequest {
-            error.details.push_str("; is the server started with --api?");
-        }
-        return Err(error);
-    }
-    if let Some(error) = incident.broken(&answer) {
-        return Err(error);
-    }
-    let (status, body) = (answer.status, answer.body);
-    // Tens of megabytes at worst: too long for a thread that other jobs share.
-    let read = tokio::task::spawn_blocking(move || {
-        let bytes = response::read(&body)?;
-        // The server writes the whole prompt into it.
-        imaging::without_text(bytes).map_err(|bad| response::Fault::NoPicture(bad.to_string()))
-    });
-    let unusable = |class, why: &str| incident.unusable(status, class, why);
-    match read.await {
-        Ok(Ok(bytes)) => Ok(DrawnImage {
-            bytes,
-            source: DigitalSource::TrainedModel,
-            request_id: None,
-            usage: None,
-            cost: None,
-        }),
-        Ok(Err(response::Fault::Cut)) => Err(unusable(
-            ErrorClass::Ambiguous,
-            "the answer broke off in the middle of its JSON",
-        )),
-        Ok(Err(response::Fault::NoPicture(why))) => Err(unusable(ErrorClass::BadOutput, &why)),
-        Err(_) => Err(unusable(ErrorClass::BadOutput, "reading the answer failed")),
     }
 }

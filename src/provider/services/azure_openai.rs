@@ -6,6 +6,8 @@
 //! Source: Microsoft Learn, "How to use Azure OpenAI image generation models" and "Azure OpenAI in Microsoft
 //! Foundry Models REST API reference", as of 2026-09.
 
+use std::sync::LazyLock;
+
 use anyhow::Context;
 use async_trait::async_trait;
 use reqwest::header::{HeaderMap, HeaderName};
@@ -15,13 +17,14 @@ use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient, Outgoing};
 use crate::provider::catalog::cost_usd;
 use crate::provider::catalog::pixels::{not_configured, refused, repeated};
-use crate::provider::wire::error_body::ErrorBody;
+use crate::provider::wire::errors::Signs;
+use crate::provider::wire::fetching::{self, Origin};
 use crate::provider::wire::header::header_value;
 use crate::provider::wire::incident::Incident;
-use crate::provider::wire::openai_images::{Found, PATH, Report, Signs, picture_of, request_id};
+use crate::provider::wire::openai_images::{self, DIALECT, PATH};
+use crate::provider::wire::reading::Dialect;
 use crate::provider::{
-    Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn,
-    Unsupported,
+    Call, CheckedSpec, Cost, CostBasis, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported,
 };
 
 mod family;
@@ -205,58 +208,67 @@ impl ImageProvider for AzureOpenAi {
             ApiVersion::Dated(_) => format!("/openai/deployments/{}/{PATH}", repeated(&call.spec.model)),
         };
         let key = self.access.as_ref().map(|access| access.key.expose_secret());
-        let report = Report {
-            own_signs,
-            ..Report::new(Incident {
-                provider: NAME,
-                request: format!("POST {path}"),
-                prompt: call.prompt.expose(),
-                secrets: key.into_iter().collect(),
-            })
-        };
+        let incident = Incident::new(NAME, format!("POST {path}"), call.prompt.expose()).with_secrets(key);
         let Some(access) = &self.access else {
-            let why = format!("not sent: {} is not set", self.missing);
-            return Err(report.error(ErrorClass::Auth, &why).into());
+            return Err(incident.unset(self.missing).into());
         };
         let outgoing = self.outgoing(call).headers(access.headers.clone());
-        let answer = access
-            .client
-            .send(outgoing, call.deadline)
-            .await
-            .map_err(|fault| report.fault(&fault))?;
-        // Does nothing where the caller's span has no such field.
-        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
-
-        let picture = picture_of(&answer, &report).await?;
-        let bytes = match picture.found {
-            Found::Bytes(bytes) => bytes,
-            // Signed by itself: whoever sends the key along is refused, and has given it away.
-            Found::Url(url) => self
-                .downloads
-                .fetch(&url, call.deadline)
-                .await
-                .map_err(|fault| report.unusable(&answer, fault.class(), &fault.to_string()))?,
-        };
+        let answer = access.client.send(outgoing, call.deadline).await;
+        let answer = answer.map_err(|fault| incident.fault(&fault))?;
+        let reading = incident.picture(answer, OWN_DIALECT).await?;
+        let bytes = fetching::obtain(
+            reading.picture,
+            &incident,
+            call,
+            &self.downloads,
+            access.without_key(),
+        )
+        .await?;
         let usd = self
             .family
             .model()
-            .zip(picture.usage.as_ref())
+            .zip(reading.usage.as_ref())
             .and_then(|(model, usage)| cost_usd(model, usage));
         Ok(DrawnImage {
-            bytes,
-            source: DigitalSource::TrainedModel,
-            request_id: request_id(&answer.headers, &report.incident),
-            usage: picture.usage,
+            request_id: reading.id,
+            usage: reading.usage,
             cost: usd.map(|usd| Cost {
                 usd,
                 basis: CostBasis::Computed,
             }),
+            ..DrawnImage::by_model(bytes)
         })
+    }
+
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        let incident = Incident::new(NAME, "GET a picture".to_owned(), call.prompt.expose());
+        let Some(access) = &self.access else {
+            return Err(NotDrawn::GoesOn(incident.unset(self.missing)));
+        };
+        fetching::resume(handle, &incident, call, &self.downloads, access.without_key()).await
     }
 }
 
+impl Access {
+    /// Pictures are signed by themselves: whoever sends the key along is refused, and has given it away.
+    fn without_key(&self) -> Origin<'_> {
+        static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+        Origin {
+            client: &self.client,
+            headers: &NONE,
+        }
+    }
+}
+
+/// What Azure means by its answers.
+const OWN_DIALECT: Dialect = Dialect { judge, ..DIALECT };
+
+fn judge(signs: &Signs<'_>) -> ErrorClass {
+    own_class(signs).unwrap_or_else(|| openai_images::judge(signs))
+}
+
 /// What Azure means by signs of its own.
-fn own_signs(signs: &Signs<'_>, body: &ErrorBody) -> Option<ErrorClass> {
+fn own_class(signs: &Signs<'_>) -> Option<ErrorClass> {
     match signs.status {
         // The whole resource is blocked, the network refused, or the key wrong. Never this prompt, although the
         // sentence may quote the content policy.
@@ -265,7 +277,7 @@ fn own_signs(signs: &Signs<'_>, body: &ErrorBody) -> Option<ErrorClass> {
         404 | 410 => return Some(ErrorClass::ModelGone),
         _ => {}
     }
-    let inner = |name: &str| body.json.as_ref()?.pointer(&format!("/error/{name}"));
+    let inner = |name: &str| signs.body.json.as_ref()?.pointer(&format!("/error/{name}"));
     let is_filter = ["innererror", "inner_error"]
         .into_iter()
         .filter_map(inner)
@@ -276,7 +288,7 @@ fn own_signs(signs: &Signs<'_>, body: &ErrorBody) -> Option<ErrorClass> {
                     .any(|name| inner.get(name).is_some_and(|result| !result.is_null()))
         });
     // Azure's look-alikes of codes; what OpenAI has too is known to everybody.
-    match signs.code {
+    match signs.body.code.as_deref() {
         _ if is_filter => Some(ErrorClass::Moderation),
         Some("ResponsibleAIPolicyViolation" | "content_filter_error") => Some(ErrorClass::Moderation),
         Some("RateLimitReached") => Some(ErrorClass::RateLimited),

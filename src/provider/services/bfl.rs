@@ -17,8 +17,11 @@ use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient};
 use crate::provider::catalog::pixels::not_configured;
 use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::errors::judge_by_path;
+use crate::provider::wire::incident::{Incident, is_plain_id};
 use crate::provider::wire::key::{self, Key};
-use crate::provider::wire::polling::{self, Look, Polled, Report, Service, is_plain_id, unreadable_handle};
+use crate::provider::wire::polling::{self, Look, Polled};
+use crate::provider::wire::service::Service;
 use crate::provider::{
     Call, CheckedSpec, Cost, CostBasis, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, catalog,
 };
@@ -188,17 +191,16 @@ impl ImageProvider for Bfl {
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let path = call.spec.model.as_str();
-        let action = format!("POST {}", self.service.client().url(path).path());
-        let report = self.service.report(action, call.prompt);
-        self.service.may_send(call, &report, KEY)?;
+        let incident = self.service.posting(path, call.prompt);
+        self.service.may_send(call, &incident, KEY)?;
         let (answer, task) = self
             .service
             .order(
                 path,
                 HeaderMap::new(),
                 &body(call),
-                &report,
-                task::judge,
+                &incident,
+                judge_by_path,
                 call.deadline,
             )
             .await?;
@@ -207,12 +209,12 @@ impl ImageProvider for Bfl {
             .and_then(Value::as_str)
             .filter(|id| is_plain_id(id));
         let Some(id) = id else {
-            return Err(task::without_id(&answer, &task, &report).into());
+            return Err(task::without_id(&answer, &task, &incident).into());
         };
         let url = self.polling_url(&task, id);
         call.watch.accepted(url.as_str()).await;
-        let report = report.known_as(id);
-        let mut drawn = polling::picture(self, &url, &report, call, None).await?;
+        let incident = incident.known_as(id);
+        let mut drawn = polling::picture(self, &url, &incident, call, None).await?;
         let credits = task.get("cost").and_then(Value::as_f64);
         if let Some(credits) = credits.filter(|credits| credits.is_finite() && *credits >= 0.0) {
             drawn.cost = Some(Cost {
@@ -224,18 +226,17 @@ impl ImageProvider for Bfl {
     }
 
     async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let report = self.service.report("GET a task".to_owned(), call.prompt);
+        let incident = self.service.incident("GET a task".to_owned(), call.prompt);
         let Some((url, id)) = self.read_handle(handle) else {
-            return Err(unreadable_handle(&report));
+            return Err(incident.unreadable_handle());
         };
-        let report = report
+        let incident = incident
             .of(format!("GET {}", url.path()))
             .known_as(&id.unwrap_or_default());
         if !self.service.is_configured() {
-            let error = report.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set"));
-            return Err(NotDrawn::GoesOn(error));
+            return Err(NotDrawn::GoesOn(incident.unset(KEY)));
         }
-        polling::picture(self, &url, &report, call, None).await
+        polling::picture(self, &url, &incident, call, None).await
     }
 }
 
@@ -247,21 +248,21 @@ impl Polled for Bfl {
         &self.service
     }
 
-    async fn look(&self, url: &Url, report: &Report<'_>, deadline: Instant) -> Look {
+    async fn look(&self, url: &Url, incident: &Incident<'_>, deadline: Instant) -> Look {
         let mut host = url.clone();
         host.set_query(None);
         host.set_fragment(None);
         let client = match self.service.client().at(&host) {
             Ok(client) => client,
-            Err(error) => return Look::Failed(report.error(ErrorClass::Ambiguous, &format!("{error:#}"))),
+            Err(error) => return Look::Failed(incident.error(ErrorClass::Ambiguous, &format!("{error:#}"))),
         };
         match self
             .service
-            .ask(&client, url.clone(), report, task::judge, deadline)
+            .ask(&client, url.clone(), incident, judge_by_path, deadline)
             .await
         {
-            Ok((_, task)) => task::look(&task, report),
-            Err(look) => look,
+            Ok((_, task)) => task::look(&task, incident),
+            Err(not_told) => not_told.into(),
         }
     }
 }

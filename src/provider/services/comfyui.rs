@@ -136,12 +136,8 @@ impl ComfyUi {
     fn incident<'a>(&'a self, prompt: &'a str) -> Incident<'a> {
         let path = self.server.as_ref().map(|server| server.client.url("prompt"));
         let key = self.key.as_ref().map(|key| key.expose_secret());
-        Incident {
-            provider: NAME,
-            request: format!("POST {}", path.as_ref().map_or("prompt", Url::path)),
-            prompt,
-            secrets: key.into_iter().collect(),
-        }
+        let request = format!("POST {}", path.as_ref().map_or("prompt", Url::path));
+        Incident::new(NAME, request, prompt).with_secrets(key)
     }
 
     /// The workflow for a call, with a name for its file that no other try has: a server that has just run the very
@@ -204,10 +200,6 @@ impl ComfyUi {
     }
 }
 
-fn unset(incident: &Incident<'_>) -> ProviderError {
-    incident.error(ErrorClass::Auth, &format!("not sent: {BASE_URL} is not set"))
-}
-
 fn failed(incident: &Incident<'_>, ended: &Ended) -> ProviderError {
     let (class, why) = match ended {
         Ended::OutOfMemory(said) => (ErrorClass::Overloaded, incident.quoted(said)),
@@ -252,7 +244,7 @@ impl ImageProvider for ComfyUi {
         let prompt = without_markup(call.prompt.expose());
         let incident = self.incident(&prompt);
         let Some(server) = &self.server else {
-            return Err(unset(&incident).into());
+            return Err(incident.unset(BASE_URL).into());
         };
         if prompt.trim().is_empty() {
             let why = "not sent: nothing is left of the prompt without what would steer the server";
@@ -290,16 +282,12 @@ impl ImageProvider for ComfyUi {
     }
 
     async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let incident = Incident {
-            request: "GET /history".to_owned(),
-            ..self.incident(call.prompt.expose())
-        };
+        let incident = self.incident(call.prompt.expose()).of("GET /history".to_owned());
         let Some(server) = &self.server else {
-            return Err(NotDrawn::GoesOn(unset(&incident)));
+            return Err(NotDrawn::GoesOn(incident.unset(BASE_URL)));
         };
         if !is_handle(handle) {
-            let why = "the handle is none of this service's";
-            return Err(incident.error(ErrorClass::Ambiguous, why).into());
+            return Err(incident.unreadable_handle());
         }
         self.wait(server, &incident, handle, call, ErrorClass::Ambiguous)
             .await

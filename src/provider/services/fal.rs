@@ -17,8 +17,10 @@ use url::Url;
 use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient};
 use crate::provider::catalog::pixels::not_configured;
+use crate::provider::wire::incident::{Incident, is_plain_id};
 use crate::provider::wire::key::{self, Key};
-use crate::provider::wire::polling::{self, Look, Polled, Report, Service, is_plain_id, unreadable_handle};
+use crate::provider::wire::polling::{self, Look, Polled};
+use crate::provider::wire::service::Service;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, catalog,
 };
@@ -194,41 +196,39 @@ impl ImageProvider for Fal {
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let path = call.spec.model.as_str();
-        let action = format!("POST {}", self.service.client().url(path).path());
-        let report = self.service.report(action, call.prompt);
-        self.service.may_send(call, &report, KEY)?;
+        let incident = self.service.posting(path, call.prompt);
+        self.service.may_send(call, &incident, KEY)?;
         let (answer, accepted) = self
             .service
             .order(
                 path,
                 HeaderMap::new(),
                 &input(call),
-                &report,
+                &incident,
                 outcome::judge,
                 call.deadline,
             )
             .await?;
         let Some(request) = self.request(&accepted, path) else {
-            return Err(outcome::without_id(&answer, &accepted, &report).into());
+            return Err(outcome::without_id(&answer, &accepted, &incident).into());
         };
         call.watch.accepted(&request.handle()).await;
-        let report = report.known_as(&request.id);
-        polling::picture(self, &request, &report, call, None).await
+        let incident = incident.known_as(&request.id);
+        polling::picture(self, &request, &incident, call, None).await
     }
 
     async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let report = self.service.report("GET a request".to_owned(), call.prompt);
+        let incident = self.service.incident("GET a request".to_owned(), call.prompt);
         let Some(request) = self.read_handle(handle) else {
-            return Err(unreadable_handle(&report));
+            return Err(incident.unreadable_handle());
         };
-        let report = report
+        let incident = incident
             .of(format!("GET {}", request.status.path()))
             .known_as(&request.id);
         if !self.service.is_configured() {
-            let error = report.error(ErrorClass::Auth, &format!("not sent: {KEY} is not set"));
-            return Err(NotDrawn::GoesOn(error));
+            return Err(NotDrawn::GoesOn(incident.unset(KEY)));
         }
-        polling::picture(self, &request, &report, call, None).await
+        polling::picture(self, &request, &incident, call, None).await
     }
 
     async fn cancel(&self, handle: &str) -> bool {
@@ -247,31 +247,31 @@ impl Polled for Fal {
         &self.service
     }
 
-    async fn look(&self, request: &Request, report: &Report<'_>, deadline: Instant) -> Look {
+    async fn look(&self, request: &Request, incident: &Incident<'_>, deadline: Instant) -> Look {
         let (client, mut url) = (self.service.client(), request.status.clone());
         // Many models write their progress there, and nowhere else.
         url.query_pairs_mut().append_pair("logs", "1");
         let status = match self
             .service
-            .ask(client, url, report, outcome::judge, deadline)
+            .ask(client, url, incident, outcome::judge, deadline)
             .await
         {
             Ok((_, status)) => status,
-            Err(look) => return look,
+            Err(not_told) => return not_told.into(),
         };
-        match outcome::read_status(&status, report) {
+        match outcome::read_status(&status, incident) {
             outcome::Status::Going(fraction) => return Look::Going(fraction),
             outcome::Status::Failed(error) => return Look::Failed(error),
             outcome::Status::Completed => {}
         }
-        let report = report.of(format!("GET {}", request.response.path()));
+        let incident = incident.of(format!("GET {}", request.response.path()));
         let sent = self
             .service
             .send(client, Method::GET, request.response.clone(), deadline)
             .await;
         match sent {
-            Ok(answer) => outcome::read_result(&answer, &report),
-            Err(fault) => Look::Unclear(report.error(ErrorClass::Network, &fault.to_string())),
+            Ok(answer) => outcome::read_result(&answer, &incident),
+            Err(fault) => Look::Unclear(incident.error(ErrorClass::Network, &fault.to_string())),
         }
     }
 }

@@ -8,17 +8,16 @@
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::Utc;
-use reqwest::header::HeaderName;
+use reqwest::header::{HeaderMap, HeaderName};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::failure::ErrorClass;
-use crate::http_client::HttpClient;
+use crate::http_client::{Downloads, HttpClient};
 use crate::provider::catalog::pixels::not_configured;
 use crate::provider::wire::account::{AccountQuestion, HasAccount};
 use crate::provider::wire::google;
-use crate::provider::wire::incident::Incident;
 use crate::provider::wire::key::{self, Key};
+use crate::provider::wire::service::Service;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, catalog,
 };
@@ -69,19 +68,19 @@ fn own_key(key: Option<SecretString>) -> anyhow::Result<Option<Key>> {
 /// The Gemini API.
 #[derive(Debug)]
 pub struct Gemini {
-    client: HttpClient,
-    key: Option<Key>,
+    service: Service,
 }
 
 impl Gemini {
-    /// Prepares the client; sends nothing. [`crate::http_client::install_tls`] must have been called.
+    /// Prepares the clients; sends nothing. [`crate::http_client::install_tls`] must have been called.
     ///
     /// # Errors
     /// When the base URL or the key cannot be used. No secret is repeated.
-    pub fn new(settings: GeminiSettings) -> anyhow::Result<Self> {
+    pub fn new(settings: GeminiSettings, downloads: Downloads) -> anyhow::Result<Self> {
         let client = HttpClient::new(&settings.base_url).context(BASE)?;
-        let key = own_key(settings.api_key)?;
-        Ok(Self { client, key })
+        Ok(Self {
+            service: Service::new(NAME, client, downloads, own_key(settings.api_key)?),
+        })
     }
 }
 
@@ -94,41 +93,33 @@ impl ImageProvider for Gemini {
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
         let checked = catalog::check(NAME, spec, Utc::now().date_naive())?;
         catalog::check_seed(&checked, google::MAX_SEED)?;
-        if self.key.is_none() {
+        if !self.service.is_configured() {
             return Err(not_configured(NAME, KEY));
         }
         Ok(checked)
     }
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let model = catalog::find(NAME, &call.spec.model);
         let path = format!("v1beta/models/{}:generateContent", call.spec.model);
-        let mut incident = Incident {
-            provider: NAME,
-            request: format!("POST {}", self.client.url(&path).path()),
-            prompt: call.prompt.expose(),
-            secrets: Vec::new(),
-        };
-        let Some(key) = &self.key else {
-            return Err(incident
-                .error(ErrorClass::Auth, &format!("not sent: {KEY} is not set"))
-                .into());
-        };
-        incident.secrets.push(key.expose());
-        catalog::check_prompt(model, call.prompt)
-            .map_err(|why| incident.error(ErrorClass::InvalidRequest, &why))?;
+        let incident = self.service.posting(&path, call.prompt);
+        self.service.may_send(call, &incident, KEY)?;
+        let request = google::request(call.prompt, call.spec);
         let answer = self
-            .client
-            .post_json(
-                &path,
-                key.headers(),
-                &google::request(call.prompt, call.spec),
-                call.deadline,
-            )
-            .await
-            .map_err(|fault| incident.fault(&fault))?;
-        // Does nothing where the caller's span has no such field.
-        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
-        Ok(google::picture_of(&answer, model, &incident).await?)
+            .service
+            .post(&path, HeaderMap::new(), &request, &incident, call.deadline)
+            .await?;
+        let reading = incident.picture(answer, google::DIALECT).await?;
+        let bytes = self.service.obtain(reading.picture, &incident, call).await?;
+        let model = catalog::find(NAME, &call.spec.model);
+        Ok(DrawnImage {
+            request_id: reading.id,
+            cost: model.and_then(|model| google::cost(model, reading.usage.as_ref())),
+            usage: reading.usage,
+            ..DrawnImage::by_model(bytes)
+        })
+    }
+
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        self.service.resume(handle, call).await
     }
 }

@@ -23,6 +23,7 @@ use crate::http_client::{Answer, HttpClient, check_base_url};
 use crate::provider::services::imagen::auth::{AccessToken, GoogleAuth, GoogleAuthSettings, TokenFault};
 use crate::provider::wire::google;
 use crate::provider::wire::incident::Incident;
+use crate::provider::wire::picture::Picture;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported, catalog,
 };
@@ -221,18 +222,12 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     fn incident<'b>(&'b self, token: &'b AccessToken) -> Incident<'b> {
-        let mut incident = self.before_token();
-        incident.secrets.push(token.secret.expose_secret());
-        incident
+        self.before_token().with_secrets([token.secret.expose_secret()])
     }
 
     fn before_token(&self) -> Incident<'_> {
-        Incident {
-            provider: NAME,
-            request: format!("POST {}", self.place.client.url(&self.path).path()),
-            prompt: self.prompt,
-            secrets: Vec::new(),
-        }
+        let request = format!("POST {}", self.place.client.url(&self.path).path());
+        Incident::new(NAME, request, self.prompt)
     }
 
     fn without_token(&self, fault: &TokenFault) -> ProviderError {
@@ -294,9 +289,7 @@ impl ImageProvider for Imagen {
         let model = catalog::find(NAME, id);
         let early = asked.before_token();
         if project.is_empty() {
-            return Err(early
-                .error(ErrorClass::Auth, "not sent: GOOGLE_CLOUD_PROJECT_ID is not set")
-                .into());
+            return Err(early.unset("GOOGLE_CLOUD_PROJECT_ID").into());
         }
         catalog::check_prompt(model, call.prompt)
             .map_err(|why| early.error(ErrorClass::InvalidRequest, &why))?;
@@ -310,19 +303,29 @@ impl ImageProvider for Imagen {
             token = renewed.map_err(|fault| asked.without_token(&fault))?;
             answer = self.send(&asked, &token, call.deadline).await?;
         }
-        // Does nothing where the caller's span has no such field.
-        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
         let incident = asked.incident(&token);
-        let outcome = match is_imagen(id) {
-            true => predict::picture_of(&answer, &incident).await,
-            false => google::picture_of(&answer, model, &incident).await,
+        let (dialect, priced) = match is_imagen(id) {
+            // What models that are not in the table cost is not known.
+            true => (predict::DIALECT, None),
+            false => (google::DIALECT, model),
         };
-        outcome.map_err(|mut error| {
+        let outcome = incident.picture(answer, dialect).await;
+        let reading = outcome.map_err(|mut error| {
             if error.class == ErrorClass::ModelGone {
                 let hint = "; not every location has every model, see GOOGLE_CLOUD_IMAGEN_LOCATION";
                 error.details.push_str(hint);
             }
-            error.into()
+            error
+        })?;
+        let Picture::Bytes(bytes) = reading.picture else {
+            let why = "the answer holds an address in place of the picture";
+            return Err(incident.error(ErrorClass::BadOutput, why).into());
+        };
+        Ok(DrawnImage {
+            request_id: reading.id,
+            cost: priced.and_then(|model| google::cost(model, reading.usage.as_ref())),
+            usage: reading.usage,
+            ..DrawnImage::by_model(bytes)
         })
     }
 }

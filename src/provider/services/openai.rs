@@ -12,25 +12,27 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::failure::ErrorClass;
-use crate::http_client::{HttpClient, check_base_url};
+use crate::http_client::{Downloads, HttpClient, check_base_url};
 use crate::provider::catalog;
 use crate::provider::catalog::pixels::not_configured;
 use crate::provider::wire::account::{AccountQuestion, HasAccount};
 use crate::provider::wire::header::header_value;
-use crate::provider::wire::incident::Incident;
-use crate::provider::wire::openai_images::{Found, PATH, Report, picture_of, request_id};
+use crate::provider::wire::key::Key;
+use crate::provider::wire::openai_images::{DIALECT, PATH};
+use crate::provider::wire::service::Service;
 use crate::provider::{
-    Call, CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn,
-    Unsupported,
+    Call, CheckedSpec, Cost, CostBasis, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported,
 };
-use crate::work_package::Prompt;
 
 #[cfg(test)]
 mod tests;
 
 /// The name that packages write.
 const NAME: &str = "openai";
+const KEY: &str = "OPENAI_API_KEY";
+const BASE: &str = "OPENAI_BASE_URL";
+const ORGANIZATION: &str = "OPENAI_ORG_ID";
+const PROJECT: &str = "OPENAI_PROJECT_ID";
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -51,16 +53,27 @@ impl OpenAiSettings {
     pub fn faults(&self) -> Vec<String> {
         let key = self.api_key.as_ref().map(|key| key.expose_secret());
         let values = [
-            ("OPENAI_API_KEY", key),
-            ("OPENAI_ORG_ID", self.organization.as_deref()),
-            ("OPENAI_PROJECT_ID", self.project.as_deref()),
+            (KEY, key),
+            (ORGANIZATION, self.organization.as_deref()),
+            (PROJECT, self.project.as_deref()),
         ];
         values
             .into_iter()
             .filter_map(|(variable, value)| header_value(variable, value?).err())
-            .chain(check_base_url(&self.base_url).context("OPENAI_BASE_URL").err())
+            .chain(check_base_url(&self.base_url).context(BASE).err())
             .map(|error| format!("{error:#}"))
             .collect()
+    }
+
+    fn key(&self) -> anyhow::Result<Option<Key>> {
+        let Some(key) = Key::new(KEY, self.api_key.clone(), AUTHORIZATION, "Bearer ")? else {
+            return Ok(None);
+        };
+        let organization = HeaderName::from_static("openai-organization");
+        let project = HeaderName::from_static("openai-project");
+        key.with(ORGANIZATION, organization, self.organization.as_deref())?
+            .with(PROJECT, project, self.project.as_deref())
+            .map(Some)
     }
 }
 
@@ -78,75 +91,20 @@ impl HasAccount for OpenAiSettings {
 /// OpenAI's Images API.
 #[derive(Debug)]
 pub struct OpenAi {
-    client: HttpClient,
-    credentials: Option<Credentials>,
-}
-
-#[derive(Debug)]
-struct Credentials {
-    key: SecretString,
-    headers: HeaderMap,
+    service: Service,
 }
 
 impl OpenAi {
-    /// Prepares the client; sends nothing. [`crate::http_client::install_tls`] must have been called.
+    /// Prepares the clients; sends nothing. [`crate::http_client::install_tls`] must have been called.
     ///
     /// # Errors
     /// When the base URL or one of the values for headers cannot be used. No secret is repeated.
-    pub fn new(settings: OpenAiSettings) -> anyhow::Result<Self> {
-        let client = HttpClient::new(&settings.base_url).context("OPENAI_BASE_URL")?;
-        let key = settings
-            .api_key
-            .filter(|key| !key.expose_secret().trim().is_empty());
-        let credentials = match key {
-            Some(key) => Some(Credentials {
-                headers: headers(&key, settings.organization, settings.project)?,
-                key,
-            }),
-            None => None,
-        };
-        Ok(Self { client, credentials })
-    }
-
-    /// Starts the description of a call that failed.
-    fn report<'a>(&'a self, path: &str, prompt: &'a Prompt) -> Report<'a> {
-        let key = self.credentials.as_ref().map(|credentials| &credentials.key);
-        Report::new(Incident {
-            provider: NAME,
-            request: format!("POST {path}"),
-            prompt: prompt.expose(),
-            secrets: key.map(|key| key.expose_secret()).into_iter().collect(),
+    pub fn new(settings: OpenAiSettings, downloads: Downloads) -> anyhow::Result<Self> {
+        let client = HttpClient::new(&settings.base_url).context(BASE)?;
+        Ok(Self {
+            service: Service::new(NAME, client, downloads, settings.key()?),
         })
     }
-}
-
-fn headers(
-    key: &SecretString,
-    organization: Option<String>,
-    project: Option<String>,
-) -> anyhow::Result<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    let bearer = format!("Bearer {}", key.expose_secret().trim());
-    let named = [
-        ("OPENAI_API_KEY", AUTHORIZATION, Some(bearer)),
-        (
-            "OPENAI_ORG_ID",
-            HeaderName::from_static("openai-organization"),
-            organization,
-        ),
-        (
-            "OPENAI_PROJECT_ID",
-            HeaderName::from_static("openai-project"),
-            project,
-        ),
-    ];
-    for (variable, name, value) in named {
-        let Some(value) = value.filter(|value| !value.is_empty()) else {
-            continue;
-        };
-        headers.insert(name, header_value(variable, &value)?);
-    }
-    Ok(headers)
 }
 
 /// Exactly the fields that GPT image models take: one more, and the request is refused.
@@ -174,40 +132,19 @@ impl ImageProvider for OpenAi {
 
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
         let checked = catalog::check(NAME, spec, Utc::now().date_naive())?;
-        if self.credentials.is_none() {
-            return Err(not_configured(NAME, "OPENAI_API_KEY"));
+        if !self.service.is_configured() {
+            return Err(not_configured(NAME, KEY));
         }
         Ok(checked)
     }
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let Call {
-            prompt,
-            spec,
-            deadline,
-            ..
-        } = *call;
-        let url = self.client.url(PATH);
-        let report = self.report(url.path(), prompt);
-        let Some(credentials) = &self.credentials else {
-            return Err(report
-                .error(ErrorClass::Auth, "not sent: OPENAI_API_KEY is not set")
-                .into());
-        };
-        let model = catalog::find(NAME, &spec.model);
-        if let Some(model) = model {
-            let length = prompt.expose().chars().count();
-            if length > model.prompt_max_chars {
-                let why = format!(
-                    "not sent: the prompt has {length} characters, {} takes at most {}",
-                    spec.model, model.prompt_max_chars
-                );
-                return Err(report.error(ErrorClass::InvalidRequest, &why).into());
-            }
-        }
+        let incident = self.service.posting(PATH, call.prompt);
+        self.service.may_send(call, &incident, KEY)?;
+        let spec = call.spec;
         let request = Request {
             model: &spec.model,
-            prompt: prompt.expose(),
+            prompt: call.prompt.expose(),
             n: 1,
             size: spec.size.as_deref(),
             quality: spec.quality.as_deref(),
@@ -216,30 +153,26 @@ impl ImageProvider for OpenAi {
             moderation: spec.moderation().unwrap_or("auto"),
         };
         let answer = self
-            .client
-            .post_json(PATH, credentials.headers.clone(), &request, deadline)
-            .await
-            .map_err(|fault| report.fault(&fault))?;
-        // Does nothing where the caller's span has no such field.
-        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
-
-        let picture = picture_of(&answer, &report).await?;
-        let Found::Bytes(bytes) = picture.found else {
-            let why = "the answer holds a URL in place of the picture, which GPT image models never send";
-            return Err(report.unusable(&answer, ErrorClass::BadOutput, why).into());
-        };
-        let usd = model
-            .zip(picture.usage.as_ref())
+            .service
+            .post(PATH, HeaderMap::new(), &request, &incident, call.deadline)
+            .await?;
+        let reading = incident.picture(answer, DIALECT).await?;
+        let bytes = self.service.obtain(reading.picture, &incident, call).await?;
+        let usd = catalog::find(NAME, &spec.model)
+            .zip(reading.usage.as_ref())
             .and_then(|(model, usage)| catalog::cost_usd(model, usage));
         Ok(DrawnImage {
-            bytes,
-            source: DigitalSource::TrainedModel,
-            request_id: request_id(&answer.headers, &report.incident),
-            usage: picture.usage,
+            request_id: reading.id,
+            usage: reading.usage,
             cost: usd.map(|usd| Cost {
                 usd,
                 basis: CostBasis::Computed,
             }),
+            ..DrawnImage::by_model(bytes)
         })
+    }
+
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        self.service.resume(handle, call).await
     }
 }

@@ -16,15 +16,15 @@ use crate::http_client::{Answer, Downloads, HttpClient, Outgoing, check_base_url
 use crate::provider::catalog::pixels::{not_configured, refused, repeated, sides};
 use crate::provider::catalog::{self, Model};
 use crate::provider::wire::account::{AccountQuestion, HasAccount};
-use crate::provider::wire::error_body::ErrorBody;
+use crate::provider::wire::errors::Signs;
+use crate::provider::wire::fetching::{self, Origin};
 use crate::provider::wire::header::header_value;
 use crate::provider::wire::incident::Incident;
-use crate::provider::wire::openai_images::{Found, PATH, Report, Signs, picture_of, request_id};
+use crate::provider::wire::openai_images::{self, DIALECT, PATH};
 use crate::provider::wire::prompt::without_directives;
-use crate::provider::wire::self_hosted::fetch_own;
+use crate::provider::wire::reading::Dialect;
 use crate::provider::{
-    Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError,
-    Unsupported,
+    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported,
 };
 use crate::work_package::{ImageType, Prompt, Word};
 
@@ -138,7 +138,7 @@ impl OpenAiCompatible {
         &self,
         client: &HttpClient,
         mut request: Request<'_>,
-        report: &Report<'_>,
+        incident: &Incident<'_>,
         deadline: Instant,
     ) -> Result<Answer, ProviderError> {
         loop {
@@ -146,7 +146,7 @@ impl OpenAiCompatible {
             let answer = client
                 .send(outgoing, deadline)
                 .await
-                .map_err(|fault| report.fault(&fault))?;
+                .map_err(|fault| incident.fault(&fault))?;
             let is_sent = |field: &&&str| match **field {
                 "seed" => request.seed.is_some(),
                 _ => request.response_format.is_some(),
@@ -154,7 +154,7 @@ impl OpenAiCompatible {
             let unwanted = OPTIONAL_FIELDS
                 .iter()
                 .filter(is_sent)
-                .find(|field| refuses(&answer, field, report));
+                .find(|field| refuses(&answer, field, incident));
             match unwanted {
                 Some(&"seed") => request.seed = None,
                 Some(_) => request.response_format = None,
@@ -163,38 +163,27 @@ impl OpenAiCompatible {
         }
     }
 
-    /// The bytes behind an address that the server wrote. Below its own origin it is asked with the key, as an
-    /// operator has named that origin; anywhere else without, and only where result URLs may lead.
-    async fn fetch(
-        &self,
-        client: &HttpClient,
-        url: &str,
-        answer: &Answer,
-        report: &Report<'_>,
-        deadline: Instant,
-    ) -> Result<bytes::Bytes, ProviderError> {
-        let bad = |why: &str| report.unusable(answer, ErrorClass::BadOutput, why);
-        let base = client.url("");
-        let url = base
-            .join(url)
-            .map_err(|_| bad("the picture's address is not a URL"))?;
-        let fetched = if url.origin() == base.origin() {
-            let asking = || Outgoing::get_url(url.clone()).headers(self.headers.clone());
-            fetch_own(client, asking, deadline).await
-        } else {
-            self.downloads.fetch(url.as_str(), deadline).await
-        };
-        fetched.map_err(|fault| report.unusable(answer, fault.class(), &fault.to_string()))
+    /// Below its own origin the server is asked with the key.
+    fn origin<'a>(&'a self, client: &'a HttpClient) -> Origin<'a> {
+        Origin {
+            client,
+            headers: &self.headers,
+        }
+    }
+
+    fn incident<'a>(&'a self, request: String, prompt: &'a str) -> Incident<'a> {
+        let key = self.key.as_ref().map(|key| key.expose_secret());
+        Incident::new(NAME, request, prompt).with_secrets(key)
     }
 }
 
 /// Whether an answer refuses a request for this field, as far as one can tell among many servers.
-fn refuses(answer: &Answer, field: &str, report: &Report<'_>) -> bool {
+fn refuses(answer: &Answer, field: &str, incident: &Incident<'_>) -> bool {
     if !matches!(answer.status.as_u16(), 400 | 422) {
         return false;
     }
-    let text = report.incident.masked(&String::from_utf8_lossy(&answer.body));
-    text.contains(field) && report.answer(answer).class == ErrorClass::InvalidRequest
+    let text = incident.masked(&String::from_utf8_lossy(&answer.body));
+    text.contains(field) && incident.answer(answer, judge).class == ErrorClass::InvalidRequest
 }
 
 #[async_trait]
@@ -271,24 +260,14 @@ impl ImageProvider for OpenAiCompatible {
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let prompt = without_directives(call.prompt.expose());
         let path = self.client.as_ref().map(|client| client.url(PATH));
-        let key = self.key.as_ref().map(|key| key.expose_secret());
-        let report = Report {
-            own_signs,
-            ..Report::new(Incident {
-                provider: NAME,
-                request: format!("POST {}", path.as_ref().map_or(PATH, Url::path)),
-                prompt: &prompt,
-                secrets: key.into_iter().collect(),
-            })
-        };
+        let request = format!("POST {}", path.as_ref().map_or(PATH, Url::path));
+        let incident = self.incident(request, &prompt);
         let Some(client) = &self.client else {
-            return Err(report
-                .error(ErrorClass::Auth, &format!("not sent: {BASE_URL} is not set"))
-                .into());
+            return Err(incident.unset(BASE_URL).into());
         };
         if prompt.trim().is_empty() {
             let why = "not sent: nothing is left of the prompt without what a server would obey";
-            return Err(report.error(ErrorClass::InvalidRequest, why).into());
+            return Err(incident.error(ErrorClass::InvalidRequest, why).into());
         }
         let request = Request {
             model: &call.spec.model,
@@ -302,31 +281,34 @@ impl ImageProvider for OpenAiCompatible {
             output_format: call.spec.options.output_format.map(Word::as_str),
             response_format: Some("b64_json"),
         };
-        let answer = self.ask(client, request, &report, call.deadline).await?;
-        // Does nothing where the caller's span has no such field.
-        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
-
-        let picture = picture_of(&answer, &report).await?;
-        let bytes = match picture.found {
-            Found::Bytes(bytes) => bytes,
-            Found::Url(url) => self.fetch(client, &url, &answer, &report, call.deadline).await?,
-        };
+        let answer = self.ask(client, request, &incident, call.deadline).await?;
+        let reading = incident.picture(answer, OWN_DIALECT).await?;
+        let own = self.origin(client);
+        let bytes = fetching::obtain(reading.picture, &incident, call, &self.downloads, own).await?;
         Ok(DrawnImage {
-            bytes,
-            source: DigitalSource::TrainedModel,
-            request_id: request_id(&answer.headers, &report.incident),
-            usage: picture.usage,
-            cost: None,
+            request_id: reading.id,
+            usage: reading.usage,
+            ..DrawnImage::by_model(bytes)
         })
+    }
+
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        let incident = self.incident("GET a picture".to_owned(), call.prompt.expose());
+        let Some(client) = &self.client else {
+            return Err(NotDrawn::GoesOn(incident.unset(BASE_URL)));
+        };
+        fetching::resume(handle, &incident, call, &self.downloads, self.origin(client)).await
     }
 }
 
-/// What these servers mean by signs of their own.
+const OWN_DIALECT: Dialect = Dialect { judge, ..DIALECT };
+
+/// What these servers mean by signs of their own, and what OpenAI means by the rest.
 ///
 /// Source: LiteLLM documentation, "Budgets, Rate Limits" and "Exception Mapping".
-fn own_signs(signs: &Signs<'_>, _: &ErrorBody) -> Option<ErrorClass> {
-    match [signs.kind, signs.code] {
-        words if words.contains(&Some("budget_exceeded")) => Some(ErrorClass::Quota),
-        _ => None,
+fn judge(signs: &Signs<'_>) -> ErrorClass {
+    match signs.body.kinds.iter().any(|kind| kind == "budget_exceeded") {
+        true => ErrorClass::Quota,
+        false => openai_images::judge(signs),
     }
 }

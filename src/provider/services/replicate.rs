@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -21,12 +20,13 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::failure::ErrorClass;
-use crate::http_client::{BodyEnd, DownloadFault, Downloads, HttpClient, HttpFault};
+use crate::http_client::{Downloads, HttpClient};
 use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::errors::judge_by_path;
+use crate::provider::wire::incident::{Incident, is_plain_id};
 use crate::provider::wire::key::{self, Key};
-use crate::provider::wire::polling::{
-    self, Look, Polled, Ready, Report, Service, is_plain_id, unreadable_handle,
-};
+use crate::provider::wire::polling::{self, Look, Polled};
+use crate::provider::wire::service::Service;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, Found, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported,
     catalog,
@@ -141,38 +141,6 @@ impl Replicate {
             model,
         })
     }
-
-    /// A file on the API's own host, with the token; again and again, as fetching costs nothing.
-    async fn fetch_own(&self, url: &Url, deadline: Instant) -> Result<Bytes, DownloadFault> {
-        loop {
-            let answer = self
-                .service
-                .send(self.service.client(), Method::GET, url.clone(), deadline)
-                .await;
-            let last = match answer {
-                Ok(answer) => match (answer.status.as_u16(), answer.end) {
-                    (200, BodyEnd::Whole) => return Ok(answer.body),
-                    (200, BodyEnd::TooLarge(bytes)) => return Err(DownloadFault::TooLarge(bytes)),
-                    (200, BodyEnd::Cut(why)) => why,
-                    (status @ (408 | 429 | 500..=599), _) => status.to_string(),
-                    (status, _) => return Err(DownloadFault::Answered(status)),
-                },
-                Err(fault @ HttpFault::Redirected { .. }) => {
-                    return Err(DownloadFault::Refused(fault.to_string()));
-                }
-                Err(fault) => fault.to_string(),
-            };
-            if Instant::now() + self.service.pace.first >= deadline {
-                return Err(DownloadFault::OutOfTime(last));
-            }
-            tokio::time::sleep(self.service.pace.first).await;
-        }
-    }
-
-    fn report<'a>(&'a self, path: &str, prompt: &'a Prompt) -> Report<'a> {
-        let url = self.service.client().url(path);
-        self.service.report(format!("POST {}", url.path()), prompt)
-    }
 }
 
 /// The fields that the FLUX models share. One that a model does not know is refused with 422 before it costs.
@@ -244,8 +212,8 @@ impl ImageProvider for Replicate {
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let Some((_, target)) = &self.model else {
-            let report = self.report("predictions", call.prompt);
-            return Err(report
+            let incident = self.service.posting("predictions", call.prompt);
+            return Err(incident
                 .error(ErrorClass::Auth, &format!("not sent: {MODEL} is not set"))
                 .into());
         };
@@ -253,27 +221,27 @@ impl ImageProvider for Replicate {
             Target::Own(path) => (path.as_str(), json!({ "input": input(call) })),
             Target::Version(version) => ("predictions", json!({ "version": version, "input": input(call) })),
         };
-        let report = self.report(path, call.prompt);
-        self.service.may_send(call, &report, TOKEN)?;
+        let incident = self.service.posting(path, call.prompt);
+        self.service.may_send(call, &incident, TOKEN)?;
         let (answer, prediction) = self
             .service
             .order(
                 path,
                 headers(call.deadline),
                 &body,
-                &report,
+                &incident,
                 prediction::judge_order,
                 call.deadline,
             )
             .await?;
         let Some(id) = prediction::id(&prediction) else {
-            return Err(prediction::without_id(&answer, &prediction, &report).into());
+            return Err(prediction::without_id(&answer, &prediction, &incident).into());
         };
         // The moment from which a crash does not cost the picture, even one that is finished already.
         call.watch.accepted(&id).await;
-        let report = report.known_as(&id);
-        let first = prediction::look(&prediction, &report);
-        polling::picture(self, &id, &report, call, Some(first)).await
+        let incident = incident.known_as(&id);
+        let first = prediction::look(&prediction, &incident);
+        polling::picture(self, &id, &incident, call, Some(first)).await
     }
 
     async fn find(&self, call: &Call<'_>, sent_at: DateTime<Utc>) -> Result<Found, ProviderError> {
@@ -281,13 +249,13 @@ impl ImageProvider for Replicate {
     }
 
     async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let report = self.report("predictions", call.prompt);
+        let incident = self.service.posting("predictions", call.prompt);
         if !is_plain_id(handle) {
-            return Err(unreadable_handle(&report));
+            return Err(incident.unreadable_handle());
         }
         let url = self.service.client().url(&format!("predictions/{handle}"));
-        let report = report.of(format!("GET {}", url.path())).known_as(handle);
-        polling::picture(self, &handle.to_owned(), &report, call, None).await
+        let incident = incident.of(format!("GET {}", url.path())).known_as(handle);
+        polling::picture(self, &handle.to_owned(), &incident, call, None).await
     }
 
     async fn cancel(&self, handle: &str) -> bool {
@@ -308,30 +276,16 @@ impl Polled for Replicate {
         &self.service
     }
 
-    async fn look(&self, id: &String, report: &Report<'_>, deadline: Instant) -> Look {
+    async fn look(&self, id: &String, incident: &Incident<'_>, deadline: Instant) -> Look {
         let client = self.service.client();
         let url = client.url(&format!("predictions/{id}"));
         match self
             .service
-            .ask(client, url, report, prediction::judge, deadline)
+            .ask(client, url, incident, judge_by_path, deadline)
             .await
         {
-            Ok((_, prediction)) => prediction::look(&prediction, report),
-            Err(look) => look,
-        }
-    }
-
-    /// Files need no token; one on the API's own host may ask for it, and no other host ever gets it.
-    async fn fetch(&self, ready: &Ready, deadline: Instant) -> Result<Bytes, DownloadFault> {
-        let fault = match self.service.downloads().fetch(&ready.url, deadline).await {
-            Err(fault @ (DownloadFault::Answered(401 | 403) | DownloadFault::Refused(_))) => fault,
-            fetched => return fetched,
-        };
-        match Url::parse(&ready.url) {
-            Ok(url) if url.origin() == self.service.client().url("").origin() => {
-                self.fetch_own(&url, deadline).await
-            }
-            _ => Err(fault),
+            Ok((_, prediction)) => prediction::look(&prediction, incident),
+            Err(not_told) => not_told.into(),
         }
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! Source: Stability AI, REST API v2beta, "Generate".
 
+use std::time::Duration;
+
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::Utc;
@@ -14,13 +16,14 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::failure::ErrorClass;
-use crate::http_client::HttpClient;
+use crate::http_client::{Downloads, HttpClient};
 use crate::provider::catalog::pixels::not_configured;
 use crate::provider::wire::account::{AccountQuestion, HasAccount};
-use crate::provider::wire::incident::Incident;
 use crate::provider::wire::key::{self, Key};
+use crate::provider::wire::service::Service;
 use crate::provider::{
-    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, catalog,
+    Call, CheckedSpec, Cost, CostBasis, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError,
+    Unsupported, catalog,
 };
 use crate::work_package::{ImageType, Prompt};
 
@@ -28,12 +31,17 @@ mod answer;
 #[cfg(test)]
 mod tests;
 
+use answer::DIALECT;
+
 /// The name that packages write.
 const NAME: &str = "stability";
 const KEY: &str = "STABILITY_API_KEY";
 const BASE: &str = "STABILITY_BASE_URL";
 /// Source: Stability AI, REST API v2beta, "Generate", field `seed`.
 const MAX_SEED: i64 = 4_294_967_294;
+/// After more than 150 requests in 10 s the service refuses all for this long, and does not say so in a header.
+/// Source: Stability AI, REST API v2beta, "Rate limits".
+const REFUSAL: Duration = Duration::from_secs(60);
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -70,19 +78,19 @@ fn own_key(key: Option<SecretString>) -> anyhow::Result<Option<Key>> {
 /// Stability AI.
 #[derive(Debug)]
 pub struct Stability {
-    client: HttpClient,
-    key: Option<Key>,
+    service: Service,
 }
 
 impl Stability {
-    /// Prepares the client; sends nothing. [`crate::http_client::install_tls`] must have been called.
+    /// Prepares the clients; sends nothing. [`crate::http_client::install_tls`] must have been called.
     ///
     /// # Errors
     /// When the base URL or the key cannot be used. No secret is repeated.
-    pub fn new(settings: StabilitySettings) -> anyhow::Result<Self> {
+    pub fn new(settings: StabilitySettings, downloads: Downloads) -> anyhow::Result<Self> {
         let client = HttpClient::new(&settings.base_url).context(BASE)?;
-        let key = own_key(settings.api_key)?;
-        Ok(Self { client, key })
+        Ok(Self {
+            service: Service::new(NAME, client, downloads, own_key(settings.api_key)?),
+        })
     }
 }
 
@@ -114,7 +122,7 @@ impl ImageProvider for Stability {
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
         let checked = catalog::check(NAME, spec, Utc::now().date_naive())?;
         catalog::check_seed(&checked, MAX_SEED)?;
-        if self.key.is_none() {
+        if !self.service.is_configured() {
             return Err(not_configured(NAME, KEY));
         }
         Ok(checked)
@@ -127,23 +135,9 @@ impl ImageProvider for Stability {
             "core" | "ultra" => (id, None),
             id => ("sd3", Some(id)),
         };
-        let url = self
-            .client
-            .url(&format!("v2beta/stable-image/generate/{endpoint}"));
-        let mut incident = Incident {
-            provider: NAME,
-            request: format!("POST {}", url.path()),
-            prompt: call.prompt.expose(),
-            secrets: Vec::new(),
-        };
-        let Some(key) = &self.key else {
-            return Err(incident
-                .error(ErrorClass::Auth, &format!("not sent: {KEY} is not set"))
-                .into());
-        };
-        incident.secrets.push(key.expose());
-        catalog::check_prompt(model, call.prompt)
-            .map_err(|why| incident.error(ErrorClass::InvalidRequest, &why))?;
+        let path = format!("v2beta/stable-image/generate/{endpoint}");
+        let incident = self.service.posting(&path, call.prompt);
+        self.service.may_send(call, &incident, KEY)?;
 
         let seed = call.spec.seed.map(|seed| seed.to_string());
         let mut fields = vec![
@@ -155,28 +149,37 @@ impl ImageProvider for Stability {
         fields.extend(seed.as_deref().map(|seed| ("seed", seed)));
         // New for each call, so that nobody can write a prompt that ends its field.
         let boundary = Uuid::new_v4().simple().to_string();
-        let mut request = Request::new(Method::POST, url);
+        let mut request = Request::new(Method::POST, self.service.client().url(&path));
         *request.body_mut() = Some(form(&boundary, &fields).into());
         let kind = format!("multipart/form-data; boundary={boundary}");
         let kind = HeaderValue::from_str(&kind)
             .map_err(|_| incident.error(ErrorClass::Internal, "not sent: the boundary is no header value"))?;
-        let more = [
-            (ACCEPT, HeaderValue::from_static("application/json")),
-            (CONTENT_TYPE, kind),
-        ];
-        *request.headers_mut() = key
-            .headers()
-            .into_iter()
-            .filter_map(|(name, value)| Some((name?, value)))
-            .chain(more)
-            .collect();
-        let answer = self
-            .client
-            .exchange(request, call.deadline)
-            .await
-            .map_err(|fault| incident.fault(&fault))?;
-        // Does nothing where the caller's span has no such field.
-        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
-        Ok(answer::picture_of(&answer, model, &incident).await?)
+        let mut headers = self.service.headers();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, kind);
+        *request.headers_mut() = headers;
+        let answer = self.service.client().exchange(request, call.deadline).await;
+        let answer = answer.map_err(|fault| incident.fault(&fault))?;
+        let reading = incident.picture(answer, DIALECT).await;
+        let reading = reading.map_err(|error| match error.class {
+            ErrorClass::RateLimited => ProviderError {
+                retry_after: error.retry_after.or(Some(REFUSAL)),
+                ..error
+            },
+            _ => error,
+        })?;
+        let bytes = self.service.obtain(reading.picture, &incident, call).await?;
+        Ok(DrawnImage {
+            usage: reading.usage,
+            cost: model.and_then(|model| model.usd_per_image).map(|usd| Cost {
+                usd,
+                basis: CostBasis::Estimated,
+            }),
+            ..DrawnImage::by_model(bytes)
+        })
+    }
+
+    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        self.service.resume(handle, call).await
     }
 }

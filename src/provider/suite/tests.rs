@@ -20,6 +20,7 @@ async fn a_provider_that_never_fails_is_found_out() {
         good: |_| Reply::json(200, &json!({})),
         buys: any_post,
         can_find_again: false,
+        fixed_names: false,
         options: &[],
         classes: &[],
     };

@@ -6,8 +6,8 @@
 mod errors;
 mod generate;
 
-pub(in crate::provider) use errors::explain;
-pub(in crate::provider) use generate::{picture_of, request};
+pub(in crate::provider) use errors::class_of;
+pub(in crate::provider) use generate::{DIALECT, cost, request};
 
 /// Seeds are 32 bits wide. Source: Gemini API reference, "GenerationConfig", field `seed`.
 pub(in crate::provider) const MAX_SEED: i64 = i32::MAX as i64;

@@ -1,15 +1,18 @@
 //! Telling what went wrong with a call: for the operator, in one line, without its prompt and its secrets.
 
-use reqwest::StatusCode;
-
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, BodyEnd, HttpFault, mask, quote};
-use crate::provider::ProviderError;
+use crate::provider::{NotDrawn, ProviderError};
 
-/// Longest code, name or id that is repeated.
+/// Longest code, name or field that is repeated.
 const WORD_CHARS: usize = 64;
+/// Headers that carry the id of a call.
+///
+/// Source: OpenAI API reference, "Debugging requests"; Azure API Management; fal documentation, "Queue API".
+const ID_HEADERS: [&str; 3] = ["x-request-id", "apim-request-id", "x-fal-request-id"];
 
 /// One call, for when it fails.
+#[derive(Clone, Debug)]
 pub(in crate::provider) struct Incident<'a> {
     /// As packages write it.
     pub(in crate::provider) provider: &'static str,
@@ -19,18 +22,67 @@ pub(in crate::provider) struct Incident<'a> {
     pub(in crate::provider) prompt: &'a str,
     /// To be removed too.
     pub(in crate::provider) secrets: Vec<&'a str>,
+    /// The service's own id of the call, once it is known.
+    pub(in crate::provider) id: Option<String>,
 }
 
-impl Incident<'_> {
+impl<'a> Incident<'a> {
+    /// A call that sends `prompt`, and no secret so far.
+    pub(in crate::provider) fn new(provider: &'static str, request: String, prompt: &'a str) -> Self {
+        Self {
+            provider,
+            request,
+            prompt,
+            secrets: Vec::new(),
+            id: None,
+        }
+    }
+
+    /// The same, which sends these secrets.
+    pub(in crate::provider) fn with_secrets(self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            secrets: secrets.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// The same for another request about the same call.
+    pub(in crate::provider) fn of(&self, request: String) -> Self {
+        Self {
+            request,
+            ..self.clone()
+        }
+    }
+
+    /// The same, with the service's own id of the call, where it is fit to be repeated.
+    pub(in crate::provider) fn known_as(&self, id: &str) -> Self {
+        Self {
+            id: self.id_fit(id),
+            ..self.clone()
+        }
+    }
+
     /// An error without an answer.
     pub(in crate::provider) fn error(&self, class: ErrorClass, why: &str) -> ProviderError {
+        let about = self.id.as_ref().map(|id| format!(", request {id}"));
         ProviderError {
             provider: self.provider,
             class,
-            details: format!("{}: {why}", self.request),
-            request_id: None,
+            details: format!("{}{}: {why}", self.request, about.unwrap_or_default()),
+            request_id: self.id.clone(),
             retry_after: None,
         }
+    }
+
+    /// Nothing was sent, as an operator has not set `variable`.
+    pub(in crate::provider) fn unset(&self, variable: &str) -> ProviderError {
+        self.error(ErrorClass::Auth, &format!("not sent: {variable} is not set"))
+    }
+
+    /// What an earlier attempt has saved of the call is none of this service's.
+    pub(in crate::provider) fn unreadable_handle(&self) -> NotDrawn {
+        let why = "the saved handle of the call cannot be read";
+        NotDrawn::Ended(self.error(ErrorClass::Ambiguous, why))
     }
 
     /// There is no status to look at.
@@ -48,54 +100,31 @@ impl Incident<'_> {
                 format!("the answer has more than {bytes} bytes and was not read to its end"),
             ),
         };
-        Some(self.unusable(answer.status, class, &why))
-    }
-
-    /// What `read` finds in a whole and successful answer.
-    pub(in crate::provider) async fn read<T: Send + 'static>(
-        &self,
-        answer: &Answer,
-        read: fn(&[u8]) -> T,
-    ) -> Result<T, ProviderError> {
-        if let Some(error) = self.broken(answer) {
-            return Err(error);
-        }
-        let body = answer.body.clone();
-        // Tens of megabytes at worst: too long for a thread that other jobs share.
-        tokio::task::spawn_blocking(move || read(&body))
-            .await
-            .map_err(|_| self.unusable(answer.status, ErrorClass::BadOutput, "reading the answer failed"))
+        Some(self.unusable(answer, class, &why))
     }
 
     /// A successful answer without a usable picture. `why` holds nothing of the answer that was not masked.
     pub(in crate::provider) fn unusable(
         &self,
-        status: StatusCode,
+        answer: &Answer,
         class: ErrorClass,
         why: &str,
     ) -> ProviderError {
-        self.error(class, &format!("{}: {why}", status.as_u16()))
+        let id = self.id.clone().or_else(|| self.id_in(answer));
+        let about = id.as_ref().filter(|_| self.id.is_none());
+        let about = about.map(|id| format!(", request {id}")).unwrap_or_default();
+        let error = self.error(class, &format!("{}{about}: {why}", answer.status.as_u16()));
+        ProviderError {
+            request_id: id,
+            ..error
+        }
     }
 
-    /// What an error answer says: its status, its codes under their names, its message.
-    pub(in crate::provider) fn said(
-        &self,
-        status: StatusCode,
-        words: &[(&str, Option<&str>)],
-        message: &str,
-    ) -> String {
-        let mut line = match status.canonical_reason() {
-            Some(reason) => format!("{} {reason}", status.as_u16()),
-            None => status.as_u16().to_string(),
-        };
-        for (name, word) in words {
-            if let Some(word) = word {
-                line.push_str(&format!(", {name} {}", self.word(word)));
-            }
-        }
-        match self.quoted(message) {
-            empty if empty.is_empty() => line + ": without an explanation",
-            said => format!("{line}: {said:?}"),
+    /// One line of somebody else's text, cut, without prompt and secrets, in quotes.
+    pub(in crate::provider) fn said(&self, text: &str) -> String {
+        match self.quoted(text) {
+            empty if empty.is_empty() => "without an explanation".to_owned(),
+            said => format!("{said:?}"),
         }
     }
 
@@ -104,19 +133,31 @@ impl Incident<'_> {
         quote(&self.masked(text))
     }
 
-    /// As [`Incident::quoted`], but uncut: for looking into it.
+    /// `text` without prompt and secrets: for looking into it.
     pub(in crate::provider) fn masked(&self, text: &str) -> String {
         mask(text, &self.secrets, self.prompt)
     }
 
-    fn word(&self, word: &str) -> String {
+    /// The beginning of a code or name.
+    pub(in crate::provider) fn word(&self, word: &str) -> String {
         self.masked(word).chars().take(WORD_CHARS).collect()
     }
 
-    /// An id that the service gave, where it is one.
-    pub(in crate::provider) fn id(&self, id: &str) -> Option<String> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-        let is_id = !id.is_empty() && id.len() <= 128 && id.bytes().all(is_plain);
-        (is_id && self.masked(id) == id).then(|| id.to_owned())
+    /// The id under which the service's support finds the call, where the answer names one.
+    pub(in crate::provider) fn id_in(&self, answer: &Answer) -> Option<String> {
+        ID_HEADERS
+            .iter()
+            .find_map(|name| self.id_fit(answer.headers.get(*name)?.to_str().ok()?))
     }
+
+    /// An id that the service gave, where it is one.
+    pub(in crate::provider) fn id_fit(&self, id: &str) -> Option<String> {
+        (is_plain_id(id) && self.masked(id) == id).then(|| id.to_owned())
+    }
+}
+
+/// Whether an id is no more than an id: it goes into paths, logs and rows.
+pub(in crate::provider) fn is_plain_id(id: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    !id.is_empty() && id.len() <= 128 && id.bytes().all(is_plain) && !id.starts_with('.')
 }

@@ -1,7 +1,7 @@
 //! Keys of services, and the header that carries each.
 
 use anyhow::Context;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -12,8 +12,7 @@ use crate::provider::wire::header::header_value;
 #[derive(Debug)]
 pub(in crate::provider) struct Key {
     secret: SecretString,
-    header: HeaderName,
-    value: HeaderValue,
+    headers: HeaderMap,
 }
 
 impl Key {
@@ -33,9 +32,24 @@ impl Key {
         let value = header_value(variable, &format!("{scheme}{}", secret.expose_secret().trim()))?;
         Ok(Some(Self {
             secret,
-            header,
-            value,
+            headers: HeaderMap::from_iter([(header, value)]),
         }))
+    }
+
+    /// The same, with another header beside it, where it has a value.
+    ///
+    /// # Errors
+    /// Names the variable and repeats nothing of the value.
+    pub(in crate::provider) fn with(
+        mut self,
+        variable: &str,
+        header: HeaderName,
+        value: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            self.headers.insert(header, header_value(variable, value)?);
+        }
+        Ok(self)
     }
 
     /// The key itself, to be taken out of whatever is repeated.
@@ -45,7 +59,7 @@ impl Key {
 
     /// What a request that may have the key carries.
     pub(in crate::provider) fn headers(&self) -> HeaderMap {
-        HeaderMap::from_iter([(self.header.clone(), self.value.clone())])
+        self.headers.clone()
     }
 }
 

@@ -7,47 +7,23 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use rand::Rng;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::incident::Incident;
+use super::picture::Picture;
+use super::service::{NotTold, Pace, Service};
 use crate::failure::ErrorClass;
-use crate::http_client::DownloadFault;
-use crate::provider::{Call, Cost, CostBasis, DigitalSource, DrawnImage, NotDrawn, ProviderError, catalog};
+use crate::provider::{Call, Cost, CostBasis, DrawnImage, NotDrawn, ProviderError, catalog};
 
-mod report;
-mod service;
 #[cfg(test)]
 pub(in crate::provider) mod tests;
-
-pub(in crate::provider) use report::{Report, Signs, class_of_status, is_plain_id, progress_in};
-pub(in crate::provider) use service::Service;
 
 /// The longest wait that a service may ask for between two looks of one visit.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// One look may take this long: an answer that stalls is asked for again.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// When the next look is due.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::provider) struct Pace {
-    /// Before the first look, and between the looks after it.
-    pub(in crate::provider) first: Duration,
-    /// Longest pause between two looks.
-    pub(in crate::provider) longest: Duration,
-    /// For this long a service may not know what it has accepted: its parts learn of it one after the other.
-    pub(in crate::provider) lag: Duration,
-}
-
-impl Pace {
-    /// What the services' own clients do, and slower with time: a picture takes seconds, and limits count looks.
-    pub(in crate::provider) const USUAL: Self = Self {
-        first: Duration::from_millis(500),
-        longest: Duration::from_secs(3),
-        lag: Duration::from_secs(10),
-    };
-}
 
 /// What one look at a call has found.
 #[derive(Debug)]
@@ -69,8 +45,8 @@ pub(in crate::provider) enum Look {
 /// A finished picture.
 #[derive(Debug)]
 pub(in crate::provider) struct Ready {
-    /// Where it is, or the picture itself as a `data:` URI.
-    pub(in crate::provider) url: String,
+    /// It, or where it is.
+    pub(in crate::provider) picture: Picture,
     /// What the service counted.
     pub(in crate::provider) usage: Option<Value>,
 }
@@ -85,11 +61,24 @@ pub(in crate::provider) trait Polled: Send + Sync {
     fn service(&self) -> &Service;
 
     /// Asks once, at most until `deadline`.
-    async fn look(&self, handle: &Self::Handle, report: &Report<'_>, deadline: Instant) -> Look;
+    async fn look(&self, handle: &Self::Handle, incident: &Incident<'_>, deadline: Instant) -> Look;
+}
 
-    /// Fetches the finished picture.
-    async fn fetch(&self, ready: &Ready, deadline: Instant) -> Result<Bytes, DownloadFault> {
-        self.service().downloads().fetch(&ready.url, deadline).await
+/// The last percentage of a progress bar in a model's logs: `45%|████▌     | 14/31`.
+pub(in crate::provider) fn progress_in(logs: &str) -> Option<f32> {
+    let before = logs.rsplit_once("%|")?.0;
+    let digits = before.len() - before.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let percent: u8 = before[before.len() - digits..].parse().ok()?;
+    (percent <= 100).then(|| f32::from(percent) / 100.0)
+}
+
+impl From<NotTold> for Look {
+    fn from(not_told: NotTold) -> Self {
+        match not_told {
+            NotTold::Barred(error) => Self::Barred(error),
+            NotTold::Missing(error) => Self::Missing(error),
+            NotTold::Unclear(error) => Self::Unclear(error),
+        }
     }
 }
 
@@ -103,35 +92,32 @@ pub(in crate::provider) trait Polled: Send + Sync {
 pub(in crate::provider) async fn picture<P: Polled>(
     provider: &P,
     handle: &P::Handle,
-    report: &Report<'_>,
+    incident: &Incident<'_>,
     call: &Call<'_>,
     first: Option<Look>,
 ) -> Result<DrawnImage, NotDrawn> {
-    let ready = follow(provider, handle, report, call, first).await?;
-    let fetched = provider.fetch(&ready, call.deadline).await;
-    let bytes = fetched.map_err(|fault| {
-        let error = report.error(fault.class(), &fault.to_string());
-        NotDrawn::unfetched(&fault, error)
-    })?;
+    let Ready { picture, usage } = follow(provider, handle, incident, call, first).await?;
+    let fetched = provider.service().fetch(picture, call.deadline).await;
+    let bytes = fetched
+        .map_err(|fault| NotDrawn::unfetched(&fault, incident.error(fault.class(), &fault.to_string())))?;
     // A version of a model costs what the model costs.
     let model = call.spec.model.split(':').next().unwrap_or_default();
     let price = catalog::find(provider.service().name, model).and_then(|model| model.usd_per_image);
     Ok(DrawnImage {
-        bytes,
-        source: DigitalSource::TrainedModel,
-        request_id: report.id.clone(),
-        usage: ready.usage,
+        request_id: incident.id.clone(),
+        usage,
         cost: price.map(|usd| Cost {
             usd,
             basis: CostBasis::Estimated,
         }),
+        ..DrawnImage::by_model(bytes)
     })
 }
 
 async fn follow<P: Polled>(
     provider: &P,
     handle: &P::Handle,
-    report: &Report<'_>,
+    incident: &Incident<'_>,
     call: &Call<'_>,
     mut first: Option<Look>,
 ) -> Result<Ready, NotDrawn> {
@@ -139,7 +125,7 @@ async fn follow<P: Polled>(
     let out_of_time = |last: Option<ProviderError>| {
         NotDrawn::GoesOn(last.unwrap_or_else(|| {
             let why = "accepted, and not finished before the deadline of this attempt";
-            report.error(ErrorClass::TimedOut, why)
+            incident.error(ErrorClass::TimedOut, why)
         }))
     };
     let Pace {
@@ -166,7 +152,7 @@ async fn follow<P: Polled>(
                     return Err(out_of_time(last));
                 }
                 let until = call.deadline.min(Instant::now() + LOOK_TIMEOUT);
-                provider.look(handle, report, until).await
+                provider.look(handle, incident, until).await
             }
         };
         let mut asked = None;
@@ -217,12 +203,4 @@ async fn follow<P: Polled>(
             .random_range(limit * 3 / 4..=limit)
             .max(asked.unwrap_or_default());
     }
-}
-
-/// The handle of a call that an earlier attempt has saved, read back.
-pub(in crate::provider) fn unreadable_handle(report: &Report<'_>) -> NotDrawn {
-    NotDrawn::Ended(report.error(
-        ErrorClass::Ambiguous,
-        "the saved handle of the call cannot be read",
-    ))
 }

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// Source: RFC 9110 §10.2.3; google.rpc.RetryInfo; the official OpenAI SDKs for the order of the headers.
 #[must_use]
-pub fn asked_wait(
+pub(in crate::provider) fn asked_wait(
     headers: &HeaderMap,
     body: Option<&Value>,
     message: &str,
@@ -37,7 +37,7 @@ pub fn asked_wait(
 /// They come with every answer, so ask only about one that was refused for its rate. A limit of which
 /// something remains is not the cause.
 #[must_use]
-pub fn limit_reset(headers: &HeaderMap) -> Option<Duration> {
+pub(in crate::provider) fn limit_reset(headers: &HeaderMap) -> Option<Duration> {
     ["images", "input-images", "requests", "tokens"]
         .into_iter()
         .filter(|limit| {

@@ -1,56 +1,40 @@
 //! What the server answers: pictures as base64, and JSON in a string.
 
-use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::Value;
 
-use crate::provider::wire::picture_text::{NotJson, Text, decode, parse};
+use crate::provider::wire::json;
+use crate::provider::wire::picture::{self, Looked};
+use crate::provider::wire::reading::Dialect;
+use crate::provider::wire::self_hosted::judge;
 
-#[derive(Deserialize)]
-struct Body<'a> {
-    #[serde(borrow, default)]
-    images: Option<Vec<Text<'a>>>,
-    #[serde(default)]
-    info: Option<Value>,
-}
-
-/// Why there is no picture in a successful answer.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The JSON ends in the middle.
-    Cut,
-    /// For the operator: what is there instead. Holds nothing of the body.
-    NoPicture(String),
-}
+/// What these servers mean by their answers.
+pub(super) const DIALECT: Dialect = Dialect {
+    judge,
+    find,
+    usage: |_| None,
+    ..Dialect::PLAIN
+};
 
 /// Finds the picture: where there are several, the first is an overview of them.
-pub(super) fn read(body: &[u8]) -> Result<Bytes, Fault> {
-    let body: Body<'_> = parse(body).map_err(|error| match error {
-        NotJson::Cut => Fault::Cut,
-        NotJson::Other(why) => Fault::NoPicture(why),
-    })?;
-    let images = body.images.unwrap_or_default();
-    let at = first_picture(images.len(), body.info);
-    let Some(Text(text)) = images.get(at).or_else(|| images.last()) else {
-        return Err(Fault::NoPicture("the answer holds no picture".into()));
+fn find(answer: &Value) -> Option<Looked> {
+    let Some(images) = answer.get("images").and_then(Value::as_array) else {
+        return picture::find(answer);
     };
-    let text = match text.split_once(',') {
-        Some((head, rest)) if head.starts_with("data:") => rest,
-        _ => text,
-    };
-    decode(text).map_err(|why| Fault::NoPicture(why.into()))
+    let at = first_picture(images.len(), answer.get("info"));
+    let image = images.get(at).or_else(|| images.last())?;
+    picture::find_here(image).or_else(|| picture::find(answer))
 }
 
 /// Where the first picture stands that is none of several in one.
 ///
 /// Source: AUTOMATIC1111 wiki, "API": `info` is JSON in a string, with `index_of_first_image` and `all_seeds`.
-fn first_picture(images: usize, info: Option<Value>) -> usize {
+fn first_picture(images: usize, info: Option<&Value>) -> usize {
     if images < 2 {
         return 0;
     }
     let info = match info {
-        Some(Value::String(text)) => serde_json::from_str(&text).unwrap_or_default(),
-        Some(info) => info,
+        Some(Value::String(text)) => json::parse(text.as_bytes()).unwrap_or_default(),
+        Some(info) => info.clone(),
         None => Value::Null,
     };
     let told = info.get("index_of_first_image").and_then(Value::as_u64);
@@ -71,7 +55,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn read(body: &[u8]) -> Option<Self> {
-        let body: Value = serde_json::from_slice(body).ok()?;
+        let body = json::parse(body).ok()?;
         let fraction = body.get("progress")?.as_f64()?;
         let task = body.get("current_task").and_then(Value::as_str);
         Some(Self {
@@ -91,9 +75,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::failure::ErrorClass;
+    use crate::provider::wire::picture::Picture;
+    use crate::provider::wire::reading::outcome;
 
-    fn bytes_of(body: &Value) -> Result<Vec<u8>, Fault> {
-        read(body.to_string().as_bytes()).map(|bytes| bytes.to_vec())
+    fn bytes_of(body: &Value) -> Result<Vec<u8>, ErrorClass> {
+        match outcome(&body.to_string(), DIALECT)? {
+            Picture::Bytes(bytes) => Ok(bytes.to_vec()),
+            Picture::Url(url) => panic!("{url} was found in place of bytes"),
+        }
     }
 
     #[test]
@@ -132,9 +122,9 @@ mod tests {
             json!({"images": ["?"]}),
             json!({"images": [7]}),
         ] {
-            assert!(matches!(bytes_of(&body), Err(Fault::NoPicture(_))), "{body}");
+            assert_eq!(bytes_of(&body), Err(ErrorClass::BadOutput), "{body}");
         }
-        assert_eq!(read(b"{\"images\":[\"b25").unwrap_err(), Fault::Cut);
+        assert_eq!(outcome("{\"images\":[\"b25", DIALECT), Err(ErrorClass::Ambiguous));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use uuid::Uuid;
 use super::*;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
+use crate::imaging;
+use crate::provider::ProviderError;
 use crate::provider::suite::{self, Asked, Fake, Reply, Subject};
 
 mod aside;
@@ -85,6 +87,7 @@ async fn what_every_provider_has_to_get_right() {
         },
         buys: is_draw,
         can_find_again: false,
+        fixed_names: true,
         options: &[("low", "")],
         classes: &[],
     };
@@ -189,7 +192,7 @@ async fn every_known_error_has_its_class() {
         (504, json!({}), Ambiguous, "504"),
         (200, json!({"images": []}), BadOutput, "no picture"),
         (200, json!({"images": ["?"]}), BadOutput, "not base64"),
-        (200, json!({"detail": "x"}), BadOutput, "no picture"),
+        (200, json!({"detail": "x"}), BadOutput, "200 OK: \"x\""),
     ] {
         let fake = Fake::start(move |_| Reply::json(status, &body)).await;
         let error = draw(&provider(&fake.url), &spec(), "a boat").await.unwrap_err();

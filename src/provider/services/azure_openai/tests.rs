@@ -8,8 +8,8 @@ use url::Url;
 use super::*;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
-use crate::provider::ProviderError;
 use crate::provider::suite::{self, Fake, Reply, Subject, any_post, nowhere};
+use crate::provider::{DigitalSource, ProviderError};
 use crate::work_package::{ImageType, Prompt};
 
 mod errors;
@@ -75,6 +75,7 @@ async fn what_every_provider_has_to_get_right() {
         good: |_| Reply::json(200, &picture()),
         buys: any_post,
         can_find_again: false,
+        fixed_names: false,
         options: &[
             ("opaque", "\"background\":\"opaque\""),
             ("low", "\"moderation\":\"low\""),
@@ -174,9 +175,17 @@ async fn a_picture_behind_a_signed_address_is_fetched_without_the_key() {
 
     let gone = Fake::start(|_| Reply::of(403, "application/xml", "<Error/>")).await;
     let answer = json!({"data": [{"url": format!("{}a.png?sig=hidden", gone.url)}]});
-    let error = outcome_of(Reply::json(200, &answer)).await.unwrap_err();
+    let fake = Fake::start(move |_| Reply::json(200, &answer)).await;
+    let azure = provider(settings(&fake.url, "v1", DEPLOYMENT));
+    let (prompt, spec) = (Prompt::new("a boat".into()), spec(DEPLOYMENT));
+    let call = Call::unwatched(&prompt, &spec, in_minutes(5));
+    let error = suite::goes_on(azure.draw(&call).await.unwrap_err());
     assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
     assert!(!error.details.contains("hidden"), "{error}");
+    // Signed addresses end, and with them what could be known of the picture.
+    let handle = format!("{}a.png?sig=hidden", gone.url);
+    let error = suite::ended(azure.resume(&handle, &call).await.unwrap_err());
+    assert_eq!(error.class, ErrorClass::Ambiguous, "{error}");
 }
 
 #[test]

@@ -6,44 +6,33 @@ use crate::failure::ErrorClass;
 use crate::http_client::Answer;
 use crate::provider::ProviderError;
 use crate::provider::wire::error_body::ErrorBody;
-use crate::provider::wire::polling::{Look, Ready, Report, Signs, class_of_status};
-
-/// The class of an answer that is not a success. Source: Black Forest Labs, "Errors".
-pub(super) fn judge(signs: &Signs<'_>) -> ErrorClass {
-    class_of_status(signs.status)
-}
+use crate::provider::wire::errors::judge_by_path;
+use crate::provider::wire::incident::Incident;
+use crate::provider::wire::picture;
+use crate::provider::wire::polling::{Look, Ready};
 
 /// A success that is no task.
-pub(super) fn without_id(answer: &Answer, body: &Value, report: &Report<'_>) -> ProviderError {
+pub(super) fn without_id(answer: &Answer, body: &Value, incident: &Incident<'_>) -> ProviderError {
     if is_moderated(&status_of(body)) {
-        return report.error(ErrorClass::Moderation, &refusal(body, report));
+        return incident.error(ErrorClass::Moderation, &refusal(body, incident));
     }
     if ErrorBody::from_json(body.clone()).is_error {
-        return report.answer(answer, judge);
+        return incident.answer(answer, judge_by_path);
     }
     let why = format!("{}: the answer holds no task", answer.status.as_u16());
-    report.error(ErrorClass::Ambiguous, &why)
+    incident.error(ErrorClass::Ambiguous, &why)
 }
 
 /// What a task says of itself.
-pub(super) fn look(task: &Value, report: &Report<'_>) -> Look {
+pub(super) fn look(task: &Value, incident: &Incident<'_>) -> Look {
     let status = status_of(task);
     match status.as_str() {
-        "ready" => {
-            let result = task.get("result");
-            let sample = result.and_then(|result| result.get("sample")?.as_str());
-            match sample.filter(|sample| !sample.is_empty()) {
-                Some(url) => Look::Ready(Ready {
-                    url: url.to_owned(),
-                    usage: None,
-                }),
-                None => {
-                    Look::Failed(report.error(ErrorClass::BadOutput, "the task is ready without a picture"))
-                }
-            }
-        }
+        "ready" => match picture::find(task) {
+            Some(Ok(picture)) => Look::Ready(Ready { picture, usage: None }),
+            _ => Look::Failed(incident.error(ErrorClass::BadOutput, "the task is ready without a picture")),
+        },
         moderated if is_moderated(moderated) => {
-            Look::Failed(report.error(ErrorClass::Moderation, &refusal(task, report)))
+            Look::Failed(incident.error(ErrorClass::Moderation, &refusal(task, incident)))
         }
         "error" | "failed" => {
             let reason = ["error", "message", "details"]
@@ -52,10 +41,10 @@ pub(super) fn look(task: &Value, report: &Report<'_>) -> Look {
                 .find(|value| !value.is_null())
                 .map(text_of)
                 .unwrap_or_default();
-            let why = format!("the task failed: {}", report.said(&reason));
-            Look::Failed(report.error(ErrorClass::BadOutput, &why))
+            let why = format!("the task failed: {}", incident.said(&reason));
+            Look::Failed(incident.error(ErrorClass::BadOutput, &why))
         }
-        "task not found" => Look::Missing(report.error(
+        "task not found" => Look::Missing(incident.error(
             ErrorClass::Ambiguous,
             "the service does not know the task: it has expired, or another host has it",
         )),
@@ -81,10 +70,10 @@ fn is_moderated(status: &str) -> bool {
     matches!(status, "request moderated" | "content moderated")
 }
 
-fn refusal(task: &Value, report: &Report<'_>) -> String {
+fn refusal(task: &Value, incident: &Incident<'_>) -> String {
     let details = task.get("details").filter(|details| !details.is_null());
     let details = details.map(text_of).unwrap_or_default();
-    format!("{}: {}", status_of(task), report.said(&details))
+    format!("{}: {}", status_of(task), incident.said(&details))
 }
 
 fn text_of(value: &Value) -> String {

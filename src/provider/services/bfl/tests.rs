@@ -112,6 +112,7 @@ async fn what_every_provider_has_to_get_right() {
         good,
         buys: any_post,
         can_find_again: false,
+        fixed_names: false,
         options: &[
             ("png", "\"output_format\":\"png\""),
             ("jpeg", "\"output_format\":\"jpeg\""),
@@ -272,7 +273,7 @@ async fn a_sample_that_is_gone_is_asked_for_again_and_one_at_a_private_address_i
     .await;
     install_tls();
     let guarded = provider_with(&fake.url, Downloads::new(false).unwrap());
-    let error = ended(draw_with(guarded, MINUTE).await.0);
+    let error = goes_on(draw_with(guarded, MINUTE).await.0);
     assert_eq!(error.class, ErrorClass::BadOutput);
     assert!(error.details.contains("loopback"), "{error}");
     assert!(!error.details.contains("sig"), "{error}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::history::{self, Ended, File, Place};
@@ -12,9 +12,9 @@ use crate::http_client::{Answer, BodyEnd, HttpClient, HttpFault, Outgoing};
 use crate::imaging;
 use crate::provider::wire::error_body::ErrorBody;
 use crate::provider::wire::incident::Incident;
-use crate::provider::wire::picture_text::{NotJson, parse};
-use crate::provider::wire::self_hosted::{Pauses, error_of, fetch_own};
-use crate::provider::{DigitalSource, DrawnImage, NotDrawn, ProviderError};
+use crate::provider::wire::json::{self, NotJson};
+use crate::provider::wire::self_hosted::{Pauses, judge, plain_picture};
+use crate::provider::{DrawnImage, NotDrawn, ProviderError};
 
 /// The server answers such questions at once, however busy it is.
 const ANSWER_TIME: Duration = Duration::from_secs(15);
@@ -79,15 +79,13 @@ impl Server {
         };
         let answer = answered.map_err(|fault| asking(incident.fault(&fault)))?;
         if !answer.status.is_success() {
-            return Err(asking(error_of(incident, &answer)));
+            return Err(asking(incident.answer(&answer, judge)));
         }
         if let Some(error) = incident.broken(&answer) {
             return Err(asking(error));
         }
-        serde_json::from_slice(&answer.body).map_err(|_| {
-            let why = "the answer is not the JSON that was expected";
-            asking(incident.unusable(answer.status, ErrorClass::BadOutput, why))
-        })
+        json::parse(&answer.body)
+            .map_err(|fault| asking(incident.unusable(&answer, ErrorClass::BadOutput, &fault.to_string())))
     }
 
     /// Looks for a picture: among those that are done, in the queue, and once more among those that are done,
@@ -139,15 +137,15 @@ impl Server {
             Ok(answer) => match accepted_as(&answer) {
                 Some(handle) => return Ok(handle),
                 None => incident.broken(&answer).unwrap_or_else(|| {
-                    let (class, why) = match parse::<Value>(&answer.body) {
-                        Err(NotJson::Cut) => (ErrorClass::Ambiguous, "the answer broke off".to_owned()),
-                        Err(NotJson::Other(why)) => (ErrorClass::BadOutput, why),
+                    let (class, why) = match json::parse(&answer.body) {
+                        Err(NotJson::Cut) => (ErrorClass::Ambiguous, NotJson::Cut.to_string()),
+                        Err(fault) => (ErrorClass::BadOutput, fault.to_string()),
                         Ok(_) => (
                             ErrorClass::BadOutput,
                             "the answer says nothing of an id".to_owned(),
                         ),
                     };
-                    incident.unusable(answer.status, class, &why)
+                    incident.unusable(&answer, class, &why)
                 }),
             },
         };
@@ -176,21 +174,16 @@ impl Server {
                 .query("type", &*file.kind)
                 .headers(self.headers.clone())
         };
-        let fetched = fetch_own(&self.client, asking, deadline).await;
+        let fetched = self.client.fetch(asking, deadline).await;
         let bytes = fetched.map_err(|fault| {
             let error = incident.error(fault.class(), &fault.to_string());
             NotDrawn::unfetched(&fault, error)
         })?;
-        let bad = |why: &str| incident.error(ErrorClass::BadOutput, why);
-        let plain = tokio::task::spawn_blocking(move || imaging::without_text(bytes))
-            .await
-            .map_err(|_| bad("reading the picture failed"))?;
+        let plain = plain_picture(bytes).await;
+        let bytes = plain.map_err(|why| incident.error(ErrorClass::BadOutput, &why))?;
         Ok(DrawnImage {
-            bytes: plain.map_err(|error| bad(&error.to_string()))?,
-            source: DigitalSource::TrainedModel,
             request_id: Some(handle.to_owned()),
-            usage: None,
-            cost: None,
+            ..DrawnImage::by_model(bytes)
         })
     }
 
@@ -201,10 +194,10 @@ impl Server {
         handle: &str,
         deadline: Instant,
     ) -> Result<(), ProviderError> {
-        let outgoing = Outgoing::post_json("history", &json!({"delete": [handle]}));
+        let outgoing = Outgoing::post_json("history", &serde_json::json!({"delete": [handle]}));
         match self.send(outgoing, ANSWER_TIME, deadline).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
-            Ok(answer) => Err(error_of(incident, &answer)),
+            Ok(answer) => Err(incident.answer(&answer, judge)),
             Err(fault) => Err(ProviderError {
                 class: match fault.class() {
                     ErrorClass::Ambiguous => ErrorClass::Network,
@@ -219,16 +212,16 @@ impl Server {
     /// which is why it has to be this one.
     pub(super) async fn cancel(&self, handle: &str) -> bool {
         let aside = || Instant::now() + ASIDE;
-        let delete = Outgoing::post_json("queue", &json!({"delete": [handle]}));
+        let delete = Outgoing::post_json("queue", &serde_json::json!({"delete": [handle]}));
         let told = self.send(delete, ASIDE, aside()).await;
         let queue = self.send(Outgoing::get("queue"), ASIDE, aside()).await;
         let is_running = queue.is_ok_and(|answer| {
-            let queue = serde_json::from_slice(&answer.body).unwrap_or_default();
+            let queue = json::parse(&answer.body).unwrap_or_default();
             history::place(&queue, handle) == Some(Place::Running)
         });
         let interrupted = match is_running {
             true => {
-                let interrupt = Outgoing::post_json("interrupt", &json!({"prompt_id": handle}));
+                let interrupt = Outgoing::post_json("interrupt", &serde_json::json!({"prompt_id": handle}));
                 self.send(interrupt, ASIDE, aside()).await.map(|_| ())
             }
             false => told.map(|_| ()),
@@ -252,7 +245,7 @@ fn accepted_as(answer: &Answer) -> Option<String> {
     if answer.end != BodyEnd::Whole {
         return None;
     }
-    let body: Value = serde_json::from_slice(&answer.body).ok()?;
+    let body: Value = json::parse(&answer.body).ok()?;
     let id = body.get("prompt_id")?.as_str()?;
     is_handle(id).then(|| id.to_owned())
 }
@@ -261,7 +254,7 @@ fn accepted_as(answer: &Answer) -> Option<String> {
 ///
 /// Source: ComfyUI documentation, "Server routes", `/prompt`: `error.type`, and `node_errors` by node with `errors`.
 fn refusal(incident: &Incident<'_>, answer: &Answer) -> ProviderError {
-    let error = error_of(incident, answer);
+    let error = incident.answer(answer, judge);
     let body = ErrorBody::parse(&answer.body);
     let nodes = body
         .json

@@ -195,6 +195,7 @@ async fn what_every_provider_has_to_get_right() {
         good,
         buys: is_queueing,
         can_find_again: true,
+        fixed_names: true,
         options: &[("low", "")],
         classes: &[],
     };

@@ -6,22 +6,26 @@ use crate::failure::ErrorClass;
 use crate::http_client::{Answer, BodyEnd};
 use crate::provider::ProviderError;
 use crate::provider::wire::error_body::ErrorBody;
-use crate::provider::wire::polling::{Look, Ready, Report, Signs, class_of_status, progress_in};
+use crate::provider::wire::errors::{Signs, judge_by_path};
+use crate::provider::wire::incident::Incident;
+use crate::provider::wire::json;
+use crate::provider::wire::picture;
+use crate::provider::wire::polling::{Look, Ready, progress_in};
 
 /// The class of an answer that is not a success: by the type of its error, then by its status, whose repeat
 /// the service may have ruled out.
 ///
 /// Source: fal documentation, "Errors" (model errors, request errors, `X-Fal-Retryable`).
 pub(super) fn judge(signs: &Signs<'_>) -> ErrorClass {
-    let by_type = signs.kinds.iter().find_map(|kind| class_of_type(kind));
+    let by_type = signs.by_word(class_of_type);
     let class = match (by_type, signs.status) {
         (Some(class), _) => class,
-        (None, 403) if is_about_money(signs.message) => ErrorClass::Quota,
-        (None, status) => class_of_status(status),
+        (None, 403) if is_about_money(signs) => ErrorClass::Quota,
+        (None, _) => judge_by_path(signs),
     };
-    match (class, signs.is_retryable) {
+    match (class, signs.is_repeatable) {
         (ErrorClass::Overloaded, Some(false)) => ErrorClass::InvalidRequest,
-        (ErrorClass::Auth, _) if signs.status == 403 && is_about_money(signs.message) => ErrorClass::Quota,
+        (ErrorClass::Auth, _) if signs.status == 403 && is_about_money(signs) => ErrorClass::Quota,
         (class, _) => class,
     }
 }
@@ -49,25 +53,22 @@ fn class_of_type(kind: &str) -> Option<ErrorClass> {
 }
 
 /// A 403 is for keys and for accounts alike.
-fn is_about_money(message: &str) -> bool {
-    let message = message.to_lowercase();
-    [
+fn is_about_money(signs: &Signs<'_>) -> bool {
+    signs.says(&[
         "exhausted balance",
         "insufficient balance",
         "top up your balance",
         "user is locked",
-    ]
-    .iter()
-    .any(|phrase| message.contains(phrase))
+    ])
 }
 
 /// A success that is no order.
-pub(super) fn without_id(answer: &Answer, body: &Value, report: &Report<'_>) -> ProviderError {
+pub(super) fn without_id(answer: &Answer, body: &Value, incident: &Incident<'_>) -> ProviderError {
     if ErrorBody::from_json(body.clone()).is_error {
-        return report.answer(answer, judge);
+        return incident.answer(answer, judge);
     }
     let why = format!("{}: the answer holds no request id", answer.status.as_u16());
-    report.error(ErrorClass::Ambiguous, &why)
+    incident.error(ErrorClass::Ambiguous, &why)
 }
 
 /// How far a request is.
@@ -79,7 +80,7 @@ pub(super) enum Status {
 }
 
 /// Reads the answer of a status address. What is not known is waited for.
-pub(super) fn read_status(status: &Value, report: &Report<'_>) -> Status {
+pub(super) fn read_status(status: &Value, incident: &Incident<'_>) -> Status {
     if status.get("status").and_then(Value::as_str) != Some("COMPLETED") {
         let logs = status.get("logs").and_then(Value::as_array);
         let mut messages = logs.into_iter().flatten().rev();
@@ -96,19 +97,19 @@ pub(super) fn read_status(status: &Value, report: &Report<'_>) -> Status {
     match kind.and_then(class_of_type) {
         Some(class) => {
             let kind = kind.unwrap_or_default();
-            let said = report.said(error.unwrap_or_default());
+            let said = incident.said(error.unwrap_or_default());
             let why = format!("the request failed, type {kind}: {said}");
-            Status::Failed(report.error(class, &why))
+            Status::Failed(incident.error(class, &why))
         }
         None => Status::Completed,
     }
 }
 
 /// Reads the answer of a result address: the picture, or the error that the model ended with.
-pub(super) fn read_result(answer: &Answer, report: &Report<'_>) -> Look {
+pub(super) fn read_result(answer: &Answer, incident: &Incident<'_>) -> Look {
     let status = answer.status.as_u16();
     if !answer.status.is_success() {
-        let error = report.answer(answer, judge);
+        let error = incident.answer(answer, judge);
         return match (is_explained(answer), status, error.class) {
             // Of this account now, not of the request, which has been completed.
             (_, _, ErrorClass::Auth | ErrorClass::Quota) => Look::Barred(error),
@@ -121,41 +122,40 @@ pub(super) fn read_result(answer: &Answer, report: &Report<'_>) -> Look {
             _ => Look::Unclear(error),
         };
     }
-    let unclear = |why: &str| Look::Unclear(report.error(ErrorClass::Network, &format!("{status}: {why}")));
+    let unclear = |why: &str| Look::Unclear(incident.unusable(answer, ErrorClass::Network, why));
     if answer.end != BodyEnd::Whole {
         return unclear("the result did not come whole");
     }
-    match serde_json::from_slice::<Value>(&answer.body) {
-        Ok(result) => picture_in(&result, answer, report),
-        Err(_) => unclear("the result is not JSON"),
+    match json::parse(&answer.body) {
+        Ok(result) => picture_in(&result, answer, incident),
+        Err(fault) => unclear(&fault.to_string()),
     }
 }
 
 fn is_explained(answer: &Answer) -> bool {
-    let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
-    let in_body = json.is_some_and(|json| {
+    let in_body = json::parse(&answer.body).is_ok_and(|json| {
         json.pointer("/detail/0/type").is_some() || json.get("error_type").is_some_and(Value::is_string)
     });
     in_body || answer.headers.contains_key("x-fal-error-type")
 }
 
-fn picture_in(result: &Value, answer: &Answer, report: &Report<'_>) -> Look {
+fn picture_in(result: &Value, answer: &Answer, incident: &Incident<'_>) -> Look {
     let is_blacked_out = result.pointer("/has_nsfw_concepts/0") == Some(&Value::Bool(true));
     if is_blacked_out {
         let why = "what was drawn was found unfit to be shown (has_nsfw_concepts)";
-        return Look::Failed(report.error(ErrorClass::Moderation, why));
+        return Look::Failed(incident.error(ErrorClass::Moderation, why));
     }
-    let url = ["/images/0/url", "/image/url", "/images/0", "/image"]
-        .into_iter()
-        .find_map(|place| result.pointer(place)?.as_str())
-        .filter(|url| !url.is_empty());
-    match url {
-        Some(url) => Look::Ready(Ready {
-            url: url.to_owned(),
+    match picture::find(result) {
+        Some(Ok(picture)) => Look::Ready(Ready {
+            picture,
             usage: billable_units(answer),
         }),
-        None if ErrorBody::from_json(result.clone()).is_error => Look::Failed(report.answer(answer, judge)),
-        None => Look::Failed(report.error(ErrorClass::BadOutput, "the result holds no picture")),
+        Some(Err(fault)) => {
+            let why = format!("the picture in the result {fault}");
+            Look::Failed(incident.error(ErrorClass::BadOutput, &why))
+        }
+        None if ErrorBody::from_json(result.clone()).is_error => Look::Failed(incident.answer(answer, judge)),
+        None => Look::Failed(incident.error(ErrorClass::BadOutput, "the result holds no picture")),
     }
 }
 

@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::failure::Failure;
+use crate::failure::{ErrorClass, Failure};
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
 use crate::provider::ProviderError;
@@ -22,10 +22,13 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
 
 fn provider(base_url: &Url) -> Gemini {
     install_tls();
-    Gemini::new(GeminiSettings {
-        api_key: Some(format!("{KEY}\n").into()),
-        base_url: base_url.clone(),
-    })
+    Gemini::new(
+        GeminiSettings {
+            api_key: Some(format!("{KEY}\n").into()),
+            base_url: base_url.clone(),
+        },
+        Downloads::new(true).unwrap(),
+    )
     .unwrap()
 }
 
@@ -74,6 +77,7 @@ async fn what_every_provider_has_to_get_right() {
         good: |_| Reply::json(200, &picture()),
         buys: any_post,
         can_find_again: false,
+        fixed_names: false,
         options: &[],
         classes: &[],
     };
@@ -238,10 +242,13 @@ async fn an_error_names_status_reason_quota_and_request() {
 async fn without_a_key_every_request_is_refused_and_nothing_is_sent() {
     install_tls();
     for api_key in [None, Some(""), Some(" \n")] {
-        let provider = Gemini::new(GeminiSettings {
-            api_key: api_key.map(SecretString::from),
-            base_url: nowhere(),
-        })
+        let provider = Gemini::new(
+            GeminiSettings {
+                api_key: api_key.map(SecretString::from),
+                base_url: nowhere(),
+            },
+            Downloads::new(true).unwrap(),
+        )
         .unwrap();
         let refused = provider.check(&ImageSpec::default()).unwrap_err();
         assert_eq!(refused.class, ErrorClass::Auth);

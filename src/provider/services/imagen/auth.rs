@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, HttpClient, HttpFault, mask, quote};
 use crate::provider::wire::error_body::ErrorBody;
-use crate::provider::wire::picture_text::parse;
+use crate::provider::wire::json;
 use crate::provider::wire::waits::asked_wait;
 
 mod credentials;
@@ -301,7 +301,8 @@ async fn exchange(request: reqwest::Request, deadline: Instant) -> Result<Answer
 fn granted(answer: &Answer, target: &str, secrets: &[&str]) -> Result<Granted, TokenFault> {
     let status = answer.status.as_u16();
     if answer.status.is_success()
-        && let Ok(granted) = parse::<Granted>(&answer.body)
+        && let Ok(json) = json::parse(&answer.body)
+        && let Ok(granted) = serde_json::from_value::<Granted>(json)
         && is_token(&granted.access_token)
     {
         return Ok(granted);

@@ -2,19 +2,14 @@
 //!
 //! Source: Vertex AI, "Imagen API", "Responsible AI and usage guidelines for Imagen".
 
-use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::NAME;
 use crate::failure::ErrorClass;
-use crate::http_client::Answer;
+use crate::provider::wire::error_body::ErrorBody;
 use crate::provider::wire::google;
-use crate::provider::wire::incident::Incident;
-use crate::provider::wire::picture_text::{NotJson, Text, decode, parse};
-use crate::provider::{
-    CheckedSpec, DigitalSource, DrawnImage, ImageSpec, ProviderError, Unsupported, catalog,
-};
+use crate::provider::wire::reading::{Dialect, NoPicture};
+use crate::provider::{CheckedSpec, ImageSpec, Unsupported, catalog};
 use crate::work_package::Prompt;
 
 /// Models that the table does not know are taken to offer what this one did.
@@ -64,74 +59,30 @@ pub(super) fn request(prompt: &Prompt, spec: &CheckedSpec) -> Value {
     json!({"instances": [{"prompt": prompt.expose()}], "parameters": parameters})
 }
 
-#[derive(Deserialize)]
-struct Body<'a> {
-    #[serde(borrow, default)]
-    predictions: Option<Vec<Prediction<'a>>>,
-    #[serde(default)]
-    error: Option<Value>,
-}
+/// What Imagen means by its answers.
+pub(super) const DIALECT: Dialect = Dialect {
+    nothing,
+    ..google::DIALECT
+};
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Prediction<'a> {
-    #[serde(borrow, default)]
-    bytes_base64_encoded: Option<Text<'a>>,
-    #[serde(default)]
-    rai_filtered_reason: Option<String>,
-}
-
-/// What a body with a successful status holds.
-enum Found {
-    Picture(Bytes),
-    /// The body explains an error in spite of its status.
-    IsError,
-    /// No picture: why, in this program's words, and what the service says about it, to be masked.
-    Nothing(ErrorClass, String, String),
-}
-
-fn read(body: &[u8]) -> Found {
-    let nothing = |class, why: String| Found::Nothing(class, why, String::new());
-    let body: Body<'_> = match parse(body) {
-        Ok(body) => body,
-        Err(NotJson::Cut) => {
-            let why = "the answer broke off in the middle of its JSON".to_owned();
-            return nothing(ErrorClass::Ambiguous, why);
-        }
-        Err(NotJson::Other(why)) => return nothing(ErrorClass::BadOutput, why),
+/// Why an answer holds no picture. What is filtered is left out, mostly without a word.
+fn nothing(answer: &Value) -> Option<NoPicture> {
+    let predictions = answer
+        .get("predictions")
+        .filter(|predictions| !predictions.is_null());
+    if predictions.is_some_and(|predictions| !predictions.is_array()) {
+        return None;
+    }
+    let predictions = predictions.and_then(Value::as_array);
+    let Some(prediction) = predictions.and_then(|predictions| predictions.first()) else {
+        let is_explained = ErrorBody::from_json(answer.clone()).is_error || !answer.is_object();
+        let why = "the answer holds no prediction: the picture was filtered";
+        return (!is_explained).then(|| NoPicture::new(ErrorClass::Moderation, why, ""));
     };
-    if body.error.is_some() {
-        return Found::IsError;
-    }
-    let predictions = body.predictions.unwrap_or_default();
-    let picture = predictions
-        .iter()
-        .find_map(|prediction| prediction.bytes_base64_encoded.as_ref());
-    if let Some(Text(text)) = picture {
-        return match decode(text) {
-            Ok(bytes) => Found::Picture(bytes),
-            Err(why) => nothing(ErrorClass::BadOutput, why.to_owned()),
-        };
-    }
-    match predictions.first() {
-        // What is filtered is left out, mostly without a word.
-        None => nothing(
-            ErrorClass::Moderation,
-            "the answer holds no prediction: the picture was filtered".to_owned(),
-        ),
-        Some(Prediction {
-            rai_filtered_reason: Some(reason),
-            ..
-        }) => {
-            let category = category(reason).map(|category| format!(" ({category})"));
-            let why = format!("the picture was filtered{}", category.unwrap_or_default());
-            Found::Nothing(ErrorClass::Moderation, why, reason.clone())
-        }
-        Some(_) => nothing(
-            ErrorClass::BadOutput,
-            "the prediction holds no picture".to_owned(),
-        ),
-    }
+    let reason = prediction.get("raiFilteredReason").and_then(Value::as_str)?;
+    let category = category(reason).map(|category| format!(" ({category})"));
+    let why = format!("the picture was filtered{}", category.unwrap_or_default());
+    Some(NoPicture::new(ErrorClass::Moderation, why, reason))
 }
 
 /// What the first known support code in a reason stands for.
@@ -154,32 +105,4 @@ fn category(reason: &str) -> Option<&'static str> {
                 _ => return None,
             })
         })
-}
-
-/// Finds the picture in an answer, or why there is none.
-pub(super) async fn picture_of(
-    answer: &Answer,
-    incident: &Incident<'_>,
-) -> Result<DrawnImage, ProviderError> {
-    if !answer.status.is_success() {
-        return Err(google::explain(incident, answer));
-    }
-    match incident.read(answer, read).await? {
-        // What models that are not in the table cost is not known.
-        Found::Picture(bytes) => Ok(DrawnImage {
-            bytes,
-            source: DigitalSource::TrainedModel,
-            request_id: None,
-            usage: None,
-            cost: None,
-        }),
-        Found::IsError => Err(google::explain(incident, answer)),
-        Found::Nothing(class, why, said) => {
-            let why = match incident.quoted(&said) {
-                empty if empty.is_empty() => why,
-                said => format!("{why}: {said:?}"),
-            };
-            Err(incident.unusable(answer.status, class, &why))
-        }
-    }
 }

@@ -124,6 +124,7 @@ async fn has_everything_right(model: &str) {
         good,
         buys: any_post,
         can_find_again: false,
+        fixed_names: false,
         options: &[
             ("png", "\"mimeType\":\"image/png\""),
             ("jpeg", "\"mimeType\":\"image/jpeg\""),

@@ -6,12 +6,12 @@ use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
-use crate::failure::Failure;
+use crate::failure::{ErrorClass, Failure};
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
-use crate::provider::ProviderError;
 use crate::provider::suite::{self, Reply, Subject, any_post};
-use crate::work_package::ImageType;
+use crate::provider::{DigitalSource, ProviderError};
+use crate::work_package::{ImageType, Prompt};
 
 mod errors;
 mod faults;
@@ -22,12 +22,15 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
 
 fn provider(base_url: Url) -> OpenAi {
     install_tls();
-    OpenAi::new(OpenAiSettings {
-        api_key: Some(KEY.into()),
-        base_url,
-        organization: Some("org-1".into()),
-        project: Some("proj-1".into()),
-    })
+    OpenAi::new(
+        OpenAiSettings {
+            api_key: Some(KEY.into()),
+            base_url,
+            organization: Some("org-1".into()),
+            project: Some("proj-1".into()),
+        },
+        Downloads::new(true).unwrap(),
+    )
     .unwrap()
 }
 
@@ -105,6 +108,7 @@ async fn what_every_provider_has_to_get_right() {
         good: |_| Reply::json(200, &picture()),
         buys: any_post,
         can_find_again: false,
+        fixed_names: false,
         options: &[
             ("opaque", "\"background\":\"opaque\""),
             ("low", "\"moderation\":\"low\""),
@@ -199,12 +203,15 @@ async fn a_prompt_that_is_too_long_is_not_sent() {
 async fn without_a_key_every_request_is_refused_and_nothing_is_sent() {
     install_tls();
     for api_key in [None, Some(""), Some(" \n")] {
-        let provider = OpenAi::new(OpenAiSettings {
-            api_key: api_key.map(SecretString::from),
-            base_url: Url::parse("http://127.0.0.1:9/v1").unwrap(),
-            organization: None,
-            project: None,
-        })
+        let provider = OpenAi::new(
+            OpenAiSettings {
+                api_key: api_key.map(SecretString::from),
+                base_url: Url::parse("http://127.0.0.1:9/v1").unwrap(),
+                organization: None,
+                project: None,
+            },
+            Downloads::new(true).unwrap(),
+        )
         .unwrap();
         let unsupported = provider.check(&ImageSpec::default()).unwrap_err();
         assert_eq!(unsupported.class, ErrorClass::Auth);
@@ -245,12 +252,15 @@ fn a_request_is_checked_against_the_table_before_the_key() {
 #[test]
 fn values_that_no_header_can_carry_are_named_but_not_repeated() {
     install_tls();
-    let error = OpenAi::new(OpenAiSettings {
-        api_key: Some("sk-first\nsecond".into()),
-        base_url: Url::parse("https://api.openai.com/v1").unwrap(),
-        organization: None,
-        project: None,
-    })
+    let error = OpenAi::new(
+        OpenAiSettings {
+            api_key: Some("sk-first\nsecond".into()),
+            base_url: Url::parse("https://api.openai.com/v1").unwrap(),
+            organization: None,
+            project: None,
+        },
+        Downloads::new(true).unwrap(),
+    )
     .unwrap_err();
     let text = format!("{error:#} {error:?}");
     assert!(text.starts_with("OPENAI_API_KEY: "), "{text}");

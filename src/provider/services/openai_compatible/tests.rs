@@ -1,6 +1,7 @@
 //! The provider against fakes on loopback that answer as servers of many makers do.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
@@ -9,11 +10,13 @@ use super::*;
 use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
 use crate::provider::suite::{self, Fake, Reply, Subject, any_post};
+use crate::provider::wire::polling::tests::{draw_by, times};
 
 mod errors;
 
 const KEY: &str = "key-0123456789abcdef";
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
+/// One pixel.
+const PNG: &[u8] = b"\x89PNG\x0d\x0a\x1a\x0a\x00\x00\x00\x0dIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde\x00\x00\x00\x0cIDATx\x9cc8\x11\xa0\x01\x00\x03$\x01A\x1d\x19\x9f\xc4\x00\x00\x00\x00IEND\xaeB`\x82";
 
 fn provider(base_url: &Url, downloads_private: bool) -> OpenAiCompatible {
     install_tls();
@@ -66,6 +69,7 @@ async fn what_every_provider_has_to_get_right() {
         good: |_| Reply::json(200, &picture()),
         buys: any_post,
         can_find_again: false,
+        fixed_names: false,
         options: &[],
         classes: &[],
     };
@@ -215,11 +219,34 @@ async fn a_picture_elsewhere_is_fetched_without_the_key_and_only_where_that_is_a
     assert_eq!(&drawn.bytes[..], PNG);
     assert_eq!(other.asked()[0].header("authorization"), None);
 
-    let error = draw(&provider(&fake.url, false), &spec(), "a boat")
-        .await
-        .unwrap_err();
+    let guarded = provider(&fake.url, false);
+    let (drawn, watch) = draw_by(&guarded, &spec(), KEY, Duration::from_secs(60)).await;
+    let error = suite::goes_on(drawn.unwrap_err());
     assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
     assert_eq!(other.asked().len(), 1);
+    assert_eq!(watch.handle(), format!("{}a.png", other.url));
+}
+
+#[tokio::test]
+async fn a_picture_that_was_made_is_fetched_later_and_not_bought_again() {
+    let answers = Mutex::new(vec![
+        Reply::of(200, "image/png", PNG),
+        Reply::of(403, "text/plain", "not you"),
+    ]);
+    let fake = Fake::start(move |asked| match &*asked.method {
+        "POST" => Reply::json(200, &json!({"data": [{"url": "/a.png"}]})),
+        _ => answers.lock().unwrap().pop().unwrap(),
+    })
+    .await;
+    let provider = provider(&fake.url, false);
+    let (drawn, watch) = draw_by(&provider, &spec(), KEY, Duration::from_secs(60)).await;
+    suite::goes_on(drawn.unwrap_err());
+    let (prompt, spec) = (Prompt::new("a boat".into()), spec());
+    let call = Call::unwatched(&prompt, &spec, in_minutes(5));
+    let drawn = provider.resume(&watch.handle(), &call).await.unwrap();
+    assert_eq!(&drawn.bytes[..], PNG);
+    assert_eq!(times(&fake, "POST", "/"), 1);
+    suite::ended(provider.resume("no address", &call).await.unwrap_err());
 }
 
 #[tokio::test]
@@ -240,19 +267,23 @@ async fn a_file_of_the_servers_own_is_asked_for_again_where_that_may_help() {
         .unwrap();
     assert_eq!(&drawn.bytes[..], PNG);
 
-    for (reply, class) in [
-        (Reply::of(403, "text/plain", "no"), ErrorClass::BadOutput),
-        (Reply::of(200, "image/png", ""), ErrorClass::BadOutput),
-        (Reply::Silence, ErrorClass::TimedOut),
+    let seconds = Duration::from_secs;
+    for (reply, class, wait) in [
+        (
+            Reply::of(403, "text/plain", "no"),
+            ErrorClass::BadOutput,
+            seconds(60),
+        ),
+        (Reply::of(200, "image/png", ""), ErrorClass::TimedOut, seconds(1)),
+        (Reply::Silence, ErrorClass::TimedOut, seconds(60)),
     ] {
         let fake = Fake::start(move |asked| match &*asked.method {
             "POST" => Reply::json(200, &json!({"data": [{"url": "/a.png"}]})),
             _ => reply.clone(),
         })
         .await;
-        let error = draw(&provider(&fake.url, false), &spec(), "a boat")
-            .await
-            .unwrap_err();
+        let (drawn, _) = draw_by(&provider(&fake.url, false), &spec(), KEY, wait).await;
+        let error = suite::goes_on(drawn.unwrap_err());
         assert_eq!(error.class, class, "{error}");
     }
 }

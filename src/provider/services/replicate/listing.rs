@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 
 use super::{NAME, Replicate, input, prediction};
 use crate::failure::ErrorClass;
-use crate::provider::wire::polling::Look;
+
+use crate::provider::wire::errors::judge_by_path;
+use crate::provider::wire::service::NotTold;
 use crate::provider::{Call, Found, ProviderError};
 
 /// The service's clock and ours may differ by this much.
@@ -43,7 +45,7 @@ impl Replicate {
             return Ok(Found::Unknown);
         }
         let (from, to) = (sent_at - EARLIER, sent_at + LATER);
-        let report = self.report("predictions", call.prompt);
+        let incident = self.service.posting("predictions", call.prompt);
         let client = self.service.client();
         let mut url = client.url("predictions");
         url.query_pairs_mut()
@@ -54,12 +56,12 @@ impl Replicate {
         for _ in 0..PAGES {
             let asked = self
                 .service
-                .ask(client, url.clone(), &report, prediction::judge, call.deadline)
+                .ask(client, url.clone(), &incident, judge_by_path, call.deadline)
                 .await;
             let page = match asked {
                 Ok((_, page)) => page,
-                Err(Look::Unclear(error)) => return Err(error),
-                Err(Look::Barred(error)) if error.class == ErrorClass::Auth => return Err(error),
+                Err(NotTold::Unclear(error)) => return Err(error),
+                Err(NotTold::Barred(error)) if error.class == ErrorClass::Auth => return Err(error),
                 // There is no such listing.
                 Err(_) => return Ok(Found::Unknown),
             };

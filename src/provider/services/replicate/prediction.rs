@@ -6,20 +6,18 @@ use crate::failure::ErrorClass;
 use crate::http_client::Answer;
 use crate::provider::ProviderError;
 use crate::provider::wire::error_body::ErrorBody;
-use crate::provider::wire::polling::{Look, Ready, Report, Signs, class_of_status, is_plain_id, progress_in};
+use crate::provider::wire::errors::{Signs, judge_by_path};
+use crate::provider::wire::incident::{Incident, is_plain_id};
+use crate::provider::wire::picture::{self, Looked};
+use crate::provider::wire::polling::{Look, Ready, progress_in};
 
 /// How deep an output may be wrapped.
 const DEPTH: usize = 5;
 
-/// The class of an answer to a question, which buys nothing.
-pub(super) fn judge(signs: &Signs<'_>) -> ErrorClass {
-    class_of_status(signs.status)
-}
-
 /// The class of an answer to an order. After a fault of the service the prediction may exist, and there is no way
 /// to find it: the service's own clients resend such a request after 429 alone.
 pub(super) fn judge_order(signs: &Signs<'_>) -> ErrorClass {
-    match class_of_status(signs.status) {
+    match judge_by_path(signs) {
         ErrorClass::Overloaded if signs.status >= 500 => ErrorClass::Ambiguous,
         class => class,
     }
@@ -31,31 +29,31 @@ pub(super) fn id(prediction: &Value) -> Option<String> {
 }
 
 /// A success that is no prediction.
-pub(super) fn without_id(answer: &Answer, body: &Value, report: &Report<'_>) -> ProviderError {
+pub(super) fn without_id(answer: &Answer, body: &Value, incident: &Incident<'_>) -> ProviderError {
     if ErrorBody::from_json(body.clone()).is_error {
-        return report.answer(answer, judge_order);
+        return incident.answer(answer, judge_order);
     }
     let why = format!("{}: the answer holds no prediction", answer.status.as_u16());
-    report.error(ErrorClass::Ambiguous, &why)
+    incident.error(ErrorClass::Ambiguous, &why)
 }
 
 /// What a prediction says of itself.
-pub(super) fn look(prediction: &Value, report: &Report<'_>) -> Look {
-    let fail = |class, why: &str| Look::Failed(report.error(class, why));
+pub(super) fn look(prediction: &Value, incident: &Incident<'_>) -> Look {
+    let fail = |class, why: &str| Look::Failed(incident.error(class, why));
     let status = prediction
         .get("status")
         .and_then(Value::as_str)
         .unwrap_or_default();
     match status {
-        "succeeded" => finished(prediction, report),
+        "succeeded" => finished(prediction, incident),
         "failed" => {
             let reason = match prediction.get("error") {
                 None | Some(Value::Null) => String::new(),
                 Some(Value::String(text)) => text.clone(),
                 Some(other) => other.to_string(),
             };
-            let why = format!("the prediction failed: {}", report.said(&reason));
-            fail(class_of_reason(&report.masked(&reason)), &why)
+            let why = format!("the prediction failed: {}", incident.said(&reason));
+            fail(class_of_reason(&incident.masked(&reason)), &why)
         }
         // Its time so far may be billed.
         "canceled" | "cancelled" => fail(ErrorClass::BadOutput, "the prediction was cancelled"),
@@ -72,11 +70,10 @@ pub(super) fn look(prediction: &Value, report: &Report<'_>) -> Look {
     }
 }
 
-fn finished(prediction: &Value, report: &Report<'_>) -> Look {
-    let output = prediction.get("output").unwrap_or(&Value::Null);
-    if let Some(url) = address_in(output, DEPTH) {
+fn finished(prediction: &Value, incident: &Incident<'_>) -> Look {
+    if let Some(Ok(picture)) = prediction.get("output").and_then(|output| find(output, DEPTH)) {
         return Look::Ready(Ready {
-            url,
+            picture,
             usage: prediction
                 .get("metrics")
                 .filter(|metrics| metrics.is_object())
@@ -86,39 +83,26 @@ fn finished(prediction: &Value, report: &Report<'_>) -> Look {
     let is_removed = prediction.get("data_removed") == Some(&Value::Bool(true));
     Look::Failed(if is_removed {
         // Made and paid for; whether it is bought again is the operator's choice.
-        report.error(
+        incident.error(
             ErrorClass::Ambiguous,
             "the prediction succeeded, and its output has been deleted since",
         )
     } else {
-        report.error(
+        incident.error(
             ErrorClass::BadOutput,
             "the prediction succeeded without a picture",
         )
     })
 }
 
-/// The first address in an output: text, or text in a list or object.
-fn address_in(output: &Value, depth: usize) -> Option<String> {
-    if depth == 0 {
-        return None;
-    }
-    match output {
-        Value::String(text) => {
-            let is_address = ["https://", "http://", "data:"].iter().any(|start| {
-                text.get(..start.len())
-                    .is_some_and(|head| head.eq_ignore_ascii_case(start))
-            });
-            is_address.then(|| text.clone())
-        }
-        Value::Array(list) => list.iter().find_map(|value| address_in(value, depth - 1)),
-        Value::Object(object) => ["image", "images", "url", "output"]
-            .into_iter()
-            .filter_map(|name| object.get(name))
-            .chain(object.values())
-            .find_map(|value| address_in(value, depth - 1)),
+/// The picture in an output, whose fields have whichever names a model gives them.
+fn find(output: &Value, depth: usize) -> Option<Looked> {
+    let depth = depth.checked_sub(1)?;
+    picture::find(output).or_else(|| match output {
+        Value::Array(items) => items.iter().find_map(|item| find(item, depth)),
+        Value::Object(fields) => fields.values().find_map(|field| find(field, depth)),
         _ => None,
-    }
+    })
 }
 
 /// What is left to judge a failed prediction by is its text, the prompt taken out.

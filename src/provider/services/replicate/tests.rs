@@ -123,6 +123,7 @@ async fn what_every_provider_has_to_get_right() {
         good,
         buys: is_order,
         can_find_again: false,
+        fixed_names: false,
         options: &[
             ("png", "\"output_format\":\"png\""),
             ("jpeg", "\"output_format\":\"jpg\""),
@@ -198,8 +199,14 @@ async fn every_shape_of_an_output_becomes_a_picture() {
         |asked| file_of(asked).into(),
         |asked| json!([file_of(asked)]),
         |asked| json!([file_of(asked), "https://localhost:9/second"]),
-        |_| "data:image/png;base64,iVBORw0KGgpub3QgbG9va2VkIGF0IGhlcmU=".into(),
-        |_| json!(["data:image/png;base64,iVBORw0KGgpub3QgbG9va2VkIGF0IGhlcmU="]),
+        |_| {
+            "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4EaABAAMkAUEdGZ/EAAAAAElFTkSuQmCC".into()
+        },
+        |_| {
+            json!([
+                "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4EaABAAMkAUEdGZ/EAAAAAElFTkSuQmCC"
+            ])
+        },
         |asked| json!({"image": file_of(asked)}),
         |asked| json!({"seed": 7, "caption": "none", "images": [{"url": file_of(asked)}]}),
         |asked| json!({"other": {"deep": [file_of(asked)]}}),
@@ -309,7 +316,7 @@ async fn a_file_at_a_private_address_is_refused() {
     let provider = Replicate::new(settings, Downloads::new(false).unwrap()).unwrap();
     let (prompt, spec) = (prompt(), spec());
     let call = Call::unwatched(&prompt, &spec, after(MINUTE));
-    let error = ended(provider.draw(&call).await);
+    let error = goes_on(provider.draw(&call).await);
     assert_eq!(error.class, ErrorClass::BadOutput);
     assert!(
         error.details.contains("its host has a loopback address"),

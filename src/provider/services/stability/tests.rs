@@ -17,10 +17,13 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
 
 fn provider(base_url: &Url) -> Stability {
     install_tls();
-    Stability::new(StabilitySettings {
-        api_key: Some(KEY.into()),
-        base_url: base_url.clone(),
-    })
+    Stability::new(
+        StabilitySettings {
+            api_key: Some(KEY.into()),
+            base_url: base_url.clone(),
+        },
+        Downloads::new(true).unwrap(),
+    )
     .unwrap()
 }
 
@@ -73,6 +76,7 @@ async fn what_every_provider_has_to_get_right() {
         good: |asked| answer(asked, Reply::json(200, &picture())),
         buys: any_post,
         can_find_again: false,
+        fixed_names: false,
         options: &[
             ("png", "name=\"output_format\"\r\n\r\npng\r\n"),
             ("jpeg", "name=\"output_format\"\r\n\r\njpeg\r\n"),
@@ -300,10 +304,13 @@ fn what_the_models_cannot_do_is_refused_with_what_would_be_right() {
 async fn without_a_key_every_request_is_refused_and_nothing_is_sent() {
     install_tls();
     for api_key in [None, Some(""), Some(" \n")] {
-        let provider = Stability::new(StabilitySettings {
-            api_key: api_key.map(SecretString::from),
-            base_url: nowhere(),
-        })
+        let provider = Stability::new(
+            StabilitySettings {
+                api_key: api_key.map(SecretString::from),
+                base_url: nowhere(),
+            },
+            Downloads::new(true).unwrap(),
+        )
         .unwrap();
         let refused = provider.check(&ImageSpec::default()).unwrap_err();
         assert_eq!(refused.class, ErrorClass::Auth);

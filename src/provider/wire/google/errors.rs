@@ -3,15 +3,11 @@
 //! Source: Google Cloud, "Errors" (google.rpc.Status, ErrorInfo, QuotaFailure, RetryInfo); Gemini API,
 //! "Troubleshooting guide" and "Rate limits"; Vertex AI, "API errors".
 
-use chrono::Utc;
 use serde_json::Value;
 
 use crate::failure::ErrorClass;
-use crate::http_client::Answer;
-use crate::provider::ProviderError;
-use crate::provider::wire::error_body::ErrorBody;
-use crate::provider::wire::incident::Incident;
-use crate::provider::wire::waits::asked_wait;
+use crate::provider::wire::error_body::{rpc, violations};
+use crate::provider::wire::errors::{self, class_of_status};
 
 /// What an answer is judged by, in this order: reasons and quotas, `error.status` and the HTTP status, the message.
 #[derive(Debug, Default)]
@@ -52,8 +48,6 @@ pub(super) fn judge(signs: &Signs<'_>) -> ErrorClass {
         _ => {}
     }
     match signs.status {
-        // A success without a picture.
-        200..=299 => ErrorClass::BadOutput,
         400 | 422 if signs.names_field => ErrorClass::InvalidRequest,
         400 | 422 if says(&["api key not valid", "api key expired", "api key not found"]) => ErrorClass::Auth,
         400 | 422
@@ -72,13 +66,7 @@ pub(super) fn judge(signs: &Signs<'_>) -> ErrorClass {
         {
             ErrorClass::Moderation
         }
-        401 | 403 | 407 => ErrorClass::Auth,
-        402 => ErrorClass::Quota,
-        410 => ErrorClass::ModelGone,
-        429 => ErrorClass::RateLimited,
-        408 | 499 | 504 | 520 | 524 => ErrorClass::Ambiguous,
-        409 | 425 | 500..=599 => ErrorClass::Overloaded,
-        _ => ErrorClass::InvalidRequest,
+        status => class_of_status(status),
     }
 }
 
@@ -107,63 +95,27 @@ fn class_of_reason(reason: &str) -> Option<ErrorClass> {
     })
 }
 
-/// Describes an answer that explains an error, whatever its status.
-pub(in crate::provider) fn explain(incident: &Incident<'_>, answer: &Answer) -> ProviderError {
-    let body = ErrorBody::parse(&answer.body);
-    // Some gateways wrap the object in a list.
-    let json = body.json.as_ref().map(|json| json.get(0).unwrap_or(json));
-    let error = json.and_then(|json| json.get("error"));
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    let word = text(error.and_then(|error| error.get("status")));
-    let details: Vec<&Value> = error
-        .and_then(|error| error.get("details")?.as_array())
-        .into_iter()
-        .flatten()
+/// The class of an answer that explains an error, whatever its status.
+pub(in crate::provider) fn class_of(signs: &errors::Signs<'_>) -> ErrorClass {
+    let error = signs.body.holder().unwrap_or(&Value::Null);
+    let text = |holder: &'_ Value, name: &str| holder.get(name).and_then(Value::as_str).map(str::to_owned);
+    let reasons: Vec<String> = rpc(error, "ErrorInfo")
+        .filter_map(|info| text(info, "reason"))
         .collect();
-    let of_kind = |kind: &str| {
-        let kind = format!("google.rpc.{kind}");
-        details.iter().copied().filter(move |detail| {
-            let found = detail.get("@type").and_then(Value::as_str).unwrap_or_default();
-            found.ends_with(&kind)
-        })
-    };
-    let reasons: Vec<&str> = of_kind("ErrorInfo")
-        .filter_map(|detail| detail.get("reason")?.as_str())
+    let quotas: Vec<String> = violations(error)
+        .filter_map(|quota| text(quota, "quotaId"))
         .collect();
-    let quotas: Vec<&str> = of_kind("QuotaFailure")
-        .filter_map(|detail| detail.get("violations")?.as_array())
-        .flatten()
-        .filter_map(|violation| violation.get("quotaId")?.as_str())
-        .collect();
-    let message = incident.masked(&body.message);
-    let status = match answer.status.as_u16() {
-        200..=299 => body.code.as_ref().and_then(|code| code.parse().ok()),
+    let word = text(error, "status");
+    let status = match signs.status {
+        200..=299 => signs.body.code.as_ref().and_then(|code| code.parse().ok()),
         _ => None,
     };
-    let class = judge(&Signs {
-        status: status.unwrap_or(answer.status.as_u16()),
+    judge(&Signs {
+        status: status.unwrap_or(signs.status),
         word: word.as_deref(),
-        reasons: reasons.clone(),
-        quotas: quotas.clone(),
-        names_field: of_kind("BadRequest").next().is_some(),
-        message: &message,
-    });
-    let request_id = of_kind("RequestInfo")
-        .find_map(|detail| detail.get("requestId")?.as_str())
-        .and_then(|id| incident.id(id));
-    let why = incident.said(
-        answer.status,
-        &[
-            ("status", word.as_deref()),
-            ("reason", reasons.first().copied()),
-            ("quota", quotas.first().copied()),
-            ("request", request_id.as_deref()),
-        ],
-        &body.message,
-    );
-    ProviderError {
-        request_id,
-        retry_after: asked_wait(&answer.headers, json, &message, Utc::now()).filter(|_| class.is_retried()),
-        ..incident.error(class, &why)
-    }
+        reasons: reasons.iter().map(String::as_str).collect(),
+        quotas: quotas.iter().map(String::as_str).collect(),
+        names_field: rpc(error, "BadRequest").next().is_some(),
+        message: signs.message,
+    })
 }

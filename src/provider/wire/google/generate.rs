@@ -3,30 +3,31 @@
 //! Source: Gemini API reference, "Generating content"; Gemini API guide, "Image generation"; Vertex AI,
 //! "GenerateContentResponse".
 
-use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::explain;
+use super::class_of;
 use crate::failure::ErrorClass;
-use crate::http_client::Answer;
 use crate::provider::catalog::{self, Model};
-use crate::provider::wire::incident::Incident;
-use crate::provider::wire::picture_text::{NotJson, Text, decode, parse};
-use crate::provider::{CheckedSpec, Cost, CostBasis, DigitalSource, DrawnImage, ProviderError};
+use crate::provider::wire::error_body::ErrorBody;
+use crate::provider::wire::reading::{Dialect, NoPicture};
+use crate::provider::{CheckedSpec, Cost, CostBasis};
 use crate::work_package::Prompt;
 
-/// Why a candidate was ended whose content may not be shown.
-const REFUSED: [&str; 8] = [
-    "SAFETY",
-    "RECITATION",
-    "PROHIBITED_CONTENT",
-    "BLOCKLIST",
-    "SPII",
-    "IMAGE_SAFETY",
-    "IMAGE_PROHIBITED_CONTENT",
-    "IMAGE_RECITATION",
+/// Why a candidate was ended that says nothing against the prompt. Any other reason is a refusal: those that are new
+/// have been, and a prompt that is refused is not paid for a second time.
+const ENDED: [&str; 9] = [
+    "FINISH_REASON_UNSPECIFIED",
+    "STOP",
+    "MAX_TOKENS",
+    "OTHER",
+    "NO_IMAGE",
+    "IMAGE_OTHER",
+    "MALFORMED_RESPONSE",
+    "LANGUAGE",
+    "none",
 ];
+/// The account may not have what was asked for.
+const LIMITED: &str = "PUP_LIMITED_DISABLED";
 
 /// The body of a request for one picture. A size is a ratio, with or without `@` and a resolution.
 pub(in crate::provider) fn request(prompt: &Prompt, spec: &CheckedSpec) -> Value {
@@ -54,145 +55,62 @@ pub(in crate::provider) fn request(prompt: &Prompt, spec: &CheckedSpec) -> Value
     })
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    #[serde(borrow, default)]
-    candidates: Option<Vec<Candidate<'a>>>,
-    #[serde(default)]
-    prompt_feedback: Option<Feedback>,
-    #[serde(default)]
-    usage_metadata: Option<Value>,
-    #[serde(default)]
-    response_id: Option<String>,
-    #[serde(default)]
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Feedback {
-    #[serde(default)]
-    block_reason: Option<String>,
-    #[serde(default)]
-    block_reason_message: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Candidate<'a> {
-    #[serde(borrow, default)]
-    content: Option<Content<'a>>,
-    #[serde(default)]
-    finish_reason: Option<String>,
-    #[serde(default)]
-    finish_message: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Content<'a> {
-    #[serde(borrow, default)]
-    parts: Option<Vec<Part<'a>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Part<'a> {
-    /// Drafts, which are not what was asked for.
-    #[serde(default)]
-    thought: Option<bool>,
-    #[serde(borrow, default)]
-    inline_data: Option<Blob<'a>>,
-    #[serde(borrow, default)]
-    text: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Blob<'a> {
-    #[serde(default)]
-    mime_type: Option<String>,
-    #[serde(borrow, default)]
-    data: Option<Text<'a>>,
-}
-
-/// What a body with a successful status holds.
-#[derive(Debug, PartialEq)]
-pub(super) enum Found {
-    Picture {
-        bytes: Bytes,
-        usage: Option<Value>,
-        id: Option<String>,
+/// What Google means by its answers.
+pub(in crate::provider) const DIALECT: Dialect = Dialect {
+    judge: class_of,
+    nothing,
+    usage: |answer| {
+        let names = ["usageMetadata", "usage_metadata"];
+        names.iter().find_map(|name| answer.get(*name)).cloned()
     },
-    /// The body explains an error in spite of its status.
-    IsError,
-    /// No picture: why, in this program's words, and what the service says about it, to be masked.
-    Nothing(ErrorClass, String, String),
-}
+    ..Dialect::PLAIN
+};
 
-pub(super) fn read(body: &[u8]) -> Found {
-    let nothing = |class, why: &str, said: &str| Found::Nothing(class, why.to_owned(), said.to_owned());
-    let body: Body<'_> = match parse(body) {
-        Ok(body) => body,
-        Err(NotJson::Cut) => {
-            let why = "the answer broke off in the middle of its JSON";
-            return nothing(ErrorClass::Ambiguous, why, "");
+/// Why an answer holds no picture: what the prompt was blocked for, how the candidate was ended, or what the model has
+/// said in place of it.
+pub(super) fn nothing(answer: &Value) -> Option<NoPicture> {
+    let text = |holder: Option<&Value>, names: [&str; 2]| {
+        let found = names.iter().find_map(|name| holder?.get(*name)?.as_str());
+        found.unwrap_or_default().to_owned()
+    };
+    // Streams come as a list of answers.
+    let answer = answer.get(0).unwrap_or(answer);
+    let candidates = answer.get("candidates").and_then(Value::as_array);
+    let Some(candidate) = candidates.and_then(|candidates| candidates.first()) else {
+        let feedback = answer
+            .get("promptFeedback")
+            .or_else(|| answer.get("prompt_feedback"));
+        let reason = text(feedback, ["blockReason", "block_reason"]);
+        if reason.is_empty() {
+            let is_explained = ErrorBody::from_json(answer.clone()).is_error;
+            let why = "the answer holds no candidate";
+            return (!is_explained).then(|| NoPicture::new(ErrorClass::BadOutput, why, ""));
         }
-        Err(NotJson::Other(why)) => return nothing(ErrorClass::BadOutput, &why, ""),
+        let why = format!("the prompt was blocked, reason {}", word(&reason));
+        let said = text(feedback, ["blockReasonMessage", "block_reason_message"]);
+        return Some(NoPicture::new(ErrorClass::Moderation, why, said));
     };
-    if body.error.is_some() {
-        return Found::IsError;
-    }
-    let candidates = body.candidates.unwrap_or_default();
-    let Some(candidate) = candidates.first() else {
-        let feedback = body.prompt_feedback.as_ref();
-        return match feedback.and_then(|feedback| feedback.block_reason.as_deref()) {
-            Some(reason) => {
-                let said = feedback.and_then(|feedback| feedback.block_reason_message.as_deref());
-                let why = format!("the prompt was blocked, reason {}", word(reason));
-                nothing(ErrorClass::Moderation, &why, said.unwrap_or_default())
-            }
-            None => nothing(ErrorClass::BadOutput, "the answer holds no candidate", ""),
-        };
+    let reason = text(Some(candidate), ["finishReason", "finish_reason"]);
+    let message = text(Some(candidate), ["finishMessage", "finish_message"]);
+    let reason = if reason.is_empty() { "none" } else { &reason };
+    let class = match reason {
+        LIMITED => ErrorClass::Auth,
+        known if ENDED.contains(&known) => ErrorClass::BadOutput,
+        _ => ErrorClass::Moderation,
     };
-    let parts = || {
-        candidates
-            .iter()
-            .filter_map(|candidate| candidate.content.as_ref()?.parts.as_ref())
-            .flatten()
-            .filter(|part| part.thought != Some(true))
-    };
-    let picture = parts()
-        .filter_map(|part| part.inline_data.as_ref())
-        .find_map(|blob| {
-            let is_picture = blob
-                .mime_type
-                .as_ref()
-                .is_none_or(|kind| kind.starts_with("image/"));
-            blob.data.as_ref().filter(|_| is_picture)
-        });
-    if let Some(Text(text)) = picture {
-        return match decode(text) {
-            Ok(bytes) => Found::Picture {
-                bytes,
-                usage: body.usage_metadata,
-                id: body.response_id,
-            },
-            Err(why) => nothing(ErrorClass::BadOutput, why, ""),
-        };
-    }
-    let reason = candidate.finish_reason.as_deref().unwrap_or("none");
-    let message = candidate.finish_message.as_deref().unwrap_or_default();
     let why = format!("no picture, finish reason {}", word(reason));
-    if REFUSED.contains(&reason) {
-        return nothing(ErrorClass::Moderation, &why, message);
+    if class != ErrorClass::BadOutput {
+        return Some(NoPicture::new(class, why, message));
     }
     // It refused in its own words or asked back: they are all that explains it.
-    let texts: Vec<&str> = parts()
-        .filter_map(|part| part.text.as_ref().map(|Text(text)| &**text))
-        .collect();
-    let said = [message, &texts.join(" ")].join(" ");
-    nothing(ErrorClass::BadOutput, &why, &said)
+    let parts = candidates.into_iter().flatten();
+    let parts = parts.filter_map(|candidate| candidate.pointer("/content/parts")?.as_array());
+    let texts = parts
+        .flatten()
+        .filter(|part| part.get("thought") != Some(&Value::Bool(true)));
+    let texts: Vec<&str> = texts.filter_map(|part| part.get("text")?.as_str()).collect();
+    let said = [message.as_str(), &texts.join(" ")].join(" ");
+    Some(NoPicture::new(class, why, said.trim()))
 }
 
 /// A word of Google's vocabulary: none is longer, and all are written so.
@@ -208,36 +126,8 @@ fn word(reason: &str) -> &str {
     }
 }
 
-/// Finds the picture in an answer, or why there is none.
-pub(in crate::provider) async fn picture_of(
-    answer: &Answer,
-    model: Option<&Model>,
-    incident: &Incident<'_>,
-) -> Result<DrawnImage, ProviderError> {
-    if !answer.status.is_success() {
-        return Err(explain(incident, answer));
-    }
-    match incident.read(answer, read).await? {
-        Found::Picture { bytes, usage, id } => Ok(DrawnImage {
-            bytes,
-            source: DigitalSource::TrainedModel,
-            request_id: id.and_then(|id| incident.id(&id)),
-            cost: model.and_then(|model| cost(model, usage.as_ref())),
-            usage,
-        }),
-        Found::IsError => Err(explain(incident, answer)),
-        Found::Nothing(class, why, said) => {
-            let why = match incident.quoted(&said) {
-                empty if empty.is_empty() => why,
-                said => format!("{why}: {said:?}"),
-            };
-            Err(incident.unusable(answer.status, class, &why))
-        }
-    }
-}
-
-/// From the token counts where the model has prices for them, else as listed.
-fn cost(model: &Model, usage: Option<&Value>) -> Option<Cost> {
+/// What a picture has cost: from the token counts where the model has prices for them, else as listed.
+pub(in crate::provider) fn cost(model: &Model, usage: Option<&Value>) -> Option<Cost> {
     let computed = usage.and_then(|usage| catalog::cost_usd(model, &counts(usage)));
     let computed = computed.map(|usd| (usd, CostBasis::Computed));
     let estimated = model.usd_per_image.map(|usd| (usd, CostBasis::Estimated));

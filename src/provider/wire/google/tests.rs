@@ -1,10 +1,13 @@
 //! The classes of errors and the ways of answering 200, as both providers that speak to Google meet them.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::DIALECT;
 use super::errors::{Signs, judge};
-use super::generate::{Found, read};
 use crate::failure::ErrorClass::{self, *};
+use crate::provider::wire::picture::Picture;
+use crate::provider::wire::reading::outcome;
 
 /// An error of a Google API.
 pub(in crate::provider) fn error(code: u16, status: &str, message: &str, details: Value) -> Value {
@@ -231,10 +234,8 @@ fn the_picture_is_found_among_thoughts_and_texts() {
             "candidates": [{"content": {"parts": [picture("aGVsbG8h")]}}]}),
         json!({"candidates": [{"finishReason": "OTHER"}, {"content": {"parts": [picture("aGVsbG8h")]}}]}),
     ] {
-        let Found::Picture { bytes, .. } = read(body.to_string().as_bytes()) else {
-            panic!("no picture in {body}");
-        };
-        assert_eq!(&bytes[..], b"hello!", "{body}");
+        let found = outcome(&body.to_string(), DIALECT);
+        assert_eq!(found, Ok(Picture::Bytes(Bytes::from_static(b"hello!"))), "{body}");
     }
 }
 
@@ -298,9 +299,9 @@ pub(in crate::provider) fn without_picture() -> Vec<(Value, ErrorClass)> {
 fn an_answer_that_breaks_off_is_ambiguous_wherever_it_does() {
     let whole = candidate("STOP", json!([picture("aGVsbG8h")])).to_string();
     for end in 1..whole.len() {
-        let found = read(&whole.as_bytes()[..end]);
-        assert!(
-            matches!(found, Found::Nothing(Ambiguous, ..)),
+        assert_eq!(
+            outcome(&whole[..end], DIALECT),
+            Err(Ambiguous),
             "{}",
             &whole[..end]
         );
@@ -310,7 +311,7 @@ fn an_answer_that_breaks_off_is_ambiguous_wherever_it_does() {
 proptest::proptest! {
     #[test]
     fn no_body_makes_reading_panic(body in ".{0,60}", reason in ".{0,50}") {
-        let _ = read(body.as_bytes());
-        let _ = read(candidate(&reason, json!([{"text": body}])).to_string().as_bytes());
+        let _ = outcome(&body, DIALECT);
+        let _ = outcome(&candidate(&reason, json!([{"text": body}])).to_string(), DIALECT);
     }
 }

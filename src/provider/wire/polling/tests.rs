@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::failure::Failure;
 use crate::http_client::{Downloads, HttpClient, install_tls};
@@ -17,8 +19,8 @@ pub(in crate::provider) const QUICK: Pace = Pace {
     lag: Duration::from_millis(200),
 };
 
-/// A small file that begins like a PNG.
-pub(in crate::provider) const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
+/// One pixel.
+pub(in crate::provider) const PNG: &[u8] = b"\x89PNG\x0d\x0a\x1a\x0a\x00\x00\x00\x0dIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde\x00\x00\x00\x0cIDATx\x9cc8\x11\xa0\x01\x00\x03$\x01A\x1d\x19\x9f\xc4\x00\x00\x00\x00IEND\xaeB`\x82";
 
 pub(in crate::provider) fn png() -> Reply {
     Reply::of(200, "image/png", PNG)
@@ -94,10 +96,7 @@ pub(in crate::provider) fn ended(outcome: Result<DrawnImage, NotDrawn>) -> Provi
 /// What kept a visit from the service's verdict.
 #[track_caller]
 pub(in crate::provider) fn goes_on(outcome: Result<DrawnImage, NotDrawn>) -> ProviderError {
-    match outcome.unwrap_err() {
-        NotDrawn::GoesOn(error) => error,
-        NotDrawn::Ended(error) => panic!("the call has ended: {error}"),
-    }
+    suite::goes_on(outcome.unwrap_err())
 }
 
 /// How often a fake was asked with this method for a path that starts so.
@@ -109,7 +108,7 @@ pub(in crate::provider) fn times(fake: &Fake, method: &str, start: &str) -> usiz
     fits.count()
 }
 
-type Script = fn(&Report<'_>) -> Look;
+type Script = fn(&Incident<'_>) -> Look;
 
 /// A provider whose looks are scripted; the last one is found for ever.
 struct Scripted {
@@ -142,8 +141,8 @@ impl Scripted {
         };
         let mut call = Call::unwatched(&prompt, &spec, deadline);
         call.watch = &watch;
-        let report = self.service.report("GET x".into(), &prompt).known_as("id-1");
-        let outcome = picture(self, &(), &report, &call, None).await;
+        let incident = self.service.incident("GET x".into(), &prompt).known_as("id-1");
+        let outcome = picture(self, &(), &incident, &call, None).await;
         assert!(Instant::now() < deadline + Duration::from_secs(1));
         outcome
     }
@@ -161,7 +160,7 @@ impl Polled for Scripted {
         &self.service
     }
 
-    async fn look(&self, (): &(), report: &Report<'_>, until: Instant) -> Look {
+    async fn look(&self, (): &(), incident: &Incident<'_>, until: Instant) -> Look {
         self.looked.fetch_add(1, Ordering::Relaxed);
         let next = {
             let mut looks = self.looks.lock().unwrap();
@@ -174,36 +173,36 @@ impl Polled for Scripted {
         if std::ptr::fn_addr_eq(next, stalled as Script) {
             tokio::time::sleep_until(until).await;
         }
-        next(report)
+        next(incident)
     }
 }
 
-fn ready(_: &Report<'_>) -> Look {
+fn ready(_: &Incident<'_>) -> Look {
     Look::Ready(Ready {
-        url: "data:image/png;base64,aGVsbG8h".into(),
+        picture: Picture::Bytes(Bytes::from_static(b"hello!")),
         usage: None,
     })
 }
 
-fn going(_: &Report<'_>) -> Look {
+fn going(_: &Incident<'_>) -> Look {
     Look::Going(Some(0.5))
 }
 
-fn unclear(report: &Report<'_>) -> Look {
-    Look::Unclear(report.error(ErrorClass::Network, "no answer"))
+fn unclear(incident: &Incident<'_>) -> Look {
+    Look::Unclear(incident.error(ErrorClass::Network, "no answer"))
 }
 
-fn broken(report: &Report<'_>) -> Look {
-    Look::Unclear(report.error(ErrorClass::Overloaded, "503"))
+fn broken(incident: &Incident<'_>) -> Look {
+    Look::Unclear(incident.error(ErrorClass::Overloaded, "503"))
 }
 
 /// Takes all of the time that a look may take.
-fn stalled(report: &Report<'_>) -> Look {
-    Look::Unclear(report.error(ErrorClass::Network, "stalled"))
+fn stalled(incident: &Incident<'_>) -> Look {
+    Look::Unclear(incident.error(ErrorClass::Network, "stalled"))
 }
 
-fn missing(report: &Report<'_>) -> Look {
-    Look::Missing(report.error(ErrorClass::Ambiguous, "404"))
+fn missing(incident: &Incident<'_>) -> Look {
+    Look::Missing(incident.error(ErrorClass::Ambiguous, "404"))
 }
 
 #[tokio::test]
@@ -254,15 +253,15 @@ async fn what_the_service_does_not_know_yet_is_asked_about_again() {
 async fn a_verdict_keeps_its_class_and_ends_the_call() {
     let failed: [(Script, ErrorClass); 3] = [
         (
-            |report| Look::Failed(report.error(ErrorClass::Overloaded, "please retry")),
+            |incident| Look::Failed(incident.error(ErrorClass::Overloaded, "please retry")),
             ErrorClass::Overloaded,
         ),
         (
-            |report| Look::Failed(report.error(ErrorClass::Moderation, "no")),
+            |incident| Look::Failed(incident.error(ErrorClass::Moderation, "no")),
             ErrorClass::Moderation,
         ),
         (
-            |report| Look::Failed(report.error(ErrorClass::BadOutput, "nothing")),
+            |incident| Look::Failed(incident.error(ErrorClass::BadOutput, "nothing")),
             ErrorClass::BadOutput,
         ),
     ];
@@ -275,7 +274,7 @@ async fn a_verdict_keeps_its_class_and_ends_the_call() {
 
 #[tokio::test]
 async fn a_key_that_is_refused_ends_a_visit_and_not_the_call() {
-    let barred: Script = |report| Look::Barred(report.error(ErrorClass::Auth, "401"));
+    let barred: Script = |incident| Look::Barred(incident.error(ErrorClass::Auth, "401"));
     let provider = Scripted::new(vec![going, barred]);
     let error = goes_on(provider.outcome(after(Duration::from_secs(60))).await);
     assert_eq!((error.class, provider.looked()), (ErrorClass::Auth, 2));
@@ -283,20 +282,20 @@ async fn a_key_that_is_refused_ends_a_visit_and_not_the_call() {
 
 #[tokio::test(start_paused = true)]
 async fn looks_become_rarer_and_the_wait_that_is_asked_for_is_kept() {
-    fn limited(report: &Report<'_>, seconds: u64) -> Look {
+    fn limited(incident: &Incident<'_>, seconds: u64) -> Look {
         Look::Unclear(ProviderError {
             retry_after: Some(Duration::from_secs(seconds)),
-            ..report.error(ErrorClass::RateLimited, "429")
+            ..incident.error(ErrorClass::RateLimited, "429")
         })
     }
-    let mut provider = Scripted::new(vec![|report| limited(report, 4), ready]);
+    let mut provider = Scripted::new(vec![|incident| limited(incident, 4), ready]);
     provider.service.pace = Pace::USUAL;
     let begun = Instant::now();
     provider.outcome(after(Duration::from_secs(90))).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(4));
 
     // What is longer than a slot is kept for is left to the next visit.
-    let mut provider = Scripted::new(vec![|report| limited(report, 40), ready]);
+    let mut provider = Scripted::new(vec![|incident| limited(incident, 40), ready]);
     provider.service.pace = Pace::USUAL;
     let error = goes_on(provider.outcome(after(Duration::from_secs(90))).await);
     assert_eq!(error.retry_after, Some(Duration::from_secs(40)));
@@ -314,7 +313,7 @@ async fn looks_become_rarer_and_the_wait_that_is_asked_for_is_kept() {
 async fn a_picture_that_cannot_be_fetched_in_time_is_left_to_the_next_visit() {
     let elsewhere: Script = |_| {
         Look::Ready(Ready {
-            url: "https://localhost:9/a.png".into(),
+            picture: Picture::Url("https://localhost:9/a.png".into()),
             usage: None,
         })
     };
@@ -326,7 +325,7 @@ async fn a_picture_that_cannot_be_fetched_in_time_is_left_to_the_next_visit() {
     assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
     // A loopback name in the URL of a picture, and nobody has allowed that.
     let provider = Scripted::new(vec![elsewhere]);
-    let error = ended(provider.outcome(after(Duration::from_secs(60))).await);
+    let error = goes_on(provider.outcome(after(Duration::from_secs(60))).await);
     assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
     assert!(error.details.contains("loopback"), "{error}");
 }

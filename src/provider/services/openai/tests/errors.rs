@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::provider::suite::Fake;
+use crate::provider::suite::shapes::gzip;
 
 #[tokio::test]
 async fn every_documented_error_has_its_class() {
@@ -140,11 +142,6 @@ async fn every_documented_error_has_its_class() {
             Moderation,
         ),
         (200, json!({"data": []}), BadOutput),
-        (
-            200,
-            json!({"data": [{"url": "https://x.invalid/a.png"}]}),
-            BadOutput,
-        ),
         (200, json!({"data": [{"b64_json": "?rubbish?"}]}), BadOutput),
         (202, json!({"id": "later"}), BadOutput),
     ] {
@@ -305,4 +302,17 @@ async fn a_prompt_that_quotes_phrases_does_not_change_the_class() {
         .map_err(suite::ended)
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::InvalidRequest, "{error}");
+}
+
+#[tokio::test]
+async fn an_error_is_read_in_whatever_it_is_encoded() {
+    let body = error("insufficient_quota", "insufficient_quota", "x").to_string();
+    let reply = Reply::of(429, "application/json", gzip(body.as_bytes())).with("content-encoding", "gzip");
+    let fake = Fake::start(move |_| reply.clone()).await;
+    let refused = provider(fake.url.clone())
+        .draw(&Call::unwatched(&prompt(), &spec(), in_minutes(5)))
+        .await
+        .map_err(suite::ended)
+        .unwrap_err();
+    assert_eq!(refused.class, ErrorClass::Quota, "{refused}");
 }

@@ -1,0 +1,286 @@
+//! How a service is reached: its key, orders, questions, and what of an answer is fetched from elsewhere.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+use url::Url;
+
+use super::errors::Judge;
+use super::fetching::{self, Origin};
+use super::incident::Incident;
+use super::json::{self, NotJson};
+use super::key::Key;
+use super::picture::Picture;
+use crate::failure::ErrorClass;
+use crate::http_client::{Answer, DownloadFault, Downloads, HttpClient, HttpFault};
+use crate::provider::{Call, DrawnImage, NotDrawn, ProviderError, catalog};
+use crate::work_package::Prompt;
+
+/// Nobody waits for the picture any more, so this is all that a cancellation may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When the next look is due.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::provider) struct Pace {
+    /// Before the first look, and between the looks after it.
+    pub(in crate::provider) first: Duration,
+    /// Longest pause between two looks.
+    pub(in crate::provider) longest: Duration,
+    /// For this long a service may not know what it has accepted: its parts learn of it one after the other.
+    pub(in crate::provider) lag: Duration,
+}
+
+impl Pace {
+    /// What the services' own clients do, and slower with time: a picture takes seconds, and limits count looks.
+    pub(in crate::provider) const USUAL: Self = Self {
+        first: Duration::from_millis(500),
+        longest: Duration::from_secs(3),
+        lag: Duration::from_secs(10),
+    };
+}
+
+/// Why a service has told nothing of a call.
+#[derive(Debug)]
+pub(in crate::provider) enum NotTold {
+    /// It cannot be asked about for now: the key, for example, is not accepted any more.
+    Barred(ProviderError),
+    /// The service does not know it.
+    Missing(ProviderError),
+    /// Nothing has been learnt; the next look may tell more.
+    Unclear(ProviderError),
+}
+
+/// How a service is reached.
+#[derive(Debug)]
+pub(in crate::provider) struct Service {
+    pub(in crate::provider) name: &'static str,
+    client: HttpClient,
+    downloads: Downloads,
+    key: Option<Key>,
+    pub(in crate::provider) pace: Pace,
+}
+
+impl Service {
+    pub(in crate::provider) fn new(
+        name: &'static str,
+        client: HttpClient,
+        downloads: Downloads,
+        key: Option<Key>,
+    ) -> Self {
+        Self {
+            name,
+            client,
+            downloads,
+            key,
+            pace: Pace::USUAL,
+        }
+    }
+
+    pub(in crate::provider) fn client(&self) -> &HttpClient {
+        &self.client
+    }
+
+    pub(in crate::provider) fn is_configured(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// The headers of every request that may carry the key.
+    pub(in crate::provider) fn headers(&self) -> HeaderMap {
+        self.key.as_ref().map(Key::headers).unwrap_or_default()
+    }
+
+    /// Starts the description of what may fail.
+    pub(in crate::provider) fn incident<'a>(&'a self, request: String, prompt: &'a Prompt) -> Incident<'a> {
+        let secrets = self.key.iter().map(Key::expose);
+        Incident::new(self.name, request, prompt.expose()).with_secrets(secrets)
+    }
+
+    /// The same for a POST to `path`, below the base URL.
+    pub(in crate::provider) fn posting<'a>(&'a self, path: &str, prompt: &'a Prompt) -> Incident<'a> {
+        self.incident(format!("POST {}", self.client.url(path).path()), prompt)
+    }
+
+    /// Refuses what cannot be sent: no key, or a prompt that is too long for the model.
+    pub(in crate::provider) fn may_send(
+        &self,
+        call: &Call<'_>,
+        incident: &Incident<'_>,
+        variable: &str,
+    ) -> Result<(), ProviderError> {
+        if self.key.is_none() {
+            return Err(incident.unset(variable));
+        }
+        let model = catalog::find(self.name, &call.spec.model);
+        catalog::check_prompt(model, call.prompt)
+            .map_err(|why| incident.error(ErrorClass::InvalidRequest, &why))
+    }
+
+    /// Posts `body` as JSON, with the key.
+    pub(in crate::provider) async fn post(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: &(impl Serialize + Sync),
+        incident: &Incident<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, ProviderError> {
+        let mut all = self.headers();
+        all.extend(headers);
+        let answer = self.client.post_json(path, all, body, deadline).await;
+        answer.map_err(|fault| incident.fault(&fault))
+    }
+
+    /// The bytes of a picture that this service has made.
+    pub(in crate::provider) async fn fetch(
+        &self,
+        picture: Picture,
+        deadline: Instant,
+    ) -> Result<Bytes, DownloadFault> {
+        let headers = self.headers();
+        fetching::fetch(picture, &self.downloads, self.origin(&headers), deadline).await
+    }
+
+    /// The bytes of a picture that the answer to a call has brought, or said the address of.
+    pub(in crate::provider) async fn obtain(
+        &self,
+        picture: Picture,
+        incident: &Incident<'_>,
+        call: &Call<'_>,
+    ) -> Result<Bytes, NotDrawn> {
+        let headers = self.headers();
+        fetching::obtain(picture, incident, call, &self.downloads, self.origin(&headers)).await
+    }
+
+    /// The picture whose address [`Service::obtain`] has saved.
+    pub(in crate::provider) async fn resume(
+        &self,
+        handle: &str,
+        call: &Call<'_>,
+    ) -> Result<DrawnImage, NotDrawn> {
+        let headers = self.headers();
+        let incident = self.incident("GET a picture".to_owned(), call.prompt);
+        fetching::resume(handle, &incident, call, &self.downloads, self.origin(&headers)).await
+    }
+
+    fn origin<'a>(&'a self, headers: &'a HeaderMap) -> Origin<'a> {
+        Origin {
+            client: &self.client,
+            headers,
+        }
+    }
+
+    /// Orders a picture: the answer's JSON.
+    ///
+    /// An answer that does not arrive whole is ambiguous: the order may have been taken under an id that nobody
+    /// here knows.
+    pub(in crate::provider) async fn order(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: &(impl Serialize + Sync),
+        incident: &Incident<'_>,
+        judge: Judge,
+        deadline: Instant,
+    ) -> Result<(Answer, Value), ProviderError> {
+        let answer = self.post(path, headers, body, incident, deadline).await?;
+        // Does nothing where the caller's span has no such field.
+        tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
+        if !answer.status.is_success() {
+            return Err(incident.answer(&answer, judge));
+        }
+        let unread = |class, why: &str| incident.unusable(&answer, class, why);
+        if let Some(error) = incident.broken(&answer) {
+            return Err(unread_as(error, ErrorClass::Ambiguous));
+        }
+        match json::parse(&answer.body) {
+            Ok(json) => Ok((answer, json)),
+            Err(NotJson::Page) => Err(unread(ErrorClass::BadOutput, &NotJson::Page.to_string())),
+            Err(fault) => Err(unread(ErrorClass::Ambiguous, &fault.to_string())),
+        }
+    }
+
+    /// Asks `client`'s service about a call: the answer with its JSON.
+    ///
+    /// # Errors
+    /// [`NotTold`]: what the lack of it means for the call.
+    pub(in crate::provider) async fn ask(
+        &self,
+        client: &HttpClient,
+        url: Url,
+        incident: &Incident<'_>,
+        judge: Judge,
+        deadline: Instant,
+    ) -> Result<(Answer, Value), NotTold> {
+        let incident = incident.of(format!("GET {}", url.path()));
+        let answer = match self.send(client, Method::GET, url, deadline).await {
+            Ok(answer) => answer,
+            // Asking buys nothing, so silence is no more than a fault of the network.
+            Err(fault) => {
+                let error = incident.error(ErrorClass::Network, &fault.to_string());
+                return Err(NotTold::Unclear(error));
+            }
+        };
+        if !answer.status.is_success() {
+            let error = incident.answer(&answer, judge);
+            return Err(match (answer.status.as_u16(), error.class) {
+                (404 | 410, _) => NotTold::Missing(unread_as(error, ErrorClass::Ambiguous)),
+                (
+                    _,
+                    ErrorClass::Overloaded
+                    | ErrorClass::RateLimited
+                    | ErrorClass::Ambiguous
+                    | ErrorClass::Network
+                    | ErrorClass::BadOutput,
+                ) => NotTold::Unclear(error),
+                _ => NotTold::Barred(error),
+            });
+        }
+        let read = match incident.broken(&answer) {
+            Some(error) => Err(unread_as(error, ErrorClass::Network)),
+            None => json::parse(&answer.body)
+                .map_err(|fault| incident.unusable(&answer, ErrorClass::Network, &fault.to_string())),
+        };
+        match read {
+            Ok(json) => Ok((answer, json)),
+            Err(error) => Err(NotTold::Unclear(error)),
+        }
+    }
+
+    /// Cancels a call at the service. Best effort: otherwise it works for nothing, which nobody can help.
+    pub(in crate::provider) async fn cancel(&self, method: Method, url: Url) -> bool {
+        let deadline = Instant::now() + CANCEL_TIMEOUT;
+        match self.send(&self.client, method, url, deadline).await {
+            Ok(answer) if answer.status.is_success() => true,
+            Ok(answer) => {
+                tracing::debug!(provider = self.name, status = %answer.status, "a call could not be cancelled");
+                false
+            }
+            Err(fault) => {
+                tracing::debug!(provider = self.name, "a call could not be cancelled: {fault}");
+                false
+            }
+        }
+    }
+
+    /// Sends a request without a body, with the key.
+    pub(in crate::provider) async fn send(
+        &self,
+        client: &HttpClient,
+        method: Method,
+        url: Url,
+        deadline: Instant,
+    ) -> Result<Answer, HttpFault> {
+        let mut request = reqwest::Request::new(method, url);
+        *request.headers_mut() = self.headers();
+        client.exchange(request, deadline).await
+    }
+}
+
+fn unread_as(error: ProviderError, class: ErrorClass) -> ProviderError {
+    ProviderError { class, ..error }
+}
