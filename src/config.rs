@@ -2,11 +2,10 @@
 //!
 //! Every fault is found before the first one is reported, so that an operator mends them in one go.
 
-mod google;
 mod providers;
-mod self_hosted;
 mod shares;
 mod values;
+mod variables;
 
 use std::path::PathBuf;
 
@@ -23,9 +22,10 @@ use crate::work_package::PackageLimits;
 use crate::worker::{AttemptSettings, Backoff, UpkeepSettings, WorkerSettings};
 
 pub use crate::environment::Environment;
-pub use crate::settings::{Faults, VARIABLES, Variable, env_example};
+pub use crate::provider::list::PROVIDERS;
+pub use crate::settings::{Faults, Variable};
 pub use providers::ProviderSettings;
-pub use values::PROVIDERS;
+pub use variables::{env_example, variables};
 
 /// What the `run` command works with.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl Config {
             keeps_originals,
             worker,
             ops,
-            misspelled: misspelled(environment),
+            misspelled: misspelled(environment, variables()),
         })
     }
 

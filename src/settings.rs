@@ -3,6 +3,7 @@
 //! Knows the name and the default of each; what a value means is the business of who asks for it.
 
 mod misspelled;
+pub(crate) mod values;
 mod variables;
 
 use std::fmt;
@@ -12,7 +13,8 @@ use secrecy::SecretString;
 use crate::environment::Environment;
 
 pub use misspelled::misspelled;
-pub use variables::{VARIABLES, Variable, env_example};
+pub(crate) use variables::variable;
+pub use variables::{VARIABLES, Variable};
 
 /// Everything that is wrong with a configuration, one line each. Never a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +31,8 @@ pub(crate) type Parse<T> = fn(&str) -> Result<T, String>;
 
 pub(crate) struct Reader<'a> {
     environment: &'a Environment,
+    /// What is known besides [`VARIABLES`] for now.
+    more: &'static [Variable],
     faults: Vec<String>,
 }
 
@@ -36,8 +40,24 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(environment: &'a Environment) -> Self {
         Self {
             environment,
+            more: &[],
             faults: Vec::new(),
         }
+    }
+
+    /// Reads something whose variables stand in a list of their own.
+    pub(crate) fn with<T>(&mut self, variables: &'static [Variable], read: impl Fn(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.more, variables);
+        let read = read(self);
+        self.more = before;
+        read
+    }
+
+    fn known(&self, name: &str) -> Option<&'static Variable> {
+        self.more
+            .iter()
+            .chain(VARIABLES)
+            .find(|variable| variable.name == name)
     }
 
     pub(crate) fn finish<T>(self, settings: T) -> Result<T, Faults> {
@@ -63,7 +83,10 @@ impl<'a> Reader<'a> {
 
     /// The value of a variable, or the content of the file that its `_FILE` twin names. Empty counts as unset.
     fn raw(&mut self, name: &str) -> Option<String> {
-        debug_assert!(known(name).is_some(), "{name} is not in the list of variables");
+        debug_assert!(
+            self.known(name).is_some(),
+            "{name} is not in the list of variables"
+        );
         let set = |name: &str| {
             self.environment
                 .get(name)
@@ -118,7 +141,8 @@ impl<'a> Reader<'a> {
     /// The value or the default that the list of variables gives.
     pub(crate) fn or_default<T>(&mut self, name: &str, parse: Parse<T>) -> T {
         self.optional(name, parse).unwrap_or_else(|| {
-            let default = known(name)
+            let default = self
+                .known(name)
                 .and_then(|variable| variable.default)
                 .expect("it has a default in the list");
             parse(default).unwrap_or_else(|wrong| unreachable!("the default of {name}: {wrong}"))
@@ -143,7 +167,10 @@ impl<'a> Reader<'a> {
         let faults = self.faults.len();
         let value = self.raw(name);
         if value.is_none() && self.faults.len() == faults {
-            let example = known(name).map(|variable| variable.example).unwrap_or_default();
+            let example = self
+                .known(name)
+                .map(|variable| variable.example)
+                .unwrap_or_default();
             self.fault(format!("{name}: is not set; write for example {example}"));
         }
         if let Some(Err(wrong)) = value.as_deref().map(parse) {
@@ -164,7 +191,7 @@ impl<'a> Reader<'a> {
         }
         let default = names
             .last()
-            .and_then(|name| known(name))
+            .and_then(|name| self.known(name))
             .and_then(|variable| variable.default);
         SecretString::from(default.unwrap_or_default())
     }
@@ -184,8 +211,4 @@ impl<'a> Reader<'a> {
             .map(|(name, value)| (name.to_owned(), SecretString::from(value)))
             .collect()
     }
-}
-
-fn known(name: &str) -> Option<&'static Variable> {
-    VARIABLES.iter().find(|variable| variable.name == name)
 }

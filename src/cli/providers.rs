@@ -1,13 +1,11 @@
-//! The list of image providers, and `providers`, which shows it.
+//! `providers`: which there are, what they draw and how it stands with them.
 
 mod resume;
 mod state;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use chrono::{NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -18,19 +16,6 @@ use crate::findings::{Checked, Findings};
 use crate::http_client::Downloads;
 use crate::provider::catalog::{self, Model};
 use crate::provider::list::Providers;
-use crate::provider::services::automatic1111::Automatic1111;
-use crate::provider::services::azure_openai::AzureOpenAi;
-use crate::provider::services::bfl::Bfl;
-use crate::provider::services::blank::Blank;
-use crate::provider::services::builtin::Builtin;
-use crate::provider::services::comfyui::ComfyUi;
-use crate::provider::services::fal::Fal;
-use crate::provider::services::gemini::Gemini;
-use crate::provider::services::imagen::Imagen;
-use crate::provider::services::openai::OpenAi;
-use crate::provider::services::openai_compatible::OpenAiCompatible;
-use crate::provider::services::replicate::Replicate;
-use crate::provider::services::stability::Stability;
 use crate::provider::{ImageProvider, ImageSpec};
 use crate::queue::{ProviderState, QueueSettings, Redis};
 use crate::work_package::Word;
@@ -40,30 +25,14 @@ pub(super) use state::now_of;
 /// How long the list waits for Redis, which need not be there.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Makes every provider, configured or not. The one list of them.
+/// Makes every provider, configured or not.
 ///
 /// # Errors
 /// When a provider's settings cannot be used.
 pub(super) fn all(config: &ProviderSettings) -> anyhow::Result<Providers> {
     catalog::install(config.models.clone());
     let downloads = Downloads::new(config.allow_private_result_urls)?;
-    let all: Vec<Arc<dyn ImageProvider>> = vec![
-        Arc::new(OpenAi::new(config.openai.clone(), downloads.clone()).context("openai")?),
-        Arc::new(AzureOpenAi::new(config.azure_openai.clone(), downloads.clone()).context("azureOpenai")?),
-        Arc::new(Replicate::new(config.replicate.clone(), downloads.clone()).context("flux")?),
-        Arc::new(Imagen::new(config.imagen.clone()).context("imagen")?),
-        Arc::new(Gemini::new(config.gemini.clone(), downloads.clone()).context("gemini")?),
-        Arc::new(Bfl::new(config.bfl.clone(), downloads.clone()).context("bfl")?),
-        Arc::new(Stability::new(config.stability.clone(), downloads.clone()).context("stability")?),
-        Arc::new(Fal::new(config.fal.clone(), downloads.clone()).context("fal")?),
-        Arc::new(
-            OpenAiCompatible::new(config.openai_compatible.clone(), downloads).context("openaiCompatible")?,
-        ),
-        Arc::new(Automatic1111::new(&config.automatic1111).context("automatic1111")?),
-        Arc::new(ComfyUi::new(&config.comfyui).context("comfyui")?),
-        Arc::new(Builtin),
-        Arc::new(Blank),
-    ];
+    let all = config.services.build(&downloads)?;
     let providers = Providers::new(all, &config.default, config.fallbacks.clone());
     Ok(providers.allowing(config.allowed.clone()))
 }
@@ -301,6 +270,7 @@ fn text(all: &[Shown<'_>], today: NaiveDate) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PROVIDERS;
 
     #[test]
     fn a_model_is_warned_about_in_its_last_sixty_days() {
@@ -332,6 +302,6 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("\nbuiltin: ready, free of charge\n"), "{text}");
-        assert_eq!(shown.len(), 13);
+        assert_eq!(shown.len(), PROVIDERS.len());
     }
 }

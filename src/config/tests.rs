@@ -3,12 +3,22 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::provider::services::fal::{self, FalSettings};
+use crate::provider::services::gemini::{self, GeminiSettings};
+use crate::provider::services::imagen::{self, ImagenSettings};
+use crate::provider::services::openai::{self, OpenAiSettings};
 
 const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://worker:hunter2@db/app");
 
 fn config(variables: &[(&str, &str)]) -> Result<Config, Faults> {
     let all = variables.iter().copied().chain([DATABASE]);
     Config::from_environment(&all.collect())
+}
+
+/// What one provider reads of these variables.
+fn read<T>(variables: &[(&str, &str)], list: &'static [Variable], read: impl Fn(&mut Reader<'_>) -> T) -> T {
+    let environment = variables.iter().copied().collect();
+    Reader::new(&environment).with(list, read)
 }
 
 fn faults(variables: &[(&str, &str)]) -> Vec<String> {
@@ -221,12 +231,12 @@ fn a_value_can_come_from_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "sk-from-file\n").unwrap();
     let path = file.path().to_str().unwrap();
-    let key = config(&[("OPENAI_API_KEY_FILE", path)])
-        .unwrap()
-        .providers
-        .openai
-        .api_key
-        .unwrap();
+    let read = read(
+        &[("OPENAI_API_KEY_FILE", path)],
+        openai::VARIABLES,
+        OpenAiSettings::read,
+    );
+    let key = read.api_key.unwrap();
     assert_eq!(key.expose_secret(), "sk-from-file");
     assert_eq!(
         faults(&[("OPENAI_API_KEY_FILE", path), ("OPENAI_API_KEY", "sk-2")]),
@@ -242,7 +252,7 @@ fn a_value_can_come_from_a_file() {
 #[test]
 fn the_key_of_gemini_goes_by_two_names_and_the_plainer_one_wins() {
     let key = |variables: &[(&str, &str)]| {
-        let key = config(variables).unwrap().providers.gemini.api_key;
+        let key = read(variables, gemini::VARIABLES, GeminiSettings::read).api_key;
         key.map(|key| key.expose_secret().to_owned())
     };
     assert_eq!(key(&[]), None);
@@ -253,7 +263,10 @@ fn the_key_of_gemini_goes_by_two_names_and_the_plainer_one_wins() {
 
 #[test]
 fn the_login_of_gcloud_is_looked_for_where_gcloud_keeps_it() {
-    let file = |variables: &[(&str, &str)]| config(variables).unwrap().providers.imagen.auth.well_known_file;
+    let file = |variables: &[(&str, &str)]| {
+        let read = read(variables, imagen::VARIABLES, ImagenSettings::read);
+        read.auth.well_known_file
+    };
     assert_eq!(file(&[]), None);
     assert_eq!(
         file(&[("HOME", "/home/me")]),
@@ -321,8 +334,7 @@ fn the_example_file_is_made_from_the_list() {
 #[test]
 fn the_readme_lists_every_variable() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let missing: Vec<_> = VARIABLES
-        .iter()
+    let missing: Vec<_> = variables()
         .filter(|v| !readme.contains(&format!("`{}`", v.name)))
         .map(|v| v.name)
         .collect();
@@ -334,8 +346,7 @@ fn the_readme_lists_every_variable() {
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
         .collect();
-    let repeated: Vec<_> = VARIABLES
-        .iter()
+    let repeated: Vec<_> = variables()
         .map(|v| v.name)
         .filter(|name| {
             let has = |cell: &&&str| cell.split('`').any(|word| word == *name);
@@ -350,7 +361,7 @@ fn the_readme_lists_every_variable() {
 
 #[test]
 fn every_provider_that_is_listed_can_be_the_default() {
-    for name in super::values::PROVIDERS {
+    for name in PROVIDERS {
         assert_eq!(
             config(&[("IMAGE_PROVIDER", name)]).unwrap().providers.default,
             name
@@ -361,11 +372,25 @@ fn every_provider_that_is_listed_can_be_the_default() {
 #[test]
 fn the_key_of_fal_goes_by_two_names_and_its_own_wins() {
     let key = |variables: &[(&str, &str)]| {
-        let key = config(variables).unwrap().providers.fal.api_key;
+        let key = read(variables, fal::VARIABLES, FalSettings::read).api_key;
         key.map(|key| key.expose_secret().to_owned())
     };
     assert_eq!(key(&[]), None);
     assert_eq!(key(&[("FAL_API_KEY", "b")]).as_deref(), Some("b"));
     let both = [("FAL_API_KEY", "b"), ("FAL_KEY", "a")];
     assert_eq!(key(&both).as_deref(), Some("a"));
+}
+
+#[test]
+fn the_help_of_the_default_provider_names_all_of_them() {
+    let variable = variables()
+        .find(|variable| variable.name == "IMAGE_PROVIDER")
+        .unwrap();
+    for name in PROVIDERS {
+        assert!(
+            variable.help.contains(name),
+            "{name} is not in \"{}\"",
+            variable.help
+        );
+    }
 }

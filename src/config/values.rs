@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
-use url::Url;
 
+use crate::provider::list::PROVIDERS;
 use crate::telemetry::LogFormat;
 use crate::worker::UnknownOutcome;
+
+pub(super) use crate::settings::values::{boolean, http_url};
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("\"{text}\" is not a duration; write for example 500ms, 30s or 5m");
@@ -107,25 +109,6 @@ pub(super) fn attempts(text: &str) -> Result<u32, String> {
     number_between(text, 1, 100).map(|number| u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err(format!("\"{text}\" was found; true and false are accepted")),
-    }
-}
-
-pub(super) fn http_url(text: &str) -> Result<Url, String> {
-    let accepted = "an http or https URL is accepted, such as https://example.org/v1";
-    match Url::parse(text) {
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => Err(format!(
-            "a URL with a user or password in it was found; {accepted}"
-        )),
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
-        _ => Err(format!("\"{text}\" was found; {accepted}")),
-    }
-}
-
 /// Names are part of keys, in which braces would move the hash tag.
 pub(super) fn queue_name(text: &str) -> Result<String, String> {
     let is_fine = text.len() <= 128
@@ -169,23 +152,6 @@ pub(super) fn host_name() -> String {
         name
     }
 }
-
-/// Providers that this version has, as `IMAGE_PROVIDER` and packages name them.
-pub const PROVIDERS: [&str; 13] = [
-    "openai",
-    "azureOpenai",
-    "flux",
-    "imagen",
-    "gemini",
-    "bfl",
-    "stability",
-    "fal",
-    "openaiCompatible",
-    "automatic1111",
-    "comfyui",
-    "builtin",
-    "blank",
-];
 
 pub(super) fn provider_name(text: &str) -> Result<String, String> {
     if PROVIDERS.contains(&text) {

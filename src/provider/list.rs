@@ -1,12 +1,143 @@
-//! The providers of a replica.
+//! The one list of providers: an entry each, from which follow its variables, its settings, the provider and the question
+//! about its account; and the providers of a replica.
 
 use std::sync::Arc;
+
+use anyhow::Context;
 
 use super::catalog;
 use super::policy::allowed::Allowed;
 use super::policy::fallback;
+use super::services::{
+    automatic1111, azure_openai, bfl, blank, builtin, comfyui, fal, gemini, imagen, openai,
+    openai_compatible, replicate, stability,
+};
+use super::wire::account::{AccountQuestion, ServiceSettings};
 use super::{CheckedSpec, ImageProvider, ImageSpec, Unsupported};
 use crate::failure::ErrorClass;
+use crate::http_client::Downloads;
+use crate::settings::{Reader, Variable};
+
+/// One provider.
+pub struct Entry {
+    /// As packages and `IMAGE_PROVIDER` write it.
+    pub name: &'static str,
+    /// What an operator may set.
+    pub variables: &'static [Variable],
+    /// Reads them.
+    read: fn(&mut Reader<'_>) -> Arc<dyn ServiceSettings>,
+}
+
+/// Every provider of this version. A new one is one entry here, one file in `services` and its models in the catalog.
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        name: openai::NAME,
+        variables: openai::VARIABLES,
+        read: |reader| Arc::new(openai::OpenAiSettings::read(reader)),
+    },
+    Entry {
+        name: azure_openai::NAME,
+        variables: azure_openai::VARIABLES,
+        read: |reader| Arc::new(azure_openai::AzureOpenAiSettings::read(reader)),
+    },
+    Entry {
+        name: replicate::NAME,
+        variables: replicate::VARIABLES,
+        read: |reader| Arc::new(replicate::ReplicateSettings::read(reader)),
+    },
+    Entry {
+        name: imagen::NAME,
+        variables: imagen::VARIABLES,
+        read: |reader| Arc::new(imagen::ImagenSettings::read(reader)),
+    },
+    Entry {
+        name: gemini::NAME,
+        variables: gemini::VARIABLES,
+        read: |reader| Arc::new(gemini::GeminiSettings::read(reader)),
+    },
+    Entry {
+        name: bfl::NAME,
+        variables: bfl::VARIABLES,
+        read: |reader| Arc::new(bfl::BflSettings::read(reader)),
+    },
+    Entry {
+        name: stability::NAME,
+        variables: stability::VARIABLES,
+        read: |reader| Arc::new(stability::StabilitySettings::read(reader)),
+    },
+    Entry {
+        name: fal::NAME,
+        variables: fal::VARIABLES,
+        read: |reader| Arc::new(fal::FalSettings::read(reader)),
+    },
+    Entry {
+        name: openai_compatible::NAME,
+        variables: openai_compatible::VARIABLES,
+        read: |reader| Arc::new(openai_compatible::OpenAiCompatibleSettings::read(reader)),
+    },
+    Entry {
+        name: automatic1111::NAME,
+        variables: automatic1111::VARIABLES,
+        read: |reader| Arc::new(automatic1111::Automatic1111Settings::read(reader)),
+    },
+    Entry {
+        name: comfyui::NAME,
+        variables: comfyui::VARIABLES,
+        read: |reader| Arc::new(comfyui::ComfyUiSettings::read(reader)),
+    },
+    Entry {
+        name: builtin::NAME,
+        variables: &[],
+        read: |_| Arc::new(builtin::Builtin),
+    },
+    Entry {
+        name: blank::NAME,
+        variables: &[],
+        read: |_| Arc::new(blank::Blank),
+    },
+];
+
+/// Names of [`ENTRIES`].
+pub const PROVIDERS: [&str; ENTRIES.len()] = {
+    let mut names = [""; ENTRIES.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = ENTRIES[at].name;
+        at += 1;
+    }
+    names
+};
+
+/// What an operator has said about each service.
+#[derive(Clone, Debug)]
+pub struct Services(Vec<(&'static str, Arc<dyn ServiceSettings>)>);
+
+impl Services {
+    /// Reads the variables of every entry.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let read = ENTRIES
+            .iter()
+            .map(|entry| (entry.name, reader.with(entry.variables, entry.read)));
+        Self(read.collect())
+    }
+
+    /// Makes every provider, configured or not.
+    ///
+    /// # Errors
+    /// When a provider's settings cannot be used.
+    pub fn build(&self, downloads: &Downloads) -> anyhow::Result<Vec<Arc<dyn ImageProvider>>> {
+        let all = self.0.iter();
+        all.map(|(name, settings)| settings.build(downloads).context(*name))
+            .collect()
+    }
+
+    /// What can be asked for free about the account at `name`.
+    #[must_use]
+    pub fn question(&self, name: &str) -> Option<AccountQuestion> {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.and_then(|(_, settings)| settings.question())
+    }
+}
 
 /// The providers of a replica, by name.
 pub struct Providers {
@@ -107,5 +238,33 @@ impl Providers {
                     ),
                 }
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Environment;
+
+    #[test]
+    fn an_entry_is_the_provider_that_it_names() {
+        crate::http_client::install_tls();
+        let environment = Environment::from_iter(std::iter::empty::<(&str, &str)>());
+        let services = Services::read(&mut Reader::new(&environment));
+        let built = services.build(&Downloads::new(false).unwrap()).unwrap();
+        let names: Vec<&str> = built.iter().map(|provider| provider.name()).collect();
+        assert_eq!(names, PROVIDERS);
+        for provider in &built {
+            let has_models = catalog::all(provider.name()).count() > 0;
+            let is_told = provider
+                .check(&ImageSpec::default())
+                .is_ok_and(|checked| !checked.model.is_empty());
+            let own_models = ["azureOpenai", "openaiCompatible", "automatic1111", "comfyui"];
+            assert!(
+                has_models || is_told || own_models.contains(&provider.name()),
+                "{} has no models",
+                provider.name()
+            );
+        }
     }
 }

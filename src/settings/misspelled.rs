@@ -1,6 +1,6 @@
 //! Variables that nobody reads, and that look like ones that are.
 
-use super::variables::VARIABLES;
+use super::Variable;
 use crate::environment::Environment;
 
 /// Letters that a misspelling leaves out, adds, changes or exchanges.
@@ -10,9 +10,11 @@ const SHORTEST: usize = 7;
 
 /// A warning for each variable that is probably meant to be one of this service's. What belongs to others is left alone.
 #[must_use]
-pub fn misspelled(environment: &Environment) -> Vec<String> {
-    let known: Vec<String> = VARIABLES
-        .iter()
+pub fn misspelled(
+    environment: &Environment,
+    variables: impl Iterator<Item = &'static Variable>,
+) -> Vec<String> {
+    let known: Vec<String> = variables
         .flat_map(|variable| [variable.name.to_owned(), format!("{}_FILE", variable.name)])
         .collect();
     let mut warnings = Vec::new();
@@ -41,24 +43,25 @@ pub fn misspelled(environment: &Environment) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::VARIABLES;
 
     #[test]
     fn what_is_nearly_a_variable_is_told_with_the_one_that_was_meant() {
         for (name, meant) in [
             ("WORKER_CONCURENCY", Some("WORKER_CONCURRENCY")),
-            ("OPENAI_APIKEY", Some("OPENAI_API_KEY")),
+            ("HTP_ADDR", Some("HTTP_ADDR")),
             ("image_provider", Some("IMAGE_PROVIDER")),
             ("Redis-Url", Some("REDIS_URL")),
             ("DATABASE_URL_FIEL", Some("DATABASE_URL_FILE")),
             ("STROAGE_URL", Some("STORAGE_URL")),
             ("REDIS_URL", None),
-            ("OPENAI_API_KEY_FILE", None),
+            ("DATABASE_URL_FILE", None),
             ("LANGUAGE", None),
             ("KUBERNETES_SERVICE_HOST", None),
             ("HOSTNAME", None),
             ("NODE_ENV", None),
         ] {
-            let warnings = misspelled(&[(name, "x")].into_iter().collect());
+            let warnings = misspelled(&[(name, "x")].into_iter().collect(), VARIABLES.iter());
             match meant {
                 None => assert!(warnings.is_empty(), "{warnings:?}"),
                 Some(meant) => {
@@ -71,6 +74,6 @@ mod tests {
             }
         }
         let both = [("REDIS_URI", "x"), ("REDIS_URL", "y")];
-        assert!(misspelled(&both.into_iter().collect()).is_empty());
+        assert!(misspelled(&both.into_iter().collect(), VARIABLES.iter()).is_empty());
     }
 }

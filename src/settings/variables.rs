@@ -1,7 +1,5 @@
 //! The list of variables: `.env.example` and the table of the README are made from it.
 
-use std::fmt::Write;
-
 /// One variable. Each may also be given as `<name>_FILE`, a path whose content is the value.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
@@ -15,7 +13,8 @@ pub struct Variable {
     pub help: &'static str,
 }
 
-const fn variable(
+/// A variable, for the lists.
+pub(crate) const fn variable(
     name: &'static str,
     default: Option<&'static str>,
     example: &'static str,
@@ -102,189 +101,6 @@ pub const VARIABLES: &[Variable] = &[
         None,
         "/etc/generative-ai-worker/models.json",
         "Models that are added to the table of models, or replace those of the same provider and id",
-    ),
-    variable("OPENAI_API_KEY", None, "sk-...", "Key of OpenAI"),
-    variable(
-        "OPENAI_BASE_URL",
-        Some("https://api.openai.com/v1"),
-        "https://api.openai.com/v1",
-        "Where OpenAI's API is",
-    ),
-    variable("OPENAI_ORG_ID", None, "org-...", "Organization that OpenAI bills"),
-    variable("OPENAI_PROJECT_ID", None, "proj_...", "Project that OpenAI bills"),
-    variable(
-        "GOOGLE_CLOUD_PROJECT_ID",
-        None,
-        "my-project",
-        "Project of Google Cloud in which imagen draws (Vertex AI)",
-    ),
-    variable(
-        "GOOGLE_CLOUD_IMAGEN_LOCATION",
-        None,
-        "europe-west4",
-        "Location of Vertex AI. Default: us-east1 for Imagen models, global for the Gemini models that have replaced them",
-    ),
-    variable(
-        "GOOGLE_APPLICATION_CREDENTIALS",
-        None,
-        "/run/secrets/google.json",
-        "File with the key of a service account or a login. Default: gcloud's login, else the machine's own identity",
-    ),
-    variable(
-        "GCE_METADATA_HOST",
-        None,
-        "metadata.google.internal",
-        "Host and port of the metadata server that knows the machine's own identity",
-    ),
-    variable(
-        "VERTEX_BASE_URL",
-        None,
-        "https://aiplatform.googleapis.com",
-        "Where Vertex AI is. Default: Google's address of the location",
-    ),
-    variable(
-        "GEMINI_API_KEY",
-        None,
-        "AIza...",
-        "Key of the Gemini API; wins over GOOGLE_API_KEY",
-    ),
-    variable(
-        "GOOGLE_API_KEY",
-        None,
-        "AIza...",
-        "The same, under Google's other name for it",
-    ),
-    variable(
-        "GEMINI_BASE_URL",
-        Some("https://generativelanguage.googleapis.com"),
-        "https://generativelanguage.googleapis.com",
-        "Where the Gemini API is",
-    ),
-    variable("STABILITY_API_KEY", None, "sk-...", "Key of Stability AI"),
-    variable(
-        "STABILITY_BASE_URL",
-        Some("https://api.stability.ai"),
-        "https://api.stability.ai",
-        "Where Stability AI's API is",
-    ),
-    variable(
-        "REPLICATE_API_TOKEN",
-        None,
-        "r8_...",
-        "Token of Replicate, for flux",
-    ),
-    variable(
-        "REPLICATE_BASE_URL",
-        Some("https://api.replicate.com/v1"),
-        "https://api.replicate.com/v1",
-        "Where Replicate's API is",
-    ),
-    variable(
-        "FLUX_PRO_MODEL_NAME",
-        None,
-        "black-forest-labs/flux-1.1-pro",
-        "The model of flux: owner/name, owner/name:version or deployments/owner/name",
-    ),
-    variable("BFL_API_KEY", None, "...", "Key of Black Forest Labs"),
-    variable(
-        "BFL_BASE_URL",
-        Some("https://api.bfl.ai/v1"),
-        "https://api.eu.bfl.ai/v1",
-        "Where Black Forest Labs' API is",
-    ),
-    variable("FAL_KEY", None, "...", "Key of fal; wins over FAL_API_KEY"),
-    variable("FAL_API_KEY", None, "...", "The same under another name"),
-    variable(
-        "FAL_BASE_URL",
-        Some("https://queue.fal.run"),
-        "https://queue.fal.run",
-        "Where fal's queue is",
-    ),
-    variable(
-        "AZURE_OPENAI_API_BASE",
-        None,
-        "https://resource.openai.azure.com",
-        "Where Azure's OpenAI service is",
-    ),
-    variable("AZURE_OPENAI_API_KEY", None, "...", "Key of that resource"),
-    variable(
-        "AZURE_OPENAI_API_DALLE_DEPLOYMENT_NAME",
-        None,
-        "gpt-image-2",
-        "The deployment that draws, whichever model is behind it",
-    ),
-    variable(
-        "AZURE_OPENAI_API_VERSION",
-        Some("v1"),
-        "v1",
-        "v1, preview, or a date such as 2025-04-01-preview, which asks below /openai/deployments",
-    ),
-    variable(
-        "AZURE_OPENAI_API_MODEL",
-        None,
-        "gpt-image-2",
-        "The model behind the deployment. Default: seen from the deployment's name",
-    ),
-    variable(
-        "OPENAI_COMPATIBLE_BASE_URL",
-        None,
-        "http://127.0.0.1:8080/v1",
-        "A server that speaks OpenAI's Images API: LocalAI, LiteLLM, vLLM-Omni, stable-diffusion.cpp, ...",
-    ),
-    variable(
-        "OPENAI_COMPATIBLE_API_KEY",
-        None,
-        "...",
-        "Its key, where it wants one",
-    ),
-    variable(
-        "OPENAI_COMPATIBLE_MODEL",
-        None,
-        "stablediffusion",
-        "Its model, for packages that name none",
-    ),
-    variable(
-        "OPENAI_COMPATIBLE_IS_FREE",
-        Some("false"),
-        "true",
-        "Whether its pictures cost nothing, so that calls are not kept in the ledger and may be repeated",
-    ),
-    variable(
-        "AUTOMATIC1111_BASE_URL",
-        None,
-        "http://127.0.0.1:7860",
-        "AUTOMATIC1111's web UI, Forge or SD.Next, started with --api",
-    ),
-    variable(
-        "AUTOMATIC1111_API_KEY",
-        None,
-        "user:password",
-        "As the server was given in --api-auth",
-    ),
-    variable(
-        "AUTOMATIC1111_OPTIONS",
-        None,
-        "{\"steps\":30}",
-        "More fields of txt2img, as a JSON object",
-    ),
-    variable("COMFYUI_BASE_URL", None, "http://127.0.0.1:8188", "ComfyUI"),
-    variable(
-        "COMFYUI_API_KEY",
-        None,
-        "...",
-        "Sent as X-API-Key, where somebody asks for it",
-    ),
-    variable(
-        "COMFYUI_WORKFLOW",
-        None,
-        "workflow.json",
-        "A workflow in API format with {{prompt}} and, where it takes them, {{width}}, {{height}}, {{seed}}, {{job}}, {{checkpoint}}. Default: text to image with Stable Diffusion XL",
-    ),
-    variable(
-        "COMFYUI_CHECKPOINT",
-        Some("sd_xl_base_1.0.safetensors"),
-        "sd_xl_base_1.0.safetensors",
-        "Its checkpoint, for packages that name no imageModel",
     ),
     variable(
         "ALLOWED_MODELS",
@@ -488,22 +304,3 @@ pub const VARIABLES: &[Variable] = &[
         "Log filter. Default: info for run, warn for migrate, error for the other commands",
     ),
 ];
-
-/// The content of `.env.example`.
-#[must_use]
-pub fn env_example() -> String {
-    let mut text = String::from(
-        "# Every variable of generative-ai-worker. Lines that are commented out show the default, or an example where\n\
-         # there is none. Each X may also be given as X_FILE, a path whose content is the value.\n",
-    );
-    for variable in VARIABLES {
-        let value = variable.default.unwrap_or(variable.example);
-        let comment = if variable.name == "DATABASE_URL" { "" } else { "# " };
-        let _ = write!(
-            text,
-            "\n# {}\n{comment}{}={value}\n",
-            variable.help, variable.name
-        );
-    }
-    text
-}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use generative_ai_worker::config::VARIABLES;
+use generative_ai_worker::config::variables;
 
 use crate::harness::command::{Said, command};
 use crate::harness::replica;
@@ -98,8 +98,7 @@ async fn each_service_that_is_away_is_told_in_a_line_with_status_69() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_variable_can_come_from_a_file() {
     // Each one is looked for in the file that its twin names.
-    let twins: Vec<String> = VARIABLES
-        .iter()
+    let twins: Vec<String> = variables()
         .map(|variable| format!("{}_FILE", variable.name))
         .collect();
     let nowhere: Vec<(&str, &str)> = twins.iter().map(|twin| (&**twin, "/nonexistent/value")).collect();

@@ -1,6 +1,6 @@
 //! What is in `deploy/`: the worker and its commands run under the rights that are granted there, and under no others.
 
-use generative_ai_worker::config::{Config, VARIABLES};
+use generative_ai_worker::config::{Config, variables};
 use generative_ai_worker::db::{self, DbSettings};
 use generative_ai_worker::private_servers::{RedisOptions, RedisServer};
 use redis::AsyncCommands;
@@ -337,15 +337,14 @@ fn the_manifests_name_variables_that_there_are_and_times_that_fit() {
     assert!(names.len() > 10, "{names:?}");
     for name in names {
         assert!(
-            VARIABLES.iter().any(|variable| variable.name == name),
+            variables().any(|variable| variable.name == name),
             "{name} is no variable of the worker"
         );
     }
     assert!(value(WORKER, "HTTP_ADDR").ends_with(value(WORKER, "containerPort")));
     // A replica more for what one can hold, and none taken away before a delayed package is due.
     assert_eq!(value(SCALING, "listLength"), value(WORKER, "WORKER_CONCURRENCY"));
-    let longest = VARIABLES
-        .iter()
+    let longest = variables()
         .find(|variable| variable.name == "RETRY_MAX_DELAY")
         .unwrap();
     assert_eq!(longest.default, Some("10m"));

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use crate::config::ProviderSettings;
 use crate::findings::Findings;
 use crate::provider::list::Providers;
-use crate::provider::wire::account::{AccountAnswer, AccountQuestion, HasAccount};
+use crate::provider::wire::account::AccountAnswer;
 use crate::provider::{ImageProvider, ImageSpec};
 
 /// What those that can be used say of this account, beside what a look at their settings finds.
@@ -21,7 +21,7 @@ pub(super) async fn advise(config: &ProviderSettings, providers: &Providers, is_
     let is_needed =
         |name: &str| name == config.default || config.fallbacks.iter().any(|fallback| fallback == name);
     let asked = configured.iter().map(|name| async {
-        let question = question(config, name).filter(|_| !is_offline);
+        let question = config.services.question(name).filter(|_| !is_offline);
         match question {
             Some(question) => Some(question.ask().await),
             None => None,
@@ -67,20 +67,4 @@ fn tell_answer(findings: &mut Findings, name: &str, answer: Option<AccountAnswer
             "{name}: its service could not be asked: {why}; look at its address and the way to it"
         )),
     }
-}
-
-/// What can be asked for free.
-fn question(config: &ProviderSettings, name: &str) -> Option<AccountQuestion> {
-    let settings: &dyn HasAccount = match name {
-        "openai" => &config.openai,
-        "flux" => &config.replicate,
-        "gemini" => &config.gemini,
-        "bfl" => &config.bfl,
-        "stability" => &config.stability,
-        "openaiCompatible" => &config.openai_compatible,
-        "automatic1111" => &config.automatic1111,
-        "comfyui" => &config.comfyui,
-        _ => return None,
-    };
-    settings.question()
 }

@@ -37,10 +37,11 @@ mod settings;
 mod tests;
 
 pub use settings::Automatic1111Settings;
+pub(crate) use settings::VARIABLES;
 use settings::credentials;
 
 /// The name that packages write.
-const NAME: &str = "automatic1111";
+pub(in crate::provider) const NAME: &str = "automatic1111";
 const BASE_URL: &str = "AUTOMATIC1111_BASE_URL";
 const DRAW: &str = "sdapi/v1/txt2img";
 const PROGRESS: &str = "sdapi/v1/progress";

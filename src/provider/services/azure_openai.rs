@@ -33,11 +33,12 @@ mod settings;
 mod tests;
 
 pub use family::Family;
+pub(crate) use settings::VARIABLES;
 use settings::resource;
 pub use settings::{ApiVersion, AzureOpenAiSettings};
 
 /// The name that packages write.
-const NAME: &str = "azureOpenai";
+pub(in crate::provider) const NAME: &str = "azureOpenai";
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
 /// Azure's OpenAI service.

@@ -5,18 +5,20 @@
 //!
 //! Source: Black Forest Labs, API reference ("Generate an image", "Get result") and "Integration guidelines".
 
+use crate::settings::{Reader, Variable, values, variable};
 use anyhow::Context;
 use async_trait::async_trait;
 use reqwest::header::{HeaderMap, HeaderName};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use tokio::time::Instant;
 use url::{Host, Url};
 
 use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient};
 use crate::provider::catalog::pixels::not_configured;
-use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
 use crate::provider::wire::errors::judge_by_path;
 use crate::provider::wire::incident::{Incident, is_plain_id};
 use crate::provider::wire::key::{self, Key};
@@ -32,13 +34,24 @@ mod task;
 mod tests;
 
 /// The name that packages write.
-const NAME: &str = "bfl";
+pub(in crate::provider) const NAME: &str = "bfl";
 const KEY: &str = "BFL_API_KEY";
 const BASE: &str = "BFL_BASE_URL";
 /// The service's own domain: the key may go to any host below it.
 const DOMAIN: &str = "bfl.ai";
 /// A credit in US dollars. Source: Black Forest Labs, "Pricing".
 const USD_PER_CREDIT: f64 = 0.01;
+
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable("BFL_API_KEY", None, "...", "Key of Black Forest Labs"),
+    variable(
+        "BFL_BASE_URL",
+        Some("https://api.bfl.ai/v1"),
+        "https://api.eu.bfl.ai/v1",
+        "Where Black Forest Labs' API is",
+    ),
+];
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -50,6 +63,16 @@ pub struct BflSettings {
 }
 
 impl BflSettings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let settings = Self {
+            api_key: reader.secret("BFL_API_KEY"),
+            base_url: reader.or_default("BFL_BASE_URL", values::http_url),
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -57,7 +80,11 @@ impl BflSettings {
     }
 }
 
-impl HasAccount for BflSettings {
+impl ServiceSettings for BflSettings {
+    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(Bfl::new(self.clone(), downloads.clone())?))
+    }
+
     /// Source: Black Forest Labs, API reference, "Get credits".
     fn question(&self) -> Option<AccountQuestion> {
         let header = HeaderName::from_static("x-key");

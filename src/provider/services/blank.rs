@@ -1,7 +1,10 @@
 //! `blank`: always the same transparent pixel, for load tests of everything but the drawing.
 
+use crate::http_client::Downloads;
+use crate::provider::wire::account::ServiceSettings;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::sync::Arc;
 
 use crate::provider::catalog::{Choices, check_options};
 use crate::provider::{
@@ -9,7 +12,7 @@ use crate::provider::{
 };
 use crate::work_package::{Background, ImageType, Moderation, OutputFormat, Prompt};
 
-const NAME: &str = "blank";
+pub(in crate::provider) const NAME: &str = "blank";
 
 /// A PNG of 1 × 1 pixel, transparent.
 const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\
@@ -20,6 +23,12 @@ const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\
 /// Answers at once with one transparent pixel, whatever size and quality are asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Blank;
+
+impl ServiceSettings for Blank {
+    fn build(&self, _: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(*self))
+    }
+}
 
 #[async_trait]
 impl ImageProvider for Blank {

@@ -12,9 +12,12 @@ mod random;
 mod scene;
 mod theme;
 
+use crate::http_client::Downloads;
+use crate::provider::wire::account::ServiceSettings;
 use async_trait::async_trait;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageResult};
+use std::sync::Arc;
 
 use self::canvas::Canvas;
 use self::random::Random;
@@ -26,7 +29,7 @@ use crate::provider::{
 };
 use crate::work_package::{Background, ImageType, Moderation, OutputFormat, Prompt};
 
-const NAME: &str = "builtin";
+pub(in crate::provider) const NAME: &str = "builtin";
 const MODEL: &str = "builtin-1";
 const ICON_SIZE: &str = "1024x1024";
 const WIDE_SIZE: &str = "1536x1024";
@@ -36,6 +39,12 @@ const LARGEST_SIDE_PX: u32 = 2048;
 /// Draws a picture from the prompt: a badge where it is to be square, as icons are, and a full scene otherwise.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Builtin;
+
+impl ServiceSettings for Builtin {
+    fn build(&self, _: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(*self))
+    }
+}
 
 #[async_trait]
 impl ImageProvider for Builtin {

@@ -5,7 +5,10 @@
 //!
 //! Source: ComfyUI documentation, "Server routes".
 
+use crate::http_client::Downloads;
+use crate::settings::{Reader, Variable, values, variable};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,7 +24,7 @@ use uuid::Uuid;
 use crate::failure::ErrorClass;
 use crate::http_client::{HttpClient, check_base_url};
 use crate::provider::catalog::pixels::{not_configured, sides};
-use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
 use crate::provider::wire::header::header_value;
 use crate::provider::wire::incident::Incident;
 use crate::provider::wire::prompt::without_markup;
@@ -43,7 +46,7 @@ use server::{Look, Server, is_handle};
 use workflow::{Inputs, Workflow};
 
 /// The name that packages write.
-const NAME: &str = "comfyui";
+pub(in crate::provider) const NAME: &str = "comfyui";
 const BASE_URL: &str = "COMFYUI_BASE_URL";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const DEFAULT_CHECKPOINT: &str = "sd_xl_base_1.0.safetensors";
@@ -51,6 +54,29 @@ const DEFAULT_CHECKPOINT: &str = "sd_xl_base_1.0.safetensors";
 const SEEDS: u64 = 1 << 53;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable("COMFYUI_BASE_URL", None, "http://127.0.0.1:8188", "ComfyUI"),
+    variable(
+        "COMFYUI_API_KEY",
+        None,
+        "...",
+        "Sent as X-API-Key, where somebody asks for it",
+    ),
+    variable(
+        "COMFYUI_WORKFLOW",
+        None,
+        "workflow.json",
+        "A workflow in API format with {{prompt}} and, where it takes them, {{width}}, {{height}}, {{seed}}, {{job}}, {{checkpoint}}. Default: text to image with Stable Diffusion XL",
+    ),
+    variable(
+        "COMFYUI_CHECKPOINT",
+        Some("sd_xl_base_1.0.safetensors"),
+        "sd_xl_base_1.0.safetensors",
+        "Its checkpoint, for packages that name no imageModel",
+    ),
+];
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -66,6 +92,18 @@ pub struct ComfyUiSettings {
 }
 
 impl ComfyUiSettings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let settings = Self {
+            base_url: reader.optional("COMFYUI_BASE_URL", values::http_url),
+            api_key: reader.secret("COMFYUI_API_KEY"),
+            workflow: reader.text("COMFYUI_WORKFLOW").map(PathBuf::from),
+            checkpoint: reader.text("COMFYUI_CHECKPOINT"),
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -82,7 +120,11 @@ impl ComfyUiSettings {
     }
 }
 
-impl HasAccount for ComfyUiSettings {
+impl ServiceSettings for ComfyUiSettings {
+    fn build(&self, _: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(ComfyUi::new(self)?))
+    }
+
     /// Source: ComfyUI, "Routes".
     fn question(&self) -> Option<AccountQuestion> {
         let header = HeaderName::from_static("x-api-key");

@@ -5,18 +5,21 @@
 //!
 //! Source: fal documentation, "Queue API", "Errors", and the model pages.
 
+use crate::settings::{Reader, Variable, values, variable};
 use anyhow::Context;
 use async_trait::async_trait;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use tokio::time::Instant;
 use url::Url;
 
 use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient};
 use crate::provider::catalog::pixels::not_configured;
+use crate::provider::wire::account::ServiceSettings;
 use crate::provider::wire::incident::{Incident, is_plain_id};
 use crate::provider::wire::key::{self, Key};
 use crate::provider::wire::polling::{self, Look, Polled};
@@ -31,9 +34,21 @@ mod outcome;
 mod tests;
 
 /// The name that packages write.
-const NAME: &str = "fal";
+pub(in crate::provider) const NAME: &str = "fal";
 const KEY: &str = "FAL_KEY";
 const BASE: &str = "FAL_BASE_URL";
+
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable("FAL_KEY", None, "...", "Key of fal; wins over FAL_API_KEY"),
+    variable("FAL_API_KEY", None, "...", "The same under another name"),
+    variable(
+        "FAL_BASE_URL",
+        Some("https://queue.fal.run"),
+        "https://queue.fal.run",
+        "Where fal's queue is",
+    ),
+];
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -45,10 +60,28 @@ pub struct FalSettings {
 }
 
 impl FalSettings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let key = reader.secret("FAL_KEY");
+        let same_key = reader.secret("FAL_API_KEY");
+        let settings = Self {
+            api_key: key.or(same_key),
+            base_url: reader.or_default("FAL_BASE_URL", values::http_url),
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         key::faults(own_key(self.api_key.clone()), BASE, &self.base_url)
+    }
+}
+
+impl ServiceSettings for FalSettings {
+    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(Fal::new(self.clone(), downloads.clone())?))
     }
 }
 

@@ -5,16 +5,18 @@
 //!
 //! Source: Gemini API guide, "Image generation"; Gemini API reference, "Using Gemini API keys".
 
+use crate::settings::{Reader, Variable, values, variable};
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::Utc;
 use reqwest::header::{HeaderMap, HeaderName};
 use secrecy::SecretString;
+use std::sync::Arc;
 use url::Url;
 
 use crate::http_client::{Downloads, HttpClient};
 use crate::provider::catalog::pixels::not_configured;
-use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
 use crate::provider::wire::google;
 use crate::provider::wire::key::{self, Key};
 use crate::provider::wire::service::Service;
@@ -26,9 +28,31 @@ use crate::provider::{
 mod tests;
 
 /// The name that packages write.
-const NAME: &str = "gemini";
+pub(in crate::provider) const NAME: &str = "gemini";
 const KEY: &str = "GEMINI_API_KEY";
 const BASE: &str = "GEMINI_BASE_URL";
+
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable(
+        "GEMINI_API_KEY",
+        None,
+        "AIza...",
+        "Key of the Gemini API; wins over GOOGLE_API_KEY",
+    ),
+    variable(
+        "GOOGLE_API_KEY",
+        None,
+        "AIza...",
+        "The same, under Google's other name for it",
+    ),
+    variable(
+        "GEMINI_BASE_URL",
+        Some("https://generativelanguage.googleapis.com"),
+        "https://generativelanguage.googleapis.com",
+        "Where the Gemini API is",
+    ),
+];
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -40,6 +64,18 @@ pub struct GeminiSettings {
 }
 
 impl GeminiSettings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let own = reader.secret("GEMINI_API_KEY");
+        let settings = Self {
+            // Other services of Google take keys under the second name, so the first says more.
+            api_key: own.or_else(|| reader.secret("GOOGLE_API_KEY")),
+            base_url: reader.or_default("GEMINI_BASE_URL", values::http_url),
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -47,7 +83,11 @@ impl GeminiSettings {
     }
 }
 
-impl HasAccount for GeminiSettings {
+impl ServiceSettings for GeminiSettings {
+    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(Gemini::new(self.clone(), downloads.clone())?))
+    }
+
     /// Source: Gemini API reference, `models.list`.
     fn question(&self) -> Option<AccountQuestion> {
         let header = HeaderName::from_static("x-goog-api-key");

@@ -6,7 +6,11 @@
 //!
 //! Source: Vertex AI, "Generate images with Gemini", "Imagen API", "Model lifecycle", "Locations".
 
+use crate::http_client::Downloads;
+use crate::settings::{Reader, Variable, values, variable};
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::Mutex;
 
 use anyhow::Context;
@@ -21,6 +25,7 @@ use url::Url;
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, HttpClient, check_base_url};
 use crate::provider::services::imagen::auth::{AccessToken, GoogleAuth, GoogleAuthSettings, TokenFault};
+use crate::provider::wire::account::ServiceSettings;
 use crate::provider::wire::google;
 use crate::provider::wire::incident::Incident;
 use crate::provider::wire::picture::Picture;
@@ -34,13 +39,47 @@ mod predict;
 mod tests;
 
 /// The name that packages write.
-const NAME: &str = "imagen";
+pub(in crate::provider) const NAME: &str = "imagen";
 /// Seeds of Gemini models are 32 bits wide and signed, those of Imagen are not longer.
 const MAX_SEED: i64 = google::MAX_SEED;
 /// Where the Imagen models were, as configurations without a location expect.
 const IMAGEN_LOCATION: &str = "us-east1";
 /// Where new Gemini models are first, and often only.
 const GEMINI_LOCATION: &str = "global";
+
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable(
+        "GOOGLE_CLOUD_PROJECT_ID",
+        None,
+        "my-project",
+        "Project of Google Cloud in which imagen draws (Vertex AI)",
+    ),
+    variable(
+        "GOOGLE_CLOUD_IMAGEN_LOCATION",
+        None,
+        "europe-west4",
+        "Location of Vertex AI. Default: us-east1 for Imagen models, global for the Gemini models that have replaced them",
+    ),
+    variable(
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        None,
+        "/run/secrets/google.json",
+        "File with the key of a service account or a login. Default: gcloud's login, else the machine's own identity",
+    ),
+    variable(
+        "GCE_METADATA_HOST",
+        None,
+        "metadata.google.internal",
+        "Host and port of the metadata server that knows the machine's own identity",
+    ),
+    variable(
+        "VERTEX_BASE_URL",
+        None,
+        "https://aiplatform.googleapis.com",
+        "Where Vertex AI is. Default: Google's address of the location",
+    ),
+];
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -56,6 +95,22 @@ pub struct ImagenSettings {
 }
 
 impl ImagenSettings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let settings = Self {
+            project: reader.text("GOOGLE_CLOUD_PROJECT_ID"),
+            location: reader.text("GOOGLE_CLOUD_IMAGEN_LOCATION"),
+            base_url: reader.optional("VERTEX_BASE_URL", values::http_url),
+            auth: GoogleAuthSettings {
+                credentials_file: reader.text("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
+                well_known_file: well_known_file(reader),
+                metadata_host: reader.text("GCE_METADATA_HOST"),
+            },
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -88,6 +143,23 @@ impl ImagenSettings {
         };
         HttpClient::new(&base_url).context("VERTEX_BASE_URL")
     }
+}
+
+impl ServiceSettings for ImagenSettings {
+    fn build(&self, _: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(Imagen::new(self.clone())?))
+    }
+}
+
+/// Where gcloud keeps the login of `gcloud auth application-default login`.
+///
+/// Source: Google Cloud, "How Application Default Credentials works".
+fn well_known_file(reader: &Reader<'_>) -> Option<PathBuf> {
+    let directory = match reader.foreign("CLOUDSDK_CONFIG") {
+        Some(directory) => PathBuf::from(directory),
+        None => Path::new(reader.foreign("HOME")?).join(".config/gcloud"),
+    };
+    Some(directory.join("application_default_credentials.json"))
 }
 
 /// Parts of paths and host names. Project ids of old domains look like `example.com:project`.

@@ -5,17 +5,19 @@
 //!
 //! Source: OpenAI API reference, "Create image"; OpenAI guides "Error codes" and "Rate limits".
 
+use crate::settings::{Reader, Variable, values, variable};
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::Utc;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
+use std::sync::Arc;
 use url::Url;
 
 use crate::http_client::{Downloads, HttpClient, check_base_url};
 use crate::provider::catalog;
 use crate::provider::catalog::pixels::not_configured;
-use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
 use crate::provider::wire::header::header_value;
 use crate::provider::wire::key::Key;
 use crate::provider::wire::openai_images::{DIALECT, PATH};
@@ -28,11 +30,24 @@ use crate::provider::{
 mod tests;
 
 /// The name that packages write.
-const NAME: &str = "openai";
+pub(in crate::provider) const NAME: &str = "openai";
 const KEY: &str = "OPENAI_API_KEY";
 const BASE: &str = "OPENAI_BASE_URL";
 const ORGANIZATION: &str = "OPENAI_ORG_ID";
 const PROJECT: &str = "OPENAI_PROJECT_ID";
+
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable("OPENAI_API_KEY", None, "sk-...", "Key of OpenAI"),
+    variable(
+        "OPENAI_BASE_URL",
+        Some("https://api.openai.com/v1"),
+        "https://api.openai.com/v1",
+        "Where OpenAI's API is",
+    ),
+    variable("OPENAI_ORG_ID", None, "org-...", "Organization that OpenAI bills"),
+    variable("OPENAI_PROJECT_ID", None, "proj_...", "Project that OpenAI bills"),
+];
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -48,6 +63,18 @@ pub struct OpenAiSettings {
 }
 
 impl OpenAiSettings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let settings = Self {
+            api_key: reader.secret("OPENAI_API_KEY"),
+            base_url: reader.or_default("OPENAI_BASE_URL", values::http_url),
+            organization: reader.text("OPENAI_ORG_ID"),
+            project: reader.text("OPENAI_PROJECT_ID"),
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -77,7 +104,11 @@ impl OpenAiSettings {
     }
 }
 
-impl HasAccount for OpenAiSettings {
+impl ServiceSettings for OpenAiSettings {
+    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(OpenAi::new(self.clone(), downloads.clone())?))
+    }
+
     /// Source: OpenAI API reference, "List models".
     fn question(&self) -> Option<AccountQuestion> {
         Some(AccountQuestion::bearer(

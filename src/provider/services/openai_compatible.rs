@@ -4,10 +4,12 @@
 //! only the fields that all of them know are sent, and those that one refuses are left out the second time.
 //! Whether a picture costs money is not to be seen from here either: an operator says so, and until then it does.
 
+use crate::settings::{Reader, Variable, values, variable};
 use anyhow::Context;
 use async_trait::async_trait;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
+use std::sync::Arc;
 use tokio::time::Instant;
 use url::Url;
 
@@ -15,7 +17,7 @@ use crate::failure::ErrorClass;
 use crate::http_client::{Answer, Downloads, HttpClient, Outgoing, check_base_url};
 use crate::provider::catalog::pixels::{not_configured, refused, repeated, sides};
 use crate::provider::catalog::{self, Model};
-use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
 use crate::provider::wire::errors::Signs;
 use crate::provider::wire::fetching::{self, Origin};
 use crate::provider::wire::header::header_value;
@@ -32,7 +34,7 @@ use crate::work_package::{ImageType, Prompt, Word};
 mod tests;
 
 /// The name that packages write.
-const NAME: &str = "openaiCompatible";
+pub(in crate::provider) const NAME: &str = "openaiCompatible";
 const BASE_URL: &str = "OPENAI_COMPATIBLE_BASE_URL";
 /// What almost every server draws, whichever model is behind it.
 const DEFAULT_SIZE: &str = "1024x1024";
@@ -42,6 +44,34 @@ const SMALLEST_SIDE_PX: u32 = 64;
 const WORD_CHARS: usize = 200;
 /// Fields that a server may refuse to know, and does without.
 const OPTIONAL_FIELDS: [&str; 2] = ["response_format", "seed"];
+
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable(
+        "OPENAI_COMPATIBLE_BASE_URL",
+        None,
+        "http://127.0.0.1:8080/v1",
+        "A server that speaks OpenAI's Images API: LocalAI, LiteLLM, vLLM-Omni, stable-diffusion.cpp, ...",
+    ),
+    variable(
+        "OPENAI_COMPATIBLE_API_KEY",
+        None,
+        "...",
+        "Its key, where it wants one",
+    ),
+    variable(
+        "OPENAI_COMPATIBLE_MODEL",
+        None,
+        "stablediffusion",
+        "Its model, for packages that name none",
+    ),
+    variable(
+        "OPENAI_COMPATIBLE_IS_FREE",
+        Some("false"),
+        "true",
+        "Whether its pictures cost nothing, so that calls are not kept in the ledger and may be repeated",
+    ),
+];
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -57,6 +87,18 @@ pub struct OpenAiCompatibleSettings {
 }
 
 impl OpenAiCompatibleSettings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let settings = Self {
+            base_url: reader.optional("OPENAI_COMPATIBLE_BASE_URL", values::http_url),
+            api_key: reader.secret("OPENAI_COMPATIBLE_API_KEY"),
+            model: reader.text("OPENAI_COMPATIBLE_MODEL"),
+            is_free: reader.or_default("OPENAI_COMPATIBLE_IS_FREE", values::boolean),
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -69,7 +111,11 @@ impl OpenAiCompatibleSettings {
     }
 }
 
-impl HasAccount for OpenAiCompatibleSettings {
+impl ServiceSettings for OpenAiCompatibleSettings {
+    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(OpenAiCompatible::new(self.clone(), downloads.clone())?))
+    }
+
     fn question(&self) -> Option<AccountQuestion> {
         let base_url = self.base_url.as_ref()?;
         Some(AccountQuestion::bearer(base_url, "models", self.api_key.as_ref()))

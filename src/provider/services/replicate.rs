@@ -7,6 +7,8 @@
 //! Source: Replicate, "HTTP API" (predictions.create, predictions.get, predictions.cancel, models.predictions.create)
 //! and the topic pages "Create a prediction", "Prediction lifecycle", "Rate limits".
 
+use crate::settings::{Reader, Variable, values, variable};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,7 +23,7 @@ use url::Url;
 
 use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient};
-use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
 use crate::provider::wire::errors::judge_by_path;
 use crate::provider::wire::incident::{Incident, is_plain_id};
 use crate::provider::wire::key::{self, Key};
@@ -40,13 +42,35 @@ mod prediction;
 mod tests;
 
 /// The name that packages write.
-const NAME: &str = "flux";
+pub(in crate::provider) const NAME: &str = "flux";
 const TOKEN: &str = "REPLICATE_API_TOKEN";
 const BASE: &str = "REPLICATE_BASE_URL";
 const MODEL: &str = "FLUX_PRO_MODEL_NAME";
 /// How long the service holds its first answer back for a picture that comes quickly. Meanwhile nobody here knows
 /// the prediction's id, and a crash would cost the picture.
 const WAIT: Duration = Duration::from_secs(2);
+
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable(
+        "REPLICATE_API_TOKEN",
+        None,
+        "r8_...",
+        "Token of Replicate, for flux",
+    ),
+    variable(
+        "REPLICATE_BASE_URL",
+        Some("https://api.replicate.com/v1"),
+        "https://api.replicate.com/v1",
+        "Where Replicate's API is",
+    ),
+    variable(
+        "FLUX_PRO_MODEL_NAME",
+        None,
+        "black-forest-labs/flux-1.1-pro",
+        "The model of flux: owner/name, owner/name:version or deployments/owner/name",
+    ),
+];
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -60,6 +84,17 @@ pub struct ReplicateSettings {
 }
 
 impl ReplicateSettings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let settings = Self {
+            api_token: reader.secret("REPLICATE_API_TOKEN"),
+            base_url: reader.or_default("REPLICATE_BASE_URL", values::http_url),
+            model: reader.text("FLUX_PRO_MODEL_NAME"),
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -70,7 +105,11 @@ impl ReplicateSettings {
     }
 }
 
-impl HasAccount for ReplicateSettings {
+impl ServiceSettings for ReplicateSettings {
+    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(Replicate::new(self.clone(), downloads.clone())?))
+    }
+
     /// Source: Replicate, "HTTP API", `account.get`.
     fn question(&self) -> Option<AccountQuestion> {
         Some(AccountQuestion::bearer(

@@ -4,6 +4,8 @@
 //!
 //! Source: Stability AI, REST API v2beta, "Generate".
 
+use crate::settings::{Reader, Variable, values, variable};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,7 +20,7 @@ use uuid::Uuid;
 use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient};
 use crate::provider::catalog::pixels::not_configured;
-use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
 use crate::provider::wire::key::{self, Key};
 use crate::provider::wire::service::Service;
 use crate::provider::{
@@ -34,7 +36,7 @@ mod tests;
 use answer::DIALECT;
 
 /// The name that packages write.
-const NAME: &str = "stability";
+pub(in crate::provider) const NAME: &str = "stability";
 const KEY: &str = "STABILITY_API_KEY";
 const BASE: &str = "STABILITY_BASE_URL";
 /// Source: Stability AI, REST API v2beta, "Generate", field `seed`.
@@ -42,6 +44,17 @@ const MAX_SEED: i64 = 4_294_967_294;
 /// After more than 150 requests in 10 s the service refuses all for this long, and does not say so in a header.
 /// Source: Stability AI, REST API v2beta, "Rate limits".
 const REFUSAL: Duration = Duration::from_secs(60);
+
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable("STABILITY_API_KEY", None, "sk-...", "Key of Stability AI"),
+    variable(
+        "STABILITY_BASE_URL",
+        Some("https://api.stability.ai"),
+        "https://api.stability.ai",
+        "Where Stability AI's API is",
+    ),
+];
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
@@ -53,6 +66,16 @@ pub struct StabilitySettings {
 }
 
 impl StabilitySettings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let settings = Self {
+            api_key: reader.secret("STABILITY_API_KEY"),
+            base_url: reader.or_default("STABILITY_BASE_URL", values::http_url),
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -60,7 +83,11 @@ impl StabilitySettings {
     }
 }
 
-impl HasAccount for StabilitySettings {
+impl ServiceSettings for StabilitySettings {
+    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(Stability::new(self.clone(), downloads.clone())?))
+    }
+
     /// Source: Stability AI, REST API v1, "Account balance".
     fn question(&self) -> Option<AccountQuestion> {
         Some(AccountQuestion::bearer(

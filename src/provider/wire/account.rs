@@ -2,6 +2,8 @@
 //!
 //! Services without such a call are not asked.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
@@ -10,7 +12,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::http_client::{HttpClient, Outgoing};
+use crate::http_client::{Downloads, HttpClient, Outgoing};
+use crate::provider::ImageProvider;
 use crate::provider::wire::header::header_value;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,10 +97,18 @@ fn credits(body: &[u8]) -> Option<f64> {
     body.get("credits")?.as_f64()
 }
 
-/// Settings of a service that answers such a question.
-pub trait HasAccount {
-    /// The question; `None` where no address is configured.
-    fn question(&self) -> Option<AccountQuestion>;
+/// What an operator has said about one service, read and checked.
+pub trait ServiceSettings: fmt::Debug + Send + Sync {
+    /// Makes the provider, configured or not; sends nothing.
+    ///
+    /// # Errors
+    /// When the settings cannot be used. No secret is repeated.
+    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>>;
+
+    /// What the service answers for free about the account; `None` where it does not, or has no address.
+    fn question(&self) -> Option<AccountQuestion> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,21 @@
 //! What an operator says about the server.
 
+use super::Automatic1111;
+use crate::http_client::Downloads;
+use crate::provider::ImageProvider;
+use crate::settings::{Reader, Variable, values, variable};
 use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use url::Url;
 
 use super::BASE_URL;
 use crate::http_client::check_base_url;
-use crate::provider::wire::account::{AccountQuestion, HasAccount};
+use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
 use crate::provider::wire::header::header_value;
 
 /// What `AUTOMATIC1111_OPTIONS` may not set.
@@ -26,6 +31,28 @@ const OWN_FIELDS: [&str; 9] = [
     "force_task_id",
 ];
 
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable(
+        "AUTOMATIC1111_BASE_URL",
+        None,
+        "http://127.0.0.1:7860",
+        "AUTOMATIC1111's web UI, Forge or SD.Next, started with --api",
+    ),
+    variable(
+        "AUTOMATIC1111_API_KEY",
+        None,
+        "user:password",
+        "As the server was given in --api-auth",
+    ),
+    variable(
+        "AUTOMATIC1111_OPTIONS",
+        None,
+        "{\"steps\":30}",
+        "More fields of txt2img, as a JSON object",
+    ),
+];
+
 /// What an operator configures.
 #[derive(Clone, Debug)]
 pub struct Automatic1111Settings {
@@ -38,6 +65,17 @@ pub struct Automatic1111Settings {
 }
 
 impl Automatic1111Settings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let settings = Self {
+            base_url: reader.optional("AUTOMATIC1111_BASE_URL", values::http_url),
+            api_key: reader.secret("AUTOMATIC1111_API_KEY"),
+            options: reader.text("AUTOMATIC1111_OPTIONS"),
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -74,7 +112,11 @@ impl Automatic1111Settings {
     }
 }
 
-impl HasAccount for Automatic1111Settings {
+impl ServiceSettings for Automatic1111Settings {
+    fn build(&self, _: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(Automatic1111::new(self)?))
+    }
+
     /// Source: AUTOMATIC1111's web UI, "API".
     fn question(&self) -> Option<AccountQuestion> {
         let key = self

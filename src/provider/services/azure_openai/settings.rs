@@ -1,12 +1,18 @@
 //! What an operator says about a resource and its deployment.
 
+use super::AzureOpenAi;
+use crate::http_client::Downloads;
+use crate::provider::ImageProvider;
+use crate::settings::{Reader, Variable, values, variable};
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
+use std::sync::Arc;
 use url::Url;
 
 use crate::http_client::check_base_url;
 use crate::provider::catalog;
 use crate::provider::catalog::pixels::repeated;
+use crate::provider::wire::account::ServiceSettings;
 use crate::provider::wire::header::header_value;
 
 /// Which of the two paths is used, and with which version.
@@ -41,6 +47,35 @@ impl ApiVersion {
     }
 }
 
+/// What an operator may set.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable(
+        "AZURE_OPENAI_API_BASE",
+        None,
+        "https://resource.openai.azure.com",
+        "Where Azure's OpenAI service is",
+    ),
+    variable("AZURE_OPENAI_API_KEY", None, "...", "Key of that resource"),
+    variable(
+        "AZURE_OPENAI_API_DALLE_DEPLOYMENT_NAME",
+        None,
+        "gpt-image-2",
+        "The deployment that draws, whichever model is behind it",
+    ),
+    variable(
+        "AZURE_OPENAI_API_VERSION",
+        Some("v1"),
+        "v1",
+        "v1, preview, or a date such as 2025-04-01-preview, which asks below /openai/deployments",
+    ),
+    variable(
+        "AZURE_OPENAI_API_MODEL",
+        None,
+        "gpt-image-2",
+        "The model behind the deployment. Default: seen from the deployment's name",
+    ),
+];
+
 /// What an operator configures.
 #[derive(Clone, Debug)]
 pub struct AzureOpenAiSettings {
@@ -57,6 +92,19 @@ pub struct AzureOpenAiSettings {
 }
 
 impl AzureOpenAiSettings {
+    /// Reads [`VARIABLES`] and keeps what is wrong with them.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let settings = Self {
+            base_url: reader.optional("AZURE_OPENAI_API_BASE", values::http_url),
+            api_key: reader.secret("AZURE_OPENAI_API_KEY"),
+            deployment: reader.text("AZURE_OPENAI_API_DALLE_DEPLOYMENT_NAME"),
+            version: reader.or_default("AZURE_OPENAI_API_VERSION", ApiVersion::parse),
+            model: reader.text("AZURE_OPENAI_API_MODEL"),
+        };
+        reader.all_faults(settings.faults());
+        settings
+    }
+
     /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -78,6 +126,12 @@ impl AzureOpenAiSettings {
             ));
         }
         faults
+    }
+}
+
+impl ServiceSettings for AzureOpenAiSettings {
+    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(AzureOpenAi::new(self.clone(), downloads.clone())?))
     }
 }
 
