@@ -44,7 +44,7 @@ impl Storage {
             findings.away(format!("STORAGE_URL: the store cannot be reached: {error}"));
             return;
         }
-        let may_remove = !is_refused(&removed);
+        let may_remove = removed.is_ok();
         if !may_remove {
             key = ObjectKey::standing_probe();
         }

@@ -97,13 +97,25 @@ pub(crate) fn refusal(status: u16, code: &str) -> ResponseTemplate {
     ))
 }
 
+/// A path as it was before `%2F` and the like: Google's client writes all but letters and digits of a key so.
+fn decoded(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        decoded.push(char::from(u8::from_str_radix(&part[..2], 16).unwrap()));
+        decoded.push_str(&part[2..]);
+    }
+    decoded
+}
+
 fn is_public(request: &Request) -> bool {
     !request.headers.contains_key("authorization")
 }
 
 fn answer(request: &Request, objects: &Objects, whim: Whim) -> ResponseTemplate {
     let mut objects = objects.lock().unwrap();
-    let (method, path) = (request.method.as_str(), request.url.path());
+    let path = decoded(request.url.path());
+    let (method, path) = (request.method.as_str(), path.as_str());
     let asked = Asked {
         method,
         path,

@@ -48,7 +48,7 @@ async fn half_headers_on_a_thousand_connections_do_not_kill_the_pod() {
             .await;
         crowd.push(stream);
     }
-    for _ in 0..20 {
+    for _ in 0..5 {
         is_alive_for_a_probe(&operator).await;
     }
     let open = replica.descriptors() - before;
