@@ -88,6 +88,10 @@ pub async fn migrate(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
                 apply(&mut connections, &version, &*migration, &turn)?;
             }
         }
+        connections
+            .usual
+            .batch_execute(GRANT_RIGHTS)
+            .context("the rights of the roles cannot be granted; run deploy/postgres/roles.sql again")?;
         Ok::<_, anyhow::Error>(())
     })?;
     Ok(pending.into_values().collect())
@@ -133,6 +137,12 @@ fn make_room(connection: &mut Connection) -> anyhow::Result<()> {
         "the schema generative_ai cannot be made; the user of DATABASE_URL needs CREATE on the database",
     )
 }
+
+/// Where `deploy/postgres/roles.sql` was run before the tables were there, it has left a function that grants what is to be
+/// granted on them.
+const GRANT_RIGHTS: &str = "DO $$ BEGIN
+    IF to_regprocedure('generative_ai.grant_rights()') IS NOT NULL THEN PERFORM generative_ai.grant_rights(); END IF;
+END $$";
 
 /// An index that was being made when its process was killed is there, and of no use.
 const DROP_BROKEN_INDEXES: &str = "DO $$ DECLARE broken text; BEGIN

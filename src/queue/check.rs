@@ -57,7 +57,7 @@ async fn look(redis: &Redis, findings: &mut Findings) -> Option<(Scripts, bool)>
     };
     let address = connection.server().name.clone();
     let version = look_at_server(redis, &address, &info, findings)?;
-    look_at_policy(&address, &mut connection, findings).await;
+    look_at_policy(&address, &info, findings);
     match types::wrong_keys(redis, &[], &mut connection).await {
         Ok(wrong) => wrong
             .into_iter()
@@ -97,7 +97,7 @@ async fn reach(redis: &Redis) -> Result<(Connection, String), RedisFailure> {
                 Err(failure) => return Err(failure),
             }
             let mut info = String::new();
-            for section in ["server", "replication"] {
+            for section in ["server", "replication", "memory"] {
                 let part: String = redis::cmd("INFO")
                     .arg(section)
                     .query_async(&mut connection)
@@ -162,12 +162,9 @@ fn look_at_server(redis: &Redis, address: &str, info: &str, findings: &mut Findi
     Some(version)
 }
 
-async fn look_at_policy(address: &str, connection: &mut Connection, findings: &mut Findings) {
-    let mut asking = redis::cmd("CONFIG");
-    asking.arg("GET").arg("maxmemory-policy");
-    // Managed servers often forbid CONFIG; then their own settings have to be trusted.
-    let policy: Vec<String> = asking.query_async(connection).await.unwrap_or_default();
-    if let Some(policy) = policy.get(1).filter(|policy| *policy != "noeviction") {
+/// Not from CONFIG GET, which would show this account passwords as well, and which managed servers often forbid.
+fn look_at_policy(address: &str, info: &str, findings: &mut Findings) {
+    if let Some(policy) = field(info, "maxmemory_policy").filter(|policy| *policy != "noeviction") {
         findings.fail(format!(
             "REDIS_URL: Redis at {address} has maxmemory-policy {policy}, under which waiting packages can vanish; set it \
              to noeviction"

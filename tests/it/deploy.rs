@@ -1,18 +1,18 @@
 //! What is in `deploy/`: the worker and its commands run under the rights that are granted there, and under no others.
 
 use generative_ai_worker::config::{Config, variables};
-use generative_ai_worker::db::{self, DbSettings};
 use generative_ai_worker::private_servers::{RedisOptions, RedisServer};
-use redis::AsyncCommands;
-use secrecy::SecretString;
+use redis::AsyncCommands as _;
 
 use crate::harness::authority::{Authority, free_port};
 use crate::harness::command::{Said, command_on};
 use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::stack::{QUEUE, Stack, icon, logo, with};
-use crate::harness::users::{user_file, users};
+use crate::harness::users::user_file;
 
-const ROLES: &str = include_str!("../../deploy/postgres/roles.sql");
+mod redis_users;
+mod roles;
+
 const WORKER: &str = include_str!("../../deploy/kubernetes/worker.yaml");
 const SCALING: &str = include_str!("../../deploy/kubernetes/scaling.yaml");
 const COMPOSE: &str = include_str!("../../docker-compose.yml");
@@ -20,25 +20,6 @@ const ENV_EXAMPLE: &str = include_str!("../../.env.example");
 
 /// What a replica may take to give back what it has not finished, in seconds.
 const GIVING_BACK_S: u64 = 15;
-
-/// What Redis has refused since the last time, in words.
-async fn refused(stack: &Stack) -> Vec<String> {
-    let mut redis = stack.redis().await;
-    let entries: Vec<std::collections::HashMap<String, redis::Value>> = redis::cmd("ACL")
-        .arg("LOG")
-        .query_async(&mut redis)
-        .await
-        .unwrap();
-    redis::cmd("ACL")
-        .arg(&["LOG", "RESET"])
-        .query_async::<()>(&mut redis)
-        .await
-        .unwrap();
-    entries
-        .iter()
-        .map(|entry| format!("{:?} {:?}", entry["object"], entry["username"]))
-        .collect()
-}
 
 /// A life with everything in it: pictures, retries, failures, limits, a pause, a cancelled job, and every command.
 async fn live(stack: &Stack, worker: &[(&str, &str)], operator: &[(&str, &str)]) {
@@ -108,15 +89,6 @@ async fn live(stack: &Stack, worker: &[(&str, &str)], operator: &[(&str, &str)])
     assert_eq!(replica.times_said("Redis does not tell"), 0, "{}", replica.log());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_worker_and_its_commands_need_no_more_of_redis_than_their_user_may() {
-    let stack = Stack::start().await;
-    let url = users(&stack).await("worker");
-    let variables = [("REDIS_URL", url.as_str())];
-    live(&stack, &variables, &variables).await;
-    assert_eq!(refused(&stack).await, Vec::<String>::new());
-}
-
 /// As `docs/operations.md` leads to it: the file of users as it is, TLS on the only port, and a certificate asked of clients or not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_with_the_users_of_the_file_and_tls_alone_is_worked_with() {
@@ -162,7 +134,7 @@ async fn a_redis_with_the_users_of_the_file_and_tls_alone_is_worked_with() {
         jobs.extend(stack.push_logos(3).await);
         stack.all_done_once(&jobs).await;
         assert!(!replica.log().contains("worker-4f1c"), "{}", replica.log());
-        assert_eq!(refused(&stack).await, Vec::<String>::new());
+        assert_eq!(redis_users::refused(&stack).await, Vec::<String>::new());
         for (wrong, words) in [
             (format!("ssl_ca_certs={}", file(key)), "UnknownIssuer"),
             (
@@ -182,90 +154,6 @@ async fn a_redis_with_the_users_of_the_file_and_tls_alone_is_worked_with() {
             let said = command_on(&stack, &["check-config"], &[("REDIS_URL", &url)]).await;
             assert!(said.err.contains(words), "{wrong}: {}", said.err);
         }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_producer_can_push_and_an_autoscaler_can_count_and_neither_can_do_harm() {
-    let stack = Stack::start_without_tables().await;
-    let url = users(&stack).await;
-    let connect = async |user: &str| {
-        let client = redis::Client::open(url(user)).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
-    };
-    let mut producer = connect("producer").await;
-    let mut autoscaler = connect("autoscaler").await;
-    let low = format!("{{{QUEUE}}}:low");
-    for list in [QUEUE, low.as_str()] {
-        let _: i64 = producer.lpush(list, "{}").await.unwrap();
-    }
-    // As KEDA counts: whatever the type is.
-    let count = redis::Script::new(
-        "local type = redis.call('type', KEYS[1]).ok
-         return redis.call(({ zset = 'zcard', list = 'llen', none = 'llen' })[type], KEYS[1])",
-    );
-    for (key, expected) in [(QUEUE, 1), (low.as_str(), 1), ("{generative-ai}:in-flight", 0)] {
-        let found: i64 = count.key(key).invoke_async(&mut autoscaler).await.unwrap();
-        assert_eq!(found, expected, "{key}");
-    }
-    let refused = |result: redis::RedisResult<redis::Value>| {
-        let error = result.expect_err("it must be refused");
-        assert_eq!(error.code(), Some("NOPERM"), "{error}");
-    };
-    refused(producer.rpop(QUEUE, None).await);
-    refused(producer.lpush("{generative-ai}:delayed", "x").await);
-    refused(producer.del(QUEUE).await);
-    refused(autoscaler.lpush(QUEUE, "x").await);
-    refused(autoscaler.get("another").await);
-    refused(redis::cmd("FLUSHALL").query_async(&mut autoscaler).await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_worker_and_its_commands_need_no_more_of_postgres_than_their_roles_may() {
-    let stack = Stack::start_without_tables().await;
-    let sql = stack.sql_client().await;
-    // The application's tables are the application's.
-    let tables = include_str!("../../migrations/2026-11-22-000001_application_tables/up.sql");
-    sql.batch_execute(tables).await.unwrap();
-    for _ in 0..2 {
-        sql.batch_execute(ROLES).await.unwrap();
-    }
-    for role in ["migrator", "worker", "operator"] {
-        let set = format!("ALTER ROLE generative_ai_{role} PASSWORD 'change-me'");
-        sql.batch_execute(&set).await.unwrap();
-    }
-    let url = |role: &str| {
-        let port = stack.postgres.port();
-        format!("postgres://generative_ai_{role}:change-me@127.0.0.1:{port}/postgres?sslmode=disable")
-    };
-    let migrator = DbSettings {
-        url: SecretString::from(url("migrator")),
-        pool_size: 1,
-    };
-    db::migrate(&migrator).await.unwrap();
-    let (worker, operator) = (url("worker"), url("operator"));
-    live(
-        &stack,
-        &[("DATABASE_URL", &worker)],
-        &[("DATABASE_URL", &operator)],
-    )
-    .await;
-
-    let (client, connection) = tokio_postgres::connect(&worker, tokio_postgres::NoTls)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    for harm in [
-        "DELETE FROM ac_background_jobs",
-        "DELETE FROM images",
-        "UPDATE images SET deleted = true",
-        "DROP TABLE generative_ai.jobs",
-        "ALTER TABLE ac_background_jobs ADD COLUMN x integer",
-        "CREATE TABLE generative_ai.x ()",
-    ] {
-        let error = client.batch_execute(harm).await.expect_err(harm);
-        let state = error.code().map(tokio_postgres::error::SqlState::code);
-        assert_eq!(state, Some("42501"), "{harm}: {error}");
     }
 }
 
