@@ -36,7 +36,7 @@ use exit::ExitStatus;
     name = "generative-ai-worker",
     version,
     about = "Takes image work packages from a Redis list, has them drawn, stores the pictures and records the result in Postgres.",
-    after_help = "Everything is configured by environment variables: see .env.example and README.md.\n\
+    after_help = "Everything is configured by environment variables: see .env.example and docs/reference/variables.md.\n\
                   Exit status: 0 done, 1 failed, 64 wrong usage, 69 a service cannot be reached, 78 bad configuration."
 )]
 struct Arguments {

@@ -15,8 +15,8 @@ BEGIN
             error text,
             data jsonb,
             internal_data jsonb,
-            created_at timestamptz NOT NULL,
-            updated_at timestamptz NOT NULL)', home);
+            created_at timestamptz NOT NULL DEFAULT now(),
+            updated_at timestamptz NOT NULL DEFAULT now())', home);
     END IF;
     IF to_regclass('images') IS NULL THEN
         EXECUTE format('CREATE TABLE %I.images (
@@ -35,8 +35,8 @@ BEGIN
             location jsonb,
             deleted boolean NOT NULL DEFAULT false,
             user_id integer,
-            created_at timestamptz NOT NULL,
-            updated_at timestamptz NOT NULL)', home);
+            created_at timestamptz NOT NULL DEFAULT now(),
+            updated_at timestamptz NOT NULL DEFAULT now())', home);
     END IF;
 END
 $$;

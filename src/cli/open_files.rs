@@ -14,7 +14,7 @@ pub(super) fn raise(concurrency: usize) -> Option<String> {
     if limit.current != limit.maximum {
         let current = limit.current;
         limit.current = limit.maximum;
-        if setrlimit(Resource::Nofile, limit.clone()).is_err() {
+        if setrlimit(Resource::Nofile, limit).is_err() {
             limit.current = current;
         }
     }

@@ -332,17 +332,22 @@ fn the_example_file_is_made_from_the_list() {
 }
 
 #[test]
-fn the_readme_lists_every_variable() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+fn the_reference_lists_every_variable() {
+    let reference = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/reference/variables.md"
+    ))
+    .unwrap();
     let missing: Vec<_> = variables()
-        .filter(|v| !readme.contains(&format!("`{}`", v.name)))
+        .filter(|v| !reference.contains(&format!("`{}`", v.name)))
         .map(|v| v.name)
         .collect();
-    assert!(missing.is_empty(), "README.md does not mention {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "docs/reference/variables.md does not mention {missing:?}"
+    );
     // First cells of its table: each variable is told of once.
-    let (_, table) = readme.split_once("## Variables").unwrap();
-    let (table, _) = table.split_once("## Models").unwrap();
-    let cells: Vec<&str> = table
+    let cells: Vec<&str> = reference
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
         .collect();
@@ -355,7 +360,7 @@ fn the_readme_lists_every_variable() {
         .collect();
     assert!(
         repeated.is_empty(),
-        "README.md has no row, or several, for {repeated:?}"
+        "docs/reference/variables.md has no row, or several, for {repeated:?}"
     );
 }
 

@@ -355,9 +355,8 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_tells_of_the_models_that_answer_and_what_they_take() {
-        let readme = include_str!("../../README.md");
-        let section = readme.split_once("\n## Models\n").unwrap().1;
+    fn the_reference_tells_of_the_models_that_answer_and_what_they_take() {
+        let section = include_str!("../../docs/reference/models.md");
         let mut told = HashSet::new();
         for row in section.lines().filter(|line| line.starts_with("| `openai`")) {
             let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
@@ -392,7 +391,7 @@ mod tests {
             let (id, provider) = (&model.id, &model.provider);
             assert!(
                 told.contains(id) && told.contains(provider),
-                "README.md does not mention {id} of {provider}"
+                "docs/reference/models.md does not mention {id} of {provider}"
             );
         }
     }

@@ -73,7 +73,7 @@ pub struct Replica {
 /// What a replica says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "each is named in the README's table of keys")]
+#[expect(missing_docs, reason = "each is named in docs/reference/keys.md")]
 pub struct Ping {
     pub version: String,
     pub host: String,

@@ -1,4 +1,4 @@
-//! The list of variables: `.env.example` and the table of the README are made from it.
+//! The list of variables: `.env.example` and docs/reference/variables.md are made from it.
 
 /// One variable. Each may also be given as `<name>_FILE`, a path whose content is the value.
 #[derive(Clone, Copy, Debug)]

@@ -138,7 +138,7 @@ mod tests {
             b"{\"meta\":{\"jobId\":5},\"jobId\":27,}",
             b"{\"jobId\":27,\"jobId\":27,}",
             b"\xef\xbb\xbf{\"jobId\":27,}",
-            b"\xff\xfe{\0\"\0j\0o\0b\0I\0d\0\"\0:\0002\x007\0}\0",
+            b"\xff\xfe{\0\"\0j\0o\0b\0I\0d\0\"\0:\x002\x007\0}\0",
         ] {
             assert_eq!(find(raw), Some(27), "{}", raw.escape_ascii());
         }

@@ -7,16 +7,9 @@ use serde_json::{Value, json};
 use crate::harness::command::{command, command_on};
 use crate::harness::stack::{Stack, logo, with};
 
-/// Words and options of every command in the README's table.
-fn commands_of_the_readme() -> Vec<(Vec<String>, Vec<String>)> {
-    let readme = include_str!("../../README.md");
-    let table = readme
-        .split_once("\n## Commands\n")
-        .unwrap()
-        .1
-        .split_once("\n## ")
-        .unwrap()
-        .0;
+/// Words and options of every command in the reference.
+fn commands_of_the_reference() -> Vec<(Vec<String>, Vec<String>)> {
+    let table = include_str!("../../docs/reference/commands.md");
     let rows = table
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
@@ -36,7 +29,7 @@ fn commands_of_the_readme() -> Vec<(Vec<String>, Vec<String>)> {
 }
 
 #[tokio::test]
-async fn the_help_names_every_command_and_option_of_the_readme() {
+async fn the_help_names_every_command_and_option_of_the_reference() {
     let version = format!("generative-ai-worker {}\n", env!("CARGO_PKG_VERSION"));
     command(&["--version"], &[]).await.is(0, &version, "");
     let help = command(&["--help"], &[]).await;
@@ -53,7 +46,7 @@ async fn the_help_names_every_command_and_option_of_the_readme() {
         .lines()
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    let mut documented = commands_of_the_readme();
+    let mut documented = commands_of_the_reference();
     assert!(documented.len() >= 7, "{documented:?}");
     documented.sort();
     let mut names: Vec<&str> = documented.iter().map(|(words, _)| &*words[0]).collect();

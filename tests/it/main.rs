@@ -41,6 +41,7 @@ mod providers_policy;
 mod providers_polled;
 mod providers_self_hosted;
 mod queue;
+mod readme;
 mod reconcile;
 mod recovery;
 mod redis_setups;
