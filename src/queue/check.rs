@@ -88,14 +88,6 @@ async fn reach(redis: &Redis) -> Result<(Connection, String), RedisFailure> {
                 found => found?,
             };
             let mut connection = server.connection().await?;
-            // INFO is answered all the while that it loads. Whether a key may be read is not asked here.
-            let mut asking = redis::cmd("EXISTS");
-            asking.arg(redis.keys().ping());
-            let asked: redis::RedisResult<redis::Value> = asking.query_async(&mut connection).await;
-            match asked.map_err(RedisFailure::from) {
-                Ok(_) | Err(RedisFailure::Refused(_)) => {}
-                Err(failure) => return Err(failure),
-            }
             let mut info = String::new();
             for section in ["server", "replication", "memory"] {
                 let part: String = redis::cmd("INFO")
@@ -103,6 +95,16 @@ async fn reach(redis: &Redis) -> Result<(Connection, String), RedisFailure> {
                     .query_async(&mut connection)
                     .await?;
                 info.push_str(&part);
+            }
+            // INFO is answered all the while that it loads. Whether a key may be read is not asked here.
+            let mut asking = redis::cmd("EXISTS");
+            asking.arg(redis.keys().ping());
+            let asked: redis::RedisResult<redis::Value> = asking.query_async(&mut connection).await;
+            match asked.map_err(RedisFailure::from) {
+                Ok(_) | Err(RedisFailure::Refused(_)) => {}
+                // It does not have this key's slot, and is said to be what it is.
+                Err(failure) if !failure.is_loading() && is_strange_cluster(redis, &info) => {}
+                Err(failure) => return Err(failure),
             }
             Ok((connection, info))
         };
@@ -116,6 +118,13 @@ async fn reach(redis: &Redis) -> Result<(Connection, String), RedisFailure> {
             result => return result,
         }
     }
+}
+
+/// Whether it is a node of a cluster where one server was named.
+fn is_strange_cluster(redis: &Redis, info: &str) -> bool {
+    // Valkey calls it server_mode.
+    let mode = field(info, "redis_mode").or_else(|| field(info, "server_mode"));
+    redis.is_fixed() && mode == Some("cluster")
 }
 
 /// A fault to be mended, or an outage.
@@ -137,7 +146,7 @@ fn look_at_server(redis: &Redis, address: &str, info: &str, findings: &mut Findi
             ));
             return None;
         }
-        Some("cluster") if redis.is_fixed() => findings.fail(format!(
+        Some("cluster") if is_strange_cluster(redis, info) => findings.fail(format!(
             "REDIS_URL: Redis at {address} is a node of a cluster; write redis+cluster://[user:password@]{address}"
         )),
         _ => {}

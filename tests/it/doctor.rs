@@ -44,6 +44,7 @@ ok    redis      its clock agrees with this machine's within 2 s
 ok    redis      its slow log is not full
 ok    postgres   every migration is applied
 ok    postgres   this account has every right that it needs
+ok    postgres   every step of a job can be done, as a try that was rolled back has shown
 ok    postgres   Postgres *
 *  postgres   fsync is *
 *  postgres   synchronous_commit is *

@@ -189,15 +189,17 @@ async fn a_database_that_is_newer_than_the_program_is_refused() {
     stack.sql(NEWER, &[]).await;
     let needs = "UPDATE generative_ai.installation SET needs_migration = '29991231000000'";
     stack.sql(needs, &[]).await;
-    let refused = "generative-ai-worker: the database has migration 29991231000000, which this version of the worker \
-        does not know; use the newer version\n";
-    for arguments in [&["run"][..], &["migrate"], &["migrate", "--dry-run"]] {
-        let done = run(&stack, arguments).await;
-        assert_eq!(
-            done,
-            (Some(78), String::new(), refused.to_owned()),
-            "{arguments:?}"
-        );
+    let refused = "the database has migration 29991231000000, which this version of the worker does not know; use the \
+        newer version\n";
+    for (arguments, variable) in [
+        (&["run"][..], "DATABASE_URL: "),
+        (&["migrate"], ""),
+        (&["migrate", "--dry-run"], ""),
+    ] {
+        let (status, out, err) = run(&stack, arguments).await;
+        assert_eq!((status, &*out), (Some(78), ""), "{arguments:?}");
+        let line = format!("generative-ai-worker: {variable}{refused}");
+        assert!(err.ends_with(&line), "{arguments:?}: {err}");
     }
 }
 

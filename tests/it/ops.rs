@@ -6,7 +6,7 @@ use chrono::{Days, Utc};
 use generative_ai_worker::measure;
 use serde_json::json;
 
-use crate::harness::command::command;
+use crate::harness::command::command_on;
 use crate::harness::openai::{KEY, OpenAi, Reply, small_picture};
 use crate::harness::operator::Operator;
 use crate::harness::stack::{Stack, logo, with};
@@ -322,18 +322,16 @@ async fn two_hundred_models_make_one_series() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_taken_ends_the_start() {
+    let stack = Stack::start().await;
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    let variables = [
-        ("DATABASE_URL", "postgres://worker@127.0.0.1:1/app"),
-        ("REDIS_URL", "redis://127.0.0.1:1"),
-        ("HTTP_ADDR", &*addr),
-    ];
+    let said = command_on(&stack, &["run"], &[("HTTP_ADDR", &addr)]).await;
     let line = format!(
         "generative-ai-worker: HTTP_ADDR: {addr} cannot be listened on: Address already in use (os error 98); choose \
          another or leave it empty\n"
     );
-    command(&["run"], &variables).await.is(78, "", &line);
+    assert_eq!((said.status, &*said.out), (Some(78), ""), "{}", said.err);
+    assert!(said.err.ends_with(&line), "{}", said.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,7 +55,7 @@ async fn a_log_that_nobody_reads_stops_nobody_and_says_later_how_much_is_missing
         push_broken(&stack, 1_000).await;
     }
     let jobs = stack.push_logos(20).await;
-    stack.all_done_once(&jobs).await;
+    stack.each_done_once(&jobs).await;
     stack.until_key("ping", true).await;
     // Read now, it goes on, and says what is missing.
     let mut log = replica.0.stderr.take().unwrap();
@@ -76,7 +76,7 @@ async fn a_log_that_nobody_reads_stops_nobody_and_says_later_how_much_is_missing
         .unwrap()
         .unwrap();
     assert!(said.contains("waiting for packages"), "{said}");
-    stack.all_done_once(&[job]).await;
+    stack.each_done_once(&[job]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +87,7 @@ async fn a_log_whose_reader_is_gone_stops_nobody_and_what_is_lost_is_counted() {
     let mut replica = Piped::start(&stack, &[("HTTP_ADDR", &address)]);
     drop(replica.0.stderr.take());
     let jobs = stack.push_logos(5).await;
-    stack.all_done_once(&jobs).await;
+    stack.each_done_once(&jobs).await;
     push_broken(&stack, 5).await;
     stack.until_key("ping", true).await;
     crate::harness::use_ring();
@@ -147,7 +147,7 @@ async fn odd_surroundings_change_nothing() {
     ] {
         let mut replica = Piped(prepared(&stack, before, &[]));
         let jobs = stack.push_logos(3).await;
-        stack.all_done_once(&jobs).await;
+        stack.each_done_once(&jobs).await;
         let pid = rustix::process::Pid::from_raw(replica.0.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert!(replica.0.wait().unwrap().success(), "{before}");
@@ -167,7 +167,7 @@ async fn too_few_files_are_warned_of() {
         })
         .await;
     let jobs = stack.push_logos(20).await;
-    stack.all_done_once(&jobs).await;
+    stack.each_done_once(&jobs).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,11 +175,11 @@ async fn what_nohup_has_it_ignore_stays_ignored() {
     let stack = Stack::start().await;
     let mut replica = Piped(prepared(&stack, "trap '' HUP", &[]));
     let jobs = stack.push_logos(1).await;
-    stack.all_done_once(&jobs).await;
+    stack.each_done_once(&jobs).await;
     let pid = rustix::process::Pid::from_raw(replica.0.id().cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     let jobs = stack.push_logos(1).await;
-    stack.all_done_once(&jobs).await;
+    stack.each_done_once(&jobs).await;
     assert_eq!(replica.0.try_wait().unwrap(), None);
 }
 

@@ -158,10 +158,16 @@ async fn nothing_is_begun_for_fallbacks_that_cannot_draw() {
     let openai = OpenAi::start(broken()).await;
     let variables = [
         ("IMAGE_PROVIDER_FALLBACKS", "gemini,bfl"),
+        ("GEMINI_API_KEY", "a-key"),
+        ("BFL_API_KEY", "a-key"),
         ("WORKER_CONCURRENCY", "1"),
     ];
     let replica = stack.replica_of(&openai, &variables).await;
-    let jobs = stack.push_logos(40).await;
+    let jobs = stack.jobs(40).await;
+    for job_id in &jobs {
+        // Neither of them offers it.
+        stack.push(&with(logo(*job_id), "outputFormat", "webp")).await;
+    }
     replica.said("openai has failed 5 times in a row").await;
     stack
         .until("all are parked", async || {

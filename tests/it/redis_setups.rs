@@ -72,7 +72,7 @@ async fn works(stack: &Stack, variables: &[(&str, &str)]) {
     let replica = stack.replica(variables).await;
     let job = stack.job().await;
     stack.push(&logo(job)).await;
-    stack.all_done_once(&[job]).await;
+    stack.each_done_once(&[job]).await;
     drop(replica);
 }
 
@@ -170,7 +170,7 @@ async fn an_account_without_channels_lacks_nothing_but_events() {
             .unwrap();
         jobs.push(urgent);
         // Nothing stays in hand, nor among what is in flight.
-        stack.all_done_once(&jobs).await;
+        stack.each_done_once(&jobs).await;
         let dead = stack.job().await;
         stack
             .push(&crate::harness::stack::with(logo(dead), "imageSize", "1x1"))
@@ -400,6 +400,6 @@ async fn a_server_that_is_still_loading_its_file_is_waited_for() {
     assert_eq!(replica.times_said("still loading"), 1);
     let server = restarting.await.unwrap();
     stack.look_at(server.url());
-    stack.all_done_once(&[job]).await;
+    stack.each_done_once(&[job]).await;
     stack.postgres.stop();
 }

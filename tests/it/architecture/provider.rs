@@ -7,7 +7,7 @@ use super::{Source, name, parts, starts_a_path};
 /// The storeys from the top down, with what each may name besides the trait and its types (`ROOT` and what that is
 /// made of), which all may.
 const STOREYS: &[(&str, &[&str])] = &[
-    ("list", &["services", "wire", "catalog"]),
+    ("list", &["services", "wire", "catalog", "policy"]),
     ("services", &["wire", "catalog"]),
     ("wire", &["catalog"]),
     ("catalog", &[]),
