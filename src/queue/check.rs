@@ -146,9 +146,12 @@ fn look_at_server(redis: &Redis, address: &str, info: &str, findings: &mut Findi
             ));
             return None;
         }
-        Some("cluster") if is_strange_cluster(redis, info) => findings.fail(format!(
-            "REDIS_URL: Redis at {address} is a node of a cluster; write redis+cluster://[user:password@]{address}"
-        )),
+        Some("cluster") if is_strange_cluster(redis, info) => {
+            findings.fail(format!(
+                "REDIS_URL: Redis at {address} is a node of a cluster; write redis+cluster://[user:password@]{address}"
+            ));
+            return None;
+        }
         _ => {}
     }
     let Some(version) = version(info) else {

@@ -50,8 +50,8 @@ async fn push_broken(stack: &Stack, count: usize) {
 async fn a_log_that_nobody_reads_stops_nobody_and_says_later_how_much_is_missing() {
     let stack = Stack::start().await;
     let mut replica = Piped::start(&stack, &[("WORKER_CONCURRENCY", "50")]);
-    // A pipe holds 64 KiB, and some lines wait in memory.
-    for _ in 0..6 {
+    // A pipe holds 64 KiB, and 8,192 lines wait in memory.
+    for _ in 0..10 {
         push_broken(&stack, 1_000).await;
     }
     let jobs = stack.push_logos(20).await;
