@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use secrecy::ExposeSecret;
 
 use crate::db::{DbSettings, Retention};
+use crate::generator::PromptSuffixes;
 use crate::ops::OpsSettings;
 use crate::queue::QueueSettings;
 use crate::redis::is_cluster;
@@ -40,6 +41,8 @@ pub struct Config {
     pub providers: ProviderSettings,
     /// Whether the pictures that icons are made from are kept.
     pub keeps_originals: bool,
+    /// What follows every prompt.
+    pub suffixes: PromptSuffixes,
     /// The loop.
     pub worker: WorkerSettings,
     /// HTTP for operators.
@@ -70,6 +73,11 @@ impl Config {
         let worker = worker_settings(&mut reader, &queue);
         let providers = providers::provider_settings(&mut reader);
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
+        let mut suffix = |name| reader.unless_empty(name, values::text).unwrap_or_default();
+        let suffixes = PromptSuffixes {
+            icon: suffix("PROMPT_SUFFIX_ICON"),
+            image: suffix("PROMPT_SUFFIX_IMAGE"),
+        };
         let ops = OpsSettings {
             http_addr: reader.unless_empty("HTTP_ADDR", values::socket_address),
         };
@@ -81,6 +89,7 @@ impl Config {
             storage,
             providers,
             keeps_originals,
+            suffixes,
             worker,
             ops,
             misspelled: misspelled(environment, variables()),

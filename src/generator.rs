@@ -10,6 +10,7 @@ mod order;
 mod pipeline;
 mod pixel_work;
 mod purchase;
+mod suffixes;
 #[cfg(test)]
 mod testing;
 
@@ -27,6 +28,7 @@ use crate::work_package::ImageWork;
 pub use ledger::{Gate, Intent, Ledger, OpenCall, Unfinished};
 use pipeline::Shape;
 pub use pipeline::{Pipeline, PipelineSettings};
+pub use suffixes::PromptSuffixes;
 
 /// One attempt's request for an image.
 #[derive(Clone)]

@@ -26,7 +26,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::failure::ErrorClass;
-use crate::work_package::{ImageType, MAX_PROMPT_CHARS, Prompt};
+use crate::work_package::{MAX_PROMPT_CHARS, Prompt};
 
 pub use crate::imaging::DigitalSource;
 pub use call::{Call, Cost, CostBasis, DrawnImage, Found, NotDrawn, Unwatched, Watch};
@@ -50,10 +50,11 @@ pub trait ImageProvider: Send + Sync {
         false
     }
 
-    /// What is sent for a person's prompt: the prompt, followed by what this service wants of every picture.
+    /// What is sent for a person's prompt: the prompt, followed by what is wanted of every picture
+    /// (`PROMPT_SUFFIX_ICON`, `PROMPT_SUFFIX_IMAGE`).
     /// Providers that do not read instructions send the prompt as it is.
-    fn prompt_for(&self, prompt: &Prompt, image_type: ImageType) -> Prompt {
-        instructed(prompt, image_type)
+    fn prompt_for(&self, prompt: &Prompt, suffix: &str) -> Prompt {
+        with_suffix(prompt, suffix)
     }
 
     /// Asks for one image and waits for its bytes, at most until the call's deadline.
@@ -110,19 +111,10 @@ pub trait ImageProvider: Send + Sync {
     }
 }
 
-/// Adds the instruction that keeps pictures free of made-up text, unless the prompt is so long already that
-/// both together would be refused.
-fn instructed(prompt: &Prompt, image_type: ImageType) -> Prompt {
-    let kind = match image_type {
-        ImageType::Icon => "icon that is clear at a small size",
-        ImageType::Collection => "image",
-    };
-    let text = format!(
-        "{}\n\nInstruction: Create a high quality {kind} for the user's project and follow their style \
-         instructions. Do not add text to the image unless asked in the style instructions.",
-        prompt.expose()
-    );
-    if text.chars().count() > MAX_PROMPT_CHARS {
+/// The prompt, and what is wanted of every picture, unless both together would be refused for their length.
+fn with_suffix(prompt: &Prompt, suffix: &str) -> Prompt {
+    let text = format!("{}\n\n{suffix}", prompt.expose());
+    if suffix.is_empty() || text.chars().count() > MAX_PROMPT_CHARS {
         prompt.clone()
     } else {
         Prompt::new(text)

@@ -105,6 +105,7 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
         storage,
         key_namespace: db.key_namespace().await.context("DATABASE_URL")?,
         keeps_originals: config.keeps_originals,
+        suffixes: config.suffixes.clone(),
     };
     let router = Router::new(Pipeline::new(settings));
     Ok(Worker::new(config.worker.clone(), queue, db, router))

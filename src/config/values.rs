@@ -11,6 +11,12 @@ use crate::worker::UnknownOutcome;
 
 pub(super) use crate::settings::values::{boolean, http_url};
 
+/// As it is.
+#[expect(clippy::unnecessary_wraps, reason = "it stands where others may refuse")]
+pub(super) fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("\"{text}\" is not a duration; write for example 500ms, 30s or 5m");
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

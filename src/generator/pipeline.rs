@@ -10,6 +10,7 @@ use super::follow::{namespace, namespace_of, order_of};
 use super::order::Order;
 use super::pixel_work::PixelWork;
 use super::purchase::{Buyer, Purchase};
+use super::suffixes::PromptSuffixes;
 use super::{ImageRequest, Progress, StoredImage, Unfinished};
 use crate::failure::Failure;
 use crate::imaging::{self, Format, Inspected, Mark, Provenance};
@@ -33,6 +34,8 @@ pub struct PipelineSettings {
     pub key_namespace: Uuid,
     /// `KEEP_ORIGINALS`.
     pub keeps_originals: bool,
+    /// What follows every prompt.
+    pub suffixes: PromptSuffixes,
 }
 
 /// Where pictures are made. One for all jobs of a replica.
@@ -142,6 +145,7 @@ impl Pipeline {
         let buyer = || Buyer {
             request,
             namespace: namespace_of(self.settings.key_namespace, request),
+            suffixes: &self.settings.suffixes,
             progress,
             deadline: Instant::now() + request.patience,
             is_brief: false,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::ledger::{Intent, Unfinished};
 use super::meter::Meter;
 use super::order::Order;
+use super::suffixes::PromptSuffixes;
 use super::{ImageRequest, Progress};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
@@ -33,6 +34,7 @@ pub(super) struct Buyer<'a> {
     pub(super) request: &'a ImageRequest<'a>,
     /// Ids of calls derive from it.
     pub(super) namespace: Uuid,
+    pub(super) suffixes: &'a PromptSuffixes,
     pub(super) progress: &'a dyn Progress,
     /// Nobody waits for the picture in this attempt any longer than this.
     pub(super) deadline: Instant,
@@ -261,7 +263,7 @@ impl<'a> Calling<'a> {
         Self {
             buyer,
             spec,
-            prompt: provider.prompt_for(&work.prompt, work.image_type),
+            prompt: provider.prompt_for(&work.prompt, buyer.suffixes.of(work.image_type)),
             id: call_id(buyer.namespace, buyer.request.job_id, call_no.unwrap_or_default()),
             call_no,
             is_accepted: AtomicBool::new(false),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Pipeline, PipelineSettings};
+use super::{Pipeline, PipelineSettings, PromptSuffixes};
 use crate::provider::ImageProvider;
 use crate::provider::list::Providers;
 use crate::storage::{Storage, StorageSettings};
@@ -44,6 +44,7 @@ pub(super) async fn pipeline_of(
         storage: Storage::open(storage).await.unwrap(),
         key_namespace: Uuid::nil(),
         keeps_originals: false,
+        suffixes: PromptSuffixes::default(),
     };
     Pipeline::new(settings)
 }

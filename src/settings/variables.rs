@@ -188,6 +188,24 @@ pub const VARIABLES: &[Variable] = &[
         "Keep the full-size picture that an icon was made from",
     ),
     variable(
+        "PROMPT_SUFFIX_ICON",
+        Some(
+            "Instruction: Create a high quality icon that is clear at a small size for the user's project and follow their \
+             style instructions. Do not add text to the image unless asked in the style instructions.",
+        ),
+        "Draw it in flat colours, without text.",
+        "What follows the prompt of every icon, for providers that read instructions; nothing after the equals sign: nothing",
+    ),
+    variable(
+        "PROMPT_SUFFIX_IMAGE",
+        Some(
+            "Instruction: Create a high quality image for the user's project and follow their style instructions. Do not \
+             add text to the image unless asked in the style instructions.",
+        ),
+        "Draw it in warm colours, without text.",
+        "The same for every other picture",
+    ),
+    variable(
         "JOB_TIMEOUT",
         Some("5m"),
         "5m",

@@ -42,7 +42,16 @@ const MODULES: &[(&str, &[&str])] = &[
     // Reads the settings of all others, and none of them knows it.
     (
         "config",
-        &["ops", "worker", "provider", "storage", "queue", "redis", "db"],
+        &[
+            "ops",
+            "worker",
+            "generator",
+            "provider",
+            "storage",
+            "queue",
+            "redis",
+            "db",
+        ],
     ),
     // Only looks: at the worker through its observer, at the services through their own types.
     ("ops", &["worker", "provider", "storage", "queue", "db"]),

@@ -136,3 +136,29 @@ async fn what_an_operator_does_not_allow_is_refused_before_anything_is_spent() {
     assert_eq!(stack.ended(job_id).await.error, None);
     assert_eq!(openai.calls().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_every_prompt_is_the_operators_to_say() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let by_default = "\n\nInstruction: Create a high quality image for the user's project";
+    for (suffix, expected) in [
+        (None, by_default),
+        (Some("In blue."), "\n\nIn blue."),
+        (Some(""), ""),
+    ] {
+        let variables = suffix.map(|suffix| ("PROMPT_SUFFIX_IMAGE", suffix));
+        let mut replica = stack.replica_of(&openai, variables.as_slice()).await;
+        let job_id = stack.job().await;
+        let package = logo(job_id);
+        stack.push(&package).await;
+        assert_eq!(stack.ended(job_id).await.progress, Some(100));
+        let asked = openai.calls().pop().unwrap().body;
+        let prompt = asked["prompt"].as_str().unwrap();
+        let added = prompt.strip_prefix(package["prompt"].as_str().unwrap()).unwrap();
+        assert!(added.starts_with(expected), "{prompt}");
+        assert_eq!(added.is_empty(), expected.is_empty(), "{prompt}");
+        replica.terminate();
+        replica.exit().await;
+    }
+}

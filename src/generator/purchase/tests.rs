@@ -158,6 +158,7 @@ async fn attempt(provider: Arc<Failing>, notes: &Notes) -> Unfinished {
     let buyer = Buyer {
         request: &request,
         namespace: Uuid::nil(),
+        suffixes: &PromptSuffixes::default(),
         progress: &NoProgress,
         deadline: Instant::now() + Duration::from_secs(60),
         is_brief: false,

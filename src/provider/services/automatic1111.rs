@@ -29,7 +29,7 @@ use crate::provider::wire::self_hosted::plain_picture;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, Watch,
 };
-use crate::work_package::{ImageType, Moderation, Prompt};
+use crate::work_package::{Moderation, Prompt};
 
 mod response;
 mod settings;
@@ -168,7 +168,7 @@ impl ImageProvider for Automatic1111 {
     }
 
     /// The prompt alone, since these models draw instructions; without what would steer the server.
-    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
         Prompt::new(without_markup(prompt.expose()))
     }
 

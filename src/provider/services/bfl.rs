@@ -27,7 +27,7 @@ use crate::provider::wire::service::Service;
 use crate::provider::{
     Call, CheckedSpec, Cost, CostBasis, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, catalog,
 };
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::Prompt;
 
 mod task;
 #[cfg(test)]
@@ -204,7 +204,7 @@ impl ImageProvider for Bfl {
     }
 
     /// The prompt alone: these models draw what they read, instructions included.
-    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
         prompt.clone()
     }
 

@@ -10,7 +10,7 @@ use crate::provider::catalog::{Choices, check_options};
 use crate::provider::{
     Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported,
 };
-use crate::work_package::{Background, ImageType, Moderation, OutputFormat, Prompt};
+use crate::work_package::{Background, Moderation, OutputFormat, Prompt};
 
 pub(in crate::provider) const NAME: &str = "blank";
 
@@ -40,7 +40,7 @@ impl ImageProvider for Blank {
         true
     }
 
-    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
         prompt.clone()
     }
 

@@ -57,7 +57,7 @@ impl ImageProvider for Builtin {
     }
 
     /// The prompt alone: instructions meant for a model would turn into initials.
-    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
         prompt.clone()
     }
 

@@ -32,7 +32,7 @@ use crate::provider::wire::self_hosted::Pauses;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported,
 };
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::Prompt;
 
 mod check;
 mod history;
@@ -270,7 +270,7 @@ impl ImageProvider for ComfyUi {
     }
 
     /// The prompt alone, since these models draw instructions; without what would steer the server.
-    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
         Prompt::new(without_markup(prompt.expose()))
     }
 

@@ -27,7 +27,7 @@ use crate::provider::wire::service::Service;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, catalog,
 };
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::Prompt;
 
 mod outcome;
 #[cfg(test)]
@@ -215,7 +215,7 @@ impl ImageProvider for Fal {
     }
 
     /// The prompt alone: most of these models draw what they read, instructions included.
-    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
         prompt.clone()
     }
 

@@ -28,7 +28,7 @@ use crate::provider::wire::reading::Dialect;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported,
 };
-use crate::work_package::{ImageType, Prompt, Word};
+use crate::work_package::{Prompt, Word};
 
 #[cfg(test)]
 mod tests;
@@ -243,7 +243,7 @@ impl ImageProvider for OpenAiCompatible {
     }
 
     /// The prompt alone, since most of these servers draw instructions; without what some of them obey.
-    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
         Prompt::new(without_directives(prompt.expose()))
     }
 

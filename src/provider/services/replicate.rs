@@ -33,7 +33,7 @@ use crate::provider::{
     Call, CheckedSpec, DrawnImage, Found, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported,
     catalog,
 };
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::Prompt;
 
 mod check;
 mod listing;
@@ -228,7 +228,7 @@ impl ImageProvider for Replicate {
     }
 
     /// The prompt alone: these models draw what they read, instructions included.
-    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
         prompt.clone()
     }
 

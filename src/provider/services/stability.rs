@@ -27,7 +27,7 @@ use crate::provider::{
     Call, CheckedSpec, Cost, CostBasis, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError,
     Unsupported, catalog,
 };
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::Prompt;
 
 mod answer;
 #[cfg(test)]
@@ -142,7 +142,7 @@ impl ImageProvider for Stability {
     }
 
     /// As it is: these models draw what they read, instructions too.
-    fn prompt_for(&self, prompt: &Prompt, _: ImageType) -> Prompt {
+    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
         prompt.clone()
     }
 

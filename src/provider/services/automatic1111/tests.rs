@@ -236,7 +236,7 @@ fn a_request_is_checked_before_it_is_sent() {
         (&*checked.model, checked.size.as_deref()),
         (LOADED, Some("1344x768"))
     );
-    let icon = check(|spec| spec.image_type = ImageType::Icon).unwrap();
+    let icon = check(|spec| spec.image_type = crate::work_package::ImageType::Icon).unwrap();
     assert_eq!(icon.size.as_deref(), Some("1024x1024"));
     assert_eq!(
         check(|spec| spec.model = Some("x.safetensors [abc]".into()))

@@ -14,7 +14,7 @@ use crate::provider::services::imagen::auth::tests::{
 use crate::provider::suite::{self, Asked as Request, Fake, PROMPT, Reply, Subject, any_post};
 use crate::provider::wire::google::tests::{candidate, documented, without_picture};
 use crate::provider::{CostBasis, DigitalSource};
-use crate::work_package::{ImageType, Prompt};
+use crate::work_package::Prompt;
 
 mod models_and_places;
 mod predicting;

@@ -309,7 +309,7 @@ fn a_request_is_checked_as_far_as_it_can_be() {
                 size: Some(size.into()),
                 quality: Some(quality.into()),
                 seed: Some(1),
-                image_type: ImageType::Icon,
+                image_type: crate::work_package::ImageType::Icon,
                 ..ImageSpec::default()
             })
             .map_err(|refused| (refused.class, refused.message))

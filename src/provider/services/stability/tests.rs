@@ -331,7 +331,7 @@ async fn without_a_key_every_request_is_refused_and_nothing_is_sent() {
 #[tokio::test]
 async fn a_prompt_goes_as_it_is_and_not_when_it_is_too_long() {
     let prompt = Prompt::new(PROMPT.into());
-    let sent = provider(&nowhere()).prompt_for(&prompt, ImageType::Icon);
+    let sent = provider(&nowhere()).prompt_for(&prompt, "Draw well.");
     assert_eq!(sent.expose(), PROMPT);
     let prompt = Prompt::new("é".repeat(10_001));
     let error = provider(&nowhere())

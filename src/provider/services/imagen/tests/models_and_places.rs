@@ -79,7 +79,7 @@ fn sizes_of_old_configurations_are_still_taken() {
         Some("16:9@2K")
     );
     let icon = ImageSpec {
-        image_type: ImageType::Icon,
+        image_type: crate::work_package::ImageType::Icon,
         model: Some(PRIVATE.into()),
         ..ImageSpec::default()
     };

@@ -151,7 +151,7 @@ fn no_quality_can_be_chosen() {
 #[test]
 fn the_prompt_is_sent_as_it_is() {
     let provider = configured(Some(KEY), Some(OFFICIAL));
-    let sent = provider.prompt_for(&prompt(), ImageType::Icon);
+    let sent = provider.prompt_for(&prompt(), "Draw well.");
     assert_eq!(sent.expose(), PROMPT);
 }
 
