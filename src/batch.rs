@@ -7,6 +7,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// How long requests without a watcher wait for one with a watcher to go with.
 const LINGER: Duration = Duration::from_millis(5);
@@ -15,15 +17,24 @@ const LINGER: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Batcher<I, O> {
     requests: mpsc::UnboundedSender<Request<I, O>>,
+    under_way: TaskTracker,
 }
 
-/// A request and who waits for its answer.
-type Request<I, O> = (I, Option<oneshot::Sender<O>>);
+/// A request and whom it is made for.
+type Request<I, O> = (I, Caller<O>);
+
+#[derive(Debug)]
+struct Caller<O> {
+    /// Where an answer is waited for.
+    answer: Option<oneshot::Sender<O>>,
+    _under_way: TaskTrackerToken,
+}
 
 impl<I, O> Clone for Batcher<I, O> {
     fn clone(&self) -> Self {
         Self {
             requests: self.requests.clone(),
+            under_way: self.under_way.clone(),
         }
     }
 }
@@ -42,7 +53,7 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
         tokio::spawn(async move {
             let mut waiting = Vec::new();
             while queue.recv_many(&mut waiting, max).await > 0 {
-                if waiting.iter().all(|(_, caller)| caller.is_none()) {
+                if waiting.iter().all(|(_, caller)| caller.answer.is_none()) {
                     let company = wait_for_company(&mut queue, &mut waiting, max);
                     let _ = tokio::time::timeout(LINGER, company).await;
                 }
@@ -58,26 +69,44 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
                 let (inputs, callers): (Vec<I>, Vec<_>) = waiting.drain(..).unzip();
                 for (caller, output) in callers.into_iter().zip(run(inputs).await) {
                     // A caller that has gone away (its job was stopped) needs no answer.
-                    let _ = caller.map(|caller| caller.send(output));
+                    let _ = caller.answer.map(|answer| answer.send(output));
                 }
             }
         });
-        Self { requests }
+        Self {
+            requests,
+            under_way: TaskTracker::new(),
+        }
+    }
+
+    fn send(&self, input: I, answer: Option<oneshot::Sender<O>>) {
+        let caller = Caller {
+            answer,
+            _under_way: self.under_way.token(),
+        };
+        // Where there is no lane any more, the caller's end is dropped here, which the other end hears.
+        let _ = self.requests.send((input, caller));
+    }
+
+    /// Waits until nothing is under way, also of what nobody waits for any more.
+    pub async fn idle(&self) {
+        // It takes requests all the same.
+        self.under_way.close();
+        self.under_way.wait().await;
     }
 
     /// Runs one request with the next batch. It has its place in the order from this call on, whether or not the result is
     /// polled. `None` when the lane has broken (its task panicked).
     pub fn submit(&self, input: I) -> impl Future<Output = Option<O>> + Send + use<I, O> {
         let (caller, answer) = oneshot::channel();
-        // Where there is no lane any more, the caller's end is dropped here, which the other end hears.
-        let _ = self.requests.send((input, Some(caller)));
+        self.send(input, Some(caller));
         async { answer.await.ok() }
     }
 
     /// Hands a request over without waiting for its answer; it keeps its place in the order. By itself it begins no batch
     /// for 5 ms, as one that is watched mostly follows.
     pub fn submit_unwatched(&self, input: I) {
-        let _ = self.requests.send((input, None));
+        self.send(input, None);
     }
 }
 
@@ -90,7 +119,7 @@ async fn wait_for_company<I, O>(
     while waiting.len() < max
         && let Some(request) = queue.recv().await
     {
-        let is_watched = request.1.is_some();
+        let is_watched = request.1.answer.is_some();
         waiting.push(request);
         if is_watched {
             return;
@@ -175,9 +204,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_lane_is_idle_when_what_nobody_waits_for_has_run_too() {
+        let gate = Arc::new(Semaphore::new(0));
+        let lane = {
+            let gate = gate.clone();
+            Batcher::spawn(10, move |inputs: Vec<u32>| {
+                let gate = gate.clone();
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    inputs
+                }
+            })
+        };
+        lane.idle().await;
+        drop(lane.submit(1));
+        let mut idle = std::pin::pin!(lane.idle());
+        for _ in 0..10 {
+            assert!(futures_util::poll!(&mut idle).is_pending());
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(1);
+        idle.await;
+        gate.add_permits(1);
+        assert_eq!(lane.submit(2).await, Some(2));
+    }
+
+    #[tokio::test]
     async fn a_broken_lane_answers_nobody_instead_of_hanging() {
         let lane: Batcher<u32, u32> = Batcher::spawn(10, |_| async { panic!("planted") });
         assert_eq!(lane.submit(1).await, None);
         assert_eq!(lane.submit(2).await, None);
+        lane.idle().await;
     }
 }

@@ -148,6 +148,8 @@ impl Db {
     /// # Errors
     /// [`DbError`]; jobs that were not given back are taken over when the worker's lease has ended.
     pub async fn give_back(&self, worker_id: &str, unsent: Vec<i32>) -> Result<usize, DbError> {
+        // An attempt may have been dropped while its job was being begun.
+        self.begin.idle().await;
         let update = diesel::sql_query(
             "WITH given_back AS (
                 UPDATE generative_ai.jobs SET state = 'waiting', worker_id = NULL

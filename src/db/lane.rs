@@ -96,6 +96,11 @@ where
         result
     }
 
+    /// Waits until no batch is under way, also of what nobody waits for any more.
+    pub(super) async fn idle(&self) {
+        self.batches.idle().await;
+    }
+
     fn waiting(&self) -> MutexGuard<'_, HashSet<I::Key>> {
         self.waiting
             .lock()

@@ -1,5 +1,8 @@
 //! A replica that is told to stop finishes what it can, gives the rest back and is gone.
 
+use std::sync::Arc;
+
+use generative_ai_worker::db::{BeginRequest, Db};
 use redis::AsyncCommands;
 
 use crate::harness::aftermath::key;
@@ -196,6 +199,43 @@ async fn a_package_pushed_while_a_replica_stops_is_not_lost() {
             .await,
         0
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_being_begun_when_its_replica_stops_is_given_back_too() {
+    let stack = Stack::start().await;
+    let slow = "CREATE FUNCTION takes_long() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$;
+        CREATE TRIGGER slow BEFORE INSERT ON generative_ai.jobs FOR EACH ROW EXECUTE FUNCTION takes_long()";
+    stack.sql_client().await.batch_execute(slow).await.unwrap();
+    let request = Arc::new(BeginRequest {
+        job_id: stack.job().await,
+        worker_id: "stops".to_owned(),
+        queue: QUEUE.to_owned(),
+        package: "{}".to_owned(),
+        replaces_fence: 0,
+        only_looks: false,
+    });
+    let db = Db::new(&stack.db_settings()).unwrap();
+    let attempt = tokio::spawn({
+        let db = db.clone();
+        async move { db.begin(request).await }
+    });
+    stack
+        .until("the job is being begun", async || {
+            let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+            (stack.count(sleeping).await == 1).then_some(())
+        })
+        .await;
+    attempt.abort();
+    db.give_back("stops", Vec::new()).await.unwrap();
+    let state = stack
+        .until("it is begun", async || {
+            let rows = stack.sql("SELECT state FROM generative_ai.jobs", &[]).await;
+            rows.first().map(|row| row.get::<_, String>(0))
+        })
+        .await;
+    assert_eq!(state, "waiting");
 }
 
 #[tokio::test(flavor = "multi_thread")]
