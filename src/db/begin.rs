@@ -145,16 +145,16 @@ batch_statement! {
         queue: &'v str as Text,
         package: &'v str as Text,
     } -> (Integer)
-    "
+    concat!("
     INSERT INTO generative_ai.jobs (job_id, state, worker_id, queue, package, row_created_at)
     SELECT asked.job_id, 'begun', asked.worker_id, asked.queue, asked.package, shown_row.created_at
     FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
-    WHERE shown_row.error IS NULL AND NOT coalesce(shown_row.progress = 100 AND shown_row.data ? 'imageId', false)
+    WHERE shown_row.error IS NULL AND NOT coalesce(shown_row.progress = 100 AND ", image_id_in!("shown_row.data"), " IS NOT NULL, false)
         AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
     ORDER BY asked.job_id
     ON CONFLICT (job_id) DO NOTHING
     RETURNING job_id
-    "
+    ")
 }
 
 batch_statement! {
