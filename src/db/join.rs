@@ -65,7 +65,8 @@ impl Db {
     /// # Errors
     /// [`DbError`]; the same call can be made again.
     pub async fn join(&self, job_id: i32, reply_to: Option<&str>) -> Result<Joined, DbError> {
-        // What the ledger knows under a number that was given out again is another job.
+        // What the ledger knows under a number that was given out again is another job. Locked, as several that join at once would
+        // all find the same room.
         let update = diesel::sql_query(
             "WITH job AS (
                 SELECT job.job_id, job.joined_replies, cardinality(job.joined_replies) >= $3
@@ -73,6 +74,7 @@ impl Db {
                 FROM generative_ai.jobs AS job JOIN ac_background_jobs AS shown_row ON shown_row.id = job.job_id
                 WHERE job.job_id = $1 AND job.state = 'begun'
                     AND coalesce(job.row_created_at = shown_row.created_at, true)
+                FOR NO KEY UPDATE OF job
              ), joined AS (
                 UPDATE generative_ai.jobs AS noted
                 SET joined_replies = noted.joined_replies || $2, replies_due_at = now()
