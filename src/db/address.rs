@@ -108,7 +108,7 @@ fn check_characters(url: &str) -> anyhow::Result<()> {
     );
     let before_parameters = url.split('?').next().unwrap_or_default();
     ensure!(
-        !before_parameters.contains(char::is_whitespace),
+        !(before_parameters.contains("://") && before_parameters.contains(char::is_whitespace)),
         "there is a blank in it: write %20 for a blank in a part of a URL"
     );
     Ok(())
