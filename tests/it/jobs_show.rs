@@ -62,11 +62,13 @@ dead package *: attempt 1: quota
             (stack.job_row(job_id).await.progress == Some(100)).then_some(())
         })
         .await;
+    let image = stack.job_row(job_id).await.data["imageId"].as_i64().unwrap();
     let said = show(&stack, job_id).await;
     said.looks_like(
         0,
-        "job 1 is done: image 1
-  row       progress 100, error null, imageId 1
+        &format!(
+            "job 1 is done: image {image}
+  row       progress 100, error null, imageId {image}
   made      * UTC, changed * UTC
   state     done; failed attempts 0, deliveries 2, crashes 0
   begun     * UTC
@@ -75,7 +77,7 @@ dead package *: attempt 1: quota
   picture   file://*.png
   object    ypGenAi/group/7/*.png
   mark      *
-  image row 1, of nobody
+  image row {image}, of nobody
   cost      $0.0* for 2 calls
 call 1: openai gpt-image-2: failed after *: quota
   sent      * UTC by replica-1-*
@@ -92,13 +94,14 @@ dead package *: attempt 1: quota
   reason    *
   details   openai: POST /v1/images/generations: 429 *
   retried   * UTC
-",
+"
+        ),
     );
     assert!(!said.out.contains("heron"), "{}", said.out);
 
     let said = command_on(&stack, &["jobs", "show", "1", "--json"], &[]).await;
     let story: Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(story["summary"], "job 1 is done: image 1");
+    assert_eq!(story["summary"], format!("job 1 is done: image {image}"));
     assert_eq!(
         (&story["ledger"]["state"], &story["ownerHasLease"]),
         (&json!("done"), &Value::Null)

@@ -190,11 +190,11 @@ impl Stack {
         self.directory.path().join(name)
     }
 
+    /// What a test looks at does not collide with what it looks for, whatever the database's default is.
     pub(crate) async fn sql_client(&self) -> tokio_postgres::Client {
-        let (client, connection) =
-            tokio_postgres::connect(&self.postgres.url("postgres"), tokio_postgres::NoTls)
-                .await
-                .unwrap();
+        let mut config: tokio_postgres::Config = self.postgres.url("postgres").parse().unwrap();
+        config.options(r"-c default_transaction_isolation=read\ committed");
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         client
     }
