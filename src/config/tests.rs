@@ -108,7 +108,7 @@ fn every_fault_is_reported_at_once_and_names_its_variable() {
         "JOB_TIMEOUT: \"5 minutes\" is not a duration; write for example 500ms, 30s or 5m",
         "WORKER_CONCURRENCY: \"0\" was found; a number from 1 to 1024 is accepted",
         "QUEUE_NAME: \"a{b}\" was found; a name of up to 128 characters without spaces and braces is accepted",
-        "REDIS_URL: a URL with the scheme http was found; redis://",
+        "REDIS_URL: a URL with the scheme http was found, which is that of an API over HTTP",
         "IMAGE_PROVIDER: \"OpenAI\" was found; openai, azureOpenai, flux, imagen, gemini, bfl, stability, fal, openaiCompatible, automatic1111, comfyui, builtin, blank are accepted",
         "S3_FORCE_PATH_STYLE: \"maybe\" was found; true and false are accepted",
         "MAX_PACKAGE_BYTES: \"lots\" is not a size",
@@ -155,8 +155,9 @@ fn what_no_client_could_use_is_a_fault_before_anything_is_reached() {
             ("OPENAI_BASE_URL", "https://example.org/v1?key=hunter2"),
         ]),
         [
-            "REDIS_URL: cannot be used (Redis: Invalid database number - InvalidClientConfig); \
-             redis://[user:password@]host[:port][/database], or rediss:// for TLS, is accepted",
+            "REDIS_URL: cannot be used (its database is not a number such as 2); \
+             redis://[user:password@]host[:port][/database][?protocol=resp3], or rediss:// for TLS [?ssl_ca_certs=file], or \
+             redis+unix:///path/of/socket[?db=database&user=…&pass=…] is accepted",
             "OPENAI_API_KEY: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII",
             "OPENAI_PROJECT_ID: the value has characters that no HTTP header can carry; write it on one line, in plain ASCII",
             "OPENAI_BASE_URL: the base URL must end with its path, without ? or #",
