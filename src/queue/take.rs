@@ -54,6 +54,8 @@ pub struct Landing {
     connection: Option<(Dedicated, u64)>,
     /// Whether Redis had no free memory when it was last asked.
     is_full: bool,
+    /// Whether the last wait ended with its connection.
+    was_cut: bool,
 }
 
 /// A client that waits for a package, as its server knows it.
@@ -129,6 +131,7 @@ impl Landing {
         match waited.await {
             Ok(has_landed) => {
                 self.connection = Some((connection, client_id));
+                self.was_cut = false;
                 if std::mem::take(&mut self.is_full) {
                     tracing::info!("Redis has free memory again");
                 }
@@ -154,6 +157,10 @@ impl Landing {
             }
             // It may have died long ago, while every slot was taken: that says nothing of the server now.
             Err(_) if was_kept => Ok(Landed::Unknown),
+            // Nor does a cut that comes alone: the next connection tells.
+            Err(error) if error.is_connection_dropped() && !std::mem::replace(&mut self.was_cut, true) => {
+                Ok(Landed::Unknown)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -198,6 +205,7 @@ impl Queue {
             queue: self.clone(),
             connection: None,
             is_full: false,
+            was_cut: false,
         }
     }
 
