@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, ErrorKind, ServerErrorKind, Value, cmd};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -178,9 +178,16 @@ async fn try_commands(
     let mut refused = Refused::default();
     for (words, answer) in commands.iter().zip(answers) {
         let Err(error) = answer else { continue };
-        // A full server is drained by scripts, which it lets run.
-        if scripts::is_full(&error) {
+        // A full server is drained by scripts, which it lets run. It takes no transaction either, and says why of its
+        // parts alone.
+        let is_aborted = error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort);
+        if scripts::is_full(&error) || refused.is_full && is_aborted {
             refused.is_full = true;
+            continue;
+        }
+        let failure = RedisFailure::from(error);
+        // The look at types has named that key.
+        if matches!(failure, RedisFailure::WrongType(_)) {
             continue;
         }
         let name = match words[0].as_str() {
@@ -190,7 +197,7 @@ async fn try_commands(
         if !refused.commands.contains(&name) {
             refused.commands.push(name);
         }
-        refused.first.get_or_insert_with(|| error.into());
+        refused.first.get_or_insert(failure);
     }
     Ok(refused)
 }
@@ -241,7 +248,6 @@ impl<'r> Trial<'r> {
                     call(&["LINDEX", &other, "-1"]),
                     call(&["LRANGE", &other, "-1", "-1"]),
                     call(&["LTRIM", &other, "0", "-1"]),
-                    call(&["LPOP", &other]),
                 ],
             ),
             (
@@ -311,6 +317,8 @@ impl<'r> Trial<'r> {
                 vec![
                     call(&["CLIENT", "ID"]),
                     call(&["CLIENT", "UNBLOCK", "0"]),
+                    // A pool says it before each use of a connection, which it closes where that is refused.
+                    call(&["UNWATCH"]),
                     // Without it a worker would be sent packages of any size.
                     call(&["CLIENT", "REPLY", "ON"]),
                 ],
