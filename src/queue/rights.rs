@@ -139,6 +139,20 @@ async fn try_notices(redis: &Redis, findings: &mut Findings) -> Result<bool, Red
     Ok(is_limited)
 }
 
+/// What this account may not do, tried as at the start: a server before 7.2 does not say which command it has refused
+/// to a script.
+pub(super) async fn missing(redis: &Redis) -> Result<Option<RedisFailure>, RedisFailure> {
+    let trial = Trial::new(redis);
+    let mut connection = redis.connection().await?;
+    let mut missing = None;
+    let tidying = ("transactions and tidying", trial.tidying());
+    for (_, commands) in trial.kinds().into_iter().chain([tidying]) {
+        let first = try_commands(&mut connection, commands).await?.first;
+        missing = missing.or(first.filter(|failure| matches!(failure, RedisFailure::Refused(_))));
+    }
+    Ok(missing)
+}
+
 /// What was refused of a kind of commands.
 #[derive(Default)]
 struct Refused {

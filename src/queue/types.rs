@@ -3,7 +3,7 @@
 use redis::aio::ConnectionLike;
 
 use super::suspects::SUSPECTS;
-use super::{Keys, Priority, Queue, Redis};
+use super::{Keys, Priority, Queue, Redis, rights};
 use crate::redis::RedisFailure;
 
 /// The keys of a queue that can be known without asking, and those of these workers, with their types.
@@ -67,8 +67,12 @@ pub(super) async fn wrong_keys(
 }
 
 impl Redis {
-    /// Names the keys that a failure is about, where it is about the type of one.
+    /// Names the keys that a failure is about, where it is about the type of one, or the command that a script was
+    /// refused.
     pub async fn explain(&self, failure: RedisFailure, worker_ids: &[String]) -> RedisFailure {
+        if failure.is_of_a_script() {
+            return rights::missing(self).await.ok().flatten().unwrap_or(failure);
+        }
         if !matches!(failure, RedisFailure::WrongType(_)) {
             return failure;
         }

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisConnectionInfo, RedisResult,
 };
@@ -9,6 +13,9 @@ use redis::{
 use super::RedisFailure;
 
 const PATIENCE: Duration = Duration::from_secs(1);
+/// It says so at once, or not at all.
+const GREETING: Duration = Duration::from_millis(250);
+const LONGEST_LINE: u64 = 1_000;
 
 /// What the server says to this account, in its own words: the library calls whatever it answers to AUTH a wrong password,
 /// a server that is full or protects itself too. `None`: it says nothing.
@@ -17,6 +24,26 @@ pub(super) async fn why_shut_out(info: &ConnectionInfo) -> Option<RedisFailure> 
     let mut auth = redis::cmd("AUTH");
     auth.arg(login.username()).arg(login.password());
     ask(info.clone(), &auth).await.err().map(RedisFailure::from)
+}
+
+/// What the server says before it is asked anything: one that is full of clients, or protects itself, then closes the
+/// connection, and its words can be lost on whoever has spoken meanwhile. `None`: it says nothing.
+pub(super) async fn says_unasked(info: &ConnectionInfo) -> Option<RedisFailure> {
+    let ConnectionAddr::Tcp(host, port) = info.addr() else {
+        return None;
+    };
+    let hearing = async {
+        let connection = TcpStream::connect((host.as_str(), *port)).await?;
+        let mut line = String::new();
+        BufReader::new(connection)
+            .take(LONGEST_LINE)
+            .read_line(&mut line)
+            .await?;
+        std::io::Result::Ok(line)
+    };
+    let line = timeout(GREETING, hearing).await.ok()?.ok()?;
+    let (code, details) = line.trim_end().strip_prefix('-')?.split_once(' ')?;
+    Some(RedisFailure::of_answer(code, details))
 }
 
 /// Whether a server that is spoken to with TLS does not speak it, or the reverse: either way it seems not to answer.

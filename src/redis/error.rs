@@ -29,6 +29,8 @@ pub enum RedisFailure {
 }
 
 const LOADING: &str = "it is still loading its file, and answers when that is done";
+const OF_A_SCRIPT: &str =
+    "a script may not do all that it does: check-config says what has to be allowed to the user of REDIS_URL";
 
 impl RedisFailure {
     /// Whether it answers all the same.
@@ -58,6 +60,11 @@ impl RedisFailure {
         matches!(self, Self::Unable(why) if why == LOADING)
     }
 
+    /// Whether a right is missing, and the server does not say which.
+    pub(crate) fn is_of_a_script(&self) -> bool {
+        matches!(self, Self::Refused(why) if why == OF_A_SCRIPT)
+    }
+
     /// A key is of another type; which one has to be looked for, as Redis does not say.
     #[must_use]
     pub fn wrong_type() -> Self {
@@ -65,7 +72,7 @@ impl RedisFailure {
     }
 
     /// What an answer with this code and these details means.
-    fn of_answer(code: &str, details: &str) -> Self {
+    pub(super) fn of_answer(code: &str, details: &str) -> Self {
         let (code, details) = unwrapped(code, details);
         let says = |words: &str| details.contains(words);
         match code {
@@ -113,6 +120,8 @@ impl RedisFailure {
             "ERR" if says("unknown command") || says("unknown subcommand") => Self::Refused(format!(
                 "{details}: its administrator has forbidden or renamed a command that a worker needs"
             )),
+            // Source: Redis 6.2 and 7.0, `script_lua.c`. Later ones say "ACL failure in script" and name the command.
+            "ERR" if says("The user executing the script can't") => Self::Refused(OF_A_SCRIPT.to_owned()),
             // Whose server this is for, or how it is with it, is being looked at.
             _ => Self::Failed(format!("{code} {details}").trim().to_owned()),
         }
@@ -209,7 +218,7 @@ mod tests {
     #[test]
     fn what_a_server_refuses_is_told_from_what_it_does_not_answer() {
         type Kind = fn(String) -> RedisFailure;
-        let rows: [(&str, Kind, &str); 20] = [
+        let rows: [(&str, Kind, &str); 21] = [
             (
                 "WRONGTYPE Operation against a key",
                 RedisFailure::WrongType,
@@ -239,6 +248,11 @@ mod tests {
                 "ERR ACL failure in script: User w has no permissions to run the 'publish' command script: 1f, on @user_script:3.",
                 RedisFailure::Refused,
                 "User w has no permissions to run the 'publish' command: allow it",
+            ),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: 1f, on @user_script:1.",
+                RedisFailure::Refused,
+                "a script may not do all that it does",
             ),
             (
                 "NOAUTH Authentication required.",

@@ -159,6 +159,10 @@ impl Server {
                         let said = diagnosis::why_shut_out(self.client.get_connection_info()).await;
                         Err(said.unwrap_or(RedisFailure::ShutOut(why)))
                     }
+                    failure @ RedisFailure::Failed(_) => {
+                        let said = diagnosis::says_unasked(self.client.get_connection_info()).await;
+                        Err(said.unwrap_or(failure))
+                    }
                     failure => Err(failure),
                 }
             }
