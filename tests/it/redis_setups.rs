@@ -359,14 +359,14 @@ async fn a_server_that_is_still_loading_its_file_is_waited_for() {
     // So long for each key, in µs. It answers meanwhile after each 1024 of them.
     let options = RedisOptions {
         append_only: true,
-        config: vec!["key-load-delay 200".to_owned()],
+        config: vec!["key-load-delay 20".to_owned()],
         ..RedisOptions::default()
     };
     let mut server = RedisServer::start(&stack.path("slow"), options).unwrap();
     let url = server.url();
     let mut redis = connect(&url).await;
     let mut pipeline = redis::pipe();
-    for number in 0..20_000 {
+    for number in 0..60_000 {
         pipeline.set(format!("key {number}"), "x");
     }
     pipeline.exec_async(&mut redis).await.unwrap();
