@@ -40,7 +40,14 @@ async fn look(redis: &Redis, findings: &mut Findings) -> Option<(Scripts, bool)>
     let (mut connection, info) = match reach(redis).await {
         Ok(reached) => reached,
         Err(failure) => {
-            let text = match (redis.server().await, &failure) {
+            let server = redis.server().await;
+            let failure = match (&server, failure) {
+                (Ok(server), failure @ RedisFailure::Failed(_)) => {
+                    server.says_unasked().await.unwrap_or(failure)
+                }
+                (_, failure) => failure,
+            };
+            let text = match (server, &failure) {
                 (Err(NotFound::Misnamed(why)), _) => why,
                 (Err(NotFound::Away(_)), _) => format!("there is no master to be reached: {failure}"),
                 (Ok(server), failure) if failure.is_refusal() => {

@@ -159,15 +159,16 @@ impl Server {
                         let said = diagnosis::why_shut_out(self.client.get_connection_info()).await;
                         Err(said.unwrap_or(RedisFailure::ShutOut(why)))
                     }
-                    failure @ RedisFailure::Failed(_) => {
-                        let said = diagnosis::says_unasked(self.client.get_connection_info()).await;
-                        Err(said.unwrap_or(failure))
-                    }
                     failure => Err(failure),
                 }
             }
             None => Err(RedisFailure::Replaced),
         }
+    }
+
+    /// What it says to whoever connects, before it hangs up.
+    pub(crate) async fn says_unasked(&self) -> Option<RedisFailure> {
+        diagnosis::says_unasked(self.client.get_connection_info()).await
     }
 
     /// Whether its silence has to do with TLS that is spoken where it should not be, or the reverse.
