@@ -80,7 +80,8 @@ impl RedisFailure {
             "NOPERM" => Self::Refused(format!(
                 "{details}: allow it to the user of REDIS_URL (deploy/redis/users.acl has all that a worker needs)"
             )),
-            "NOAUTH" => Self::ShutOut(
+            // The library calls it ERR where it came in answer to SELECT.
+            _ if code == "NOAUTH" || says("Authentication required") => Self::ShutOut(
                 "it asks for a password; write redis://[user]:<password>@host in REDIS_URL".to_owned(),
             ),
             "WRONGPASS" => Self::ShutOut(

@@ -61,7 +61,7 @@ async fn a_list_that_becomes_something_else_is_named_and_the_others_go_on() {
         assert_eq!(status.status, Some(78), "{}", status.out);
 
         let _: () = redis.rename("{generative-ai}-aside", wrong).await.unwrap();
-        stack.all_done_once(&[waiting, goes_on]).await;
+        stack.each_done_once(&[waiting, goes_on]).await;
         is_ready(&stack, &operator).await;
         stack
             .until("it says that it is over", async || {
@@ -99,7 +99,7 @@ async fn a_right_that_is_taken_away_is_one_line_and_what_was_in_hand_is_there_af
         let lines = replica.times_said("Redis answers and refuses something");
         assert!((1..=4).contains(&lines), "{}", replica.log());
         clerk(&stack, &[]).await;
-        stack.all_done_once(&jobs).await;
+        stack.each_done_once(&jobs).await;
         is_ready(&stack, &operator).await;
     }
     assert_eq!(replica.times_said("does not answer"), 0, "{}", replica.log());
@@ -125,7 +125,7 @@ async fn a_password_that_is_changed_shuts_out_and_is_called_so() {
     refuses(&stack, &operator, "it refuses this user or this password").await;
     let jobs = stack.push_logos(3).await;
     clerk(&stack, &[]).await;
-    stack.all_done_once(&jobs).await;
+    stack.each_done_once(&jobs).await;
     is_ready(&stack, &operator).await;
     assert_eq!(replica.times_said("does not answer"), 0, "{}", replica.log());
     assert!(!replica.log().contains("clerk-5be1"));
