@@ -21,6 +21,8 @@ const LONGEST_LINE: u64 = 1_000;
 /// a server that is full or protects itself too. `None`: it says nothing.
 pub(super) async fn why_shut_out(info: &ConnectionInfo) -> Option<RedisFailure> {
     let login = info.redis_settings();
+    // Without one there is nothing to be wrong with.
+    login.password()?;
     let mut auth = redis::cmd("AUTH");
     auth.arg(login.username()).arg(login.password());
     ask(info.clone(), &auth).await.err().map(RedisFailure::from)
