@@ -41,7 +41,7 @@ const PLANS: [(&str, &str); 3] = [
 /// Statements wait for rows that others change, and go on with what those have made of them, which only this level does.
 const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
 /// What the application has locked for longer is come back to later.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The way to the database that a URL names.
 #[derive(Clone)]

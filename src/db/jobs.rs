@@ -219,9 +219,7 @@ pub(super) fn raise<'c>(
         "WITH free AS (
             SELECT shown_row.id, asked.percent
             FROM unnest($1, $2) AS asked(job_id, percent) JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
-            WHERE coalesce(shown_row.progress, 0) < asked.percent
-                AND (SELECT set_config('lock_timeout', '100ms', true)) IS NOT NULL
-            FOR NO KEY UPDATE OF shown_row SKIP LOCKED
+            WHERE coalesce(shown_row.progress, 0) < asked.percent FOR NO KEY UPDATE OF shown_row SKIP LOCKED
          )
          UPDATE ac_background_jobs AS shown_row SET progress = free.percent, updated_at = now()
          FROM free WHERE shown_row.id = free.id",

@@ -20,7 +20,7 @@ pub(super) const WHO: &str = "SELECT format('process %s of Postgres (%s, user %s
 /// So long a command waits for rows that somebody has locked.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A statement that takes longer most likely waits for a lock. Less than the lock timeout of a connection.
-const LOOK_AFTER: Duration = Duration::from_millis(300);
+const LOOK_AFTER: Duration = Duration::from_millis(30);
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(QueryableByName)]

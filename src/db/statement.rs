@@ -42,7 +42,7 @@ macro_rules! batch_statement {
                 let _ = separator;
                 out.push_sql(concat!(
                     ") AS asked(", batch_statement!(@names $($field)+),
-                    ") WHERE (SELECT set_config('lock_timeout', '100ms', true)) IS NOT NULL) "
+                    ")) "
                 ));
                 out.push_sql($text);
                 Ok(())
