@@ -58,7 +58,7 @@ async fn look(redis: &Redis, findings: &mut Findings) -> Option<(Scripts, bool)>
                     format!("Redis at {} cannot be reached: {failure}", server.name)
                 }
             };
-            note(findings, &failure, &text);
+            rights::note(findings, &failure, &text);
             return None;
         }
     };
@@ -69,7 +69,7 @@ async fn look(redis: &Redis, findings: &mut Findings) -> Option<(Scripts, bool)>
         Ok(wrong) => wrong
             .into_iter()
             .for_each(|wrong| findings.fail(format!("REDIS_URL: {wrong}"))),
-        Err(failure) => note(
+        Err(failure) => rights::note(
             findings,
             &failure,
             &format!("the types of its keys: {}", failure.bare()),
@@ -132,16 +132,6 @@ fn is_strange_cluster(redis: &Redis, info: &str) -> bool {
     // Valkey calls it server_mode.
     let mode = field(info, "redis_mode").or_else(|| field(info, "server_mode"));
     redis.is_fixed() && mode == Some("cluster")
-}
-
-/// A fault to be mended, or an outage.
-pub(super) fn note(findings: &mut Findings, failure: &RedisFailure, text: &str) {
-    let text = format!("REDIS_URL: {text}");
-    if failure.needs_mending() {
-        findings.fail(text);
-    } else {
-        findings.away(text);
-    }
 }
 
 fn look_at_server(redis: &Redis, address: &str, info: &str, findings: &mut Findings) -> Option<(u64, u64)> {

@@ -6,7 +6,6 @@ use redis::{Cmd, ErrorKind, ServerErrorKind, Value, cmd};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::check::note;
 use super::scripts::{self, Scripts};
 use super::{Redis, bell};
 use crate::findings::Findings;
@@ -151,6 +150,16 @@ pub(super) async fn missing(redis: &Redis) -> Result<Option<RedisFailure>, Redis
         missing = missing.or(first.filter(|failure| matches!(failure, RedisFailure::Refused(_))));
     }
     Ok(missing)
+}
+
+/// A fault to be mended, or an outage.
+pub(super) fn note(findings: &mut Findings, failure: &RedisFailure, text: &str) {
+    let text = format!("REDIS_URL: {text}");
+    if failure.needs_mending() {
+        findings.fail(text);
+    } else {
+        findings.away(text);
+    }
 }
 
 /// What was refused of a kind of commands.
