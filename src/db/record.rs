@@ -1,5 +1,6 @@
 //! Ending a job with its picture.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use diesel::sql_types::{Array, Bool, Double, Integer, Jsonb, Nullable, Text};
@@ -119,45 +120,33 @@ impl Keyed for PictureRecord {
     }
 }
 
-batch_statement! {
-    /// The lock on the job row comes first, so that of two attempts that finish at once one makes the image
-    /// row and the other finds it. Image rows are made in an order and lead back to their jobs by their places in it,
-    /// since a trigger of the application may rewrite whatever they hold; where one of them is left out, all of it fails, as the
-    /// last of them has no place then. The call is paid, also when its picture came too late to be the job's, or cannot be
-    /// recorded yet.
-    ///
-    /// Jobs whose rows in `ac_background_jobs` others have locked are left out.
-    RecordPictures {
-        job_id: i32 as Integer,
-        reuses: i32 as Integer,
-        user_id: Option<i32> as Nullable<Integer>,
-        formats: String as Text,
-        image_url: &'v str as Text,
-        object_keys: String as Text,
-        bucket: Option<&'v str> as Nullable<Text>,
-        provenance_mark: Option<&'v str> as Nullable<Text>,
-        provider: &'v str as Text,
-        model: &'v str as Text,
-        provider_request_id: Option<&'v str> as Nullable<Text>,
-        usage: Option<&'v serde_json::Value> as Nullable<Jsonb>,
-        cost_usd: Option<f64> as Nullable<Double>,
-        cost_basis: Option<&'v str> as Nullable<Text>,
-        call_no: Option<i32> as Nullable<Integer>,
-    } -> (Integer, Nullable<Integer>, Nullable<Text>, Bool)
-    concat!("
-    , known AS (
-        SELECT job.job_id, CASE WHEN job.reuses = asked.reuses THEN job.state ELSE 'renewed' END AS state,
-            CASE WHEN job.reuses = asked.reuses THEN job.image_id END AS image_id, job.image_url
-        FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id ORDER BY job.job_id FOR UPDATE OF job
-    ), free AS (
-        SELECT shown_row.id FROM known JOIN ac_background_jobs AS shown_row ON shown_row.id = known.job_id
-        WHERE known.state NOT IN ('done', 'cancelled', 'renewed') FOR NO KEY UPDATE OF shown_row SKIP LOCKED
-    ), wanted AS (
-        SELECT asked.*, row_number() OVER () AS place
-        FROM asked JOIN known ON known.job_id = asked.job_id LEFT JOIN free ON free.id = known.job_id
-        WHERE known.state NOT IN ('done', 'cancelled', 'renewed')
-            AND (free.id IS NOT NULL OR NOT EXISTS (SELECT FROM ac_background_jobs AS shown_row WHERE shown_row.id = known.job_id))
-    ), inserted AS (
+/// A statement over pictures, of which `wanted` are to become their jobs'. The calls of `paid` are paid.
+///
+/// Image rows are made in an order and lead back to their jobs by their places in it, since a trigger of the application
+/// may rewrite whatever they hold; where one of them is left out, all of it fails, as the last of them has no place then.
+macro_rules! picture_statement {
+    ($(#[$doc:meta])* $name:ident -> $columns:tt, wanted: $wanted:literal, paid: $paid:literal, data: $data:expr, $answers:literal) => {
+        batch_statement! {
+            $(#[$doc])*
+            $name {
+                job_id: i32 as Integer,
+                reuses: i32 as Integer,
+                user_id: Option<i32> as Nullable<Integer>,
+                formats: String as Text,
+                image_url: &'v str as Text,
+                object_keys: String as Text,
+                bucket: Option<&'v str> as Nullable<Text>,
+                provenance_mark: Option<&'v str> as Nullable<Text>,
+                provider: &'v str as Text,
+                model: &'v str as Text,
+                provider_request_id: Option<&'v str> as Nullable<Text>,
+                usage: Option<&'v serde_json::Value> as Nullable<Jsonb>,
+                cost_usd: Option<f64> as Nullable<Double>,
+                cost_basis: Option<&'v str> as Nullable<Text>,
+                call_no: Option<i32> as Nullable<Integer>,
+            } -> $columns
+            concat!($wanted, "
+    , inserted AS (
         INSERT INTO images (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
         SELECT user_id, bucket, 'n/a', formats, 'AI worker', '127.0.0.1', false, now(), now() FROM wanted ORDER BY place
         RETURNING id
@@ -180,22 +169,95 @@ batch_statement! {
     ), paid AS (
         UPDATE generative_ai.provider_calls AS call SET
             state = 'succeeded', ended_at = now(), error_class = NULL, error_details = NULL,
-            provider_request_id = coalesce(asked.provider_request_id, call.provider_request_id),
-            usage = asked.usage, cost_usd = asked.cost_usd, cost_basis = asked.cost_basis
-        FROM asked
-        WHERE call.job_id = asked.job_id AND call.call_no = asked.call_no AND call.state <> 'succeeded'
+            provider_request_id = coalesce(picture.provider_request_id, call.provider_request_id),
+            usage = picture.usage, cost_usd = picture.cost_usd, cost_basis = picture.cost_basis
+        FROM ", $paid, " AS picture
+        WHERE call.job_id = picture.job_id AND call.call_no = picture.call_no AND call.state <> 'succeeded'
     ), shown AS (
-        UPDATE ac_background_jobs AS shown_row SET
-            data = ", data_with_image!("shown_row.data", "jsonb_build_object('imageId', done.image_id, 'imageUrl', done.image_url)"), ",
-            progress = 100, error = NULL, updated_at = now()
+        UPDATE ac_background_jobs AS shown_row SET data = ", $data, ", progress = 100, error = NULL, updated_at = now()
         FROM done WHERE shown_row.id = done.job_id
     )
-    SELECT asked.job_id, coalesce(done.image_id, known.image_id), coalesce(done.image_url, known.image_url), known.job_id IS NOT NULL
+    ", $answers)
+        }
+
+        impl<'v> $name<'v> {
+            fn of(pictures: &[&'v PictureRecord]) -> Self {
+                let mut statement = Self::default();
+                for picture in pictures {
+                    statement.job_id.push(picture.job_id);
+                    statement.reuses.push(picture.reuses);
+                    statement.user_id.push(picture.user_id);
+                    statement
+                        .formats
+                        .push(serde_json::json!(picture.urls).to_string());
+                    statement
+                        .image_url
+                        .push(picture.urls.iter().map(String::as_str).next().unwrap_or_default());
+                    statement.object_keys.push(picture.object_keys.join("\n"));
+                    statement.bucket.push(picture.bucket.as_deref());
+                    statement.provenance_mark.push(picture.provenance_mark);
+                    statement.provider.push(&picture.provider);
+                    statement.model.push(&picture.model);
+                    statement
+                        .provider_request_id
+                        .push(picture.provider_request_id.as_deref());
+                    statement.usage.push(picture.usage.as_ref());
+                    statement.cost_usd.push(picture.cost.map(|(usd, _)| usd));
+                    statement.cost_basis.push(picture.cost.map(|(_, basis)| basis));
+                    statement.call_no.push(picture.call_no);
+                }
+                statement
+            }
+        }
+    };
+}
+
+picture_statement! {
+    /// Pictures of jobs that have not ended and whose rows in `ac_background_jobs` are there, are free and hold an object, as
+    /// nearly all do. Those that are not among the answers are for [`RecordPictures`].
+    RecordPlainPictures -> (Integer, Integer, Text),
+    wanted: "
+    , plain AS (
+        SELECT asked.* FROM asked
+            JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id AND job.reuses = asked.reuses
+            JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+        WHERE job.state NOT IN ('done', 'cancelled') AND (shown_row.data IS NULL OR jsonb_typeof(shown_row.data) = 'object')
+        ORDER BY asked.job_id FOR UPDATE OF job FOR NO KEY UPDATE OF shown_row SKIP LOCKED
+    ), wanted AS (
+        SELECT *, row_number() OVER () AS place FROM plain
+    )",
+    paid: "wanted",
+    data: "coalesce(shown_row.data, '{}') || jsonb_build_object('imageId', done.image_id, 'imageUrl', done.image_url)",
+    "SELECT job_id, image_id, image_url FROM done"
+}
+
+picture_statement! {
+    /// All others. The lock on the job row comes first, so that of two attempts that finish at once one makes the image row and
+    /// the other finds it. The call is paid, also when its picture came too late to be the job's, or cannot be recorded yet.
+    ///
+    /// Jobs whose rows in `ac_background_jobs` others have locked are left out.
+    RecordPictures -> (Integer, Nullable<Integer>, Nullable<Text>, Bool),
+    wanted: "
+    , known AS (
+        SELECT job.job_id, CASE WHEN job.reuses = asked.reuses THEN job.state ELSE 'renewed' END AS state,
+            CASE WHEN job.reuses = asked.reuses THEN job.image_id END AS image_id, job.image_url
+        FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id ORDER BY job.job_id FOR UPDATE OF job
+    ), free AS (
+        SELECT shown_row.id FROM known JOIN ac_background_jobs AS shown_row ON shown_row.id = known.job_id
+        WHERE known.state NOT IN ('done', 'cancelled', 'renewed') FOR NO KEY UPDATE OF shown_row SKIP LOCKED
+    ), wanted AS (
+        SELECT asked.*, row_number() OVER () AS place
+        FROM asked JOIN known ON known.job_id = asked.job_id LEFT JOIN free ON free.id = known.job_id
+        WHERE known.state NOT IN ('done', 'cancelled', 'renewed')
+            AND (free.id IS NOT NULL OR NOT EXISTS (SELECT FROM ac_background_jobs AS shown_row WHERE shown_row.id = known.job_id))
+    )",
+    paid: "asked",
+    data: data_with_image!("shown_row.data", "jsonb_build_object('imageId', done.image_id, 'imageUrl', done.image_url)"),
+    "SELECT asked.job_id, coalesce(done.image_id, known.image_id), coalesce(done.image_url, known.image_url), known.job_id IS NOT NULL
     FROM asked
     LEFT JOIN known ON known.job_id = asked.job_id
     LEFT JOIN done ON done.job_id = asked.job_id
-    WHERE known.job_id IS NULL OR done.job_id IS NOT NULL OR known.state IN ('done', 'cancelled', 'renewed')
-    ")
+    WHERE known.job_id IS NULL OR done.job_id IS NOT NULL OR known.state IN ('done', 'cancelled', 'renewed')"
 }
 
 /// Job, image, its URL, whether there is a row of the job in the ledger.
@@ -206,40 +268,26 @@ pub(super) fn run_record<'c>(
     pictures: &'c [Arc<PictureRecord>],
 ) -> Answers<'c, Arc<PictureRecord>, Recorded> {
     async move {
-        let mut statement = RecordPictures::default();
-        for picture in pictures {
-            statement.job_id.push(picture.job_id);
-            statement.reuses.push(picture.reuses);
-            statement.user_id.push(picture.user_id);
-            statement
-                .formats
-                .push(serde_json::json!(picture.urls).to_string());
-            statement
-                .image_url
-                .push(picture.urls.iter().map(String::as_str).next().unwrap_or_default());
-            statement.object_keys.push(picture.object_keys.join("\n"));
-            statement.bucket.push(picture.bucket.as_deref());
-            statement.provenance_mark.push(picture.provenance_mark);
-            statement.provider.push(&picture.provider);
-            statement.model.push(&picture.model);
-            statement
-                .provider_request_id
-                .push(picture.provider_request_id.as_deref());
-            statement.usage.push(picture.usage.as_ref());
-            statement.cost_usd.push(picture.cost.map(|(usd, _)| usd));
-            statement.cost_basis.push(picture.cost.map(|(_, basis)| basis));
-            statement.call_no.push(picture.call_no);
+        let pictures: Vec<&PictureRecord> = pictures.iter().map(AsRef::as_ref).collect();
+        let rows: Vec<(i32, i32, String)> = RecordPlainPictures::of(&pictures).load(connection).await?;
+        let mut recorded = HashMap::with_capacity(pictures.len());
+        for (job_id, image_id, image_url) in rows {
+            recorded.insert(job_id, Recorded::Image { image_id, image_url });
         }
-        let rows: Vec<RecordedRow> = statement.load(connection).await?;
-        let recorded = rows.into_iter().map(|(job_id, image_id, image_url, is_begun)| {
-            let recorded = match image_id.zip(image_url) {
-                Some((image_id, image_url)) => Recorded::Image { image_id, image_url },
-                None if is_begun => Recorded::Ended,
-                None => Recorded::NotBegun,
-            };
-            (job_id, recorded)
-        });
-        Ok(recorded.collect())
+        let is_left = |picture: &&PictureRecord| !recorded.contains_key(&picture.job_id);
+        let others: Vec<&PictureRecord> = pictures.into_iter().filter(is_left).collect();
+        if !others.is_empty() {
+            let rows: Vec<RecordedRow> = RecordPictures::of(&others).load(connection).await?;
+            recorded.extend(rows.into_iter().map(|(job_id, image_id, image_url, is_begun)| {
+                let outcome = match image_id.zip(image_url) {
+                    Some((image_id, image_url)) => Recorded::Image { image_id, image_url },
+                    None if is_begun => Recorded::Ended,
+                    None => Recorded::NotBegun,
+                };
+                (job_id, outcome)
+            }));
+        }
+        Ok(recorded)
     }
     .boxed()
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::connect::Connections;
 use super::{DbError, STATEMENT_TIMEOUT};
 
-/// Declares a statement whose first part is `WITH asked AS (… unnest(arrays) …)`, one array per field, and
+/// Declares a statement whose first part is `WITH asked AS (SELECT unnest(array) AS field, …)`, one array per field, and
 /// whose text goes on from there. Diesel prepares it once per connection, as its text never changes. It borrows its values
 /// from the requests that it is made of.
 ///
@@ -33,17 +33,15 @@ macro_rules! batch_statement {
                 &'b self,
                 mut out: diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
             ) -> diesel::QueryResult<()> {
-                let mut separator = "WITH asked AS (SELECT * FROM unnest(";
+                let mut separator = "WITH asked AS (SELECT unnest(";
                 $(
                     out.push_sql(separator);
                     out.push_bind_param::<diesel::sql_types::Array<$sql>, _>(&self.$field)?;
-                    separator = ", ";
+                    out.push_sql(concat!(") AS ", stringify!($field)));
+                    separator = ", unnest(";
                 )+
                 let _ = separator;
-                out.push_sql(concat!(
-                    ") AS asked(", batch_statement!(@names $($field)+),
-                    ")) "
-                ));
+                out.push_sql(") ");
                 out.push_sql($text);
                 Ok(())
             }
@@ -58,7 +56,6 @@ macro_rules! batch_statement {
             type SqlType = ($($column,)+);
         }
     };
-    (@names $first:ident $($rest:ident)*) => { concat!(stringify!($first) $(, ", ", stringify!($rest))*) };
 }
 pub(super) use batch_statement;
 
