@@ -10,7 +10,7 @@ BENCH_ARGS ?=
 DEMO_PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos many bench lint fmt build image clean servers test-servers
+.PHONY: help demo test chaos many ledger bench lint fmt build image clean servers test-servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ chaos: test-servers ## kill the worker at every step many times and count what i
 many: test-servers build ## compare what a job costs Redis and Postgres with fifty replicas and with three (20 minutes)
 	MANY_REPLICAS=50 MANY_PACKAGES=100000 WORKER_PROGRAM=$(CURDIR)/target/release/generative-ai-worker \
 		scripts/test many_replicas:: --no-capture
+
+ledger: test-servers ## compare what statements take beside ten million ended jobs and beside ten thousand (an hour, 15 GB)
+	LEDGER_ROWS=10000000 scripts/test ledger:: --no-capture
 
 bench: servers build ## measure the worker beside simpler programs (20 minutes; BENCH_ARGS=--quick: 3, =--help: more)
 	cargo build --release --locked --features bench --bin bench

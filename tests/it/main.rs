@@ -21,6 +21,7 @@ mod harness;
 mod hosts;
 mod jobs_show;
 mod joined;
+mod ledger;
 mod limits;
 mod manifests;
 mod many_replicas;
