@@ -1,6 +1,8 @@
 //! What Postgres refuses or the application has locked stays with the jobs that it is about: the others go on, and each of them
 //! ends with a true reason and its picture kept.
 
+use std::time::Duration;
+
 use generative_ai_worker::db;
 use serde_json::json;
 
@@ -320,12 +322,25 @@ async fn serializable_transactions_are_no_outage() {
         let log = std::fs::read_to_string(stack.path("postgres").join("postgres.log")).unwrap();
         log.contains("could not serialize access")
     };
+    // Somebody else changes the rows meanwhile, and collides with nobody.
+    let sql = stack.sql_client().await;
+    let read_committed = "SET default_transaction_isolation = 'read committed'";
+    sql.batch_execute(read_committed).await.unwrap();
+    let others = tokio::spawn(async move {
+        loop {
+            let update = "UPDATE generative_ai.jobs SET calls = calls WHERE state = 'begun'";
+            sql.batch_execute(update).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
     let mut jobs = Vec::new();
     while !has_collided() {
         assert!(jobs.len() < 4_000, "nothing has collided");
         jobs.extend(stack.push_logos(200).await);
         stack.all_done_once(&jobs).await;
     }
+    assert!(!others.is_finished(), "it ends when it is told to");
+    others.abort();
     let attempts = stack.count("SELECT sum(attempts) FROM generative_ai.jobs").await;
     assert_eq!(attempts, 0);
     for replica in &replicas {
