@@ -182,11 +182,12 @@ batch_statement! {
     concat!("
     , known AS (
         SELECT shown_row.id AS job_id, shown_row.error IS NOT NULL AS has_error, shown_row.created_at::timestamptz AS created_at,
-            CASE WHEN shown_row.progress = 100 AND shown_row.error IS NULL
-                AND NOT EXISTS (SELECT FROM generative_ai.jobs AS job WHERE job.job_id = shown_row.id)
+            asked.only_looks, coalesce(job.state IN ('done', 'dead', 'cancelled'), false) AS is_ended,
+            CASE WHEN shown_row.progress = 100 AND shown_row.error IS NULL AND job.job_id IS NULL
                 THEN ", image_id_in!("shown_row.data"), " END AS image_id,
             ", image_url_in!("shown_row.data"), " AS image_url
         FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
+            LEFT JOIN generative_ai.jobs AS job ON job.job_id = shown_row.id
     ), begun AS (
         INSERT INTO generative_ai.jobs AS job (job_id, state, fence, worker_id, queue, package, row_created_at)
         SELECT asked.job_id, 'begun', asked.replaces_fence + 1, asked.worker_id, asked.queue, asked.package,
@@ -206,9 +207,7 @@ batch_statement! {
         RETURNING job.job_id, job.fence, job.deliveries, job.attempts, job.reuses
     ), free AS (
         SELECT shown_row.id FROM known JOIN ac_background_jobs AS shown_row ON shown_row.id = known.job_id
-            JOIN asked ON asked.job_id = known.job_id AND NOT asked.only_looks
-        WHERE known.has_error OR EXISTS (SELECT FROM generative_ai.jobs AS job
-            WHERE job.job_id = known.job_id AND job.state IN ('done', 'dead', 'cancelled'))
+        WHERE NOT known.only_looks AND (known.has_error OR known.is_ended)
         FOR NO KEY UPDATE OF shown_row SKIP LOCKED
     ), shown AS (
         UPDATE ac_background_jobs AS shown_row SET error = NULL, updated_at = now()
@@ -243,7 +242,7 @@ batch_statement! {
     LEFT JOIN known ON known.job_id = asked.job_id
     LEFT JOIN begun ON begun.job_id = asked.job_id
     LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id
-    LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = asked.job_id AND call.state IN ('intended', 'accepted')
+    LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = asked.job_id AND coalesce(call.state IN ('intended', 'accepted'), false)
     LEFT JOIN LATERAL (
         SELECT count(*)::integer AS calls FROM generative_ai.provider_calls AS earlier
         WHERE earlier.job_id = begun.job_id AND (earlier.state = 'unknown' OR earlier.cost_usd > 0)

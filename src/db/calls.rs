@@ -138,14 +138,15 @@ batch_statement! {
         UPDATE generative_ai.provider_calls AS call SET
             provider = asked.provider, model = asked.model, sent_at = now(),
             deadline_at = now() + asked.patience_ms * interval '1 millisecond'
-        FROM asked JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
-        WHERE call.job_id = asked.job_id AND call.fence = asked.fence AND call.worker_id = asked.worker_id AND call.state = 'intended'
+        FROM asked JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id AND job.fence = asked.fence AND job.state IS NOT DISTINCT FROM 'begun'
+        WHERE call.job_id = asked.job_id AND call.fence = asked.fence AND call.worker_id = asked.worker_id
+            AND call.state IS NOT DISTINCT FROM 'intended'
         RETURNING call.job_id, call.call_no
     ), owned AS (
         UPDATE generative_ai.jobs AS job SET calls = 1 + greatest(job.calls,
             (SELECT max(earlier.call_no) FROM generative_ai.provider_calls AS earlier WHERE earlier.job_id = job.job_id))
         FROM asked
-        WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
+        WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state IS NOT DISTINCT FROM 'begun'
             AND NOT EXISTS (SELECT FROM own WHERE own.job_id = asked.job_id)
         RETURNING job.job_id, job.calls
     ), intended AS (
@@ -205,7 +206,7 @@ batch_statement! {
             error_class = asked.error_class, error_details = asked.error_details,
             provider_request_id = coalesce(asked.provider_request_id, call.provider_request_id)
         FROM asked
-        WHERE call.job_id = asked.job_id AND call.call_no = asked.call_no AND call.state IN ('intended', 'accepted')
+        WHERE call.job_id = asked.job_id AND call.call_no = asked.call_no AND coalesce(call.state IN ('intended', 'accepted'), false)
     )
     SELECT asked.job_id, asked.call_no,
         (SELECT count(*) FROM generative_ai.provider_calls AS call WHERE call.job_id = asked.job_id

@@ -134,7 +134,7 @@ batch_statement! {
             next_attempt_at = now() + asked.delay_ms * interval '1 millisecond',
             error_class = asked.error_class, error_message = asked.error_message, error_details = asked.error_details
         FROM asked
-        WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state = 'begun'
+        WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state IS NOT DISTINCT FROM 'begun'
         RETURNING job.job_id, job.attempts
     ), free AS (
         SELECT shown_row.id FROM failed JOIN ac_background_jobs AS shown_row ON shown_row.id = failed.job_id
@@ -196,7 +196,7 @@ macro_rules! bury_statement {
             concat!("
             , owned AS (
                 SELECT job.job_id FROM generative_ai.jobs AS job JOIN asked ON asked.job_id = job.job_id AND asked.fence = job.fence
-                WHERE job.state = 'begun' ORDER BY job.job_id FOR UPDATE OF job
+                WHERE job.state IS NOT DISTINCT FROM 'begun' ORDER BY job.job_id FOR UPDATE OF job
             ), ", $ready, ", dead AS (
                 UPDATE generative_ai.jobs AS job SET
                     state = 'dead', attempts = job.attempts + 1, finished_at = now(), package = '', next_attempt_at = NULL,

@@ -72,13 +72,13 @@ impl Db {
                 SELECT job.job_id, job.joined_replies, cardinality(job.joined_replies) >= $3
                     OR length(array_to_string(job.joined_replies, '')) + length($2) > $4 AS is_full
                 FROM generative_ai.jobs AS job JOIN ac_background_jobs AS shown_row ON shown_row.id = job.job_id
-                WHERE job.job_id = $1 AND job.state = 'begun'
+                WHERE job.job_id = $1 AND job.state IS NOT DISTINCT FROM 'begun'
                     AND coalesce(job.row_created_at = shown_row.created_at, true)
                 FOR NO KEY UPDATE OF job
              ), joined AS (
                 UPDATE generative_ai.jobs AS noted
                 SET joined_replies = noted.joined_replies || $2, replies_due_at = now()
-                FROM job WHERE noted.job_id = job.job_id AND $2 IS NOT NULL AND noted.state = 'begun'
+                FROM job WHERE noted.job_id = job.job_id AND $2 IS NOT NULL AND noted.state IS NOT DISTINCT FROM 'begun'
                     AND NOT coalesce($2 = ANY(noted.joined_replies), false) AND NOT job.is_full
                 RETURNING noted.job_id
              )

@@ -43,7 +43,7 @@ batch_statement! {
     FROM asked
     LEFT JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
     LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id
-    LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = asked.job_id AND call.state IN ('intended', 'accepted')
+    LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = asked.job_id AND coalesce(call.state IN ('intended', 'accepted'), false)
     "
 }
 

@@ -20,8 +20,11 @@ use super::{DbError, STATEMENT_TIMEOUT};
 /// whose text goes on from there. Diesel prepares it once per connection, as its text never changes. It borrows its values
 /// from the requests that it is made of.
 ///
+/// Rows are found by their keys. A state is compared in a way that no partial index is used for (`IS NOT DISTINCT FROM`,
+/// `coalesce`): that of the unfinished jobs looks cheap to the planner while few are, and is read once for each request.
+///
 /// Locks are waited for no longer than others' commits take, as a whole batch waits with it: what the application holds for
-/// longer is looked at again later. The setting ends with the statement.
+/// longer is looked at again later.
 macro_rules! batch_statement {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $rust:ty as $sql:ty),+ $(,)? } -> ($($column:ty),+ $(,)?) $text:expr) => {
         $(#[$doc])*
