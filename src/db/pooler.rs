@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Connection, Error, SimpleQueryMessage, Socket};
+use tokio_postgres::{Client, Config, Connection, Error, SimpleQueryMessage, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::Target;
@@ -37,7 +38,7 @@ impl Target {
             if let Some(options) = options {
                 host.options(options);
             }
-            match host.connect(self.tls.clone()).await {
+            match self.connect_to(host).await {
                 Ok(connected) => return Ok(connected),
                 // What a server says tells more than that another one does not answer.
                 Err(error) if error.as_db_error().is_some() || last.is_none() => last = Some(error),
@@ -45,6 +46,18 @@ impl Target {
             }
         }
         Err(last.expect("there is a host, or the URL had been refused"))
+    }
+
+    /// A server may speak TLS and let an account in without it alone, or fail to speak it: where TLS is only preferred, it is
+    /// asked once more without, as libpq does.
+    async fn connect_to(&self, mut host: Config) -> Result<(Client, Connection<Socket, TlsStream>), Error> {
+        let error = match host.connect(self.tls.clone()).await {
+            Err(error) if host.get_ssl_mode() == SslMode::Prefer && is_about_tls(&error) => error,
+            result => return result,
+        };
+        host.ssl_mode(SslMode::Disable);
+        // What it says without is about what nobody has asked for.
+        host.connect(self.tls.clone()).await.map_err(|_| error)
     }
 
     /// The same; the connection is seen to beside.
@@ -70,6 +83,14 @@ pub(super) async fn look(target: &Target, settings: &[Setting]) -> Result<Sessio
         "Postgres is reached through a pooler that leaves out settings of connections; they go with each transaction"
     );
     Ok(Sessions::Lent { keeps_statements })
+}
+
+fn is_about_tls(error: &Error) -> bool {
+    match error.as_db_error() {
+        Some(said) => *said.code() == SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        // Its kinds have no other way out.
+        None => error.to_string().starts_with("error performing TLS handshake"),
+    }
 }
 
 /// A pooler refuses what it does not know (protocol violation), or does not do (feature not supported). A server refuses a

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use generative_ai_worker::private_servers::{PostgresOptions, PostgresServer};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use tokio_postgres::NoTls;
 
 use crate::harness::authority::Authority;
 use crate::harness::command::command_on;
@@ -88,6 +89,7 @@ async fn whom_a_server_has_to_be_is_looked_at_as_libpq_does() {
         ..postgres_options()
     };
     let place = stack.path("tls");
+    let data = place.clone();
     let server = tokio::task::spawn_blocking(move || PostgresServer::start(&place, options).unwrap())
         .await
         .unwrap();
@@ -112,6 +114,21 @@ async fn whom_a_server_has_to_be_is_looked_at_as_libpq_does() {
         (&url, "sslmode=verify-ca".to_owned(), false),
     ] {
         let asked = format!("{url}?{query}");
+        let said = command_on(&stack, &["check-config"], &[("DATABASE_URL", asked.as_str())]).await;
+        let expected = if is_taken { 0 } else { 69 };
+        assert_eq!(said.status, Some(expected), "{query}: {}", said.err);
+    }
+
+    // A server that speaks TLS and lets this account in without it alone.
+    let rules = "hostssl all all all reject\nhostnossl all all all trust\n";
+    std::fs::write(data.join("data/pg_hba.conf"), rules).unwrap();
+    let (sql, connection) = tokio_postgres::connect(&format!("{url}?sslmode=disable"), NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    for (query, is_taken) in [("", true), ("?sslmode=prefer", true), ("?sslmode=require", false)] {
+        let asked = format!("{url}{query}");
         let said = command_on(&stack, &["check-config"], &[("DATABASE_URL", asked.as_str())]).await;
         let expected = if is_taken { 0 } else { 69 };
         assert_eq!(said.status, Some(expected), "{query}: {}", said.err);
