@@ -14,6 +14,8 @@ const OLDEST: (u64, u64) = (6, 2);
 /// A server that is still loading its file is waited for; one with many GB takes minutes.
 const LOADING_LIMIT: Duration = Duration::from_secs(600);
 const LOADING_PAUSE: Duration = Duration::from_millis(250);
+/// Between two answers it may read its file for longer than they are waited for, a large key say.
+const LOADING_SILENCE: Duration = Duration::from_secs(30);
 
 impl Queue {
     /// Looks at the server as a replica uses it: opens the connections that a replica opens, and tries on keys of its own what a
@@ -88,6 +90,12 @@ async fn look(redis: &Redis, findings: &mut Findings) -> Option<(Scripts, bool)>
 async fn reach(redis: &Redis) -> Result<(Connection, String), RedisFailure> {
     let begun = Instant::now();
     let mut has_told = false;
+    // When it last said that it is loading.
+    let mut heard: Option<Instant> = None;
+    let goes_on = |failure: &RedisFailure, heard: Option<Instant>| {
+        let is_silent = heard.is_some_and(|heard| heard.elapsed() < LOADING_SILENCE);
+        failure.is_loading() || is_silent && !failure.is_refusal()
+    };
     loop {
         let reaching = async {
             let server = match redis.server().await {
@@ -116,7 +124,10 @@ async fn reach(redis: &Redis) -> Result<(Connection, String), RedisFailure> {
             Ok((connection, info))
         };
         match reaching.await {
-            Err(failure) if failure.is_loading() && begun.elapsed() < LOADING_LIMIT => {
+            Err(failure) if goes_on(&failure, heard) && begun.elapsed() < LOADING_LIMIT => {
+                if failure.is_loading() {
+                    heard = Some(Instant::now());
+                }
                 if !std::mem::replace(&mut has_told, true) {
                     tracing::warn!("Redis is still loading its file; waiting until it has");
                 }
