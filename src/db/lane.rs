@@ -1,13 +1,16 @@
 //! Lanes: requests of many callers, run in batches, so that nobody's fails or waits for another's.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use diesel::sql_types::Integer;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::connect::Connections;
 use super::statement::{Answers, Keyed, on_connection, run};
@@ -19,6 +22,9 @@ const ASIDE: usize = 4;
 /// So often what has collided is run again at once.
 const COLLISIONS: u32 = 5;
 
+/// What has waited is asked for again within seconds, or has been ended by another replica.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
 /// Runs one request by itself.
 type RunAlone<I, O> = Box<dyn Fn(I) -> BoxFuture<'static, Result<O, DbError>> + Send + Sync>;
 
@@ -29,9 +35,9 @@ pub(super) struct Lane<I: Keyed, O> {
     batches: Batcher<I, Option<Result<O, DbError>>>,
     run_alone: RunAlone<I, O>,
     aside: Semaphore,
-    /// Requests that were not taken by themselves either, and come again: no batch is to fail with them once more, nor is
-    /// whoever was in a batch with others like them to wait.
-    waiting: Mutex<HashSet<I::Key>>,
+    /// Requests that were not taken by themselves either, and come again, each since when: no batch is to fail with them once
+    /// more, nor is whoever was in a batch with others like them to wait.
+    waiting: Mutex<HashMap<I::Key, Instant>>,
     one_of_waiting: Semaphore,
 }
 
@@ -74,7 +80,7 @@ where
     /// Runs one request with the next batch, or by itself.
     pub(super) async fn submit(&self, request: I) -> Result<O, DbError> {
         let key = request.key();
-        let has_waited = self.waiting().contains(&key);
+        let has_waited = self.waiting().contains_key(&key);
         if !has_waited {
             let answer = self.batches.submit(request.clone()).await;
             if let Some(result) = answer.unwrap_or_else(|| Some(Err(DbError::lane_ended()))) {
@@ -89,7 +95,7 @@ where
         let _place = room.acquire().await.expect("the semaphore is never closed");
         let result = (self.run_alone)(request).await;
         match &result {
-            Err(DbError::Locked(_)) => _ = self.waiting().insert(key),
+            Err(DbError::Locked(_)) => remember(&mut self.waiting(), key),
             Err(error) if error.is_nobodys() => {}
             _ => _ = self.waiting().remove(&key),
         }
@@ -101,11 +107,16 @@ where
         self.batches.idle().await;
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashSet<I::Key>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<I::Key, Instant>> {
         self.waiting
             .lock()
             .expect("nothing panics while it holds this lock")
     }
+}
+
+fn remember<K: Hash + Eq>(waiting: &mut HashMap<K, Instant>, key: K) {
+    waiting.retain(|_, since| since.elapsed() < REMEMBERED);
+    waiting.insert(key, Instant::now());
 }
 
 /// Whatever it is that Postgres does not take, it is about few of the requests: those are found by running each alone.
@@ -168,5 +179,23 @@ async fn why_left_out(pool: &Connections, shown_row: Option<i32>) -> DbError {
         // It is free by now.
         Ok(_) => DbError::Locked("its row in ac_background_jobs was locked".to_owned()),
         Err(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_nobody_asks_about_again_is_forgotten() {
+        let mut waiting = HashMap::new();
+        remember(&mut waiting, 1);
+        tokio::time::advance(REMEMBERED / 2).await;
+        remember(&mut waiting, 2);
+        assert!(waiting.contains_key(&1));
+        tokio::time::advance(REMEMBERED / 2).await;
+        remember(&mut waiting, 3);
+        assert!(!waiting.contains_key(&1));
+        assert!(waiting.contains_key(&2));
     }
 }
