@@ -15,7 +15,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use fields::Fields;
 pub(crate) use fields::any_of;
-pub use options::{Background, ImageOptions, Moderation, OutputFormat, Word};
+pub use options::{Background, Complexity, ImageOptions, Moderation, OutputFormat, Word};
 pub use schema::json_schema;
 
 /// Longest prompt, in characters (not bytes).

@@ -125,6 +125,7 @@ struct ShownModel<'a> {
     qualities: &'a [String],
     backgrounds: Vec<&'static str>,
     moderations: Vec<&'static str>,
+    complexities: Vec<&'static str>,
     formats: Vec<&'static str>,
     has_seeds: bool,
     prompt_max_chars: usize,
@@ -190,6 +191,7 @@ fn show<'a>(provider: &'a dyn ImageProvider, default: &str, today: NaiveDate) ->
                 qualities: &model.qualities,
                 backgrounds: words(&model.backgrounds),
                 moderations: words(&model.moderations),
+                complexities: words(&model.complexities),
                 formats: words(&model.formats),
                 has_seeds: model.has_seeds,
                 prompt_max_chars: model.prompt_max_chars,
@@ -255,12 +257,18 @@ fn text(all: &[Shown<'_>], today: NaiveDate) -> String {
             if let Some(price) = &model.price {
                 text.push_str(&format!("      price: {price}\n"));
             }
-            if let Some(ends_on) = model.ends_on {
-                let days = (ends_on - today).num_days();
-                let successor = model.successor.unwrap_or("nothing");
-                text.push_str(&format!(
-                    "      ends on {ends_on}, in {days} days; then {successor}\n"
-                ));
+            let successor = model.successor.unwrap_or("nothing");
+            match model.ends_on {
+                Some(ends_on) => {
+                    let days = (ends_on - today).num_days();
+                    text.push_str(&format!(
+                        "      ends on {ends_on}, in {days} days; then {successor}\n"
+                    ));
+                }
+                None if model.successor.is_some() => {
+                    text.push_str(&format!("      is deprecated; use {successor} instead\n"));
+                }
+                None => {}
             }
         }
     }
@@ -280,7 +288,10 @@ mod tests {
         assert!(ends_soon(model, day("2026-10-02")));
         assert!(ends_soon(model, day("2026-11-30")));
         assert!(!ends_soon(model, day("2026-12-01")), "it has ended");
-        assert_eq!(end_of(model), "ends on 2026-12-01; use gpt-image-2 instead");
+        assert_eq!(
+            end_of(model),
+            "ends on 2026-12-01; use gpt-image-2.6-sunburst instead"
+        );
     }
 
     #[test]
@@ -298,7 +309,7 @@ mod tests {
         assert!(text.contains("openai (default): not configured:"), "{text}");
         assert!(text.contains("OPENAI_API_KEY"), "{text}");
         assert!(
-            text.contains("\ngemini: ready\n  * gemini-3.1-flash-image\n"),
+            text.contains("\ngemini: ready\n  * gemini-nano-banana-2.1\n"),
             "{text}"
         );
         assert!(text.contains("\nbuiltin: ready, free of charge\n"), "{text}");

@@ -9,7 +9,7 @@ use std::sync::{LazyLock, OnceLock};
 use chrono::{NaiveDate, TimeDelta};
 use serde::Deserialize;
 
-use crate::work_package::{Background, Moderation, OutputFormat, any_of};
+use crate::work_package::{Background, Complexity, Moderation, OutputFormat, any_of};
 
 mod check;
 mod limits;
@@ -67,8 +67,8 @@ fn merged(mut table: Vec<Model>, own: Vec<Model>) -> Vec<Model> {
 /// One model of one provider.
 ///
 /// Source: OpenAI API reference, "Create image", and the pages "Deprecations" and "Pricing"; Replicate, model pages
-/// of black-forest-labs; Black Forest Labs, API reference and "Pricing"; fal, model pages; all as of 2026-11.
-/// Of the 2.6 models only third parties had published parameters by then; they are taken to be those of 2.5.
+/// of black-forest-labs; Black Forest Labs, API reference and "Pricing"; fal, model pages; Gemini API and Vertex AI,
+/// pages of models and "Pricing"; all as of 2026-11.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
@@ -84,7 +84,7 @@ pub struct Model {
     pub is_default: bool,
     /// First day (UTC) on which the model does not answer any more; `None` = no end announced.
     pub ends_on: Option<NaiveDate>,
-    /// Which model to use instead of one that ends.
+    /// Which model to use instead of one that ends. One without an end is deprecated: its service advises against it.
     pub successor: Option<String>,
     /// Sizes that the model draws.
     pub sizes: Sizes,
@@ -106,6 +106,9 @@ pub struct Model {
     /// Levels of moderation that can be asked for besides the service's own.
     #[serde(default)]
     pub moderations: Vec<Moderation>,
+    /// Amounts of thought that can be asked for.
+    #[serde(default)]
+    pub complexities: Vec<Complexity>,
     /// File formats that can be asked for; none where the service chooses.
     pub formats: Vec<OutputFormat>,
     /// `None` where no price per token has been published.
@@ -128,6 +131,7 @@ impl Model {
         Choices {
             backgrounds: &self.backgrounds,
             moderations: &self.moderations,
+            complexities: &self.complexities,
             formats: &self.formats,
         }
     }
@@ -316,12 +320,12 @@ mod tests {
                 assert!(ids.insert((&model.provider, id)), "{id} is there twice");
                 assert_eq!(find(&model.provider, id).unwrap().id, *name);
             }
-            assert_eq!(model.ends_on.is_some(), model.successor.is_some(), "{name}");
+            assert!(model.ends_on.is_none() || model.successor.is_some(), "{name}");
             if let Some(successor) = &model.successor {
                 let successor = find(&model.provider, successor).unwrap();
                 assert!(
-                    successor.ends_on.is_none(),
-                    "{name} is followed by a model that ends"
+                    successor.ends_on.is_none() && successor.successor.is_none(),
+                    "{name} is followed by a model that ends or is deprecated"
                 );
             }
             for size in [&model.default_size.icon, &model.default_size.otherwise] {
@@ -428,6 +432,62 @@ mod tests {
                 .unwrap()
                 .has_ended(day("2099-01-01"))
         );
+    }
+
+    #[test]
+    fn ends_and_successors_are_those_that_the_services_have_named() {
+        let nano = Some("gemini-nano-banana-2.1");
+        for (provider, id, ends_on, successor) in [
+            (
+                "openai",
+                "gpt-image-1.5",
+                Some("2026-12-01"),
+                Some("gpt-image-2.6-sunburst"),
+            ),
+            (
+                "openai",
+                "gpt-image-1-mini",
+                Some("2026-12-01"),
+                Some("gpt-image-2.6-flare"),
+            ),
+            (
+                "openai",
+                "chatgpt-image-latest",
+                Some("2026-12-01"),
+                Some("gpt-image-2.6-sunburst"),
+            ),
+            ("gemini", "gemini-nano-banana-2.1", None, None),
+            ("gemini", "gemini-3.1-flash-image", None, nano),
+            ("gemini", "gemini-3-pro-image", None, None),
+            ("gemini", "gemini-3.1-flash-lite-image", None, None),
+            ("gemini", "gemini-2.5-flash-image", Some("2027-03-15"), nano),
+            ("imagen", "gemini-nano-banana-2.1", None, None),
+            ("imagen", "gemini-3.1-flash-image", Some("2027-05-28"), nano),
+            ("imagen", "gemini-3-pro-image", Some("2027-05-28"), nano),
+            ("imagen", "gemini-3.1-flash-lite-image", None, None),
+            ("imagen", "gemini-2.5-flash-image", Some("2027-03-15"), nano),
+            (
+                "imagen",
+                "imagen-4.0-ultra-generate-001",
+                Some("2026-08-17"),
+                nano,
+            ),
+        ] {
+            let model = find(provider, id).unwrap();
+            let found = model.ends_on.map(|day| day.to_string());
+            assert_eq!(
+                (found.as_deref(), model.successor.as_deref()),
+                (ends_on, successor),
+                "{provider} {id}"
+            );
+        }
+        for provider in ["gemini", "imagen"] {
+            let model = all(provider).find(|model| model.is_default).unwrap();
+            assert_eq!(Some(&*model.id), nano);
+            assert_eq!(model.sizes.accept("8:1@4K").as_deref(), Some("8:1@4K"));
+            assert_eq!(model.sizes.accept("1:1@512"), None);
+        }
+        assert!(find("openai", "gpt-image-2.6-flare-2026-11-04").is_none());
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl CheckedSpec {
         self.options.moderation.map(Word::as_str)
     }
 
+    /// The amount of thought to ask for, where one was asked for.
+    pub(in crate::provider) fn complexity(&self) -> Option<&'static str> {
+        self.options.complexity.map(Word::as_str)
+    }
+
     /// The background to ask for, where one was asked for.
     pub(in crate::provider) fn background(&self) -> Option<&'static str> {
         self.options.background.map(Word::as_str)

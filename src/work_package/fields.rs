@@ -104,6 +104,7 @@ impl<'a> Fields<'a> {
         let options = ImageOptions {
             background: self.word("background")?,
             moderation: self.word("moderation")?,
+            complexity: self.word("complexity")?,
             output_format: self.word("outputFormat")?,
         };
         match (options.background, options.output_format) {

@@ -9,6 +9,8 @@ pub struct ImageOptions {
     pub background: Option<Background>,
     /// How strict the service is about what it draws.
     pub moderation: Option<Moderation>,
+    /// How much thought the service spends before it draws.
+    pub complexity: Option<Complexity>,
     /// The format of the file that is delivered.
     pub output_format: Option<OutputFormat>,
 }
@@ -60,6 +62,31 @@ impl Word for Moderation {
 
     fn as_str(self) -> &'static str {
         "low"
+    }
+}
+
+/// How much thought the service spends before it draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Complexity {
+    /// For what is plain.
+    Low,
+    /// In between.
+    Medium,
+    /// For scenes of many parts, and texts.
+    High,
+}
+
+impl Word for Complexity {
+    const ALL: &'static [Self] = &[Self::Low, Self::Medium, Self::High];
+    const HAS_AUTO: bool = true;
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
     }
 }
 

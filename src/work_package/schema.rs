@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::options::{Background, Moderation, OutputFormat, Word, words};
+use super::options::{Background, Complexity, Moderation, OutputFormat, Word, words};
 use super::{COLLECTION_IMAGE, MAX_PROMPT_CHARS};
 
 /// JSON Schema (draft 2020-12) of the packages that this version accepts.
@@ -54,6 +54,7 @@ pub fn json_schema(reply_prefix: &str) -> Value {
             "seed": {"type": ["integer", "null"]},
             "background": with(choice::<Background>(), "What is behind what is drawn; for models that offer it"),
             "moderation": with(choice::<Moderation>(), "How strict the service is; for models that offer it"),
+            "complexity": with(choice::<Complexity>(), "How much thought the service spends before it draws; for models that offer it"),
             "outputFormat": with(choice::<OutputFormat>(), "Of the file that is delivered; jpeg has no transparent background"),
             "notBefore": with(time.clone(), "Not started before this time"),
             "deadline": with(time, "Fails as expired when it has not been started by this time"),

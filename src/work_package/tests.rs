@@ -42,15 +42,18 @@ fn see_through(format: &str) -> Value {
 fn options_are_read_and_auto_asks_for_nothing() {
     let mut asked = see_through("webp");
     asked["moderation"] = json!("low");
+    asked["complexity"] = json!("high");
     let expected = ImageOptions {
         background: Some(Background::Transparent),
         moderation: Some(Moderation::Low),
+        complexity: Some(Complexity::High),
         output_format: Some(OutputFormat::Webp),
     };
     assert_eq!(image(&asked).options, expected);
     for nothing in [json!("auto"), json!(""), json!(null)] {
         let mut asked = with("background", nothing.clone());
-        asked["moderation"] = nothing;
+        asked["moderation"] = nothing.clone();
+        asked["complexity"] = nothing;
         assert_eq!(image(&asked).options, ImageOptions::default());
     }
 }
@@ -401,6 +404,8 @@ fn schema_and_parser_agree() {
         with("moderation", json!("low")),
         with("moderation", json!("high")),
         with("moderation", json!(null)),
+        with("complexity", json!("medium")),
+        with("complexity", json!("max")),
         with("outputFormat", json!("webp")),
         with("outputFormat", json!("auto")),
         with("outputFormat", json!(1)),

@@ -247,3 +247,27 @@ async fn machines_are_told_the_same_as_people() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_of_a_model_that_only_its_service_knows_is_told() {
+    let stack = Stack::start().await;
+    let service = wiremock::MockServer::start().await;
+    let models = json!({"object": "list", "data": [
+        {"id": "gpt-image-2", "shutdown_date": "2031-02-03"},
+        {"id": "gpt-image-1.5", "shutdown_date": "2026-12-01"},
+        {"id": "gpt-image-2.6-flare", "shutdown_date": null},
+        {"id": "gpt-7", "shutdown_date": "2031-02-03"}]});
+    wiremock::Mock::given(wiremock::matchers::path("/models"))
+        .respond_with(wiremock::ResponseTemplate::new(200).set_body_json(models))
+        .mount(&service)
+        .await;
+    let uri = service.uri();
+    let said = doctor(&stack, &[("OPENAI_API_KEY", "k"), ("OPENAI_BASE_URL", &uri)]).await;
+    says(
+        &said,
+        "warn",
+        "openai: its service shuts gpt-image-2 down on 2031-02-03, and this version knows of no end: choose another",
+    );
+    says(&said, "ok", "openai: its service accepts this account");
+    assert_eq!(said.out.matches("its service shuts").count(), 1, "{}", said.out);
+}

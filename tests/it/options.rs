@@ -48,6 +48,18 @@ async fn a_see_through_icon_stays_see_through_in_the_format_that_is_asked_for() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_amount_of_thought_that_is_asked_for_is_asked_of_the_service() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let _replica = stack.replica_of(&openai, &[]).await;
+    let job_id = stack.job().await;
+    let options = json!({"imageModel": "gpt-image-2.6-flare", "complexity": "high"});
+    stack.push(&asking(logo(job_id), &options)).await;
+    assert_eq!(stack.ended(job_id).await.error, None);
+    assert_eq!(openai.calls().remove(0).body["complexity"], "high");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_no_provider_can_do_is_refused_before_anything_is_spent() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
@@ -57,6 +69,10 @@ async fn what_no_provider_can_do_is_refused_before_anything_is_spent() {
         (
             json!({"background": "transparent"}),
             "Unsupported image background for gpt-image-2: transparent; use opaque, or leave it out",
+        ),
+        (
+            json!({"complexity": "high"}),
+            "Image complexity is not supported for openai; leave it out",
         ),
         (
             json!({"imageProvider": "builtin", "outputFormat": "webp"}),

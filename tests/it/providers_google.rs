@@ -124,19 +124,19 @@ impl Studio {
 async fn each_name_ends_in_a_true_picture_with_its_model_and_cost() {
     let studio = Studio::start().await;
     for (provider, model, drawn, usd, basis) in [
-        ("gemini", None, "gemini-3.1-flash-image", 0.067_205, "computed"),
+        ("gemini", None, "gemini-nano-banana-2.1", 0.033_615, "computed"),
         (
             "imagen",
             Some("imagen-4.0-generate-001"),
-            "gemini-3.1-flash-image",
+            "gemini-nano-banana-2.1",
             0.067_205,
             "computed",
         ),
         (
             "imagen",
             Some("imagen-4.0-ultra-generate-001"),
-            "gemini-3-pro-image",
-            0.134_42,
+            "gemini-nano-banana-2.1",
+            0.033_615,
             "computed",
         ),
         ("stability", None, "core", 0.03, "estimated"),
@@ -157,10 +157,10 @@ async fn each_name_ends_in_a_true_picture_with_its_model_and_cost() {
     assert_eq!(
         studio.paths().await,
         [
-            "/v1beta/models/gemini-3.1-flash-image:generateContent",
+            "/v1beta/models/gemini-nano-banana-2.1:generateContent",
             "/token",
-            "/v1/projects/my-project/locations/global/publishers/google/models/gemini-3.1-flash-image:generateContent",
-            "/v1/projects/my-project/locations/global/publishers/google/models/gemini-3-pro-image:generateContent",
+            "/v1/projects/my-project/locations/global/publishers/google/models/gemini-nano-banana-2.1:generateContent",
+            "/v1/projects/my-project/locations/global/publishers/google/models/gemini-nano-banana-2.1:generateContent",
             "/v2beta/stable-image/generate/core",
         ]
     );
@@ -181,7 +181,7 @@ async fn icons_of_a_model_that_has_ended_are_drawn_and_its_end_is_told_once() {
         assert_eq!((inspected.width_px, inspected.height_px), (400, 225));
     }
     let told =
-        "imagen-3.0-generate-002 has been shut down by Google; gemini-3.1-flash-image draws in its place";
+        "imagen-3.0-generate-002 has been shut down by Google; gemini-nano-banana-2.1 draws in its place";
     assert_eq!(studio.replica.times_said(told), 1);
     let log = studio.replica.log();
     for secret in [GEMINI_KEY, STABILITY_KEY, TOKEN, "paper boat"] {

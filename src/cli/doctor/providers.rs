@@ -6,8 +6,9 @@ use futures_util::future::join_all;
 
 use crate::config::ProviderSettings;
 use crate::findings::Findings;
+use crate::provider::catalog;
 use crate::provider::list::Providers;
-use crate::provider::wire::account::AccountAnswer;
+use crate::provider::wire::account::{Account, AccountAnswer};
 use crate::provider::{ImageProvider, ImageSpec};
 
 /// What those that can be used say of this account, beside what a look at their settings finds.
@@ -28,6 +29,9 @@ pub(super) async fn advise(config: &ProviderSettings, providers: &Providers, is_
         }
     });
     for (name, answer) in configured.iter().zip(join_all(asked).await) {
+        if let Some(AccountAnswer::Accepted(account)) = &answer {
+            tell_ends(&mut findings, name, account);
+        }
         tell_answer(&mut findings, name, answer, is_needed(name));
     }
     let not_needed: Vec<_> = missing.into_iter().filter(|name| !is_needed(name)).collect();
@@ -40,21 +44,36 @@ pub(super) async fn advise(config: &ProviderSettings, providers: &Providers, is_
     findings
 }
 
+/// Of models that are drawn with: where the service names another end than the table of models, which decides what is refused.
+fn tell_ends(findings: &mut Findings, name: &str, account: &Account) {
+    for (id, ends_on) in &account.ends {
+        let Some(model) = catalog::find(name, id).filter(|model| model.ends_on != Some(*ends_on)) else {
+            continue;
+        };
+        let known = match model.ends_on {
+            Some(known) => format!("on {known}"),
+            None => "of no end".to_owned(),
+        };
+        findings.warn(format!(
+            "{name}: its service shuts {id} down on {ends_on}, and this version knows {known}: choose another model by then, \
+             and set ends_on in MODELS_FILE"
+        ));
+    }
+}
+
 fn tell_answer(findings: &mut Findings, name: &str, answer: Option<AccountAnswer>, is_needed: bool) {
     match answer {
         None if matches!(name, "builtin" | "blank") => findings.ok(format!("{name}: draws by itself")),
         None => findings.ok(format!("{name}: configured, not checked")),
-        Some(AccountAnswer::Accepted(None)) => {
-            findings.ok(format!("{name}: its service accepts this account"))
-        }
-        Some(AccountAnswer::Accepted(Some(credits))) if credits > 0.0 => findings.ok(format!(
-            "{name}: its service accepts this account, which has {credits} credits"
-        )),
-        Some(AccountAnswer::Accepted(Some(_))) => {
-            findings.warn(format!(
+        Some(AccountAnswer::Accepted(Account { credits, .. })) => match credits {
+            None => findings.ok(format!("{name}: its service accepts this account")),
+            Some(credits) if credits > 0.0 => findings.ok(format!(
+                "{name}: its service accepts this account, which has {credits} credits"
+            )),
+            Some(_) => findings.warn(format!(
                 "{name}: this account has no credit: pay, or packages for it will fail"
-            ));
-        }
+            )),
+        },
         Some(AccountAnswer::Refused(status)) => {
             let text = format!("{name}: its service refuses this account ({status}): set another key");
             if is_needed {

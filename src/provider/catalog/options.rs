@@ -4,7 +4,7 @@
 use super::check::repeated;
 use crate::failure::ErrorClass;
 use crate::provider::Unsupported;
-use crate::work_package::{Background, ImageOptions, Moderation, OutputFormat, Word, any_of};
+use crate::work_package::{Background, Complexity, ImageOptions, Moderation, OutputFormat, Word, any_of};
 
 /// What can be asked of a model besides size and quality.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,11 +13,13 @@ pub struct Choices<'a> {
     pub backgrounds: &'a [Background],
     /// None where the service has one level alone.
     pub moderations: &'a [Moderation],
+    /// None where the service has no such choice.
+    pub complexities: &'a [Complexity],
     /// None where the service chooses.
     pub formats: &'a [OutputFormat],
 }
 
-/// Checks background, moderation and output format, in this order.
+/// Checks background, moderation, complexity and output format, in this order.
 ///
 /// # Errors
 /// `InvalidRequest`, with what was found and what would be right.
@@ -38,6 +40,13 @@ pub fn check_options(
         "moderation",
         options.moderation,
         choices.moderations,
+        provider,
+        model,
+    )?;
+    check_one(
+        "complexity",
+        options.complexity,
+        choices.complexities,
         provider,
         model,
     )?;

@@ -56,6 +56,7 @@ impl ImageProvider for Blank {
         let choices = Choices {
             backgrounds: &[Background::Transparent],
             moderations: &[Moderation::Low],
+            complexities: &[],
             formats: &[OutputFormat::Png],
         };
         check_options(choices, NAME, NAME, &options)?;
@@ -119,6 +120,7 @@ mod tests {
         asked.options = crate::work_package::ImageOptions {
             background: Some(Background::Transparent),
             moderation: Some(Moderation::Low),
+            complexity: None,
             output_format: Some(OutputFormat::Png),
         };
         assert_eq!(Blank.check(&asked).unwrap().options, asked.options);

@@ -95,6 +95,7 @@ impl ImageProvider for Builtin {
                 false => &[Background::Opaque],
             },
             moderations: &[Moderation::Low],
+            complexities: &[],
             formats: &[OutputFormat::Png],
         };
         check_options(choices, NAME, NAME, &spec.options)?;

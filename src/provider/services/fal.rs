@@ -199,6 +199,9 @@ fn input(call: &Call<'_>) -> Map<String, Value> {
         };
         input.insert(name.into(), value);
     }
+    if let Some(quality) = &call.spec.quality {
+        input.insert("quality".into(), quality.as_str().into());
+    }
     input.insert("num_images".into(), 1.into());
     if let Some(seed) = call.spec.seed {
         input.insert("seed".into(), seed.into());

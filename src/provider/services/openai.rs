@@ -151,6 +151,8 @@ struct Request<'a> {
     quality: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     background: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complexity: Option<&'static str>,
     output_format: &'static str,
     moderation: &'static str,
 }
@@ -180,6 +182,7 @@ impl ImageProvider for OpenAi {
             size: spec.size.as_deref(),
             quality: spec.quality.as_deref(),
             background: spec.background(),
+            complexity: spec.complexity(),
             output_format: spec.format(),
             moderation: spec.moderation().unwrap_or("auto"),
         };

@@ -6,7 +6,7 @@ use super::{Duration, Fake, PROMPT, Run};
 use crate::failure::ErrorClass;
 use crate::http_client::quote;
 use crate::provider::{Call, CheckedSpec, ImageSpec};
-use crate::work_package::{Background, ImageOptions, Moderation, OutputFormat, Prompt, Word};
+use crate::work_package::{Background, Complexity, ImageOptions, Moderation, OutputFormat, Prompt, Word};
 
 /// Every option that a package may have, one at a time.
 fn all() -> Vec<(String, ImageOptions)> {
@@ -19,6 +19,12 @@ fn all() -> Vec<(String, ImageOptions)> {
         let moderation = Some(*word);
         (word.as_str(), ImageOptions { moderation, ..none })
     });
+    let complexities = Complexity::ALL.iter().map(|word| {
+        let complexity = Some(*word);
+        // Levels of moderation are the same words.
+        let name = format!("complexity {}", word.as_str());
+        (name, ImageOptions { complexity, ..none })
+    });
     let formats = OutputFormat::ALL.iter().map(|word| {
         let output_format = Some(*word);
         (
@@ -30,7 +36,8 @@ fn all() -> Vec<(String, ImageOptions)> {
         )
     });
     let all = backgrounds.chain(moderations).chain(formats);
-    all.map(|(word, options)| (word.to_owned(), options)).collect()
+    let all = all.map(|(word, options)| (word.to_owned(), options));
+    all.chain(complexities).collect()
 }
 
 impl Run<'_> {

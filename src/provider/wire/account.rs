@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -15,6 +16,7 @@ use url::Url;
 use crate::http_client::{Downloads, HttpClient, Outgoing};
 use crate::provider::ImageProvider;
 use crate::provider::wire::header::header_value;
+use crate::provider::wire::json;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,12 +32,21 @@ pub struct AccountQuestion {
 /// What a service says of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AccountAnswer {
-    /// It accepts it, and has so many credits left, where it says so.
-    Accepted(Option<f64>),
+    /// It accepts it.
+    Accepted(Account),
     /// It does not.
     Refused(u16),
     /// It says something else, or nothing; nothing of the key is in the text.
     Unclear(String),
+}
+
+/// What a service says beside that it accepts a key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Account {
+    /// Credits that are left, where it says so.
+    pub credits: Option<f64>,
+    /// Models that it is going to shut down, each with its first day without an answer, where it says so.
+    pub ends: Vec<(String, NaiveDate)>,
 }
 
 impl AccountQuestion {
@@ -81,7 +92,7 @@ impl AccountQuestion {
         }
         let asking = Outgoing::get(self.path).headers(headers);
         match client.send(asking, Instant::now() + PATIENCE).await {
-            Ok(answer) if answer.status.is_success() => AccountAnswer::Accepted(credits(&answer.body)),
+            Ok(answer) if answer.status.is_success() => AccountAnswer::Accepted(Account::read(&answer.body)),
             Ok(answer) => match answer.status.as_u16() {
                 status @ (401 | 403) => AccountAnswer::Refused(status),
                 status => unclear(&format!("GET {} answers {status}", client.url(self.path).path())),
@@ -91,10 +102,21 @@ impl AccountQuestion {
     }
 }
 
-/// Source: Black Forest Labs, "Get credits"; Stability AI, "Account balance".
-fn credits(body: &[u8]) -> Option<f64> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    body.get("credits")?.as_f64()
+impl Account {
+    /// Source: Black Forest Labs, "Get credits"; Stability AI, "Account balance"; OpenAI API reference, "The model object",
+    /// `shutdown_date`.
+    fn read(body: &[u8]) -> Self {
+        let body = json::parse(body).unwrap_or_default();
+        let models = body.get("data").and_then(Value::as_array);
+        let end = |model: &Value| {
+            let text = |name: &str| model.get(name)?.as_str().map(str::to_owned);
+            Some((text("id")?, text("shutdown_date")?.parse().ok()?))
+        };
+        Self {
+            credits: body.get("credits").and_then(Value::as_f64),
+            ends: models.into_iter().flatten().filter_map(end).collect(),
+        }
+    }
 }
 
 /// What an operator has said about one service, read and checked.
@@ -121,6 +143,14 @@ mod tests {
     use crate::provider::services::bfl::BflSettings;
     use crate::provider::services::openai::OpenAiSettings;
 
+    #[test]
+    fn ends_of_models_are_read_where_a_service_names_them() {
+        let body = br#"{"data":[{"id":"a","shutdown_date":"2027-01-02"},{"id":"b","shutdown_date":null},{"id":"c"},7]}"#;
+        let ends = vec![("a".to_owned(), NaiveDate::from_ymd_opt(2027, 1, 2).unwrap())];
+        assert_eq!(Account::read(body).ends, ends);
+        assert_eq!(Account::read(b"no JSON"), Account::default());
+    }
+
     #[tokio::test]
     async fn a_key_is_asked_about_where_it_belongs_and_the_answer_is_told_without_it() {
         install_tls();
@@ -143,7 +173,10 @@ mod tests {
             };
             settings.question().unwrap().ask().await
         };
-        assert_eq!(ask(" k1\n").await, AccountAnswer::Accepted(Some(12.5)));
+        let AccountAnswer::Accepted(account) = ask(" k1\n").await else {
+            panic!("it is not accepted");
+        };
+        assert_eq!((account.credits, account.ends), (Some(12.5), vec![]));
         assert_eq!(ask("k2").await, AccountAnswer::Refused(403));
         let settings = OpenAiSettings {
             api_key: Some(SecretString::from("k1")),

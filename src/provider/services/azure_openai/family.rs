@@ -111,6 +111,7 @@ impl Family {
         let gpt = Choices {
             backgrounds: &[Background::Transparent, Background::Opaque],
             moderations: &[Moderation::Low],
+            complexities: &[],
             formats: &[OutputFormat::Png, OutputFormat::Jpeg],
         };
         let choices = match self {

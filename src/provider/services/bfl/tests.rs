@@ -116,6 +116,7 @@ async fn what_every_provider_has_to_get_right() {
         options: &[
             ("png", "\"output_format\":\"png\""),
             ("jpeg", "\"output_format\":\"jpeg\""),
+            ("webp", "\"output_format\":\"webp\""),
         ],
         classes: &[],
     };

@@ -21,7 +21,7 @@ mod predicting;
 
 const TOKEN: &str = "ya29.test-0123456789abcdef";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
-const GEMINI: &str = "gemini-3.1-flash-image";
+const GEMINI: &str = "gemini-nano-banana-2.1";
 const PRIVATE: &str = "imagen-5.0-private";
 
 fn provider_at(url: &Url, auth: GoogleAuthSettings, location: Option<&str>) -> Imagen {
@@ -146,7 +146,7 @@ async fn a_gemini_model_is_asked_with_the_project_and_a_token() {
         );
         assert_eq!(drawn.request_id.as_deref(), Some("resp_4Hq"));
         let cost = drawn.cost.unwrap();
-        assert!((cost.usd - 0.067_205).abs() < 1e-9, "{cost:?}");
+        assert!((cost.usd - 0.033_615).abs() < 1e-9, "{cost:?}");
         assert_eq!(cost.basis, CostBasis::Computed);
     }
     let asked = fake.asked();
@@ -154,7 +154,7 @@ async fn a_gemini_model_is_asked_with_the_project_and_a_token() {
     let asked = &asked[2];
     assert_eq!(
         asked.path,
-        "/v1/projects/my-project/locations/global/publishers/google/models/gemini-3.1-flash-image:generateContent"
+        "/v1/projects/my-project/locations/global/publishers/google/models/gemini-nano-banana-2.1:generateContent"
     );
     assert_eq!(asked.header("authorization"), Some(&*format!("Bearer {TOKEN}")));
     assert_eq!(asked.header("x-goog-user-project"), None);
@@ -176,7 +176,7 @@ async fn a_service_account_draws_too() {
     assert!(asked[0].text().contains("jwt-bearer"));
     assert_eq!(
         asked[1].path,
-        "/v1/projects/my-project/locations/europe-west4/publishers/google/models/gemini-3.1-flash-image:generateContent"
+        "/v1/projects/my-project/locations/europe-west4/publishers/google/models/gemini-nano-banana-2.1:generateContent"
     );
 }
 

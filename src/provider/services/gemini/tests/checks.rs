@@ -15,7 +15,7 @@ fn sizes_become_ratios_and_resolutions() {
         ("8:1", "", "8:1"),
         ("16:9@4K", "", "16:9@4K"),
         ("1024x1024", "", "1:1@1K"),
-        ("512x512", "", "1:1@512"),
+        ("512x512", "gemini-3.1-flash-image", "1:1@512"),
         ("2048x1152", "", "16:9@2K"),
         ("1792x1024", "gemini-3-pro-image", "16:9@2K"),
         ("512x512", "gemini-3-pro-image", "1:1@1K"),
@@ -58,13 +58,13 @@ fn what_the_model_cannot_do_is_refused_with_what_would_be_right() {
         (
             "0x0",
             "",
-            "Unsupported image size for gemini-3.1-flash-image: 0x0; use ",
+            "Unsupported image size for gemini-nano-banana-2.1: 0x0; use ",
         ),
         (
             "",
-            "gemini-2.5-flash-image",
-            "Unsupported image model for gemini: gemini-2.5-flash-image; it was shut down on 2026-10-02; use \
-             gemini-3.1-flash-image instead",
+            "gemini-3.1-flash-image-preview",
+            "Unsupported image model for gemini: gemini-3.1-flash-image-preview; it was shut down on 2026-06-25; use \
+             gemini-nano-banana-2.1 instead",
         ),
     ] {
         let refused = checked(size, model).unwrap_err();

@@ -15,7 +15,7 @@ fn a_name_that_has_ended_means_its_successor() {
         ("imagen-4.0-generate-001", GEMINI),
         ("imagen-4.0-generate-preview-06-06", GEMINI),
         ("imagen-4.0-fast-generate-001", GEMINI),
-        ("imagen-4.0-ultra-generate-001", "gemini-3-pro-image"),
+        ("imagen-4.0-ultra-generate-001", GEMINI),
         ("imagen-3.0-generate-002", GEMINI),
         ("imagen-3.0-generate-001", GEMINI),
         ("imagen-3.0-fast-generate-001", GEMINI),
@@ -101,7 +101,7 @@ fn what_the_models_cannot_do_is_refused_with_what_would_be_right() {
             "not-a-model",
             "",
             "",
-            "Unsupported image model for imagen: not-a-model; use gemini-3.1-flash-image or gemini-3-pro-image",
+            "Unsupported image model for imagen: not-a-model; use gemini-nano-banana-2.1, ",
         ),
         (
             "imagen-5/../x",
@@ -113,7 +113,7 @@ fn what_the_models_cannot_do_is_refused_with_what_would_be_right() {
             "",
             "square",
             "",
-            "Unsupported image size for gemini-3.1-flash-image: square; use auto, ",
+            "Unsupported image size for gemini-nano-banana-2.1: square; use auto, ",
         ),
         (
             PRIVATE,
