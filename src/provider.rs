@@ -112,7 +112,7 @@ pub trait ImageProvider: Send + Sync {
 }
 
 /// The prompt, and what is wanted of every picture, unless both together would be refused for their length.
-fn with_suffix(prompt: &Prompt, suffix: &str) -> Prompt {
+pub(in crate::provider) fn with_suffix(prompt: &Prompt, suffix: &str) -> Prompt {
     let text = format!("{}\n\n{suffix}", prompt.expose());
     if suffix.is_empty() || text.chars().count() > MAX_PROMPT_CHARS {
         prompt.clone()

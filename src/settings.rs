@@ -140,12 +140,15 @@ impl<'a> Reader<'a> {
 
     /// The value or the default that the list of variables gives.
     pub(crate) fn or_default<T>(&mut self, name: &str, parse: Parse<T>) -> T {
-        self.optional(name, parse).unwrap_or_else(|| {
-            let default = self
-                .known(name)
-                .and_then(|variable| variable.default)
-                .expect("it has a default in the list");
-            parse(default).unwrap_or_else(|wrong| unreachable!("the default of {name}: {wrong}"))
+        self.or_any_default(name, parse)
+            .expect("it has a default in the list")
+    }
+
+    /// The value or the default, where the list of variables gives one.
+    pub(crate) fn or_any_default<T>(&mut self, name: &str, parse: Parse<T>) -> Option<T> {
+        self.optional(name, parse).or_else(|| {
+            let default = self.known(name)?.default?;
+            Some(parse(default).unwrap_or_else(|wrong| unreachable!("the default of {name}: {wrong}")))
         })
     }
 

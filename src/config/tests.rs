@@ -3,10 +3,9 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::provider::services::fal::{self, FalSettings};
-use crate::provider::services::gemini::{self, GeminiSettings};
 use crate::provider::services::imagen::{self, ImagenSettings};
-use crate::provider::services::openai::{self, OpenAiSettings};
+use crate::provider::services::{fal, gemini, openai};
+use crate::provider::wire::keyed::{Access, Keyed};
 
 const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://worker:hunter2@db/app");
 
@@ -19,6 +18,10 @@ fn config(variables: &[(&str, &str)]) -> Result<Config, Faults> {
 fn read<T>(variables: &[(&str, &str)], list: &'static [Variable], read: impl Fn(&mut Reader<'_>) -> T) -> T {
     let environment = variables.iter().copied().collect();
     Reader::new(&environment).with(list, read)
+}
+
+fn keyed(access: &'static Access, variables: &[(&str, &str)]) -> Keyed {
+    read(variables, access.variables, |reader| Keyed::read(access, reader))
 }
 
 fn faults(variables: &[(&str, &str)]) -> Vec<String> {
@@ -232,12 +235,9 @@ fn a_value_can_come_from_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "sk-from-file\n").unwrap();
     let path = file.path().to_str().unwrap();
-    let read = read(
-        &[("OPENAI_API_KEY_FILE", path)],
-        openai::VARIABLES,
-        OpenAiSettings::read,
-    );
-    let key = read.api_key.unwrap();
+    let key = keyed(&openai::ACCESS, &[("OPENAI_API_KEY_FILE", path)])
+        .key
+        .unwrap();
     assert_eq!(key.expose_secret(), "sk-from-file");
     assert_eq!(
         faults(&[("OPENAI_API_KEY_FILE", path), ("OPENAI_API_KEY", "sk-2")]),
@@ -253,7 +253,7 @@ fn a_value_can_come_from_a_file() {
 #[test]
 fn the_key_of_gemini_goes_by_two_names_and_the_plainer_one_wins() {
     let key = |variables: &[(&str, &str)]| {
-        let key = read(variables, gemini::VARIABLES, GeminiSettings::read).api_key;
+        let key = keyed(&gemini::ACCESS, variables).key;
         key.map(|key| key.expose_secret().to_owned())
     };
     assert_eq!(key(&[]), None);
@@ -378,7 +378,7 @@ fn every_provider_that_is_listed_can_be_the_default() {
 #[test]
 fn the_key_of_fal_goes_by_two_names_and_its_own_wins() {
     let key = |variables: &[(&str, &str)]| {
-        let key = read(variables, fal::VARIABLES, FalSettings::read).api_key;
+        let key = keyed(&fal::ACCESS, variables).key;
         key.map(|key| key.expose_secret().to_owned())
     };
     assert_eq!(key(&[]), None);

@@ -1,9 +1,10 @@
-//! A request, described step by step: method, path and query, headers, a body in JSON.
+//! A request, described step by step: method, path and query, headers, a body in JSON or a form.
 
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Serialize;
 use url::Url;
+use uuid::Uuid;
 
 use super::{HttpClient, HttpFault};
 
@@ -14,7 +15,13 @@ pub struct Outgoing {
     target: Target,
     query: Vec<(&'static str, String)>,
     headers: HeaderMap,
-    body: Option<Result<Vec<u8>, HttpFault>>,
+    body: Option<Result<Body, HttpFault>>,
+}
+
+#[derive(Debug)]
+struct Body {
+    kind: HeaderValue,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -50,12 +57,44 @@ impl Outgoing {
     /// Posts `body` as JSON to `path`, as [`Outgoing::get`] takes it.
     #[must_use]
     pub fn post_json<B: Serialize + ?Sized>(path: impl Into<String>, body: &B) -> Self {
-        let body = serde_json::to_vec(body)
+        let bytes = serde_json::to_vec(body)
             .map_err(|_| HttpFault::NotSent("the request cannot be written as JSON".into()));
+        let kind = HeaderValue::from_static("application/json");
+        Self::post(path, bytes.map(|bytes| Body { kind, bytes }))
+    }
+
+    /// Posts a form (`multipart/form-data`) with these fields to `path`, as [`Outgoing::get`] takes it.
+    #[must_use]
+    pub fn post_form(path: impl Into<String>, fields: &[(&str, &str)]) -> Self {
+        // New for each request, so that nobody can write a value that ends its field.
+        let boundary = Uuid::new_v4().simple().to_string();
+        let mut text = String::new();
+        for (name, value) in fields {
+            text.push_str(&format!(
+                "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+            ));
+        }
+        text.push_str(&format!("--{boundary}--\r\n"));
+        let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"));
+        let kind = kind.map_err(|_| HttpFault::NotSent("the boundary is no header value".into()));
+        let bytes = text.into_bytes();
+        Self::post(path, kind.map(|kind| Body { kind, bytes }))
+    }
+
+    fn post(path: impl Into<String>, body: Result<Body, HttpFault>) -> Self {
         Self {
             method: Method::POST,
             body: Some(body),
             ..Self::get(path)
+        }
+    }
+
+    /// Where it goes, below the base URL.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match &self.target {
+            Target::Path(path) => path,
+            Target::Url(url) => url.path(),
         }
     }
 
@@ -66,10 +105,10 @@ impl Outgoing {
         self
     }
 
-    /// Sends these headers.
+    /// Sends these headers too.
     #[must_use]
     pub fn headers(mut self, headers: HeaderMap) -> Self {
-        self.headers = headers;
+        self.headers.extend(headers);
         self
     }
 
@@ -84,10 +123,9 @@ impl Outgoing {
         let mut request = reqwest::Request::new(self.method, url);
         *request.headers_mut() = self.headers;
         if let Some(body) = self.body {
-            request
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *request.body_mut() = Some(body?.into());
+            let Body { kind, bytes } = body?;
+            request.headers_mut().insert(CONTENT_TYPE, kind);
+            *request.body_mut() = Some(bytes.into());
         }
         Ok(request)
     }

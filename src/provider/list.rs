@@ -13,6 +13,7 @@ use super::services::{
     openai_compatible, replicate, stability,
 };
 use super::wire::account::{AccountQuestion, ServiceSettings};
+use super::wire::keyed::{Access, Keyed};
 use super::{CheckedSpec, ImageProvider, ImageSpec, Unsupported};
 use crate::failure::ErrorClass;
 use crate::http_client::Downloads;
@@ -24,76 +25,81 @@ pub struct Entry {
     pub name: &'static str,
     /// What an operator may set.
     pub variables: &'static [Variable],
-    /// Reads them.
-    read: fn(&mut Reader<'_>) -> Arc<dyn ServiceSettings>,
+    settings: Settings,
+}
+
+/// How what an operator has set is read.
+enum Settings {
+    /// A key and an address.
+    Keyed(&'static Access),
+    /// In a way of its own.
+    Own(fn(&mut Reader<'_>) -> Arc<dyn ServiceSettings>),
+}
+
+impl Entry {
+    /// A service behind a key and an address.
+    const fn keyed(access: &'static Access) -> Self {
+        Self {
+            name: access.name,
+            variables: access.variables,
+            settings: Settings::Keyed(access),
+        }
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Arc<dyn ServiceSettings> {
+        match self.settings {
+            Settings::Keyed(access) => Arc::new(Keyed::read(access, reader)),
+            Settings::Own(read) => read(reader),
+        }
+    }
 }
 
 /// Every provider of this version. A new one is one entry here, one file in `services` and its models in the catalog.
 pub const ENTRIES: &[Entry] = &[
-    Entry {
-        name: openai::NAME,
-        variables: openai::VARIABLES,
-        read: |reader| Arc::new(openai::OpenAiSettings::read(reader)),
-    },
+    Entry::keyed(&openai::ACCESS),
     Entry {
         name: azure_openai::NAME,
         variables: azure_openai::VARIABLES,
-        read: |reader| Arc::new(azure_openai::AzureOpenAiSettings::read(reader)),
+        settings: Settings::Own(|reader| Arc::new(azure_openai::AzureOpenAiSettings::read(reader))),
     },
     Entry {
         name: replicate::NAME,
         variables: replicate::VARIABLES,
-        read: |reader| Arc::new(replicate::ReplicateSettings::read(reader)),
+        settings: Settings::Own(|reader| Arc::new(replicate::ReplicateSettings::read(reader))),
     },
     Entry {
         name: imagen::NAME,
         variables: imagen::VARIABLES,
-        read: |reader| Arc::new(imagen::ImagenSettings::read(reader)),
+        settings: Settings::Own(|reader| Arc::new(imagen::ImagenSettings::read(reader))),
     },
-    Entry {
-        name: gemini::NAME,
-        variables: gemini::VARIABLES,
-        read: |reader| Arc::new(gemini::GeminiSettings::read(reader)),
-    },
-    Entry {
-        name: bfl::NAME,
-        variables: bfl::VARIABLES,
-        read: |reader| Arc::new(bfl::BflSettings::read(reader)),
-    },
-    Entry {
-        name: stability::NAME,
-        variables: stability::VARIABLES,
-        read: |reader| Arc::new(stability::StabilitySettings::read(reader)),
-    },
-    Entry {
-        name: fal::NAME,
-        variables: fal::VARIABLES,
-        read: |reader| Arc::new(fal::FalSettings::read(reader)),
-    },
+    Entry::keyed(&gemini::ACCESS),
+    Entry::keyed(&bfl::ACCESS),
+    Entry::keyed(&stability::ACCESS),
+    Entry::keyed(&fal::ACCESS),
     Entry {
         name: openai_compatible::NAME,
         variables: openai_compatible::VARIABLES,
-        read: |reader| Arc::new(openai_compatible::OpenAiCompatibleSettings::read(reader)),
+        settings: Settings::Own(|reader| Arc::new(openai_compatible::OpenAiCompatibleSettings::read(reader))),
     },
     Entry {
         name: automatic1111::NAME,
         variables: automatic1111::VARIABLES,
-        read: |reader| Arc::new(automatic1111::Automatic1111Settings::read(reader)),
+        settings: Settings::Own(|reader| Arc::new(automatic1111::Automatic1111Settings::read(reader))),
     },
     Entry {
         name: comfyui::NAME,
         variables: comfyui::VARIABLES,
-        read: |reader| Arc::new(comfyui::ComfyUiSettings::read(reader)),
+        settings: Settings::Own(|reader| Arc::new(comfyui::ComfyUiSettings::read(reader))),
     },
     Entry {
         name: builtin::NAME,
         variables: &[],
-        read: |_| Arc::new(builtin::Builtin),
+        settings: Settings::Own(|_| Arc::new(builtin::Builtin)),
     },
     Entry {
         name: blank::NAME,
         variables: &[],
-        read: |_| Arc::new(blank::Blank),
+        settings: Settings::Own(|_| Arc::new(blank::Blank)),
     },
 ];
 
@@ -115,9 +121,12 @@ pub struct Services(Vec<(&'static str, Arc<dyn ServiceSettings>)>);
 impl Services {
     /// Reads the variables of every entry.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
-        let read = ENTRIES
-            .iter()
-            .map(|entry| (entry.name, reader.with(entry.variables, entry.read)));
+        let read = ENTRIES.iter().map(|entry| {
+            (
+                entry.name,
+                reader.with(entry.variables, |reader| entry.read(reader)),
+            )
+        });
         Self(read.collect())
     }
 
@@ -245,13 +254,20 @@ impl Providers {
 mod tests {
     use super::*;
     use crate::environment::Environment;
+    use crate::provider::{Call, suite};
+    use crate::work_package::Prompt;
+
+    /// Every provider, as an operator has set it.
+    fn built(variables: &[(&str, &str)]) -> Vec<Arc<dyn ImageProvider>> {
+        crate::http_client::install_tls();
+        let environment = Environment::from_iter(variables.iter().copied());
+        let services = Services::read(&mut Reader::new(&environment));
+        services.build(&Downloads::new(false).unwrap()).unwrap()
+    }
 
     #[test]
     fn an_entry_is_the_provider_that_it_names() {
-        crate::http_client::install_tls();
-        let environment = Environment::from_iter(std::iter::empty::<(&str, &str)>());
-        let services = Services::read(&mut Reader::new(&environment));
-        let built = services.build(&Downloads::new(false).unwrap()).unwrap();
+        let built = built(&[]);
         let names: Vec<&str> = built.iter().map(|provider| provider.name()).collect();
         assert_eq!(names, PROVIDERS);
         for provider in &built {
@@ -265,6 +281,57 @@ mod tests {
                 "{} has no models",
                 provider.name()
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_key_every_request_is_refused_with_the_variable_and_nothing_is_sent() {
+        let empty: Vec<(&str, &str)> = ENTRIES
+            .iter()
+            .flat_map(|entry| entry.variables)
+            .filter(|variable| variable.default.is_none())
+            .map(|variable| (variable.name, " \n"))
+            .collect();
+        for provider in built(&[]).iter().chain(&built(&empty)) {
+            let name = provider.name();
+            if ["builtin", "blank"].contains(&name) {
+                continue;
+            }
+            // Some have no model of their own.
+            let asked = match catalog::all(name).count() {
+                0 if name != "azureOpenai" => suite::asking("any", "", ""),
+                _ => ImageSpec::default(),
+            };
+            let refused = provider.check(&asked).unwrap_err();
+            assert_eq!(refused.class, ErrorClass::Auth, "{name}: {refused}");
+            assert!(refused.message.contains(" is not set"), "{name}: {refused}");
+            let spec = CheckedSpec {
+                model: "a/b".to_owned(),
+                ..CheckedSpec::default()
+            };
+            let prompt = Prompt::new("a paper boat".to_owned());
+            let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(300);
+            let drawn = provider.draw(&Call::unwatched(&prompt, &spec, deadline)).await;
+            let error = suite::ended(drawn.unwrap_err());
+            assert_eq!(error.class, ErrorClass::Auth, "{error}");
+            assert!(error.details.ends_with(" is not set"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_and_not_repeated() {
+        for entry in ENTRIES {
+            let Settings::Keyed(access) = &entry.settings else {
+                continue;
+            };
+            let base_url = url::Url::parse("https://x.invalid/?key=hunter3").unwrap();
+            let faults = suite::settings(access, &base_url, "hunter1\nhunter2").faults();
+            assert_eq!(faults.len(), 2, "{faults:?}");
+            assert!(faults[0].starts_with(access.keys[0]), "{faults:?}");
+            assert!(faults[1].starts_with(access.bases[0]), "{faults:?}");
+            assert!(!faults.concat().contains("hunter"), "{faults:?}");
+            let settings = suite::settings(access, &suite::nowhere(), "hunter1");
+            assert!(!format!("{settings:?}").contains("hunter"), "{settings:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Call [`run`] from a plain `#[tokio::test]` (one thread: some cases pause the clock).
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,7 +14,9 @@ use url::Url;
 
 use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError};
 use crate::failure::{ErrorClass, Failure};
-use crate::http_client::install_tls;
+use crate::http_client::{Downloads, install_tls};
+use crate::provider::wire::account::ServiceSettings;
+use crate::provider::wire::keyed::{Access, Keyed};
 use crate::work_package::Prompt;
 
 pub(crate) mod fake;
@@ -52,7 +55,24 @@ pub(crate) struct Subject {
     pub(crate) classes: &'static [(u16, ErrorClass)],
 }
 
-type Factory = dyn Fn(&Url) -> Box<dyn ImageProvider>;
+type Factory = dyn Fn(&Url) -> Arc<dyn ImageProvider>;
+
+/// What an operator has said of a service at this address.
+pub(crate) fn settings(access: &'static Access, base_url: &Url, key: &str) -> Keyed {
+    install_tls();
+    Keyed {
+        access,
+        key: Some(key.into()),
+        base_url: Some(base_url.clone()),
+        more: Vec::new(),
+    }
+}
+
+/// Its provider, for which pictures may be on loopback.
+pub(crate) fn keyed(access: &'static Access, base_url: &Url, key: &str) -> Arc<dyn ImageProvider> {
+    let settings = settings(access, base_url, key);
+    settings.build(&Downloads::new(true).unwrap()).unwrap()
+}
 
 /// Where nobody answers.
 pub(crate) fn nowhere() -> Url {
@@ -135,9 +155,18 @@ impl Run<'_> {
 
     /// The outcome of a call whose buying request is answered with `reply`, and the fake that was asked.
     async fn draw(&mut self, case: &str, reply: Reply) -> (Outcome, Fake) {
+        self.draw_as(case, move |_| reply.clone()).await
+    }
+
+    /// The same for a reply that depends on what was asked.
+    async fn draw_as(
+        &mut self,
+        case: &str,
+        reply: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> (Outcome, Fake) {
         self.case = case.to_owned();
         let (good, buys) = (self.subject.good, self.subject.buys);
-        let fake = Fake::start(move |asked| if buys(asked) { reply.clone() } else { good(asked) }).await;
+        let fake = Fake::start(move |asked| if buys(asked) { reply(asked) } else { good(asked) }).await;
         let url = fake.url.clone();
         let outcome = self.draw_at(&url).await;
         if !fake.asked().iter().any(buys) {
@@ -242,8 +271,7 @@ impl Run<'_> {
     }
 
     async fn bodies(&mut self, bought: &Asked) {
-        let good = (self.subject.good)(bought);
-        let Reply::Whole(whole) = good.clone() else {
+        let Reply::Whole(whole) = (self.subject.good)(bought) else {
             self.fault("the good answer is not whole");
             return;
         };
@@ -262,9 +290,9 @@ impl Run<'_> {
         }
         for content_type in ["text/html", "application/octet-stream", "nonsense"] {
             let case = format!("a good answer that says it is {content_type}");
-            let (outcome, _fake) = self
-                .draw(&case, good.clone().with("content-type", content_type))
-                .await;
+            let good = self.subject.good;
+            let reply = move |asked: &Asked| good(asked).with("content-type", content_type);
+            let (outcome, _fake) = self.draw_as(&case, reply).await;
             if outcome.is_err() {
                 self.expect(&outcome, NONSENSE);
             }

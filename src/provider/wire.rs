@@ -1,6 +1,7 @@
 //! What services share: how they are asked, and what their answers mean whoever they are.
 
 pub mod account;
+pub(in crate::provider) mod direct;
 pub(in crate::provider) mod error_body;
 pub(in crate::provider) mod errors;
 pub(in crate::provider) mod fetching;
@@ -9,6 +10,7 @@ pub(in crate::provider) mod header;
 pub(in crate::provider) mod incident;
 pub(in crate::provider) mod json;
 pub(in crate::provider) mod key;
+pub(crate) mod keyed;
 pub(in crate::provider) mod openai_images;
 pub(in crate::provider) mod picture;
 pub(in crate::provider) mod polling;

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Model;
+use crate::provider::{Cost, CostBasis};
 
 /// US dollars per million tokens.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -60,6 +61,30 @@ pub fn cost_usd(model: &Model, usage: &Value) -> Option<f64> {
             + part(outputs - texts_out, prices.image_out)
             + part(texts_out, prices.text_out.unwrap_or(prices.image_out)),
     )
+}
+
+/// The same for whoever asks only with both.
+pub(in crate::provider) fn cost(model: &Model, usage: &Value) -> Option<Cost> {
+    Some(Cost {
+        usd: cost_usd(model, usage)?,
+        basis: CostBasis::Computed,
+    })
+}
+
+/// What a picture costs as the table has it.
+pub(in crate::provider) fn listed(model: Option<&Model>) -> Option<Cost> {
+    Some(Cost {
+        usd: model?.usd_per_image?,
+        basis: CostBasis::Estimated,
+    })
+}
+
+/// What a service says that it has charged, where that is a price.
+pub(in crate::provider) fn reported(usd: Option<f64>) -> Option<Cost> {
+    Some(Cost {
+        usd: usd.filter(|usd| usd.is_finite() && *usd >= 0.0)?,
+        basis: CostBasis::Reported,
+    })
 }
 
 #[cfg(test)]

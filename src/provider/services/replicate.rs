@@ -7,33 +7,30 @@
 //! Source: Replicate, "HTTP API" (predictions.create, predictions.get, predictions.cancel, models.predictions.create)
 //! and the topic pages "Create a prediction", "Prediction lifecycle", "Rate limits".
 
-use crate::settings::{Reader, Variable, values, variable};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use secrecy::SecretString;
-use serde_json::{Map, Value, json};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
 use crate::failure::ErrorClass;
-use crate::http_client::{Downloads, HttpClient};
+use crate::http_client::Downloads;
 use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
-use crate::provider::wire::errors::judge_by_path;
+use crate::provider::wire::errors::{Judge, judge_by_path};
 use crate::provider::wire::incident::{Incident, is_plain_id};
-use crate::provider::wire::key::{self, Key};
-use crate::provider::wire::polling::{self, Look, Polled};
+use crate::provider::wire::keyed::{Access, Keyed};
+use crate::provider::wire::polling::{Handle, Look, Order, Polled};
 use crate::provider::wire::service::Service;
 use crate::provider::{
-    Call, CheckedSpec, DrawnImage, Found, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported,
-    catalog,
+    Call, CheckedSpec, Found, ImageProvider, ImageSpec, ProviderError, Unsupported, catalog,
 };
-use crate::work_package::Prompt;
+use crate::settings::{Reader, Variable, variable};
 
 mod check;
 mod listing;
@@ -44,20 +41,26 @@ mod tests;
 /// The name that packages write.
 pub(in crate::provider) const NAME: &str = "flux";
 const TOKEN: &str = "REPLICATE_API_TOKEN";
-const BASE: &str = "REPLICATE_BASE_URL";
 const MODEL: &str = "FLUX_PRO_MODEL_NAME";
 /// How long the service holds its first answer back for a picture that comes quickly. Meanwhile nobody here knows
 /// the prediction's id, and a crash would cost the picture.
 const WAIT: Duration = Duration::from_secs(2);
 
+/// How it is reached. Source of the question: Replicate, "HTTP API", `account.get`.
+const ACCESS: Access = Access {
+    name: NAME,
+    variables: VARIABLES,
+    keys: &[TOKEN],
+    bases: &["REPLICATE_BASE_URL"],
+    header: ("authorization", "Bearer "),
+    more: &[],
+    question: Some("account"),
+    build: |service| Arc::new(Replicate { service, model: None }),
+};
+
 /// What an operator may set.
 pub(crate) const VARIABLES: &[Variable] = &[
-    variable(
-        "REPLICATE_API_TOKEN",
-        None,
-        "r8_...",
-        "Token of Replicate, for flux",
-    ),
+    variable(TOKEN, None, "r8_...", "Token of Replicate, for flux"),
     variable(
         "REPLICATE_BASE_URL",
         Some("https://api.replicate.com/v1"),
@@ -65,7 +68,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "Where Replicate's API is",
     ),
     variable(
-        "FLUX_PRO_MODEL_NAME",
+        MODEL,
         None,
         "black-forest-labs/flux-1.1-pro",
         "The model of flux: owner/name, owner/name:version or deployments/owner/name",
@@ -74,54 +77,47 @@ pub(crate) const VARIABLES: &[Variable] = &[
 
 /// What an operator configures.
 #[derive(Clone, Debug)]
-pub struct ReplicateSettings {
-    /// `REPLICATE_API_TOKEN`. `None` or empty = not configured: every request is refused before it is sent.
-    pub api_token: Option<SecretString>,
-    /// `REPLICATE_BASE_URL`, such as `https://api.replicate.com/v1`.
-    pub base_url: Url,
+pub(crate) struct ReplicateSettings {
+    pub(crate) keyed: Keyed,
     /// `FLUX_PRO_MODEL_NAME`: `owner/name`, `owner/name:version`, a version alone, or `deployments/owner/name`.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
 }
 
 impl ReplicateSettings {
     /// Reads [`VARIABLES`] and keeps what is wrong with them.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
         let settings = Self {
-            api_token: reader.secret("REPLICATE_API_TOKEN"),
-            base_url: reader.or_default("REPLICATE_BASE_URL", values::http_url),
-            model: reader.text("FLUX_PRO_MODEL_NAME"),
+            keyed: Keyed::read(&ACCESS, reader),
+            model: reader.text(MODEL),
         };
-        reader.all_faults(settings.faults());
+        let fault = settings.target().err();
+        reader.all_faults(fault.into_iter().map(|error| format!("{error:#}")).collect());
         settings
     }
 
-    /// What keeps these settings from being used, one sentence for each variable. No secret is repeated.
-    #[must_use]
-    pub fn faults(&self) -> Vec<String> {
-        let mut faults = key::faults(own_key(self.api_token.clone()), BASE, &self.base_url);
-        let target = self.model.as_deref().map(Target::parse).transpose();
-        faults.extend(target.err().map(|error| format!("{error:#}")));
-        faults
+    fn target(&self) -> anyhow::Result<Option<(String, Target)>> {
+        let Some(model) = self.model.clone().filter(|model| !model.is_empty()) else {
+            return Ok(None);
+        };
+        let target = Target::parse(&model)?;
+        Ok(Some((model, target)))
+    }
+
+    fn provider(&self, downloads: &Downloads) -> anyhow::Result<Replicate> {
+        let service = self.keyed.service(downloads)?;
+        let model = self.target()?;
+        Ok(Replicate { service, model })
     }
 }
 
 impl ServiceSettings for ReplicateSettings {
     fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
-        Ok(Arc::new(Replicate::new(self.clone(), downloads.clone())?))
+        Ok(Arc::new(self.provider(downloads)?))
     }
 
-    /// Source: Replicate, "HTTP API", `account.get`.
     fn question(&self) -> Option<AccountQuestion> {
-        Some(AccountQuestion::bearer(
-            &self.base_url,
-            "account",
-            self.api_token.as_ref(),
-        ))
+        self.keyed.question()
     }
-}
-
-fn own_key(token: Option<SecretString>) -> anyhow::Result<Option<Key>> {
-    Key::new(TOKEN, token, AUTHORIZATION, "Bearer ")
 }
 
 /// Where predictions of the configured model are created.
@@ -156,49 +152,27 @@ impl Target {
 }
 
 /// FLUX on Replicate.
-pub struct Replicate {
+struct Replicate {
     service: Service,
     model: Option<(String, Target)>,
 }
 
-impl Replicate {
-    /// Prepares the clients; sends nothing. [`crate::http_client::install_tls`] must have been called.
-    ///
-    /// # Errors
-    /// When one of the settings cannot be used. No secret is repeated.
-    pub fn new(settings: ReplicateSettings, downloads: Downloads) -> anyhow::Result<Self> {
-        let client = HttpClient::new(&settings.base_url).context(BASE)?;
-        let model = match settings.model.filter(|model| !model.is_empty()) {
-            Some(model) => {
-                let target = Target::parse(&model)?;
-                Some((model, target))
-            }
-            None => None,
-        };
-        Ok(Self {
-            service: Service::new(NAME, client, downloads, own_key(settings.api_token)?),
-            model,
-        })
-    }
-}
-
 /// The fields that the FLUX models share. One that a model does not know is refused with 422 before it costs.
 /// Source: Replicate, the models' "Schema" pages, as of 2026-11.
-fn input(call: &Call<'_>) -> Map<String, Value> {
-    let mut input = Map::new();
-    input.insert("prompt".into(), call.prompt.expose().into());
+fn input(call: &Call<'_>) -> Value {
+    let mut input = json!({"prompt": call.prompt.expose()});
     if let Some(ratio) = &call.spec.size {
-        input.insert("aspect_ratio".into(), ratio.as_str().into());
+        input["aspect_ratio"] = ratio.as_str().into();
     }
     if let Some(seed) = call.spec.seed {
-        input.insert("seed".into(), seed.into());
+        input["seed"] = seed.into();
     }
     // The default is WebP, in which many places cannot show a picture.
     let format = match call.spec.format() {
         "jpeg" => "jpg",
         format => format,
     };
-    input.insert("output_format".into(), format.into());
+    input["output_format"] = format.into();
     input
 }
 
@@ -221,18 +195,34 @@ fn headers(deadline: Instant) -> HeaderMap {
         .collect()
 }
 
+/// A prediction's id, by which it is asked about.
+struct Id(String);
+
+impl Handle for Id {
+    fn id(&self) -> &str {
+        &self.0
+    }
+
+    fn url(&self, service: &Service) -> Url {
+        service.client().url(&format!("predictions/{}", self.0))
+    }
+
+    fn saved(&self) -> String {
+        self.0.clone()
+    }
+}
+
 #[async_trait]
-impl ImageProvider for Replicate {
-    fn name(&self) -> &'static str {
-        NAME
+impl Polled for Replicate {
+    type Handle = Id;
+    const JUDGE: Judge = prediction::judge_order;
+    const LISTS_ORDERS: bool = true;
+
+    fn service(&self) -> &Service {
+        &self.service
     }
 
-    /// The prompt alone: these models draw what they read, instructions included.
-    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
-        prompt.clone()
-    }
-
-    fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+    fn offers(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
         let Some((model, _)) = &self.model else {
             return Err(unusable(format!(
                 "No image model is configured for provider: {NAME}; {MODEL} is not set. Choose another image provider, \
@@ -249,75 +239,31 @@ impl ImageProvider for Replicate {
         Ok(checked)
     }
 
-    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+    fn order(&self, call: &Call<'_>) -> Result<Order, ProviderError> {
         let Some((_, target)) = &self.model else {
-            let incident = self.service.posting("predictions", call.prompt);
-            return Err(incident
-                .error(ErrorClass::Auth, &format!("not sent: {MODEL} is not set"))
-                .into());
+            return Err(self.service.posting("predictions", call.prompt).unset(MODEL));
         };
-        let (path, body) = match target {
-            Target::Own(path) => (path.as_str(), json!({ "input": input(call) })),
-            Target::Version(version) => ("predictions", json!({ "version": version, "input": input(call) })),
+        let order = match target {
+            Target::Own(path) => Order::of(path, json!({ "input": input(call) })),
+            Target::Version(version) => {
+                Order::of("predictions", json!({ "version": version, "input": input(call) }))
+            }
         };
-        let incident = self.service.posting(path, call.prompt);
-        self.service.may_send(call, &incident, TOKEN)?;
-        let (answer, prediction) = self
-            .service
-            .order(
-                path,
-                headers(call.deadline),
-                &body,
-                &incident,
-                prediction::judge_order,
-                call.deadline,
-            )
-            .await?;
-        let Some(id) = prediction::id(&prediction) else {
-            return Err(prediction::without_id(&answer, &prediction, &incident).into());
-        };
-        // The moment from which a crash does not cost the picture, even one that is finished already.
-        call.watch.accepted(&id).await;
-        let incident = incident.known_as(&id);
-        let first = prediction::look(&prediction, &incident);
-        polling::picture(self, &id, &incident, call, Some(first)).await
+        let headers = headers(call.deadline);
+        Ok(Order { headers, ..order })
     }
 
-    async fn find(&self, call: &Call<'_>, sent_at: DateTime<Utc>) -> Result<Found, ProviderError> {
-        self.find_listed(call, sent_at).await
+    fn accepted(&self, told: &Value, _: &Call<'_>) -> Option<Id> {
+        prediction::id(told).map(Id)
     }
 
-    async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let incident = self.service.posting("predictions", call.prompt);
-        if !is_plain_id(handle) {
-            return Err(incident.unreadable_handle());
-        }
-        let url = self.service.client().url(&format!("predictions/{handle}"));
-        let incident = incident.of(format!("GET {}", url.path())).known_as(handle);
-        polling::picture(self, &handle.to_owned(), &incident, call, None).await
+    fn read(&self, saved: &str) -> Option<Id> {
+        is_plain_id(saved).then(|| Id(saved.to_owned()))
     }
 
-    async fn cancel(&self, handle: &str) -> bool {
-        let url = self.service.client().url(&format!("predictions/{handle}/cancel"));
-        is_plain_id(handle) && self.service.cancel(Method::POST, url).await
-    }
-
-    fn lists_orders(&self) -> bool {
-        true
-    }
-}
-
-#[async_trait]
-impl Polled for Replicate {
-    type Handle = String;
-
-    fn service(&self) -> &Service {
-        &self.service
-    }
-
-    async fn look(&self, id: &String, incident: &Incident<'_>, deadline: Instant) -> Look {
+    async fn look(&self, id: &Id, incident: &Incident<'_>, deadline: Instant) -> Look {
         let client = self.service.client();
-        let url = client.url(&format!("predictions/{id}"));
+        let url = id.url(&self.service);
         match self
             .service
             .ask(client, url, incident, judge_by_path, deadline)
@@ -326,5 +272,19 @@ impl Polled for Replicate {
             Ok((_, prediction)) => prediction::look(&prediction, incident),
             Err(not_told) => not_told.into(),
         }
+    }
+
+    /// Even one that is finished already.
+    fn first(&self, told: &Value, incident: &Incident<'_>) -> Option<Look> {
+        Some(prediction::look(told, incident))
+    }
+
+    fn ending(&self, id: &Id) -> Option<(Method, Url)> {
+        let url = self.service.client().url(&format!("predictions/{}/cancel", id.0));
+        Some((Method::POST, url))
+    }
+
+    async fn search(&self, call: &Call<'_>, sent_at: DateTime<Utc>) -> Result<Found, ProviderError> {
+        self.find_listed(call, sent_at).await
     }
 }

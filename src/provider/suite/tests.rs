@@ -14,7 +14,7 @@ async fn a_provider_that_never_fails_is_found_out() {
         ..CheckedSpec::default()
     };
     let subject = Subject {
-        provider: Box::new(|_| Box::new(Blank)),
+        provider: Box::new(|_| Arc::new(Blank)),
         key: "",
         spec,
         good: |_| Reply::json(200, &json!({})),

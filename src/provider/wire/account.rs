@@ -140,8 +140,8 @@ mod tests {
 
     use super::*;
     use crate::http_client::install_tls;
-    use crate::provider::services::bfl::BflSettings;
-    use crate::provider::services::openai::OpenAiSettings;
+    use crate::provider::services::{bfl, openai};
+    use crate::provider::suite;
 
     #[test]
     fn ends_of_models_are_read_where_a_service_names_them() {
@@ -167,10 +167,7 @@ mod tests {
             .mount(&server)
             .await;
         let ask = async |key: &str| {
-            let settings = BflSettings {
-                api_key: Some(SecretString::from(key)),
-                base_url: base_url.clone(),
-            };
+            let settings = suite::settings(&bfl::ACCESS, &base_url, key);
             settings.question().unwrap().ask().await
         };
         let AccountAnswer::Accepted(account) = ask(" k1\n").await else {
@@ -178,12 +175,7 @@ mod tests {
         };
         assert_eq!((account.credits, account.ends), (Some(12.5), vec![]));
         assert_eq!(ask("k2").await, AccountAnswer::Refused(403));
-        let settings = OpenAiSettings {
-            api_key: Some(SecretString::from("k1")),
-            base_url: base_url.clone(),
-            organization: None,
-            project: None,
-        };
+        let settings = suite::settings(&openai::ACCESS, &base_url, "k1");
         let answer = settings.question().unwrap().ask().await;
         assert_eq!(
             answer,

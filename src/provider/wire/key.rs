@@ -11,7 +11,8 @@ use crate::provider::wire::header::header_value;
 /// The key of a service, and the header that carries it.
 #[derive(Debug)]
 pub(in crate::provider) struct Key {
-    secret: SecretString,
+    /// To be taken out of whatever is repeated.
+    secrets: Vec<SecretString>,
     headers: HeaderMap,
 }
 
@@ -31,12 +32,12 @@ impl Key {
         };
         let value = header_value(variable, &format!("{scheme}{}", secret.expose_secret().trim()))?;
         Ok(Some(Self {
-            secret,
+            secrets: vec![secret],
             headers: HeaderMap::from_iter([(header, value)]),
         }))
     }
 
-    /// The same, with another header beside it, where it has a value.
+    /// The same, with another header beside it.
     ///
     /// # Errors
     /// Names the variable and repeats nothing of the value.
@@ -44,17 +45,15 @@ impl Key {
         mut self,
         variable: &str,
         header: HeaderName,
-        value: Option<&str>,
+        value: &str,
     ) -> anyhow::Result<Self> {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            self.headers.insert(header, header_value(variable, value)?);
-        }
+        self.headers.insert(header, header_value(variable, value)?);
         Ok(self)
     }
 
-    /// The key itself, to be taken out of whatever is repeated.
-    pub(in crate::provider) fn expose(&self) -> &str {
-        self.secret.expose_secret()
+    /// What is to be taken out of whatever is repeated.
+    pub(in crate::provider) fn expose(&self) -> impl Iterator<Item = &str> {
+        self.secrets.iter().map(ExposeSecret::expose_secret)
     }
 
     /// What a request that may have the key carries.

@@ -1,29 +1,31 @@
 //! Services that take an order, give it an id, and are asked for the picture until it is there.
 //!
-//! Owns the order of things: the id is saved before the first look, the picture is fetched from where the service says
-//! it is, and a call that was accepted is ended by its service's verdict alone. A fault, a key that is refused or a
-//! deadline ends a visit and not the call. What goes on the wire and what an answer means is each provider's business.
-
-use std::time::Duration;
+//! Owns the order of things: the id is saved before the first look. How long is waited, and for what, is `following`; what
+//! goes on the wire and what an answer means is each provider's business.
 
 use async_trait::async_trait;
-use rand::Rng;
+use chrono::{DateTime, Utc};
+use reqwest::Method;
+use reqwest::header::HeaderMap;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
+use url::Url;
 
+use super::error_body::ErrorBody;
+use super::errors::Judge;
 use super::incident::Incident;
 use super::picture::Picture;
-use super::service::{NotTold, Pace, Service};
+use super::service::{NotTold, Service};
 use crate::failure::ErrorClass;
-use crate::provider::{Call, Cost, CostBasis, DrawnImage, NotDrawn, ProviderError, catalog};
+use crate::provider::{
+    Call, CheckedSpec, Cost, DrawnImage, Found, ImageProvider, ImageSpec, NotDrawn, ProviderError,
+    Unsupported, catalog,
+};
+use crate::work_package::Prompt;
 
+mod following;
 #[cfg(test)]
 pub(in crate::provider) mod tests;
-
-/// The longest wait that a service may ask for between two looks of one visit.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// One look may take this long: an answer that stalls is asked for again.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What one look at a call has found.
 #[derive(Debug)]
@@ -51,19 +53,6 @@ pub(in crate::provider) struct Ready {
     pub(in crate::provider) usage: Option<Value>,
 }
 
-/// What differs between services that are polled.
-#[async_trait]
-pub(in crate::provider) trait Polled: Send + Sync {
-    /// By which a call is asked about.
-    type Handle: Send + Sync;
-
-    /// How it is reached.
-    fn service(&self) -> &Service;
-
-    /// Asks once, at most until `deadline`.
-    async fn look(&self, handle: &Self::Handle, incident: &Incident<'_>, deadline: Instant) -> Look;
-}
-
 /// The last percentage of a progress bar in a model's logs: `45%|████▌     | 14/31`.
 pub(in crate::provider) fn progress_in(logs: &str) -> Option<f32> {
     let before = logs.rsplit_once("%|")?.0;
@@ -82,125 +71,164 @@ impl From<NotTold> for Look {
     }
 }
 
-/// Looks at a call until the service has ended it, or until the deadline, and fetches its picture.
-///
-/// `first` is what the service has said already when it accepted the call.
-///
-/// # Errors
-/// [`NotDrawn::Ended`] for the service's verdict, an id that it does not know for longer than [`Pace::lag`]
-/// (`Ambiguous`), and a picture that can never be fetched; [`NotDrawn::GoesOn`] for everything else.
-pub(in crate::provider) async fn picture<P: Polled>(
-    provider: &P,
-    handle: &P::Handle,
-    incident: &Incident<'_>,
-    call: &Call<'_>,
-    first: Option<Look>,
-) -> Result<DrawnImage, NotDrawn> {
-    let Ready { picture, usage } = follow(provider, handle, incident, call, first).await?;
-    let fetched = provider.service().fetch(picture, call.deadline).await;
-    let bytes = fetched
-        .map_err(|fault| NotDrawn::unfetched(&fault, incident.error(fault.class(), &fault.to_string())))?;
-    // A version of a model costs what the model costs.
-    let model = call.spec.model.split(':').next().unwrap_or_default();
-    let price = catalog::find(provider.service().name, model).and_then(|model| model.usd_per_image);
-    Ok(DrawnImage {
-        request_id: incident.id.clone(),
-        usage,
-        cost: price.map(|usd| Cost {
-            usd,
-            basis: CostBasis::Estimated,
-        }),
-        ..DrawnImage::by_model(bytes)
-    })
+/// By what a service is asked about a call.
+pub(in crate::provider) trait Handle: Send + Sync {
+    /// The service's own id of the call; empty where it is not known any more.
+    fn id(&self) -> &str;
+
+    /// Where it is asked.
+    fn url(&self, service: &Service) -> Url;
+
+    /// What is saved of it.
+    fn saved(&self) -> String;
 }
 
-async fn follow<P: Polled>(
-    provider: &P,
-    handle: &P::Handle,
-    incident: &Incident<'_>,
-    call: &Call<'_>,
-    mut first: Option<Look>,
-) -> Result<Ready, NotDrawn> {
-    // What was wrong with the last look, if anything was.
-    let out_of_time = |last: Option<ProviderError>| {
-        NotDrawn::GoesOn(last.unwrap_or_else(|| {
-            let why = "accepted, and not finished before the deadline of this attempt";
-            incident.error(ErrorClass::TimedOut, why)
-        }))
-    };
-    let Pace {
-        first: pause,
-        longest,
-        lag,
-    } = provider.service().pace;
-    // Since when it has been unknown to the service without a break.
-    let mut missing_since = None;
-    let mut pause = if first.is_some() || call.is_brief {
-        Duration::ZERO
-    } else {
-        pause
-    };
-    let mut last = None;
-    let mut has_looked = false;
-    loop {
-        let look = match first.take() {
-            Some(look) => look,
-            None => {
-                let left = call.deadline.saturating_duration_since(Instant::now());
-                sleep(pause.min(left)).await;
-                if Instant::now() >= call.deadline {
-                    return Err(out_of_time(last));
-                }
-                let until = call.deadline.min(Instant::now() + LOOK_TIMEOUT);
-                provider.look(handle, incident, until).await
-            }
-        };
-        let mut asked = None;
-        last = match look {
-            Look::Ready(ready) => return Ok(ready),
-            Look::Failed(error) => return Err(NotDrawn::Ended(error)),
-            Look::Barred(error) => return Err(NotDrawn::GoesOn(error)),
-            Look::Going(fraction) => {
-                missing_since = None;
-                if let Some(fraction) = fraction {
-                    call.watch.progress(fraction);
-                }
-                None
-            }
-            Look::Missing(error) => {
-                // A brief visit asks a second time, and takes that for an answer.
-                let is_sure = call.is_brief && missing_since.is_some();
-                if is_sure || missing_since.get_or_insert_with(Instant::now).elapsed() >= lag {
-                    return Err(match call.may_be_forgotten {
-                        true => NotDrawn::Ended(error),
-                        false => NotDrawn::GoesOn(error),
-                    });
-                }
-                Some(error)
-            }
-            // Cut short by the deadline itself: what the look before it has found still holds.
-            Look::Unclear(_) if has_looked && Instant::now() >= call.deadline => {
-                return Err(out_of_time(last));
-            }
-            // A wait that is asked for is not spent in a slot.
-            Look::Unclear(error) if error.retry_after.is_some_and(|asked| asked > LONGEST_WAIT) => {
-                return Err(NotDrawn::GoesOn(error));
-            }
-            Look::Unclear(error) => {
-                asked = error.retry_after;
-                tracing::debug!(provider = error.provider, "{error}; it will be asked again");
-                Some(error)
-            }
-        };
-        if call.is_brief && missing_since.is_none() {
-            return Err(out_of_time(last));
+/// What is posted to have a picture drawn.
+pub(in crate::provider) struct Order {
+    /// Below the base URL.
+    pub(in crate::provider) path: String,
+    /// Besides that with the key.
+    pub(in crate::provider) headers: HeaderMap,
+    pub(in crate::provider) body: Value,
+}
+
+impl Order {
+    pub(in crate::provider) fn of(path: &str, body: Value) -> Self {
+        Self {
+            path: path.to_owned(),
+            headers: HeaderMap::new(),
+            body,
         }
-        has_looked = true;
-        let usual = provider.service().pace.first;
-        let limit = (pause.max(usual / 2) * 3 / 2).min(longest);
-        // Replicas that lost sight together do not come back together.
-        pause = rand::rng()
-            .random_range(limit * 3 / 4..=limit)
-            .max(asked.unwrap_or_default());
+    }
+}
+
+/// What differs between services that are polled.
+#[async_trait]
+pub(in crate::provider) trait Polled: Send + Sync {
+    type Handle: Handle;
+    /// What a refusal of an order means.
+    const JUDGE: Judge;
+    /// Whether [`Polled::search`] finds orders whose answer was lost.
+    const LISTS_ORDERS: bool = false;
+
+    /// How it is reached.
+    fn service(&self) -> &Service;
+
+    /// As [`ImageProvider::check`].
+    fn offers(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let service = self.service();
+        let checked = catalog::check(service.name, spec, Utc::now().date_naive())?;
+        service.check_configured()?;
+        Ok(checked)
+    }
+
+    /// The order for a picture.
+    fn order(&self, call: &Call<'_>) -> Result<Order, ProviderError>;
+
+    /// The handle in the answer to an order.
+    fn accepted(&self, told: &Value, call: &Call<'_>) -> Option<Self::Handle>;
+
+    /// Why the answer to an order has none, where the service says so in words of its own.
+    fn refusal(&self, _told: &Value, _incident: &Incident<'_>) -> Option<ProviderError> {
+        None
+    }
+
+    /// What the answer to an order says of the picture already.
+    fn first(&self, _told: &Value, _incident: &Incident<'_>) -> Option<Look> {
+        None
+    }
+
+    /// What the answer to an order says of its cost.
+    fn cost(&self, _told: &Value) -> Option<Cost> {
+        None
+    }
+
+    /// A handle that was saved; `None` where it is none of this service's.
+    fn read(&self, saved: &str) -> Option<Self::Handle>;
+
+    /// Asks once, at most until `deadline`.
+    async fn look(&self, handle: &Self::Handle, incident: &Incident<'_>, deadline: Instant) -> Look;
+
+    /// How the service is told that a picture is not wanted any more, where it can be.
+    fn ending(&self, _handle: &Self::Handle) -> Option<(Method, Url)> {
+        None
+    }
+
+    /// As [`ImageProvider::find`].
+    async fn search(&self, _call: &Call<'_>, _sent_at: DateTime<Utc>) -> Result<Found, ProviderError> {
+        Ok(Found::Unknown)
+    }
+}
+
+#[async_trait]
+impl<P: Polled> ImageProvider for P {
+    fn name(&self) -> &'static str {
+        self.service().name
+    }
+
+    /// The prompt alone: models behind such services draw what they read, instructions included.
+    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
+        prompt.clone()
+    }
+
+    fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        self.offers(spec)
+    }
+
+    async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        let service = self.service();
+        let Order { path, headers, body } = self.order(call)?;
+        let incident = service.posting(&path, call.prompt);
+        service.may_send(call, &incident)?;
+        let ordered = service.order(&path, headers, &body, &incident, P::JUDGE, call.deadline);
+        let (answer, told) = ordered.await?;
+        let Some(handle) = self.accepted(&told, call) else {
+            return Err(match self.refusal(&told, &incident) {
+                Some(refusal) => refusal.into(),
+                None if ErrorBody::from_json(told).is_error => incident.answer(&answer, P::JUDGE).into(),
+                None => {
+                    let why = format!("{}: the answer holds no id of an order", answer.status.as_u16());
+                    incident.error(ErrorClass::Ambiguous, &why).into()
+                }
+            });
+        };
+        // From here on a crash does not cost the picture.
+        call.watch.accepted(&handle.saved()).await;
+        let incident = incident.known_as(handle.id());
+        let first = self.first(&told, &incident);
+        let drawn = following::picture(self, &handle, &incident, call, first).await?;
+        Ok(DrawnImage {
+            cost: self.cost(&told).or(drawn.cost),
+            ..drawn
+        })
+    }
+
+    async fn find(&self, call: &Call<'_>, sent_at: DateTime<Utc>) -> Result<Found, ProviderError> {
+        self.search(call, sent_at).await
+    }
+
+    async fn resume(&self, saved: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
+        let incident = self.service().incident("GET an order".to_owned(), call.prompt);
+        let Some(handle) = self.read(saved) else {
+            return Err(incident.unreadable_handle());
+        };
+        let incident = incident
+            .of(format!("GET {}", handle.url(self.service()).path()))
+            .known_as(handle.id());
+        if let Some(missing) = self.service().missing {
+            return Err(NotDrawn::GoesOn(incident.unset(missing)));
+        }
+        following::picture(self, &handle, &incident, call, None).await
+    }
+
+    fn lists_orders(&self) -> bool {
+        P::LISTS_ORDERS
+    }
+
+    async fn cancel(&self, saved: &str) -> bool {
+        match self.read(saved).and_then(|handle| self.ending(&handle)) {
+            Some((method, url)) => self.service().cancel(method, url).await,
+            None => false,
+        }
     }
 }

@@ -17,8 +17,9 @@ use super::json::{self, NotJson};
 use super::key::Key;
 use super::picture::Picture;
 use crate::failure::ErrorClass;
-use crate::http_client::{Answer, DownloadFault, Downloads, HttpClient, HttpFault};
-use crate::provider::{Call, DrawnImage, NotDrawn, ProviderError, catalog};
+use crate::http_client::{Answer, DownloadFault, Downloads, HttpClient, HttpFault, Outgoing};
+use crate::provider::catalog::pixels::not_configured;
+use crate::provider::{Call, DrawnImage, NotDrawn, ProviderError, Unsupported, catalog};
 use crate::work_package::Prompt;
 
 /// Nobody waits for the picture any more, so this is all that a cancellation may take.
@@ -62,23 +63,30 @@ pub(in crate::provider) struct Service {
     client: HttpClient,
     downloads: Downloads,
     key: Option<Key>,
+    /// The variable that an operator has not set, and without which nothing is sent.
+    pub(in crate::provider) missing: Option<&'static str>,
     pub(in crate::provider) pace: Pace,
 }
 
 impl Service {
+    /// `client` is `None` where an operator has said nothing of an address, which `missing` names then.
     pub(in crate::provider) fn new(
         name: &'static str,
-        client: HttpClient,
+        client: Option<HttpClient>,
         downloads: Downloads,
         key: Option<Key>,
-    ) -> Self {
-        Self {
+        missing: Option<&'static str>,
+    ) -> anyhow::Result<Self> {
+        // Never asked: what is missing stops every request before.
+        let nowhere = || HttpClient::new(&Url::parse("https://unset.invalid/")?);
+        Ok(Self {
             name,
-            client,
+            client: client.map_or_else(nowhere, Ok)?,
             downloads,
             key,
+            missing,
             pace: Pace::USUAL,
-        }
+        })
     }
 
     pub(in crate::provider) fn client(&self) -> &HttpClient {
@@ -86,7 +94,15 @@ impl Service {
     }
 
     pub(in crate::provider) fn is_configured(&self) -> bool {
-        self.key.is_some()
+        self.missing.is_none()
+    }
+
+    /// Refuses every request where an operator has not said enough.
+    pub(in crate::provider) fn check_configured(&self) -> Result<(), Unsupported> {
+        match self.missing {
+            Some(variable) => Err(not_configured(self.name, variable)),
+            None => Ok(()),
+        }
     }
 
     /// The headers of every request that may carry the key.
@@ -96,7 +112,7 @@ impl Service {
 
     /// Starts the description of what may fail.
     pub(in crate::provider) fn incident<'a>(&'a self, request: String, prompt: &'a Prompt) -> Incident<'a> {
-        let secrets = self.key.iter().map(Key::expose);
+        let secrets = self.key.iter().flat_map(Key::expose);
         Incident::new(self.name, request, prompt.expose()).with_secrets(secrets)
     }
 
@@ -110,9 +126,8 @@ impl Service {
         &self,
         call: &Call<'_>,
         incident: &Incident<'_>,
-        variable: &str,
     ) -> Result<(), ProviderError> {
-        if self.key.is_none() {
+        if let Some(variable) = self.missing {
             return Err(incident.unset(variable));
         }
         let model = catalog::find(self.name, &call.spec.model);
@@ -120,18 +135,15 @@ impl Service {
             .map_err(|why| incident.error(ErrorClass::InvalidRequest, &why))
     }
 
-    /// Posts `body` as JSON, with the key.
-    pub(in crate::provider) async fn post(
+    /// Sends a request, with the key.
+    pub(in crate::provider) async fn call(
         &self,
-        path: &str,
-        headers: HeaderMap,
-        body: &(impl Serialize + Sync),
+        outgoing: Outgoing,
         incident: &Incident<'_>,
         deadline: Instant,
     ) -> Result<Answer, ProviderError> {
-        let mut all = self.headers();
-        all.extend(headers);
-        let answer = self.client.post_json(path, all, body, deadline).await;
+        let outgoing = outgoing.headers(self.headers());
+        let answer = self.client.send(outgoing, deadline).await;
         answer.map_err(|fault| incident.fault(&fault))
     }
 
@@ -187,7 +199,8 @@ impl Service {
         judge: Judge,
         deadline: Instant,
     ) -> Result<(Answer, Value), ProviderError> {
-        let answer = self.post(path, headers, body, incident, deadline).await?;
+        let outgoing = Outgoing::post_json(path, body).headers(headers);
+        let answer = self.call(outgoing, incident, deadline).await?;
         // Does nothing where the caller's span has no such field.
         tracing::Span::current().record("http.response.status_code", answer.status.as_u16());
         if !answer.status.is_success() {

@@ -69,7 +69,7 @@ async fn outcome_of(reply: Reply) -> Result<DrawnImage, ProviderError> {
 #[tokio::test]
 async fn what_every_provider_has_to_get_right() {
     let subject = Subject {
-        provider: Box::new(|base_url| Box::new(provider(settings(base_url, "v1", DEPLOYMENT)))),
+        provider: Box::new(|base_url| std::sync::Arc::new(provider(settings(base_url, "v1", DEPLOYMENT)))),
         key: KEY,
         spec: spec(DEPLOYMENT),
         good: |_| Reply::json(200, &picture()),

@@ -3,24 +3,14 @@
 use serde_json::Value;
 
 use crate::failure::ErrorClass;
-use crate::http_client::Answer;
 use crate::provider::ProviderError;
-use crate::provider::wire::error_body::ErrorBody;
-use crate::provider::wire::errors::judge_by_path;
 use crate::provider::wire::incident::Incident;
 use crate::provider::wire::picture;
 use crate::provider::wire::polling::{Look, Ready};
 
-/// A success that is no task.
-pub(super) fn without_id(answer: &Answer, body: &Value, incident: &Incident<'_>) -> ProviderError {
-    if is_moderated(&status_of(body)) {
-        return incident.error(ErrorClass::Moderation, &refusal(body, incident));
-    }
-    if ErrorBody::from_json(body.clone()).is_error {
-        return incident.answer(answer, judge_by_path);
-    }
-    let why = format!("{}: the answer holds no task", answer.status.as_u16());
-    incident.error(ErrorClass::Ambiguous, &why)
+/// What stands in place of a task that was refused at once.
+pub(super) fn moderation(body: &Value, incident: &Incident<'_>) -> Option<ProviderError> {
+    is_moderated(&status_of(body)).then(|| incident.error(ErrorClass::Moderation, &refusal(body, incident)))
 }
 
 /// What a task says of itself.

@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::http_client::install_tls;
+use crate::http_client::{Downloads, install_tls};
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post};
 use crate::provider::wire::polling::tests::{
     Kept, PNG, QUICK, after, draw_by, ended, goes_on, png, prompt, times,
 };
+use crate::provider::{CheckedSpec, CostBasis, DrawnImage, ImageProvider, ImageSpec, NotDrawn};
 
 mod errors;
 mod following;
@@ -20,14 +21,10 @@ const ID: &str = "5f1c0f3e-2f0a-4d57-9a4e-0f6b1f2a9c11";
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn provider_with(base_url: &Url, downloads: Downloads) -> Bfl {
-    install_tls();
-    let settings = BflSettings {
-        api_key: Some(TEST_KEY.into()),
-        base_url: base_url.join("v1").unwrap(),
-    };
-    let mut provider = Bfl::new(settings, downloads).unwrap();
-    provider.service.pace = QUICK;
-    provider
+    let settings = suite::settings(&ACCESS, &base_url.join("v1").unwrap(), TEST_KEY);
+    let mut service = settings.service(&downloads).unwrap();
+    service.pace = QUICK;
+    Bfl { service }
 }
 
 fn provider(base_url: &Url) -> Bfl {
@@ -106,7 +103,7 @@ async fn resume(fake: &Fake, handle: &str, wait: Duration) -> Result<DrawnImage,
 #[tokio::test]
 async fn what_every_provider_has_to_get_right() {
     let subject = Subject {
-        provider: Box::new(|base_url| Box::new(provider(base_url))),
+        provider: Box::new(|base_url| Arc::new(provider(base_url))),
         key: TEST_KEY,
         spec: spec(),
         good,

@@ -189,7 +189,7 @@ async fn what_every_provider_has_to_get_right() {
         }
     }
     let subject = Subject {
-        provider: Box::new(|base_url| Box::new(provider(base_url))),
+        provider: Box::new(|base_url| Arc::new(provider(base_url))),
         key: KEY,
         spec: spec(),
         good,

@@ -62,15 +62,6 @@ fn is_about_money(signs: &Signs<'_>) -> bool {
     ])
 }
 
-/// A success that is no order.
-pub(super) fn without_id(answer: &Answer, body: &Value, incident: &Incident<'_>) -> ProviderError {
-    if ErrorBody::from_json(body.clone()).is_error {
-        return incident.answer(answer, judge);
-    }
-    let why = format!("{}: the answer holds no request id", answer.status.as_u16());
-    incident.error(ErrorClass::Ambiguous, &why)
-}
-
 /// How far a request is.
 pub(super) enum Status {
     /// With the fraction that is done, where the model's logs tell.

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::http_client::install_tls;
+use crate::http_client::{Downloads, install_tls};
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post};
 use crate::provider::wire::polling::tests::{
     Kept, PNG, QUICK, after, draw_by, ended, goes_on, png, prompt, times,
 };
+use crate::provider::{CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn};
 
 mod errors;
 mod following;
@@ -19,14 +20,10 @@ const APP: &str = "/fal-ai/flux/requests/764cabcf-b745-4b3e-ae38-1200304cf45b";
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn provider_with(base_url: &Url, downloads: Downloads) -> Fal {
-    install_tls();
-    let settings = FalSettings {
-        api_key: Some(TEST_KEY.into()),
-        base_url: base_url.clone(),
-    };
-    let mut provider = Fal::new(settings, downloads).unwrap();
-    provider.service.pace = QUICK;
-    provider
+    let settings = suite::settings(&ACCESS, &base_url.clone(), TEST_KEY);
+    let mut service = settings.service(&downloads).unwrap();
+    service.pace = QUICK;
+    Fal { service }
 }
 
 fn provider(base_url: &Url) -> Fal {
@@ -106,7 +103,7 @@ fn handle(fake: &Fake) -> String {
         response: url(APP),
         cancel: url(&format!("{APP}/cancel")),
     };
-    request.handle()
+    request.saved()
 }
 
 async fn resume(fake: &Fake, handle: &str, wait: Duration) -> Result<DrawnImage, NotDrawn> {
@@ -125,7 +122,7 @@ fn in_queue(_: &Asked) -> Reply {
 #[tokio::test]
 async fn what_every_provider_has_to_get_right() {
     let subject = Subject {
-        provider: Box::new(|base_url| Box::new(provider(base_url))),
+        provider: Box::new(|base_url| Arc::new(provider(base_url))),
         key: TEST_KEY,
         spec: spec(),
         good,
@@ -228,6 +225,20 @@ async fn an_order_holds_exactly_what_the_model_takes() {
             None,
             "pictures are fetched without the key"
         );
+    }
+}
+
+#[test]
+fn a_quality_goes_along_where_the_model_has_one() {
+    let provider = provider(&suite::nowhere());
+    for (model, quality) in [
+        ("openai/gpt-image-2.5/flare/text-to-image", json!("medium")),
+        ("google/nano-banana-2.1", Value::Null),
+    ] {
+        let checked = provider.check(&suite::asking(model, "1:1", "")).unwrap();
+        let prompt = prompt();
+        let call = Call::unwatched(&prompt, &checked, after(MINUTE));
+        assert_eq!(input(&call)["quality"], quality, "{model}");
     }
 }
 

@@ -1,18 +1,19 @@
 //! The provider against fakes on loopback: the request as sent, the picture as received, each error with its class.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use serde_json::{Value, json};
+use serde_json::json;
+use url::Url;
 
 use super::*;
 use crate::failure::{ErrorClass, Failure};
-use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
 use crate::provider::ProviderError;
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post, nowhere};
 use crate::provider::wire::google::tests::{candidate, documented, error, without_picture};
-use crate::provider::{CostBasis, DigitalSource};
+use crate::provider::{CheckedSpec, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec};
 use crate::work_package::Prompt;
 
 mod checks;
@@ -20,16 +21,8 @@ mod checks;
 const KEY: &str = "AIzaTest0123456789abcdef";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
 
-fn provider(base_url: &Url) -> Gemini {
-    install_tls();
-    Gemini::new(
-        GeminiSettings {
-            api_key: Some(format!("{KEY}\n").into()),
-            base_url: base_url.clone(),
-        },
-        Downloads::new(true).unwrap(),
-    )
-    .unwrap()
+fn provider(base_url: &Url) -> Arc<dyn ImageProvider> {
+    suite::keyed(&ACCESS, base_url, &format!("{KEY}\n"))
 }
 
 fn spec(size: &str) -> CheckedSpec {
@@ -71,7 +64,7 @@ async fn error_of(reply: Reply) -> ProviderError {
 #[tokio::test]
 async fn what_every_provider_has_to_get_right() {
     let subject = Subject {
-        provider: Box::new(|base_url| Box::new(provider(base_url))),
+        provider: Box::new(provider),
         key: KEY,
         spec: spec("16:9"),
         good: |_| Reply::json(200, &picture()),
@@ -236,38 +229,6 @@ async fn an_error_names_status_reason_quota_and_request() {
         "gemini: POST /v1beta/models/gemini-3.1-flash-image:generateContent: 429 Too Many Requests, status \
          RESOURCE_EXHAUSTED, reason RATE_LIMIT_EXCEEDED, quota PerMinute, request req-9: \"Slow down.\""
     );
-}
-
-#[tokio::test]
-async fn without_a_key_every_request_is_refused_and_nothing_is_sent() {
-    install_tls();
-    for api_key in [None, Some(""), Some(" \n")] {
-        let provider = Gemini::new(
-            GeminiSettings {
-                api_key: api_key.map(SecretString::from),
-                base_url: nowhere(),
-            },
-            Downloads::new(true).unwrap(),
-        )
-        .unwrap();
-        let refused = provider.check(&ImageSpec::default()).unwrap_err();
-        assert_eq!(refused.class, ErrorClass::Auth);
-        assert!(refused.message.contains("GEMINI_API_KEY is not set"), "{refused}");
-        let prompt = Prompt::new(PROMPT.into());
-        let error = provider
-            .draw(&Call::unwatched(&prompt, &spec("1:1"), in_minutes(5)))
-            .await
-            .map_err(suite::ended)
-            .unwrap_err();
-        assert_eq!(error.class, ErrorClass::Auth);
-    }
-    let settings = GeminiSettings {
-        api_key: Some("AIza-first\nsecond".into()),
-        base_url: Url::parse("https://x.invalid/?key=second").unwrap(),
-    };
-    let faults = settings.faults();
-    assert_eq!(faults.len(), 2, "{faults:?}");
-    assert!(!faults.concat().contains("second"), "{faults:?}");
 }
 
 #[tokio::test]

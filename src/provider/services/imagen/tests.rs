@@ -118,7 +118,7 @@ async fn has_everything_right(model: &str) {
     let tokens = Fake::start(|_| token(TOKEN, 3600)).await;
     let auth = auth_settings(None, Some(&tokens.url));
     let subject = Subject {
-        provider: Box::new(move |url| Box::new(provider_at(url, auth.clone(), Some("us-east1")))),
+        provider: Box::new(move |url| std::sync::Arc::new(provider_at(url, auth.clone(), Some("us-east1")))),
         key: TOKEN,
         spec: spec(model, "16:9"),
         good,

@@ -63,7 +63,7 @@ async fn outcome_of(reply: Reply) -> Result<DrawnImage, ProviderError> {
 #[tokio::test]
 async fn what_every_provider_has_to_get_right() {
     let subject = Subject {
-        provider: Box::new(|base_url| Box::new(provider(base_url, true))),
+        provider: Box::new(|base_url| Arc::new(provider(base_url, true))),
         key: KEY,
         spec: spec(),
         good: |_| Reply::json(200, &picture()),

@@ -6,7 +6,7 @@
 //! Source: Replicate, "HTTP API", predictions.list: the most recent first, 100 on a page, from API and website alike.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{NAME, Replicate, input, prediction};
 use crate::failure::ErrorClass;
@@ -107,7 +107,7 @@ impl Replicate {
         Ok(Found::Unknown)
     }
 
-    fn likeness(&self, listed: &Value, sent: &Map<String, Value>) -> Likeness {
+    fn likeness(&self, listed: &Value, sent: &Value) -> Likeness {
         let is_removed = listed.get("data_removed") == Some(&Value::Bool(true));
         let known = match listed.get("input").and_then(Value::as_object) {
             Some(known) if !known.is_empty() && !is_removed => known,
@@ -117,7 +117,8 @@ impl Replicate {
             return Likeness::Other;
         }
         // More may be listed than was sent: the model's own defaults.
-        let has_all = sent.iter().all(|(name, value)| known.get(name) == Some(value));
+        let mut sent = sent.as_object().into_iter().flatten();
+        let has_all = sent.all(|(name, value)| known.get(name) == Some(value));
         match has_all && self.may_be_of_model(listed) {
             true => Likeness::Same,
             false => Likeness::Doubtful,

@@ -3,9 +3,6 @@
 use serde_json::Value;
 
 use crate::failure::ErrorClass;
-use crate::http_client::Answer;
-use crate::provider::ProviderError;
-use crate::provider::wire::error_body::ErrorBody;
 use crate::provider::wire::errors::{Signs, judge_by_path};
 use crate::provider::wire::incident::{Incident, is_plain_id};
 use crate::provider::wire::picture::{self, Looked};
@@ -26,15 +23,6 @@ pub(super) fn judge_order(signs: &Signs<'_>) -> ErrorClass {
 pub(super) fn id(prediction: &Value) -> Option<String> {
     let id = prediction.get("id")?.as_str()?;
     is_plain_id(id).then(|| id.to_owned())
-}
-
-/// A success that is no prediction.
-pub(super) fn without_id(answer: &Answer, body: &Value, incident: &Incident<'_>) -> ProviderError {
-    if ErrorBody::from_json(body.clone()).is_error {
-        return incident.answer(answer, judge_order);
-    }
-    let why = format!("{}: the answer holds no prediction", answer.status.as_u16());
-    incident.error(ErrorClass::Ambiguous, &why)
 }
 
 /// What a prediction says of itself.

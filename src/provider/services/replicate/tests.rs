@@ -8,7 +8,7 @@ use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject};
 use crate::provider::wire::polling::tests::{
     Kept, PNG, QUICK, after, draw_by, ended, goes_on, png, prompt, times,
 };
-use crate::provider::{Cost, CostBasis};
+use crate::provider::{Cost, CostBasis, DrawnImage, NotDrawn};
 
 mod errors;
 mod finding;
@@ -21,8 +21,7 @@ const OFFICIAL: &str = "black-forest-labs/flux-1.1-pro";
 
 fn settings(base_url: Url, model: &str) -> ReplicateSettings {
     ReplicateSettings {
-        api_token: Some(KEY.into()),
-        base_url,
+        keyed: suite::settings(&ACCESS, &base_url, KEY),
         model: Some(model.into()),
     }
 }
@@ -30,7 +29,8 @@ fn settings(base_url: Url, model: &str) -> ReplicateSettings {
 fn provider_of(base_url: &Url, model: &str) -> Replicate {
     install_tls();
     let base_url = base_url.join("v1").unwrap();
-    let mut provider = Replicate::new(settings(base_url, model), Downloads::new(true).unwrap()).unwrap();
+    let settings = settings(base_url, model);
+    let mut provider = settings.provider(&Downloads::new(true).unwrap()).unwrap();
     provider.service.pace = QUICK;
     provider
 }
@@ -117,7 +117,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 async fn what_every_provider_has_to_get_right() {
     use ErrorClass::Ambiguous;
     let subject = Subject {
-        provider: Box::new(|base_url| Box::new(provider(base_url))),
+        provider: Box::new(|base_url| Arc::new(provider(base_url))),
         key: KEY,
         spec: spec(),
         good,
@@ -313,7 +313,7 @@ async fn a_file_at_a_private_address_is_refused() {
     .await;
     install_tls();
     let settings = settings(fake.url.join("v1").unwrap(), OFFICIAL);
-    let provider = Replicate::new(settings, Downloads::new(false).unwrap()).unwrap();
+    let provider = settings.provider(&Downloads::new(false).unwrap()).unwrap();
     let (prompt, spec) = (prompt(), spec());
     let call = Call::unwatched(&prompt, &spec, after(MINUTE));
     let error = goes_on(provider.draw(&call).await);

@@ -1,30 +1,22 @@
 //! The provider against fakes on loopback: the form as sent, the picture as received, each error with its class.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use serde_json::{Value, json};
+use url::Url;
 
 use super::*;
-use crate::http_client::install_tls;
 use crate::http_client::tests::in_minutes;
 use crate::provider::ProviderError;
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject, any_post, nowhere};
-use crate::provider::{CostBasis, DigitalSource};
+use crate::provider::{CheckedSpec, CostBasis, DigitalSource, DrawnImage, ImageProvider, ImageSpec};
+use crate::work_package::Prompt;
 
 const KEY: &str = "sk-stability-0123456789abcdef";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
 
-fn provider(base_url: &Url) -> Stability {
-    install_tls();
-    Stability::new(
-        StabilitySettings {
-            api_key: Some(KEY.into()),
-            base_url: base_url.clone(),
-        },
-        Downloads::new(true).unwrap(),
-    )
-    .unwrap()
+fn provider(base_url: &Url) -> Arc<dyn ImageProvider> {
+    suite::keyed(&ACCESS, base_url, KEY)
 }
 
 fn spec(model: &str) -> CheckedSpec {
@@ -70,7 +62,7 @@ async fn error_of(reply: Reply) -> ProviderError {
 #[tokio::test]
 async fn what_every_provider_has_to_get_right() {
     let subject = Subject {
-        provider: Box::new(|base_url| Box::new(provider(base_url))),
+        provider: Box::new(provider),
         key: KEY,
         spec: spec("sd3.5-large"),
         good: |asked| answer(asked, Reply::json(200, &picture())),
@@ -297,34 +289,6 @@ fn what_the_models_cannot_do_is_refused_with_what_would_be_right() {
         let refused = refused.unwrap_err();
         assert_eq!(refused.class, ErrorClass::InvalidRequest);
         assert!(refused.message.starts_with(message), "{refused}");
-    }
-}
-
-#[tokio::test]
-async fn without_a_key_every_request_is_refused_and_nothing_is_sent() {
-    install_tls();
-    for api_key in [None, Some(""), Some(" \n")] {
-        let provider = Stability::new(
-            StabilitySettings {
-                api_key: api_key.map(SecretString::from),
-                base_url: nowhere(),
-            },
-            Downloads::new(true).unwrap(),
-        )
-        .unwrap();
-        let refused = provider.check(&ImageSpec::default()).unwrap_err();
-        assert_eq!(refused.class, ErrorClass::Auth);
-        assert!(
-            refused.message.contains("STABILITY_API_KEY is not set"),
-            "{refused}"
-        );
-        let prompt = Prompt::new(PROMPT.into());
-        let error = provider
-            .draw(&Call::unwatched(&prompt, &spec("core"), in_minutes(5)))
-            .await
-            .map_err(suite::ended)
-            .unwrap_err();
-        assert_eq!(error.class, ErrorClass::Auth);
     }
 }
 

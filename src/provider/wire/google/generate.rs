@@ -10,7 +10,7 @@ use crate::failure::ErrorClass;
 use crate::provider::catalog::{self, Model};
 use crate::provider::wire::error_body::ErrorBody;
 use crate::provider::wire::reading::{Dialect, NoPicture};
-use crate::provider::{CheckedSpec, Cost, CostBasis};
+use crate::provider::{CheckedSpec, Cost};
 use crate::work_package::Prompt;
 
 /// Why a candidate was ended that says nothing against the prompt. Any other reason is a refusal: those that are new
@@ -128,10 +128,8 @@ fn word(reason: &str) -> &str {
 
 /// What a picture has cost: from the token counts where the model has prices for them, else as listed.
 pub(in crate::provider) fn cost(model: &Model, usage: Option<&Value>) -> Option<Cost> {
-    let computed = usage.and_then(|usage| catalog::cost_usd(model, &counts(usage)));
-    let computed = computed.map(|usd| (usd, CostBasis::Computed));
-    let estimated = model.usd_per_image.map(|usd| (usd, CostBasis::Estimated));
-    computed.or(estimated).map(|(usd, basis)| Cost { usd, basis })
+    let computed = usage.and_then(|usage| catalog::cost(model, &counts(usage)));
+    computed.or_else(|| catalog::listed(Some(model)))
 }
 
 /// `usageMetadata` in the shape that prices are computed from. What is said besides the picture, thoughts

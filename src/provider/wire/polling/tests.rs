@@ -2,15 +2,17 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::json;
 
 use super::*;
 use crate::failure::Failure;
 use crate::http_client::{Downloads, HttpClient, install_tls};
 use crate::provider::suite::{self, Fake, PROMPT, Reply, nowhere};
+use crate::provider::wire::service::Pace;
 use crate::provider::{CheckedSpec, ImageProvider, Watch};
-use crate::work_package::Prompt;
 
 /// So that tests take no longer than they must.
 pub(in crate::provider) const QUICK: Pace = Pace {
@@ -121,7 +123,8 @@ impl Scripted {
     fn new(looks: Vec<Script>) -> Self {
         install_tls();
         let client = HttpClient::new(&nowhere()).unwrap();
-        let mut service = Service::new("scripted", client, Downloads::new(false).unwrap(), None);
+        let downloads = Downloads::new(false).unwrap();
+        let mut service = Service::new("scripted", Some(client), downloads, None, None).unwrap();
         service.pace = QUICK;
         Self {
             service,
@@ -141,8 +144,7 @@ impl Scripted {
         };
         let mut call = Call::unwatched(&prompt, &spec, deadline);
         call.watch = &watch;
-        let incident = self.service.incident("GET x".into(), &prompt).known_as("id-1");
-        let outcome = picture(self, &(), &incident, &call, None).await;
+        let outcome = self.resume("id-1", &call).await;
         assert!(Instant::now() < deadline + Duration::from_secs(1));
         outcome
     }
@@ -152,15 +154,45 @@ impl Scripted {
     }
 }
 
+/// A handle that is an id.
+struct Known(String);
+
+impl Handle for Known {
+    fn id(&self) -> &str {
+        &self.0
+    }
+
+    fn url(&self, service: &Service) -> Url {
+        service.client().url(&self.0)
+    }
+
+    fn saved(&self) -> String {
+        self.0.clone()
+    }
+}
+
 #[async_trait]
 impl Polled for Scripted {
-    type Handle = ();
+    type Handle = Known;
+    const JUDGE: Judge = super::super::errors::judge_by_status;
 
     fn service(&self) -> &Service {
         &self.service
     }
 
-    async fn look(&self, (): &(), incident: &Incident<'_>, until: Instant) -> Look {
+    fn order(&self, call: &Call<'_>) -> Result<Order, ProviderError> {
+        Ok(Order::of("orders", json!({"prompt": call.prompt.expose()})))
+    }
+
+    fn accepted(&self, told: &Value, _: &Call<'_>) -> Option<Known> {
+        Some(Known(told.get("id")?.as_str()?.to_owned()))
+    }
+
+    fn read(&self, saved: &str) -> Option<Known> {
+        Some(Known(saved.to_owned()))
+    }
+
+    async fn look(&self, _: &Known, incident: &Incident<'_>, until: Instant) -> Look {
         self.looked.fetch_add(1, Ordering::Relaxed);
         let next = {
             let mut looks = self.looks.lock().unwrap();
@@ -319,7 +351,14 @@ async fn a_picture_that_cannot_be_fetched_in_time_is_left_to_the_next_visit() {
     };
     let mut provider = Scripted::new(vec![elsewhere]);
     let client = provider.service.client().clone();
-    provider.service = Service::new("scripted", client, Downloads::new(true).unwrap(), None);
+    provider.service = Service::new(
+        "scripted",
+        Some(client),
+        Downloads::new(true).unwrap(),
+        None,
+        None,
+    )
+    .unwrap();
     provider.service.pace = QUICK;
     let error = goes_on(provider.outcome(after(Duration::from_millis(600))).await);
     assert_eq!(error.class, ErrorClass::TimedOut, "{error}");

@@ -209,25 +209,11 @@ fn what_cannot_be_drawn_is_refused_with_what_would_be_right() {
         ("flux-2-pro", Some("1344x768"))
     );
     // Every ratio has its pixels, which the model that is asked takes itself.
-    for model in catalog::all(NAME).filter(|model| model.sizes.free.is_some()) {
+    for model in catalog::all(ACCESS.name).filter(|model| model.sizes.free.is_some()) {
         for ratio in &model.sizes.listed {
             let (width, height) = pixels(ratio).unwrap();
             let size = format!("{width}x{height}");
             assert_eq!(model.sizes.accept(&size), Some(size), "{} {ratio}", model.id);
         }
     }
-}
-
-#[test]
-fn without_a_key_everything_is_refused_and_the_variable_named() {
-    install_tls();
-    let settings = BflSettings {
-        api_key: None,
-        base_url: Url::parse("https://api.bfl.ai/v1").unwrap(),
-    };
-    assert_eq!(settings.faults(), Vec::<String>::new());
-    let provider = Bfl::new(settings, Downloads::new(false).unwrap()).unwrap();
-    let refused = provider.check(&ImageSpec::default()).unwrap_err();
-    assert_eq!(refused.class, ErrorClass::Auth);
-    assert!(refused.message.contains("BFL_API_KEY is not set"), "{refused}");
 }

@@ -285,17 +285,3 @@ fn what_cannot_be_drawn_is_refused_with_what_would_be_right() {
         ("fal-ai/flux/dev", Some("landscape_16_9"))
     );
 }
-
-#[test]
-fn without_a_key_everything_is_refused_and_the_variable_named() {
-    install_tls();
-    let settings = FalSettings {
-        api_key: None,
-        base_url: Url::parse("https://queue.fal.run").unwrap(),
-    };
-    assert_eq!(settings.faults(), Vec::<String>::new());
-    let provider = Fal::new(settings, Downloads::new(false).unwrap()).unwrap();
-    let refused = provider.check(&ImageSpec::default()).unwrap_err();
-    assert_eq!(refused.class, Auth);
-    assert!(refused.message.contains("FAL_KEY is not set"), "{refused}");
-}

@@ -1,6 +1,7 @@
 //! What is refused before anything is spent.
 
 use super::*;
+use crate::provider::Unsupported;
 use crate::work_package::ImageType;
 
 fn checked(size: &str, model: &str) -> Result<CheckedSpec, Unsupported> {

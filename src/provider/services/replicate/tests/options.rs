@@ -1,17 +1,17 @@
 //! What is refused before anything is spent, and what would be right.
 
 use super::*;
+use crate::environment::Environment;
 use crate::provider::suite::asking;
 use crate::work_package::ImageType;
 
 fn configured(token: Option<&str>, model: Option<&str>) -> Replicate {
-    install_tls();
+    let base_url = Url::parse("http://127.0.0.1:9/v1").unwrap();
     let settings = ReplicateSettings {
-        api_token: token.map(Into::into),
-        base_url: Url::parse("http://127.0.0.1:9/v1").unwrap(),
+        keyed: suite::settings(&ACCESS, &base_url, token.unwrap_or_default()),
         model: model.map(Into::into),
     };
-    Replicate::new(settings, Downloads::new(false).unwrap()).unwrap()
+    settings.provider(&Downloads::new(false).unwrap()).unwrap()
 }
 
 fn size_of(model: &str, size: &str) -> Result<String, String> {
@@ -157,14 +157,16 @@ fn the_prompt_is_sent_as_it_is() {
 
 #[test]
 fn settings_that_cannot_be_used_are_told_without_secrets() {
-    let wrong = ReplicateSettings {
-        api_token: Some("hunter2\nhunter3".into()),
-        base_url: Url::parse("ftp://x.invalid/").unwrap(),
-        model: Some("flux".into()),
-    };
-    let faults = wrong.faults();
+    let environment = Environment::from_iter([
+        (TOKEN, "hunter2\nhunter3"),
+        ("REPLICATE_BASE_URL", "https://x.invalid/?a=hunter3"),
+        (MODEL, "flux"),
+    ]);
+    let mut reader = Reader::new(&environment);
+    let read = reader.with(VARIABLES, ReplicateSettings::read);
+    let faults = reader.finish(read).unwrap_err().0;
     assert_eq!(faults.len(), 3, "{faults:?}");
-    for (fault, variable) in faults.iter().zip([TOKEN, BASE, MODEL]) {
+    for (fault, variable) in faults.iter().zip([TOKEN, "REPLICATE_BASE_URL", MODEL]) {
         assert!(fault.starts_with(variable), "{fault}");
         assert!(!fault.contains("hunter"), "{fault}");
     }
