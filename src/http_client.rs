@@ -159,12 +159,20 @@ impl HttpClient {
         })
     }
 
+    /// Makes the request that has been described; sends nothing.
+    ///
+    /// # Errors
+    /// [`HttpFault::NotSent`].
+    pub fn prepare(&self, outgoing: Outgoing) -> Result<reqwest::Request, HttpFault> {
+        outgoing.into_request(self)
+    }
+
     /// Sends what has been described and reads the whole answer, at most until `deadline`.
     ///
     /// # Errors
     /// As [`HttpClient::post_json`].
     pub async fn send(&self, outgoing: Outgoing, deadline: Instant) -> Result<Answer, HttpFault> {
-        self.exchange(outgoing.into_request(self)?, deadline).await
+        self.exchange(self.prepare(outgoing)?, deadline).await
     }
 }
 

@@ -21,6 +21,7 @@ mod tests;
 
 pub use check::check;
 pub(in crate::provider) use check::repeated;
+pub(in crate::provider) use limits::pixels_of;
 pub use limits::{check_prompt, check_seed, split_resolution};
 pub use options::{Choices, check_options};
 pub use price::{TokenPrices, cost_usd};
@@ -82,6 +83,9 @@ pub struct Model {
     /// Other ids of the same model: dated snapshots, mostly.
     #[serde(default)]
     pub aliases: Vec<String>,
+    /// Whether it stands for every model of its provider that is not in the table.
+    #[serde(default)]
+    pub is_any_other: bool,
     /// Whether requests that name no model get this one. One per provider.
     #[serde(default)]
     pub is_default: bool,
@@ -291,16 +295,26 @@ fn nearest_ratio(ratios: &[String], width_px: u32, height_px: u32) -> Option<Str
         .map(|(_, ratio)| ratio.clone())
 }
 
-/// The model of `provider` that `id` names, ended or not.
+/// The model of `provider` that `id` names, ended or not; or the entry for all that are not in the table, where its service
+/// has so many that no table has them all.
 #[must_use]
 pub fn find(provider: &str, id: &str) -> Option<&'static Model> {
-    all(provider).find(|model| model.id == id || model.aliases.iter().any(|alias| alias == id))
+    let is_named = |model: &&Model| model.id == id || model.aliases.iter().any(|alias| alias == id);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+    let may_be = |other: &&Model| {
+        let is_of_its_kind = id.contains('/') == other.id.contains('/');
+        other.is_any_other && is_of_its_kind && id.len() <= 200 && id.bytes().all(is_plain)
+    };
+    all(provider)
+        .find(is_named)
+        .or_else(|| all(provider).find(may_be))
 }
 
 /// The id of a model as metrics show it: `other` where it is not in the table, as packages may name any.
 #[must_use]
 pub fn label(provider: &str, id: &str) -> &'static str {
-    find(provider, id).map_or("other", |model| &model.id)
+    let known = find(provider, id).filter(|model| !model.is_any_other);
+    known.map_or("other", |model| &model.id)
 }
 
 /// All models of `provider`, the recommended ones first.

@@ -9,8 +9,8 @@ use super::catalog;
 use super::policy::allowed::Allowed;
 use super::policy::fallback;
 use super::services::{
-    automatic1111, azure_openai, bfl, blank, builtin, comfyui, fal, gemini, imagen, openai,
-    openai_compatible, replicate, stability,
+    automatic1111, azure_foundry, azure_openai, bedrock, bfl, blank, builtin, comfyui, fal, gemini, imagen,
+    openai, openai_compatible, openrouter, replicate, seedream, stability, xai,
 };
 use super::wire::account::{AccountQuestion, ServiceSettings};
 use super::wire::keyed::{Access, Keyed};
@@ -76,6 +76,15 @@ pub const ENTRIES: &[Entry] = &[
     Entry::keyed(&bfl::ACCESS),
     Entry::keyed(&stability::ACCESS),
     Entry::keyed(&fal::ACCESS),
+    Entry::keyed(&openrouter::ACCESS),
+    Entry::keyed(&xai::ACCESS),
+    Entry {
+        name: bedrock::NAME,
+        variables: bedrock::VARIABLES,
+        settings: Settings::Own(|reader| Arc::new(bedrock::BedrockSettings::read(reader))),
+    },
+    Entry::keyed(&azure_foundry::ACCESS),
+    Entry::keyed(&seedream::ACCESS),
     Entry {
         name: openai_compatible::NAME,
         variables: openai_compatible::VARIABLES,

@@ -21,10 +21,12 @@ use crate::work_package::Prompt;
 
 pub(crate) mod fake;
 mod options;
+mod rows;
 pub(crate) mod shapes;
 mod tests;
 
 pub(crate) use fake::{Asked, Fake, Reply};
+pub(crate) use rows::{answers, bought};
 
 /// Stands in no text that a provider produces about a failure.
 pub(crate) const PROMPT: &str = "A secret dragon over the harbour, \"quoted\"\nand on two lines";

@@ -38,6 +38,7 @@ mod poolers;
 mod private_servers;
 mod process;
 mod providers_google;
+mod providers_hosted;
 mod providers_policy;
 mod providers_polled;
 mod providers_self_hosted;

@@ -21,17 +21,32 @@ pub fn split_resolution(size: &str) -> (&str, Option<&str>) {
 /// for, or the largest there is.
 pub(super) fn resolution_for(resolutions: &[String], width_px: u32, height_px: u32) -> Option<&String> {
     let wanted = f64::from(width_px) * f64::from(height_px);
-    let pixels = |resolution: &str| {
-        let edge = match resolution.strip_suffix('K') {
-            Some(thousands) => 1024.0 * thousands.parse::<f64>().ok()?,
-            None => resolution.parse().ok()?,
-        };
-        Some(edge * edge)
-    };
+    let pixels = |resolution: &str| edge_of(resolution).map(|edge| edge * edge);
     resolutions
         .iter()
         .find(|resolution| pixels(resolution).is_some_and(|pixels| wanted <= pixels * SLACK))
         .or(resolutions.last())
+}
+
+/// The edge of a square at a resolution, in pixels: `512`, `1K`, `1.5k`; `768sq`.
+fn edge_of(resolution: &str) -> Option<f64> {
+    match resolution.strip_suffix(['K', 'k']) {
+        Some(thousands) => Some(1024.0 * thousands.parse::<f64>().ok()?),
+        None => resolution.trim_end_matches("sq").parse().ok(),
+    }
+}
+
+/// Width and height for a shape such as `16:9@2K`, in multiples of `multiple`: about as many pixels as a square of that
+/// resolution has, or of `otherwise` where the shape has none.
+pub(in crate::provider) fn pixels_of(size: &str, otherwise: &str, multiple: u32) -> Option<(u32, u32)> {
+    let (ratio, resolution) = split_resolution(size);
+    let (width, height) = ratio.split_once(':')?;
+    let ratio = width.parse::<f64>().ok()? / height.parse::<f64>().ok()?;
+    let edge = edge_of(resolution.unwrap_or(otherwise))?;
+    let multiple = f64::from(multiple);
+    // Within 0 and 65536 for every shape and resolution of the table.
+    let rounded = |side: f64| ((side / multiple).round() * multiple) as u32;
+    Some((rounded(edge * ratio.sqrt()), rounded(edge / ratio.sqrt())))
 }
 
 /// Refuses a seed that the service would refuse.
@@ -87,5 +102,22 @@ mod tests {
             assert_eq!(found, expected, "{width}x{height}");
         }
         assert_eq!(resolution_for(&[], 512, 512), None);
+    }
+
+    #[test]
+    fn a_shape_becomes_about_as_many_pixels_as_its_resolution_has() {
+        for (size, pixels) in [
+            ("1:1", (1024, 1024)),
+            ("16:9", (1360, 768)),
+            ("9:16@1K", (768, 1360)),
+            ("4:3", (1184, 880)),
+            ("16:9@2K", (2736, 1536)),
+            ("1:1@4K", (4096, 4096)),
+        ] {
+            assert_eq!(pixels_of(size, "1K", 16), Some(pixels), "{size}");
+        }
+        for size in ["auto", "1024x1024", "a:b", "1:1@x"] {
+            assert_eq!(pixels_of(size, "1K", 16), None, "{size}");
+        }
     }
 }

@@ -121,15 +121,23 @@ fn body(call: &Call<'_>) -> Value {
                 body["height"] = height.into();
             }
             _ => {
-                body["aspect_ratio"] = size.as_str().into();
+                let (ratio, resolution) = catalog::split_resolution(size);
+                body["aspect_ratio"] = ratio.into();
+                if let Some(resolution) = resolution {
+                    body["resolution"] = resolution.into();
+                }
             }
         }
     }
     if let Some(seed) = call.spec.seed {
         body["seed"] = seed.into();
     }
-    // The default is JPEG.
-    body["output_format"] = call.spec.format().into();
+    match model {
+        // It would look things up on the web otherwise, at a price.
+        Some(model) if model.formats.is_empty() => body["grounding"] = false.into(),
+        // The default is JPEG.
+        _ => body["output_format"] = call.spec.format().into(),
+    }
     body
 }
 

@@ -33,9 +33,12 @@ impl ErrorBody {
     #[must_use]
     pub(in crate::provider) fn of(answer: &Answer) -> Self {
         let mut body = Self::parse(&answer.body);
-        // Source: fal documentation, "Errors".
-        let kind = answer.headers.get("x-fal-error-type");
-        if let Some(kind) = kind.and_then(|kind| kind.to_str().ok()) {
+        // Source: fal documentation, "Errors"; AWS, "RestJson1 protocol": the name may stand before a colon and a namespace.
+        let named = ["x-fal-error-type", "x-amzn-errortype"];
+        let kind = named
+            .iter()
+            .find_map(|name| answer.headers.get(*name)?.to_str().ok());
+        if let Some(kind) = kind.and_then(|kind| kind.split(':').next()) {
             body.kinds.push(kind.to_owned());
             if !body.words.iter().any(|(name, _)| *name == "type") {
                 body.words.push(("type", kind.to_owned()));

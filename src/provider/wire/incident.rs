@@ -8,8 +8,13 @@ use crate::provider::{NotDrawn, ProviderError};
 const WORD_CHARS: usize = 64;
 /// Headers that carry the id of a call.
 ///
-/// Source: OpenAI API reference, "Debugging requests"; Azure API Management; fal documentation, "Queue API".
-const ID_HEADERS: [&str; 3] = ["x-request-id", "apim-request-id", "x-fal-request-id"];
+/// Source: OpenAI API reference, "Debugging requests"; Azure API Management; fal documentation, "Queue API"; AWS.
+const ID_HEADERS: [&str; 4] = [
+    "x-request-id",
+    "apim-request-id",
+    "x-fal-request-id",
+    "x-amzn-requestid",
+];
 
 /// One call, for when it fails.
 #[derive(Clone, Debug)]

@@ -1,11 +1,13 @@
-//! Keys of services, and the header that carries each.
+//! Keys of services: the header that carries each, or the signature that is made with it.
 
 use anyhow::Context;
-use reqwest::header::{HeaderMap, HeaderName};
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::client::HttpRequestBody;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::http_client::check_base_url;
+use crate::http_client::{HttpFault, check_base_url};
 use crate::provider::wire::header::header_value;
 
 /// The key of a service, and the header that carries it.
@@ -14,6 +16,15 @@ pub(in crate::provider) struct Key {
     /// To be taken out of whatever is repeated.
     secrets: Vec<SecretString>,
     headers: HeaderMap,
+    signer: Option<Signer>,
+}
+
+/// Signs requests to Amazon's services, which get no key (Signature Version 4).
+#[derive(Debug)]
+struct Signer {
+    credential: AwsCredential,
+    service: &'static str,
+    region: String,
 }
 
 impl Key {
@@ -34,7 +45,53 @@ impl Key {
         Ok(Some(Self {
             secrets: vec![secret],
             headers: HeaderMap::from_iter([(header, value)]),
+            signer: None,
         }))
+    }
+
+    /// A key that stands behind `Bearer`. `None` where it is empty.
+    ///
+    /// # Errors
+    /// As [`Key::new`].
+    pub(in crate::provider) fn bearer(
+        variable: &str,
+        secret: Option<SecretString>,
+    ) -> anyhow::Result<Option<Self>> {
+        Self::new(variable, secret, AUTHORIZATION, "Bearer ")
+    }
+
+    /// One that signs requests to `service` (`bedrock`) in `region`.
+    pub(in crate::provider) fn signing(
+        credential: AwsCredential,
+        service: &'static str,
+        region: &str,
+    ) -> Self {
+        let secrets = [Some(&credential.secret_key), credential.token.as_ref()];
+        Self {
+            secrets: secrets
+                .into_iter()
+                .flatten()
+                .cloned()
+                .map(SecretString::from)
+                .collect(),
+            headers: HeaderMap::new(),
+            signer: Some(Signer {
+                credential,
+                service,
+                region: region.to_owned(),
+            }),
+        }
+    }
+
+    /// Signs a request that is complete, where the key is one that signs.
+    ///
+    /// # Errors
+    /// [`HttpFault::NotSent`].
+    pub(in crate::provider) fn sign(&self, request: &mut reqwest::Request) -> Result<(), HttpFault> {
+        match &self.signer {
+            Some(signer) => signer.sign(request),
+            None => Ok(()),
+        }
     }
 
     /// The same, with another header beside it.
@@ -59,6 +116,27 @@ impl Key {
     /// What a request that may have the key carries.
     pub(in crate::provider) fn headers(&self) -> HeaderMap {
         self.headers.clone()
+    }
+}
+
+impl Signer {
+    fn sign(&self, request: &mut reqwest::Request) -> Result<(), HttpFault> {
+        let unsigned = |_| HttpFault::NotSent("the request cannot be signed".into());
+        let body = request
+            .body()
+            .and_then(reqwest::Body::as_bytes)
+            .unwrap_or_default();
+        let mut signed = http::Request::builder()
+            .method(request.method().clone())
+            .uri(request.url().as_str())
+            .body(HttpRequestBody::from(body.to_vec()))
+            .map_err(|_| unsigned(()))?;
+        *signed.headers_mut() = request.headers().clone();
+        AwsAuthorizer::new(&self.credential, self.service, &self.region)
+            .try_authorize(&mut signed, None)
+            .map_err(|_| unsigned(()))?;
+        *request.headers_mut() = std::mem::take(signed.headers_mut());
+        Ok(())
     }
 }
 

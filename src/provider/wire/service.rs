@@ -143,7 +143,14 @@ impl Service {
         deadline: Instant,
     ) -> Result<Answer, ProviderError> {
         let outgoing = outgoing.headers(self.headers());
-        let answer = self.client.send(outgoing, deadline).await;
+        let signed = self.client.prepare(outgoing).and_then(|mut request| {
+            let signed = self.key.as_ref().map(|key| key.sign(&mut request));
+            signed.transpose().map(|_| request)
+        });
+        let answer = match signed {
+            Ok(request) => self.client.exchange(request, deadline).await,
+            Err(fault) => Err(fault),
+        };
         answer.map_err(|fault| incident.fault(&fault))
     }
 

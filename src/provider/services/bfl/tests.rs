@@ -152,6 +152,17 @@ async fn an_order_holds_exactly_what_the_model_takes() {
             order(json!({"aspect_ratio": "21:9"})),
         ),
         ("flux-kontext-max", "9:16", order(json!({"aspect_ratio": "9:16"}))),
+        // It takes neither a seed nor a format, and would look things up at a price.
+        (
+            "flux-3-image",
+            "2048x1152",
+            json!({"prompt": PROMPT, "aspect_ratio": "16:9", "resolution": "2k", "grounding": false}),
+        ),
+        (
+            "flux-3-image",
+            "1:1@768sq",
+            json!({"prompt": PROMPT, "aspect_ratio": "1:1", "resolution": "768sq", "grounding": false}),
+        ),
     ] {
         let fake = Fake::start(good).await;
         let checked = ImageSpec {
