@@ -112,7 +112,7 @@ fn every_fault_is_reported_at_once_and_names_its_variable() {
         "WORKER_CONCURRENCY: \"0\" was found; a number from 1 to 1024 is accepted",
         "QUEUE_NAME: \"a{b}\" was found; a name of up to 128 characters without spaces and braces is accepted",
         "REDIS_URL: a URL with the scheme http was found, which is that of an API over HTTP",
-        "IMAGE_PROVIDER: \"OpenAI\" was found; openai, azureOpenai, flux, imagen, gemini, bfl, stability, fal, openrouter, xai, bedrock, azureFoundry, seedream, openaiCompatible, automatic1111, comfyui, builtin, blank are accepted",
+        "IMAGE_PROVIDER: \"OpenAI\" was found; openai, azureOpenai, flux, imagen, gemini, bfl, stability, fal, openrouter, xai, bedrock, azureFoundry, seedream, qwen, openaiCompatible, automatic1111, comfyui, builtin, blank are accepted",
         "S3_FORCE_PATH_STYLE: \"maybe\" was found; true and false are accepted",
         "MAX_PACKAGE_BYTES: \"lots\" is not a size",
         "STORAGE_URL",

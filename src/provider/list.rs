@@ -10,7 +10,7 @@ use super::policy::allowed::Allowed;
 use super::policy::fallback;
 use super::services::{
     automatic1111, azure_foundry, azure_openai, bedrock, bfl, blank, builtin, comfyui, fal, gemini, imagen,
-    openai, openai_compatible, openrouter, replicate, seedream, stability, xai,
+    openai, openai_compatible, openrouter, qwen, replicate, seedream, stability, xai,
 };
 use super::wire::account::{AccountQuestion, ServiceSettings};
 use super::wire::keyed::{Access, Keyed};
@@ -85,6 +85,7 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry::keyed(&azure_foundry::ACCESS),
     Entry::keyed(&seedream::ACCESS),
+    Entry::keyed(&qwen::ACCESS),
     Entry {
         name: openai_compatible::NAME,
         variables: openai_compatible::VARIABLES,

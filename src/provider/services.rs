@@ -14,6 +14,7 @@ pub mod imagen;
 pub mod openai;
 pub mod openai_compatible;
 pub mod openrouter;
+pub mod qwen;
 pub mod replicate;
 pub mod seedream;
 pub mod stability;

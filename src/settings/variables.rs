@@ -76,7 +76,7 @@ pub const VARIABLES: &[Variable] = &[
         "IMAGE_PROVIDER",
         Some("openai"),
         "builtin",
-        "Who draws for packages that name no imageProvider: openai, azureOpenai, flux, imagen, gemini, bfl, stability, fal, openrouter, xai, bedrock, azureFoundry, seedream, openaiCompatible, automatic1111, comfyui, builtin, blank",
+        "Who draws for packages that name no imageProvider: openai, azureOpenai, flux, imagen, gemini, bfl, stability, fal, openrouter, xai, bedrock, azureFoundry, seedream, qwen, openaiCompatible, automatic1111, comfyui, builtin, blank",
     ),
     variable(
         "IMAGE_PROVIDER_FALLBACKS",

@@ -17,6 +17,9 @@ const KEY: &str = "key-of-all-4f1c9a7e2b";
 fn answer(request: &Request) -> ResponseTemplate {
     let path = request.url.path();
     let json = |body: Value| ResponseTemplate::new(200).set_body_json(body);
+    if path == "/result.png" {
+        return ResponseTemplate::new(200).set_body_raw(png(&photo(640, 360)), "image/png");
+    }
     let headers = ["authorization", "api-key"];
     let values = headers
         .iter()
@@ -41,6 +44,14 @@ fn answer(request: &Request) -> ResponseTemplate {
         }
         ("/foundry/mai/v1/images/generations", false) => json(json!({"data": data})),
         ("/ark/images/generations", false) => json(json!({"data": data, "usage": {"generated_images": 1}})),
+        ("/qwen/services/aigc/multimodal-generation/generation", false) => {
+            let host = request.headers.get("host").unwrap().to_str().unwrap();
+            let content = json!([{"image": format!("http://{host}/result.png")}]);
+            json(json!({"output": {"choices": [{"message": {"content": content}}]}, "request_id": "r-1"}))
+        }
+        ("/qwen/services/aigc/multimodal-generation/generation", true) => {
+            json(json!({"code": "DataInspectionFailed", "message": "no", "request_id": "r-2"}))
+        }
         _ => ResponseTemplate::new(404),
     }
 }
@@ -55,6 +66,7 @@ async fn start() -> (Stack, MockServer, Replica) {
     let at = |name: &str| format!("{}/{name}", services.uri());
     let variables = [
         ("IMAGE_PROVIDER", "xai".to_owned()),
+        ("ALLOW_PRIVATE_RESULT_URLS", "true".to_owned()),
         ("OPENROUTER_API_KEY", KEY.to_owned()),
         ("OPENROUTER_BASE_URL", at("openrouter")),
         ("XAI_API_KEY", KEY.to_owned()),
@@ -65,6 +77,8 @@ async fn start() -> (Stack, MockServer, Replica) {
         ("AZURE_FOUNDRY_BASE_URL", at("foundry")),
         ("ARK_API_KEY", KEY.to_owned()),
         ("SEEDREAM_BASE_URL", at("ark")),
+        ("DASHSCOPE_API_KEY", KEY.to_owned()),
+        ("QWEN_BASE_URL", at("qwen")),
     ];
     let variables: Vec<(&str, &str)> = variables
         .iter()
@@ -93,6 +107,7 @@ async fn each_service_ends_in_a_true_picture_with_its_model_and_cost() {
         ),
         ("azureFoundry", "MAI-Image-2.6", None, None),
         ("seedream", "seedream-5-0-260128", Some(0.035), Some("estimated")),
+        ("qwen", "qwen-image-3.0", Some(0.03), Some("estimated")),
     ] {
         let job_id = stack.job().await;
         stack.push(&with(logo(job_id), "imageProvider", provider)).await;
@@ -134,7 +149,7 @@ async fn each_service_ends_in_a_true_picture_with_its_model_and_cost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_service_refuses_with_200_is_told_and_not_bought_again() {
     let (stack, services, _replica) = start().await;
-    for provider in ["xai", "bedrock"] {
+    for provider in ["xai", "bedrock", "qwen"] {
         let job_id = stack.job().await;
         let package = with(logo(job_id), "imageProvider", provider);
         stack.push(&with(package, "prompt", "a forbidden thing")).await;
