@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::connect::Connections;
 use super::statement::{Answers, Keyed, on_connection, run};
@@ -34,6 +35,8 @@ pub(super) struct Lane<I: Keyed, O> {
     /// `None`: the request is to be run by itself.
     batches: Batcher<I, Option<Result<O, DbError>>>,
     run_alone: RunAlone<I, O>,
+    /// Of those that are run by themselves. Who asked may be gone before Postgres has answered.
+    alone: TaskTracker,
     aside: Semaphore,
     /// Requests that were not taken by themselves either, and come again, each since when: no batch is to fail with them once
     /// more, nor is whoever was in a batch with others like them to wait.
@@ -71,6 +74,7 @@ where
         Arc::new(Self {
             batches,
             run_alone,
+            alone: TaskTracker::new(),
             aside: Semaphore::new(ASIDE),
             waiting: Mutex::default(),
             one_of_waiting: Semaphore::new(1),
@@ -93,7 +97,8 @@ where
             &self.aside
         };
         let _place = room.acquire().await.expect("the semaphore is never closed");
-        let result = (self.run_alone)(request).await;
+        let run = self.alone.spawn((self.run_alone)(request));
+        let result = run.await.unwrap_or_else(|_| Err(DbError::lane_ended()));
         match &result {
             Err(DbError::Locked(_)) => remember(&mut self.waiting(), key),
             Err(error) if error.is_nobodys() => {}
@@ -102,9 +107,12 @@ where
         result
     }
 
-    /// Waits until no batch is under way, also of what nobody waits for any more.
+    /// Waits until no statement is under way, also of what nobody waits for any more.
     pub(super) async fn idle(&self) {
         self.batches.idle().await;
+        // It takes requests all the same.
+        self.alone.close();
+        self.alone.wait().await;
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<I::Key, Instant>> {
