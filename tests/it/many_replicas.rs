@@ -119,11 +119,11 @@ async fn cost_with(replicas: usize, packages: usize) -> Cost {
     let package =
         |(job_id, provider): (&i32, &&str)| with(logo(*job_id), "imageProvider", *provider).to_string();
     let all_packages: Vec<String> = jobs.iter().zip(providers.iter().cycle()).map(package).collect();
+    let (begun, mut looks) = (Instant::now(), 0);
     for chunk in all_packages.chunks(1_000) {
         let _: i64 = redis.lpush(QUEUE, chunk).await.unwrap();
     }
     let third = packages / 3;
-    let (begun, mut looks) = (Instant::now(), 0);
     loop {
         assert!(begun.elapsed() < PATIENCE, "the packages take too long");
         let done: i64 = sql
@@ -142,7 +142,12 @@ async fn cost_with(replicas: usize, packages: usize) -> Cost {
     let statements = statements(&sql).await - before - looks;
     eprintln!("{replicas} replicas: {statements} statements; {commands:?}");
     assert_eq!(well.bills(), warm_up + third, "each picture is bought once");
-    assert_eq!(limited.bills(), LIMIT, "and no more a minute than are allowed");
+    let minutes = usize::try_from(begun.elapsed().as_secs() / 60).unwrap() + 1;
+    let billed = limited.bills();
+    assert!(
+        (LIMIT..=LIMIT * minutes).contains(&billed),
+        "no more a minute than are allowed: {billed} in {minutes}"
+    );
     let total: u64 = commands.values().sum();
     Cost {
         commands: total as f64 / packages as f64,
