@@ -10,10 +10,10 @@ BENCH_ARGS ?=
 DEMO_PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos many ledger bench lint fmt build image clean servers test-servers
+.PHONY: help demo test chaos many ledger bench lint advisories fmt build image clean servers test-servers
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: servers ## see pictures come out of a queue, with a private Redis and Postgres (DEMO_ARGS=--keep leaves them up)
 	cargo run --profile $(DEMO_PROFILE) --locked -- demo $(DEMO_ARGS)
@@ -37,6 +37,9 @@ bench: servers build ## measure the worker beside simpler programs (20 minutes; 
 
 lint: ## check formatting, clippy, documentation, dependencies and scripts, as CI does
 	@scripts/lint
+
+advisories: ## look whether a dependency has a known fault (needs GitHub; before each release and weekly)
+	@scripts/cargo-deny check advisories
 
 fmt: ## format the code
 	cargo fmt
