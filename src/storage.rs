@@ -22,18 +22,36 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutOptions};
+use tokio::time::Instant;
 
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::key::{InvalidKeyPart, ObjectKey, Role};
 use self::location::{Location, Place};
 use self::profile::Profile;
 pub use self::settings::{S3Settings, StorageSettings};
+use crate::measure;
 
 /// No single call takes longer, its resends included.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 
+/// What is asked of a store, as messages and metrics name it.
+const OPERATIONS: [&str; 4] = ["store", "look up", "read", "remove"];
+
 /// An object's bytes never change: another picture has another key.
 const CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
+
+/// What a call that has not failed is counted as.
+const SUCCEEDED: &str = "succeeded";
+
+/// Begins what is counted of the store at 0: from nothing to 1 is no increase to Prometheus.
+pub fn begin_counts() {
+    let outcomes = StorageErrorKind::ALL.map(StorageErrorKind::as_str);
+    for operation in OPERATIONS {
+        for outcome in outcomes.into_iter().chain([SUCCEEDED]) {
+            measure::STORE_CALLS.count(0, &[("operation", operation), ("outcome", outcome)]);
+        }
+    }
+}
 
 /// An object store and its names. Cheap to clone.
 #[derive(Clone)]
@@ -141,7 +159,7 @@ impl Storage {
             }
         };
         let found = match self.limited("look up", key, call).await {
-            Err(error) if self.hides_missing && error.kind == StorageErrorKind::Refused => return Ok(None),
+            Err(error) if self.says_missing("look up", &error) => return Ok(None),
             found => found?,
         };
         Ok(found.map(|found| Found {
@@ -207,6 +225,28 @@ impl Storage {
     }
 
     async fn limited<T>(
+        &self,
+        operation: &'static str,
+        key: &ObjectKey,
+        call: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, StorageError> {
+        let begun = Instant::now();
+        let result = self.within_limit(operation, key, call).await;
+        let outcome = match &result {
+            Err(error) if !self.says_missing(operation, error) => error.kind.as_str(),
+            _ => SUCCEEDED,
+        };
+        measure::STORE_CALLS.count(1, &[("operation", operation), ("outcome", outcome)]);
+        measure::STORE_DURATION.observe(begun.elapsed().as_secs_f64(), &[("operation", operation)]);
+        result
+    }
+
+    /// Whether a refusal is this store's word for an object that is not there.
+    fn says_missing(&self, operation: &str, error: &StorageError) -> bool {
+        self.hides_missing && operation == "look up" && error.kind == StorageErrorKind::Refused
+    }
+
+    async fn within_limit<T>(
         &self,
         operation: &str,
         key: &ObjectKey,

@@ -78,6 +78,10 @@ metrics! {
         "Breaker of a provider: 0 closed (healthy), 1 half-open (one call tries), 2 open (nobody calls).";
     MODEL_END: Kind::Gauge, "generative_ai_model_ends_in_days", ["provider", "model"],
         "Days until a model of a configured provider ends, in its last 60 days.";
+    STORE_CALLS: Kind::Counter, "generative_ai_store_calls_total", ["operation", "outcome"],
+        "Calls to the store that have ended: succeeded, or the kind of the failure.";
+    STORE_DURATION: Kind::Histogram(STAGE_SECONDS), "generative_ai_store_call_duration_seconds", ["operation"],
+        "How long the store took to store, look up, read or remove an object, resends included.";
     RECOVERED: Kind::Counter, "generative_ai_recovered_packages_total", [],
         "Packages that this replica has taken back from replicas that died.";
     PUT_BACK: Kind::Counter, "generative_ai_put_back_packages_total", [],

@@ -15,6 +15,7 @@ use crate::failure::ErrorClass;
 use crate::measure::{self, Kind, PoolUse};
 use crate::provider::catalog::Model;
 use crate::queue::{Depths, Shut};
+use crate::storage;
 use crate::telemetry;
 use crate::worker::Observer;
 
@@ -71,6 +72,7 @@ impl Metrics {
         let today = Utc::now().date_naive();
         let models: Vec<_> = replica.models().filter(|model| !model.has_ended(today)).collect();
         begin_counts(replica.provider_names(), &models);
+        storage::begin_counts();
         Self {
             handle,
             queue: Cached::default(),

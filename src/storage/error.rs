@@ -39,6 +39,31 @@ pub enum StorageErrorKind {
 }
 
 impl StorageErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Refused,
+        Self::Missing,
+        Self::Full,
+        Self::Settings,
+        Self::Busy,
+        Self::Unreachable,
+        Self::Other,
+    ];
+
+    /// The word in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Missing => "missing",
+            Self::Full => "full",
+            Self::Settings => "settings",
+            Self::Busy => "busy",
+            Self::Unreachable => "unreachable",
+            Self::Other => "other",
+        }
+    }
+
     /// Whether it may be over later without anybody doing anything.
     #[must_use]
     pub fn may_pass(self) -> bool {

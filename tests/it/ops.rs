@@ -13,6 +13,7 @@ use crate::harness::stack::{Stack, logo, with};
 use crate::harness::users::users;
 
 mod port;
+mod store;
 
 const READY: &str = r#"{"isReady":true,"state":"running","notAnswering":[]}"#;
 
