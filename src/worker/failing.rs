@@ -10,7 +10,7 @@ use super::begin::{Owned, RECHECK_AFTER};
 use super::ending::{Ending, Report};
 use super::room::Wanted;
 use crate::db::{Buried, BuryRequest, DbError, RejectRequest, RetryRequest, Sequel};
-use crate::failure::{Attempts as Counted, ErrorClass, Failure};
+use crate::failure::{Attempts as Counted, BreakerInput, ErrorClass, Failure};
 use crate::fault;
 use crate::generator::Unfinished;
 use crate::queue::{Command, DeadLetter, Delivery, Due, Event};
@@ -87,8 +87,10 @@ impl Attempts {
         if !failure.is_retried() || attempt >= max_attempts {
             return self.bury(owned, failure).await;
         }
-        // A wait that a provider has asked for is the provider's: it holds for all, and ends for all.
-        let is_providers = failure.retry_after.is_some();
+        // A wait that a provider has asked for is the provider's: it holds for all, and ends for all. So does that for one that is
+        // broken: what has failed of it goes on when it is well again, and not when a time is over.
+        let is_broken = failure.class.rules().breaker == BreakerInput::Fault && self.room.is_shut_to(wanted);
+        let is_providers = failure.retry_after.is_some() || is_broken;
         let backoff = |asked| self.settings.backoff.delay(attempt, asked, &mut rand::rng());
         let mut delay = backoff(failure.retry_after);
         let due_in = if is_providers { Duration::ZERO } else { delay };

@@ -156,6 +156,12 @@ impl Room {
         self.is_watched(&of_type(wanted.work_type)) || provider.is_some_and(|name| self.is_watched(name))
     }
 
+    /// Whether all who can draw it are left alone now.
+    pub(super) fn is_shut_to(&self, wanted: &Wanted<'_>) -> bool {
+        let provider = self.likeliest(wanted);
+        provider.is_some_and(|provider| !self.known.wait_for(provider).is_zero())
+    }
+
     /// Gets room among the packages of its type, then at one of those who can draw it, for a delivery that is not begun yet.
     /// `false`: the delivery is parked, and not this worker's any more.
     pub(super) async fn admit(&self, wanted: &Wanted<'_>, delivery: &Delivery) -> bool {

@@ -4,6 +4,7 @@
     reason = "a test's helpers fail the test where they stand, as its own lines do"
 )]
 
+mod after_outage;
 mod architecture;
 mod chaos;
 mod cli;
