@@ -51,7 +51,7 @@ pub(super) async fn run(
         of(postgres, postgres::advise),
         of(storage.service.as_ref(), async |used| used.advise()),
         of(providers.service.as_ref(), |used| {
-            providers::advise(&config.providers, used, arguments.offline)
+            providers::advise(&config.providers, used, redis, arguments.offline)
         }),
         of(redis.zip(postgres), |(redis, db)| stuck::look(
             redis, db, lease_ttl

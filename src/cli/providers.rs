@@ -222,6 +222,9 @@ fn text(all: &[Shown<'_>], today: NaiveDate) -> String {
         let state = match (&provider.missing, provider.is_free) {
             (Some(missing), _) => format!("not configured: {missing}"),
             (None, true) => "ready, free of charge".to_owned(),
+            (None, false) if provider.state.as_ref().is_some_and(ProviderState::is_shut) => {
+                "configured".to_owned()
+            }
             (None, false) => "ready".to_owned(),
         };
         let default = if provider.is_default { " (default)" } else { "" };

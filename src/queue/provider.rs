@@ -45,6 +45,8 @@ impl Shut {
 pub struct ProviderState {
     /// Why it was last shut, until it has recovered.
     pub why: Option<Shut>,
+    /// Since when it has been shut without having been well, Unix ms by the clock of Redis; `None` = it is not shut.
+    pub shut_since_ms: Option<u64>,
     /// For how long it is still shut, in ms; after that one call tries.
     pub shut_for_ms: u64,
     /// For how long the call that tries may go on unless it is confirmed, in ms; 0 = none tries.
@@ -70,6 +72,7 @@ impl ProviderState {
         let window = small("window");
         Some(Self {
             why: fields.get("why").and_then(|word| Shut::from_word(word)),
+            shut_since_ms: number("began").filter(|_| window.is_none()),
             shut_for_ms: if window.is_none() { left("until") } else { 0 },
             probing_for_ms: left("probe_until"),
             window,

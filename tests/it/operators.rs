@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::command::{Said, command_on};
-use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::stack::{Stack, logo};
 
 /// Runs a command while the application has a job's row locked, and lets go of it when the command says for whom it waits.
@@ -136,4 +136,52 @@ async fn a_provider_that_does_not_exist_is_refused_before_a_job_is_made() {
         assert!(said.err.contains(name), "{}", said.err);
     }
     assert_eq!(stack.count("SELECT count(*) FROM ac_background_jobs").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_is_told_wherever_one_looks_with_since_when_and_the_next_try() {
+    let stack = Stack::start().await;
+    let refused = json!({"message": "Incorrect API key provided", "code": "invalid_api_key"});
+    let openai = OpenAi::start(Reply::Error(401, refused, vec![])).await;
+    let replica = stack.replica_of(&openai, &[]).await;
+    let _jobs = stack.push_logos(12).await;
+    replica
+        .said("openai has refused this service's account 5 times in a row")
+        .await;
+    let own = openai.variables();
+    let variables: Vec<(&str, &str)> = own
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let mut sinces = Vec::new();
+    for _ in 0..2 {
+        for command in [&["status"][..], &["providers"], &["doctor", "--offline"]] {
+            let said = command_on(&stack, command, &variables).await;
+            let line = said.out.lines().find(|line| line.contains("not called since "));
+            let line = line.unwrap_or_else(|| panic!("{command:?} does not tell: {}", said.out));
+            assert!(line.contains("openai"), "{line}");
+            let (_, rest) = line.split_once("not called since ").unwrap();
+            let (since, rest) = rest.split_once(" UTC, as it refused this account ").unwrap();
+            assert!(
+                rest.contains("; one call tries it in ") || rest.contains("call tries it"),
+                "{line}"
+            );
+            sinces.push(since.to_owned());
+            assert!(!line.contains("ready"), "{line}");
+        }
+        // A probe that fails shuts it again; it has been shut since the first time all the same.
+        let key = crate::harness::aftermath::key("provider:openai");
+        let until = async || -> Option<String> {
+            redis::AsyncCommands::hget(&mut stack.redis().await, &key, "length")
+                .await
+                .unwrap()
+        };
+        stack
+            .until("a probe has failed", async || {
+                (until().await.as_deref() == Some("20000")).then_some(())
+            })
+            .await;
+    }
+    sinces.dedup();
+    assert_eq!(sinces.len(), 1, "{sinces:?}");
 }

@@ -318,7 +318,7 @@ async fn a_pause_of_a_day_is_one_of_minutes_and_an_operator_ends_it() {
         .collect();
     let listed = command_on(&stack, &["providers"], &variables).await;
     assert!(
-        listed.out.contains("openai (default): ready; paused for "),
+        listed.out.contains("openai (default): configured; paused since "),
         "{}",
         listed.out
     );

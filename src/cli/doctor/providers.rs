@@ -4,16 +4,26 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use crate::config::ProviderSettings;
+use super::super::providers::now_of;
+use crate::config::{PROVIDERS, ProviderSettings};
 use crate::findings::Findings;
 use crate::provider::catalog;
 use crate::provider::list::Providers;
 use crate::provider::wire::account::{Account, AccountAnswer};
 use crate::provider::{ImageProvider, ImageSpec};
+use crate::queue::Redis;
 
 /// What those that can be used say of this account, beside what a look at their settings finds.
-pub(super) async fn advise(config: &ProviderSettings, providers: &Providers, is_offline: bool) -> Findings {
+pub(super) async fn advise(
+    config: &ProviderSettings,
+    providers: &Providers,
+    redis: Option<&Redis>,
+    is_offline: bool,
+) -> Findings {
     let mut findings = Findings::about("providers");
+    if let Some(redis) = redis {
+        calls(&mut findings, redis).await;
+    }
     let (configured, missing): (Vec<_>, Vec<_>) = providers
         .iter()
         .partition(|provider| provider.check(&ImageSpec::default()).is_ok());
@@ -58,6 +68,31 @@ fn tell_ends(findings: &mut Findings, name: &str, account: &Account) {
             "{name}: its service shuts {id} down on {ends_on}, and this version knows {known}: choose another model by then, \
              and set ends_on in MODELS_FILE"
         ));
+    }
+}
+
+/// Whether replicas call them, whatever they answer now.
+async fn calls(findings: &mut Findings, redis: &Redis) {
+    let states = match redis.provider_states(&PROVIDERS).await {
+        Ok(states) => states,
+        Err(error) => {
+            findings.warn(format!("whether replicas call them cannot be told: {error}"));
+            return;
+        }
+    };
+    let mut is_any = false;
+    for name in PROVIDERS {
+        let Some(state) = states.get(name).filter(|state| state.is_shut()) else {
+            continue;
+        };
+        is_any = true;
+        let now = now_of(state);
+        findings.warn(format!(
+            "{name}: {now}. The log and dead list say why; generative-ai-worker providers resume {name} has it called at once"
+        ));
+    }
+    if !is_any {
+        findings.ok("replicas call each of them");
     }
 }
 

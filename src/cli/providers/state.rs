@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::text::age;
+use chrono::DateTime;
+
+use super::super::text::{age, time};
 use crate::queue::{ProviderState, Shut};
 
 /// A few words for a line about the provider.
@@ -11,19 +13,44 @@ pub(in crate::cli) fn now_of(state: &ProviderState) -> String {
     if let Some(window) = state.window {
         return format!("recovering, at most {window} calls at once");
     }
-    let time = age(Duration::from_millis(state.shut_for_ms));
+    let times = |count: u32| match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times in a row"),
+    };
+    let next = next(state);
     match state.why {
-        Some(_) if state.shut_for_ms == 0 && state.probing_for_ms > 0 => "one call tries it now".to_owned(),
-        Some(_) if state.shut_for_ms == 0 => "the next call tries it".to_owned(),
-        Some(Shut::Asked) => format!("paused for {time}, as it asks"),
-        Some(Shut::Busy) => format!("paused for {time}, as it takes no more calls"),
-        Some(Shut::Failing) => format!("left alone for {time}, as it failed {faults} times in a row"),
+        Some(Shut::Asked) => format!("paused{}, as it asks; {next}", since(state)),
+        Some(Shut::Busy) => format!("paused{}, as it takes no more calls; {next}", since(state)),
+        Some(Shut::Failing) => format!(
+            "not called{}, as it failed {}; {next}",
+            since(state),
+            times(*faults)
+        ),
         Some(Shut::Refused) => {
-            format!("left alone for {time}, as it refused this account {refusals} times in a row")
+            format!(
+                "not called{}, as it refused this account {}; {next}",
+                since(state),
+                times(*refusals)
+            )
         }
-        None if *refusals > 0 => format!("refused this account {refusals} times in a row"),
-        None => format!("failed {faults} times in a row"),
+        None if *refusals > 0 => format!("refused this account {}", times(*refusals)),
+        None => format!("failed {}", times(*faults)),
     }
+}
+
+/// When a call tries it.
+fn next(state: &ProviderState) -> String {
+    match (state.shut_for_ms, state.probing_for_ms) {
+        (0, 0) => "the next call tries it".to_owned(),
+        (0, _) => "one call tries it now".to_owned(),
+        (ms, _) => format!("one call tries it in {}", age(Duration::from_millis(ms))),
+    }
+}
+
+fn since(state: &ProviderState) -> String {
+    let since = state.shut_since_ms.and_then(|ms| i64::try_from(ms).ok());
+    let since = since.and_then(DateTime::from_timestamp_millis);
+    since.map(|at| format!(" since {}", time(at))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -31,21 +58,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_provider_that_is_not_called_is_shown_with_the_reason_and_the_time() {
+    fn a_provider_that_is_not_called_is_shown_with_the_reason_and_the_times() {
         let state = |why, shut_for_ms| ProviderState {
             why,
             shut_for_ms,
+            shut_since_ms: Some(1_764_471_600_000),
             refusals: 5,
             ..ProviderState::default()
         };
         let asked = state(Some(Shut::Asked), 600_000);
-        assert_eq!(now_of(&asked), "paused for 10 min, as it asks");
+        assert_eq!(
+            now_of(&asked),
+            "paused since 2025-11-30 03:00:00 UTC, as it asks; one call tries it in 10 min"
+        );
         let refused = state(Some(Shut::Refused), 10_000);
         assert_eq!(
             now_of(&refused),
-            "left alone for 10 s, as it refused this account 5 times in a row"
+            "not called since 2025-11-30 03:00:00 UTC, as it refused this account 5 times in a row; one call tries it in 10 s"
         );
-        assert_eq!(now_of(&state(Some(Shut::Busy), 0)), "the next call tries it");
+        let old = ProviderState {
+            shut_since_ms: None,
+            ..state(Some(Shut::Busy), 0)
+        };
+        assert_eq!(
+            now_of(&old),
+            "paused, as it takes no more calls; the next call tries it"
+        );
         assert_eq!(now_of(&state(None, 0)), "refused this account 5 times in a row");
     }
 }

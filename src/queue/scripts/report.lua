@@ -23,6 +23,7 @@ local is_changed = true
 local function shut(why, length_ms, ms)
   local until_ms = now_ms + (ms or length_ms)
   redis.call('HSET', keys.state, 'why', why, 'since', now_ms, 'until', until_ms, 'length', length_ms)
+  redis.call('HSETNX', keys.state, 'began', now_ms)
   redis.call('HDEL', keys.state, 'window', 'probe', 'probe_until')
 end
 
@@ -59,7 +60,7 @@ elseif outcome == 'busy' then
   end
 elseif was_shut then
   redis.call('HSET', keys.state, 'window', 2)
-  redis.call('HDEL', keys.state, 'faults', 'refusals', 'length', 'probe', 'probe_until')
+  redis.call('HDEL', keys.state, 'faults', 'refusals', 'length', 'probe', 'probe_until', 'began')
 elseif state.window and state.window < MOST_WINDOW then
   redis.call('HSET', keys.state, 'window', state.window * 2)
   redis.call('HDEL', keys.state, 'faults', 'refusals')
