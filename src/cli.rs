@@ -1,5 +1,6 @@
 //! The command line: a file per command.
 
+mod actions;
 mod allocator;
 mod cancel;
 mod check_config;
@@ -60,13 +61,15 @@ enum Command {
     /// Let no replica take new work; what is in hand is finished
     Pause(pause::PauseArguments),
     /// Let replicas take new work again
-    Resume,
+    Resume(pause::ResumeArguments),
     /// End a job, whether it waits or is being worked on
     Cancel(cancel::CancelArguments),
     /// After a loss of data in Redis, put the packages of unfinished jobs back
     Reseed(reseed::ReseedArguments),
-    /// Tell the whole story of one job
+    /// Tell the whole story of one job, end its wait, or erase it
     Jobs(jobs::JobsArguments),
+    /// Show who changed what with these commands, and when
+    Actions(actions::ActionsArguments),
     /// Show how the queue, its replicas and its jobs stand
     Status(status::StatusArguments),
     /// List, show, retry, purge and export packages that have failed for good
@@ -150,11 +153,12 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Enqueue(arguments) => enqueue::run(arguments, environment).await,
         Command::Migrate(arguments) => migrate::run(&arguments, environment).await,
         Command::Providers(arguments) => providers::run(&arguments, environment).await,
-        Command::Pause(arguments) => pause::pause(arguments, environment).await,
-        Command::Resume => pause::resume(environment).await,
+        Command::Pause(arguments) => pause::pause(&arguments, environment).await,
+        Command::Resume(arguments) => pause::resume(&arguments, environment).await,
         Command::Cancel(arguments) => cancel::run(arguments, environment).await,
         Command::Reseed(arguments) => reseed::run(&arguments, environment).await,
         Command::Jobs(arguments) => jobs::run(arguments, environment).await,
+        Command::Actions(arguments) => actions::run(&arguments, environment).await,
         Command::Status(arguments) => status::run(&arguments, environment).await,
         Command::Dead(arguments) => dead::run(arguments, environment).await,
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,

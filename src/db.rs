@@ -4,6 +4,7 @@
 //! [`crate::batch`]); of a batch that Postgres does not take because of some of its rows each
 //! request is run alone, so that nobody else's job fails or waits with them.
 
+mod actions;
 mod address;
 mod begin;
 mod calls;
@@ -27,6 +28,7 @@ mod reconcile;
 mod record;
 mod rehearse;
 mod reject;
+mod release;
 mod schema;
 mod shown;
 mod statement;
@@ -44,6 +46,7 @@ use secrecy::SecretString;
 use crate::measure::PoolUse;
 use lane::Lane;
 
+pub use actions::Action;
 pub use begin::{BeginRequest, Begun, OpenCall};
 pub use calls::{CallError, CallNews, CallTurn, IntendRequest};
 pub use cancel::{AbandonedCall, Cancelled};
@@ -59,6 +62,7 @@ pub use overview::{Figures, Spending, StateCount, Stuck};
 pub use reconcile::{Adrift, JobVersion, KeptPackage};
 pub use record::{PictureRecord, Recorded};
 pub use reject::RejectRequest;
+pub use release::Wait;
 pub use story::{CallRow, ImageRow, LedgerRow, ShownRow, Story};
 pub use tidy::{Chore, Retention};
 

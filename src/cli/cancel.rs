@@ -2,9 +2,9 @@
 
 use clap::Args;
 
+use super::actions::{By, Done, Intent};
 use super::exit::ExitStatus;
-use super::text;
-use crate::config::{Environment, operator};
+use crate::config::Environment;
 use crate::db::{AbandonedCall, Cancelled, Db, DbSettings};
 use crate::failure::MESSAGE_CHARS;
 use crate::plain_text::one_line;
@@ -14,9 +14,8 @@ use crate::queue::{QueueSettings, Redis};
 pub(super) struct CancelArguments {
     /// Row of ac_background_jobs
     job_id: i32,
-    /// Who cancels, told to the person who waits. Default: the user and the host
-    #[arg(long)]
-    by: Option<String>,
+    #[command(flatten)]
+    by: By,
     /// Why, in a few words for the person who waits
     #[arg(long)]
     reason: Option<String>,
@@ -26,16 +25,34 @@ pub(super) async fn run(arguments: CancelArguments, environment: &Environment) -
     let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
     let db = Db::new(&DbSettings::from_environment(environment)?)?;
     let job_id = arguments.job_id;
-    let by = arguments.by.unwrap_or_else(|| operator(environment));
+    let by = arguments.by.name(environment);
     let message = match arguments.reason {
         Some(reason) => format!("Cancelled by {by}: {reason}"),
         None => format!("Cancelled by {by}."),
     };
     let message = one_line(&message, MESSAGE_CHARS);
+    let intent = Intent {
+        db: &db,
+        queue: redis.keys().inbox(),
+        by: &by,
+        action: "cancel",
+        subject: format!("job {job_id}"),
+    };
+    intent.run(cancel(job_id, &message, &db, &redis)).await
+}
+
+async fn cancel(job_id: i32, message: &str, db: &Db, redis: &Redis) -> anyhow::Result<Done> {
+    let left_alone = |said| {
+        Ok(Done {
+            count: 0,
+            said,
+            status: ExitStatus::Failed,
+        })
+    };
     // Postgres first: a replica that hears of it asks there.
-    let said = match db.cancel(job_id, &message).await? {
+    let (count, said) = match db.cancel(job_id, message).await? {
         Cancelled::Now { worker_id } => {
-            redis.tell_of_cancelled(job_id, &message).await?;
+            redis.tell_of_cancelled(job_id, message).await?;
             let live = match worker_id {
                 Some(worker_id) => redis
                     .live_workers()
@@ -44,39 +61,38 @@ pub(super) async fn run(arguments: CancelArguments, environment: &Environment) -
                     .then_some(worker_id),
                 None => None,
             };
-            match live {
+            let said = match live {
                 Some(worker_id) => format!("job {job_id} is cancelled; {worker_id} stops working on it"),
                 None => {
                     let call = db.end_abandoned_call(job_id).await?;
                     let call = call.map(|call| of_call(&call)).unwrap_or_default();
                     format!("job {job_id} is cancelled; its package is dropped when its turn comes{call}")
                 }
-            }
+            };
+            (1, said)
         }
         Cancelled::Before(message) => {
             // Whoever cancelled may have been cut off before replicas were told.
             redis.tell_of_cancelled(job_id, &message).await?;
-            format!("job {job_id} was cancelled before: {message}")
+            (0, format!("job {job_id} was cancelled before: {message}"))
         }
-        Cancelled::NoSuchJob => {
-            text::say(&format!("there is no row {job_id} in ac_background_jobs"))?;
-            return Ok(ExitStatus::Failed);
-        }
+        Cancelled::NoSuchJob => return left_alone(format!("there is no row {job_id} in ac_background_jobs")),
         Cancelled::Done => {
-            text::say(&format!(
+            return left_alone(format!(
                 "job {job_id} has its picture already; nothing was changed"
-            ))?;
-            return Ok(ExitStatus::Failed);
+            ));
         }
         Cancelled::Dead(reason) => {
-            text::say(&format!(
+            return left_alone(format!(
                 "job {job_id} has failed already, nothing was changed: {reason}"
-            ))?;
-            return Ok(ExitStatus::Failed);
+            ));
         }
     };
-    text::say(&said)?;
-    Ok(ExitStatus::Done)
+    Ok(Done {
+        count,
+        said,
+        status: ExitStatus::Done,
+    })
 }
 
 /// What becomes of a call whose answer nobody waits for.

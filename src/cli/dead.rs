@@ -44,7 +44,13 @@ pub(super) async fn run(arguments: DeadArguments, environment: &Environment) -> 
         DeadCommand::List(arguments) => list::run(arguments, &db, &redis).await,
         DeadCommand::Show(arguments) => show::run(&arguments, &db).await,
         DeadCommand::Export(arguments) => export::run(arguments, &db, &redis).await,
-        DeadCommand::Retry(arguments) => retry::run(arguments, &db, &redis).await,
-        DeadCommand::Purge(arguments) => purge::run(arguments, &db, &redis).await,
+        DeadCommand::Retry(arguments) => {
+            let by = arguments.by.name(environment);
+            retry::run(arguments, &by, &db, &redis).await
+        }
+        DeadCommand::Purge(arguments) => {
+            let by = arguments.by.name(environment);
+            purge::run(arguments, &by, &db, &redis).await
+        }
     }
 }

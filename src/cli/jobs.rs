@@ -1,5 +1,6 @@
-//! `jobs`: what became of a job.
+//! `jobs`: what became of a job, and what is to become of it.
 
+mod release;
 mod show;
 mod told;
 
@@ -18,10 +19,13 @@ pub(super) struct JobsArguments {
 enum JobsCommand {
     /// Tell the whole story of one job
     Show(show::ShowArguments),
+    /// End the wait of one job: of a held one, which may be drawn once more, or for the open call of a replica that is gone
+    Release(release::ReleaseArguments),
 }
 
 pub(super) async fn run(arguments: JobsArguments, environment: &Environment) -> anyhow::Result<ExitStatus> {
     match arguments.command {
+        JobsCommand::Release(arguments) => release::run(&arguments, environment).await,
         JobsCommand::Show(arguments) => show::run(&arguments, environment).await,
     }
 }

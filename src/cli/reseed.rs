@@ -4,6 +4,7 @@
 use clap::Args;
 use uuid::Uuid;
 
+use super::actions::{By, Done, Intent};
 use super::exit::ExitStatus;
 use crate::config::{Environment, PROVIDERS};
 use crate::db::{Db, DbSettings};
@@ -18,6 +19,8 @@ pub(super) struct ReseedArguments {
     /// Only count what would be put back
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    by: By,
 }
 
 pub(super) async fn run(
@@ -29,7 +32,7 @@ pub(super) async fn run(
     let db = Db::new(&DbSettings::from_environment(environment)?)?;
     let queue = redis.keys().inbox();
     let books = Books::new(db.clone(), redis.clone(), PROVIDERS.into_iter());
-    let mut jobs = if arguments.held {
+    let jobs = if arguments.held {
         redis.reach().await?;
         db.held(queue).await?
     } else {
@@ -39,20 +42,43 @@ pub(super) async fn run(
         println!("would put back {} packages into {queue}", jobs.len());
         return Ok(ExitStatus::Done);
     }
-    if arguments.held {
-        jobs = db.release(&jobs).await?;
-    }
-    // A replica that compares at this moment is to leave it to this command.
-    let name = format!("reseed-{}", Uuid::new_v4().simple());
-    redis.take_over_reconciling(&name, settings.lease_ttl * 2).await?;
-    match books.put_back(&name, &jobs, true).await? {
-        Some(count) => {
-            println!("put back {count} packages into {queue}");
-            Ok(ExitStatus::Done)
-        }
-        None => {
-            println!("another process puts packages back at this moment; run it again");
-            Ok(ExitStatus::Failed)
-        }
-    }
+    let by = arguments.by.name(environment);
+    let what = if arguments.held {
+        "held jobs"
+    } else {
+        "lost packages"
+    };
+    let intent = Intent {
+        db: &db,
+        queue,
+        by: &by,
+        action: "reseed",
+        subject: format!("{} {what}", jobs.len()),
+    };
+    intent
+        .run(async {
+            let jobs = if arguments.held {
+                db.release(&jobs).await?
+            } else {
+                jobs
+            };
+            // A replica that compares at this moment is to leave it to this command.
+            let name = format!("reseed-{}", Uuid::new_v4().simple());
+            redis.take_over_reconciling(&name, settings.lease_ttl * 2).await?;
+            let count = books.put_back(&name, &jobs, true).await?;
+            let said = match count {
+                Some(count) => format!("put back {count} packages into {queue}"),
+                None => "another process puts packages back at this moment; run it again".to_owned(),
+            };
+            Ok(Done {
+                count: i64::try_from(count.unwrap_or_default()).unwrap_or(i64::MAX),
+                said,
+                status: if count.is_some() {
+                    ExitStatus::Done
+                } else {
+                    ExitStatus::Failed
+                },
+            })
+        })
+        .await
 }

@@ -3,6 +3,7 @@
 
 mod told;
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(super) struct StatusArguments {
 struct Status {
     redis: Result<Overview, RedisFailure>,
     postgres: Result<Figures, DbError>,
+    /// What became of jobs that replicas had in hand when they died, by job; `None`: Postgres does not say.
+    states: Option<HashMap<i32, String>>,
 }
 
 pub(super) async fn run(
@@ -86,7 +89,17 @@ async fn look(redis: &Redis, db: &Db) -> Status {
         }
     };
     let (redis, postgres) = tokio::join!(overview, db.figures(redis.keys().inbox()));
-    Status { redis, postgres }
+    let gone = redis.iter().flat_map(|overview| &overview.gone);
+    let job_ids: Vec<i32> = gone.flat_map(|gone| gone.job_ids.iter().copied()).collect();
+    let states = match (&postgres, job_ids.is_empty()) {
+        (Ok(_), false) => db.states_of(job_ids).await.ok(),
+        _ => None,
+    };
+    Status {
+        redis,
+        postgres,
+        states,
+    }
 }
 
 impl Status {
@@ -97,12 +110,17 @@ impl Status {
                 Err(error) => json!({"error": error.to_string()}),
             }
         }
-        json!({"queue": queue, "redis": side(&self.redis), "postgres": side(&self.postgres)})
+        let states = self.states.as_ref().map(|states| json!(states));
+        let states = states.unwrap_or_else(|| json!({}));
+        json!({"queue": queue, "redis": side(&self.redis), "postgres": side(&self.postgres), "jobsOfGone": states})
     }
 
     fn tell(&self, queue: &str) -> String {
         let redis = match &self.redis {
-            Ok(overview) => told::redis(queue, overview),
+            Ok(overview) => {
+                let gone = told::gone(&overview.gone, self.states.as_ref());
+                format!("{}{gone}", told::redis(queue, overview))
+            }
             Err(error) if error.is_refusal() => {
                 format!("Redis answers and refuses: {}\n", plain(&error.bare()))
             }

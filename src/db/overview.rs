@@ -1,6 +1,8 @@
 //! What stands where in Postgres: jobs that have not ended, dead packages, and what providers have cost.
 
-use diesel::sql_types::{Array, BigInt, Double, Text};
+use std::collections::HashMap;
+
+use diesel::sql_types::{Array, BigInt, Double, Integer, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
@@ -79,6 +81,14 @@ pub(super) struct Count {
     pub(super) count: i64,
 }
 
+#[derive(QueryableByName)]
+struct StateRow {
+    #[diesel(sql_type = Integer)]
+    job_id: i32,
+    #[diesel(sql_type = Text)]
+    state: String,
+}
+
 impl Db {
     /// Counts what stands where: jobs of this queue, and what has been spent, which is for all queues.
     ///
@@ -119,6 +129,18 @@ impl Db {
             })
         })
         .await
+    }
+
+    /// The states of those of these jobs that the ledger knows.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn states_of(&self, job_ids: Vec<i32>) -> Result<HashMap<i32, String>, DbError> {
+        let select = sql_query("SELECT job_id, state FROM generative_ai.jobs WHERE job_id = ANY($1)")
+            .bind::<Array<Integer>, _>(job_ids);
+        let rows: Vec<StateRow> =
+            on_connection(&self.pool, async |connection| select.load(connection).await).await?;
+        Ok(rows.into_iter().map(|row| (row.job_id, row.state)).collect())
     }
 
     /// Counts what no replica of this queue works on although it should.

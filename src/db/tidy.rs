@@ -22,7 +22,8 @@ pub struct Retention {
     pub jobs: Option<Duration>,
     /// Packages that failed for good (`DEAD_RETENTION`).
     pub dead: Option<Duration>,
-    /// Calls that cost money, from when they were made (`CALLS_RETENTION`). No prompt is in them.
+    /// Calls that cost money, from when they were made, and what operators' commands have done (`CALLS_RETENTION`). No prompt is in
+    /// them.
     pub calls: Option<Duration>,
 }
 
@@ -40,6 +41,8 @@ pub enum Chore {
     Jobs,
     /// Calls of providers are removed, unless their job still goes on.
     Calls,
+    /// What is written down of operators' commands is removed.
+    Actions,
 }
 
 /// Rows of a chunk.
@@ -105,6 +108,10 @@ const CALLS: &str = "
         AND NOT EXISTS (SELECT FROM generative_ai.jobs AS job
             WHERE job.job_id = call.job_id AND job.state IN ('waiting', 'begun', 'retry_wait', 'held'))";
 
+const ACTIONS: &str = "
+    SELECT action.id FROM generative_ai.operator_actions AS action
+    WHERE action.begun_at < now() - $1 * interval '1 second'";
+
 /// What a person reads of such a job.
 const GHOST: &str = "The row of this job in ac_background_jobs was deleted before the job had ended.";
 
@@ -123,12 +130,13 @@ macro_rules! end_ghosts {
 
 impl Chore {
     /// In the order in which they are done.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ghosts,
         Self::Prompts,
         Self::DeadPackages,
         Self::Jobs,
         Self::Calls,
+        Self::Actions,
     ];
 
     /// How old has to be what it is about; `None`: it is kept for ever.
@@ -140,7 +148,7 @@ impl Chore {
             Self::Prompts => Some(Duration::ZERO),
             Self::DeadPackages => retention.dead,
             Self::Jobs => retention.jobs,
-            Self::Calls => retention.calls,
+            Self::Calls | Self::Actions => retention.calls,
         }
     }
 
@@ -152,6 +160,7 @@ impl Chore {
             Self::DeadPackages => DEAD_PACKAGES,
             Self::Jobs => JOBS,
             Self::Calls => CALLS,
+            Self::Actions => ACTIONS,
         }
     }
 
@@ -194,6 +203,12 @@ impl Chore {
                 "call.sent_at",
                 "ended AS (DELETE FROM generative_ai.provider_calls AS call
                     USING chosen WHERE call.job_id = chosen.job_id AND call.call_no = chosen.call_no RETURNING call.job_id)",
+            ),
+            Self::Actions => (
+                "action",
+                "action.begun_at",
+                "ended AS (DELETE FROM generative_ai.operator_actions AS action
+                    USING chosen WHERE action.id = chosen.id RETURNING action.id)",
             ),
         };
         let chosen = self.chosen();

@@ -30,6 +30,23 @@ pub enum Notice {
     },
 }
 
+/// Who has paused a queue, and when, as far as it is known: the key may have been set by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PauseNote {
+    /// Who.
+    pub by: Option<String>,
+    /// When, RFC 3339.
+    pub at: Option<String>,
+}
+
+impl PauseNote {
+    /// Reads what [`Redis::pause`] has written, or somebody else.
+    pub(super) fn read(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+}
+
 impl Notice {
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a notice has text keys only")
@@ -44,7 +61,11 @@ impl Redis {
     pub async fn pause(&self, by: &str) -> Result<bool, RedisFailure> {
         let mut connection = self.connection().await?;
         let time = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-        let note = serde_json::json!({"by": by, "at": time}).to_string();
+        let note = PauseNote {
+            by: Some(by.to_owned()),
+            at: Some(time),
+        };
+        let note = serde_json::to_string(&note).expect("a note has text keys only");
         Ok(connection.set_nx(self.keys().paused(), note).await?)
     }
 
@@ -57,13 +78,14 @@ impl Redis {
         Ok(connection.del(self.keys().paused()).await?)
     }
 
-    /// Who has paused the queue, and when: what [`Redis::pause`] has written. `None`: nobody.
+    /// Who has paused the queue, and when. `None`: nobody.
     ///
     /// # Errors
     /// [`RedisFailure`].
-    pub async fn paused_by(&self) -> Result<Option<String>, RedisFailure> {
+    pub async fn paused_by(&self) -> Result<Option<PauseNote>, RedisFailure> {
         let mut connection = self.connection().await?;
-        Ok(connection.get(self.keys().paused()).await?)
+        let note: Option<String> = connection.get(self.keys().paused()).await?;
+        Ok(note.map(|note| PauseNote::read(&note)))
     }
 
     /// Tells replicas, and all who listen to the channel of events, that a job has been cancelled.

@@ -36,7 +36,42 @@ pub struct Depths {
     pub is_paused: bool,
 }
 
+/// A list that looks like one of the queue's, and is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StrayList {
+    /// Its key.
+    pub key: String,
+    /// Packages that nobody reads.
+    pub count: u64,
+}
+
 impl Redis {
+    /// Lists under the queue's name that producers push to by mistake, where they are known names: `{Q}:urgent`, say.
+    ///
+    /// # Errors
+    /// [`RedisFailure`].
+    pub async fn stray_lists(&self) -> Result<Vec<StrayList>, RedisFailure> {
+        let keys = self.keys().near_misses();
+        let mut connection = self.connection().await?;
+        let count: u64 = redis::cmd("EXISTS")
+            .arg(&keys)
+            .query_async(&mut connection)
+            .await?;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let mut types = redis::pipe();
+        keys.iter().for_each(|key| _ = types.cmd("TYPE").arg(key));
+        let types: Vec<String> = types.query_async(&mut connection).await?;
+        let mut strays = Vec::new();
+        for (key, _) in keys.into_iter().zip(types).filter(|(_, kind)| kind == "list") {
+            let count = redis::cmd("LLEN").arg(&key).query_async(&mut connection).await?;
+            strays.push(StrayList { key, count });
+        }
+        Ok(strays)
+    }
+
     /// Counts what stands where.
     ///
     /// # Errors

@@ -63,6 +63,36 @@ impl Keys {
         Priority::ALL.map(|priority| self.waiting(priority))
     }
 
+    /// Names that producers take for lists of the queue, and that are none. Nobody reads them.
+    #[must_use]
+    pub(super) fn near_misses(&self) -> Vec<String> {
+        const NAMES: [&str; 22] = [
+            "urgent",
+            "normal",
+            "medium",
+            "default",
+            "standard",
+            "highest",
+            "higher",
+            "hi",
+            "lowest",
+            "lower",
+            "lo",
+            "crit",
+            "important",
+            "priority",
+            "background",
+            "bulk",
+            "High",
+            "HIGH",
+            "Low",
+            "LOW",
+            "Critical",
+            "CRITICAL",
+        ];
+        NAMES.map(|name| self.derived(name)).to_vec()
+    }
+
     /// Packages of a waiting list whose turn depends on whose they are (`FAIRNESS`).
     #[must_use]
     pub fn sorted(&self, priority: Priority) -> String {
@@ -177,6 +207,12 @@ impl Keys {
         self.derived("workers")
     }
 
+    /// Replicas that have died, by their ids: when they were seen last, and what they had in hand.
+    #[must_use]
+    pub fn gone(&self) -> String {
+        self.derived("gone")
+    }
+
     /// Every package being worked on, since when.
     #[must_use]
     pub fn in_flight(&self) -> String {
@@ -288,6 +324,7 @@ mod tests {
             keys.set_aside(),
             keys.workers(),
             keys.in_flight(),
+            keys.gone(),
             keys.paused(),
             keys.provider("p"),
             keys.open_calls("p"),

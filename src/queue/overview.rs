@@ -6,7 +6,7 @@ use redis::Value;
 use serde::{Deserialize, Serialize};
 
 use super::depths::next;
-use super::{Depths, ProviderState, Redis, SUSPECTS};
+use super::{Depths, Gone, PauseNote, ProviderState, Redis, SUSPECTS, StrayList, gone};
 use crate::redis::RedisFailure;
 
 /// A queue at one moment.
@@ -24,8 +24,14 @@ pub struct Overview {
     pub oldest_in_flight: Option<InFlight>,
     /// Providers whose calls are limited or parked for, or that are not well, and suspects.
     pub providers: Vec<ProviderRoom>,
+    /// Who has paused the queue; `None`: nobody.
+    pub paused: Option<PauseNote>,
     /// Replicas that have started and not left cleanly.
     pub replicas: Vec<Replica>,
+    /// Lists that look like some of the queue's, and that nobody reads.
+    pub stray_lists: Vec<StrayList>,
+    /// Replicas that died within the last week, the latest first.
+    pub gone: Vec<Gone>,
 }
 
 /// A package that is worked on.
@@ -103,7 +109,9 @@ impl Redis {
             .get(keys.ping())
             .zrange_withscores(keys.delayed(), 0, 0)
             .zrange_withscores(keys.in_flight(), 0, 0)
-            .smembers(keys.workers());
+            .smembers(keys.workers())
+            .get(keys.paused())
+            .hgetall(keys.gone());
         let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
         let mut answers = answers.into_iter();
         let (seconds, micros): (i64, i64) = next(&mut answers)?;
@@ -113,6 +121,8 @@ impl Redis {
         let oldest: Vec<(String, f64)> = next(&mut answers)?;
         let mut workers: Vec<String> = next(&mut answers)?;
         workers.sort();
+        let paused: Option<String> = next(&mut answers)?;
+        let traces: HashMap<String, String> = next(&mut answers)?;
 
         let names: Vec<&str> = providers.iter().copied().chain([SUSPECTS]).collect();
         let mut pipeline = redis::pipe();
@@ -174,7 +184,10 @@ impl Redis {
                 for_ms: now_ms - *score as i64,
             }),
             providers: rooms,
+            paused: paused.map(|note| PauseNote::read(&note)),
             replicas,
+            stray_lists: self.stray_lists().await?,
+            gone: gone::read(traces, now_ms),
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::AsyncCommands;
 
 use super::suspects::SUSPECT_SECONDS;
-use super::{Queue, scripts};
+use super::{Queue, gone, scripts};
 use crate::fault;
 use crate::redis::{Connection, RedisFailure};
 
@@ -73,11 +73,16 @@ impl Queue {
             .key(keys.workers())
             .key(keys.suspects())
             .key(keys.suspect(worker_id))
+            .key(keys.replica_ping(worker_id))
+            .key(keys.gone())
             .key(&keys.heads());
         call.arg(worker_id)
             .arg(CHUNK)
             .arg(u8::from(has_crashed))
-            .arg(SUSPECT_SECONDS);
+            .arg(SUSPECT_SECONDS)
+            .arg(gone::KEPT_SECONDS)
+            .arg(gone::MOST)
+            .arg(u64::try_from(self.lease_ttl.as_millis()).unwrap_or(u64::MAX));
         let mut total = 0;
         loop {
             let (moved, are_left): (i64, bool) = scripts::invoke(&call, connection).await?;

@@ -300,7 +300,7 @@ pub const VARIABLES: &[Variable] = &[
         "CALLS_RETENTION",
         Some("400d"),
         "400d",
-        "How long calls that cost money are kept, for the books; no prompt is in them",
+        "How long calls that cost money are kept, for the books, and what commands have done; no prompt is in them",
     ),
     variable("MAX_PACKAGE_BYTES", Some("256KiB"), "256KiB", "Largest package"),
     variable(

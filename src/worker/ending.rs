@@ -204,7 +204,7 @@ impl Report {
             Self::Held { job_id, failure } => tracing::error!(
                 error.r#type = %failure.class,
                 details = failure.details,
-                "job {job_id} is held: decide whether another picture may be bought, then run generative-ai-worker reseed --held"
+                "job {job_id} is held: decide whether another picture may be bought, then run generative-ai-worker jobs release {job_id}"
             ),
             Self::Rejected { job_id, failure } => tracing::warn!(
                 job_id,

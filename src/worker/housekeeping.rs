@@ -99,6 +99,7 @@ impl Housekeeping {
                 Chore::DeadPackages => ("removed", "packages that failed for good (DEAD_RETENTION)"),
                 Chore::Jobs => ("removed", "jobs that have ended (JOBS_RETENTION)"),
                 Chore::Calls => ("removed", "paid calls (CALLS_RETENTION)"),
+                Chore::Actions => ("removed", "rows of what commands have done (CALLS_RETENTION)"),
             };
             let Some(older_than) = chore.older_than(&self.retention) else {
                 continue;

@@ -16,7 +16,7 @@ use super::room::parked_for;
 use super::upkeep::Upkeep;
 use crate::db::{Adrift, Db, DbError, JobVersion};
 use crate::measure;
-use crate::queue::Redis;
+use crate::queue::{Redis, StrayList};
 use crate::redis::RedisFailure;
 
 /// Packages that are put back at once.
@@ -133,6 +133,27 @@ impl Books {
         }
         tokio::time::sleep(pause).await;
         Ok(in_both(before, self.lost(overdue).await?))
+    }
+
+    /// Puts the package of a job that waits now, and did not when it was read, at the head of the queue where it is nowhere.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub async fn put_back_if_nowhere(&self, name: &str, job: &Adrift) -> Result<bool, BooksError> {
+        let job_ids = HashSet::from([job.version.job_id]);
+        if self
+            .redis
+            .without_package(job_ids, &self.parked_for)
+            .await?
+            .is_empty()
+        {
+            return Ok(false);
+        }
+        let waiting = Adrift {
+            state: "waiting".to_owned(),
+            ..job.clone()
+        };
+        Ok(self.put_back(name, &[waiting], true).await?.unwrap_or_default() > 0)
     }
 
     /// Puts the packages of these jobs at the head of the queue, the first one first in line. Left out are jobs that
@@ -254,6 +275,12 @@ impl Upkeep {
             return Ok(left);
         }
         books.db.close_letters(books.queue()).await?;
+        for StrayList { key, count } in books.redis.stray_lists().await? {
+            tracing::warn!(
+                count,
+                "{key} is a list that no replica reads; its packages wait in vain"
+            );
+        }
         let looking = books.lost_for(lease_ttl, Some(self.settings.reconcile_interval));
         let Some(lost) = stop.run_until_cancelled(looking).await else {
             return Ok(period);

@@ -386,7 +386,7 @@ async fn a_retry_leaves_alone_what_is_under_way_and_pushes_one_package_of_a_job(
          skipped 1 package: a replica works on the job\n\
          skipped 2 packages: another package of its job was pushed\n\
          skipped 1 package: the job is done\n\
-         skipped 1 package: the job is held; see reseed --held\n\
+         skipped 1 package: the job is held; see jobs release\n\
          skipped 1 package: the job waits for its next attempt\n",
         "",
     );

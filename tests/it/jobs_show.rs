@@ -148,7 +148,7 @@ async fn a_story_begins_with_how_it_stands_now() {
             jobs[4],
             "held",
             1,
-            "job 5 is held: decide whether another picture may be bought, then run generative-ai-worker reseed --held",
+            "job 5 is held: decide whether another picture may be bought, then run generative-ai-worker jobs release 5",
         ),
     ] {
         stack

@@ -4,6 +4,7 @@
     reason = "a test's helpers fail the test where they stand, as its own lines do"
 )]
 
+mod actions;
 mod after_outage;
 mod architecture;
 mod chaos;
@@ -18,6 +19,7 @@ mod deploy;
 mod doctor;
 mod faults_of_rows;
 mod foreign_text;
+mod gone;
 mod harness;
 mod hosts;
 mod jobs_show;
@@ -48,6 +50,7 @@ mod readme;
 mod reconcile;
 mod recovery;
 mod redis_setups;
+mod release;
 mod retention;
 mod retry;
 mod schemas;

@@ -28,13 +28,16 @@ const AGED: &str = "
     INSERT INTO generative_ai.provider_calls (job_id, call_no, state, provider, model, worker_id, fence, sent_at, deadline_at, cost_usd)
         SELECT n, 1, CASE n WHEN 1 THEN 'accepted' ELSE 'succeeded' END, 'openai', 'm', 'w', 1,
             now() - days * interval '1 day', now(), 0.04
-        FROM (VALUES (1, 91), (2, 399), (3, 401), (1301, 450), (1900, 401)) AS call(n, days);";
+        FROM (VALUES (1, 91), (2, 399), (3, 401), (1301, 450), (1900, 401)) AS call(n, days);
+    INSERT INTO generative_ai.operator_actions (begun_at, queue, who, action, subject)
+        SELECT now() - days * interval '1 day', 'generative-ai', 'anna', 'cancel', 'job 1' FROM (VALUES (401), (399)) AS done(days);";
 
 const TIDIED: &str = "ended 0 jobs whose rows in ac_background_jobs are gone
 emptied 1100 packages of jobs that have ended
 removed 3 packages that failed for good (DEAD_RETENTION)
 removed 1102 jobs that have ended (JOBS_RETENTION)
 removed 2 paid calls (CALLS_RETENTION)
+removed 1 rows of what commands have done (CALLS_RETENTION)
 removed 1 entries of the dead set in Redis (DEAD_RETENTION)
 cut 0 entries of the dead set in Redis that were too long (DEAD_LETTER_MAX_BYTES)
 ";

@@ -42,15 +42,48 @@ async fn a_status_tells_what_stands_where_on_both_sides() {
         .zadd(key("open-calls:openai"), "b-3/1.normal", ms(1_000))
         .hset_multiple(
             key("provider:gemini"),
-            &[("why", "asked".to_owned()), ("until", ms(-5_430).to_string())],
+            &[
+                ("why", "asked".to_owned()),
+                ("until", ms(-5_430).to_string()),
+                ("began", "1795608000000".to_owned()),
+            ],
         )
-        .set(key("paused"), "1")
+        .set(key("paused"), r#"{"by":"anna@web1","at":"2026-11-25T12:00:00Z"}"#)
         .set(key("ping"), ms(5_400))
         .sadd(key("workers"), &["a-1", "b-2", "c-3"])
         .set(key("lease:b-2"), "b-2")
         .set(key("ping:b-2"), ping.to_string())
         .set(key("lease:c-3"), "c-3")
         .hset(key("processing:a-1"), "1.normal", "{}")
+        .hset(key("processing:b-2"), "1.normal", "{}")
+        .hset_multiple(
+            key("gone"),
+            &[
+                (
+                    "d-4",
+                    format!(
+                        r#"{{"silentMs":{},"recoveredMs":{},"packages":5,"jobIds":"1,2,3,4,9","ping":{}}}"#,
+                        ms(7_230),
+                        ms(7_000),
+                        Value::from(ping.to_string())
+                    ),
+                ),
+                (
+                    "e-5",
+                    format!(
+                        r#"{{"silentMs":{0},"recoveredMs":{0},"packages":0,"jobIds":""}}"#,
+                        ms(80_000)
+                    ),
+                ),
+                (
+                    "f-6",
+                    format!(
+                        r#"{{"silentMs":{0},"recoveredMs":{0},"packages":1,"jobIds":"1"}}"#,
+                        ms(90_000)
+                    ),
+                ),
+            ],
+        )
         .exec_async(&mut redis)
         .await
         .unwrap();
@@ -70,17 +103,21 @@ async fn a_status_tells_what_stands_where_on_both_sides() {
         .await
         .unwrap();
     let told = "service    able to work; last ping 1 h ago
-queue      generative-ai, paused: no replica takes new work
+queue      generative-ai, paused by anna@web1 since 2026-11-25 12:00:00 UTC: no replica takes new work
 waiting    critical 0, high 1, normal 2, low 0
 delayed    1, the next in 1 h
-in flight  1, the oldest for 2 h with b-2
+in flight  1, 1 of them with replicas that are gone, the oldest for 2 h with b-2
 openai     open calls 1, parked 1
-gemini     paused for 1 h, as it asks
+gemini     paused since 2026-11-25 12:00:00 UTC, as it asks; one call tries it in 1 h
 
 replica  host  pid  version  state     in hand  completed  failed  retried  ping  lease
 a-1      -       -  -        gone            1          -       -        -  none  none
 b-2      web1   42  0.1.0    running      1/10          7       2        3   1 h  held
 c-3      -       -  -        not able        0          -       -        -  none  held
+
+died       d-4 (host web1, pid 42), last seen 1 h ago; its 5 packages were back in the queue 1 h ago; of their jobs now \
+2 being worked on (1, 2), 1 done, 1 held (3), 1 not begun (9)
+died       e-5, last seen 22 h ago; it had nothing in hand
 
 jobs       begun 2, the oldest for 2 h; held 1, the oldest for 2 d
 dead       1
@@ -102,6 +139,10 @@ openai                 2        0         1        1  $0.04
     );
     assert_eq!(status["redis"]["replicas"][1]["ping"]["host"], "web1");
     assert_eq!(status["redis"]["oldestInFlight"]["workerId"], "b-2");
+    assert_eq!(status["redis"]["paused"]["at"], "2026-11-25T12:00:00Z");
+    assert_eq!(status["redis"]["gone"][0]["jobIds"], json!([1, 2, 3, 4, 9]));
+    assert_eq!(status["redis"]["gone"].as_array().unwrap().len(), 3);
+    assert_eq!(status["jobsOfGone"]["3"], "held");
     assert_eq!(status["postgres"]["dead"], 1);
     assert_eq!(status["postgres"]["spending24h"][0]["costUsd"], 1.5);
 }

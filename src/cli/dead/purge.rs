@@ -2,8 +2,8 @@
 
 use clap::Args;
 
+use super::super::actions::{By, Done, Intent};
 use super::super::exit::ExitStatus;
-use super::super::text;
 use super::selection::{Selection, ask, packages, tell_counts};
 use crate::db::Db;
 use crate::queue::Redis;
@@ -27,9 +27,17 @@ pub(super) struct PurgeArguments {
     /// Go on without asking
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    pub(super) by: By,
 }
 
-pub(super) async fn run(arguments: PurgeArguments, db: &Db, redis: &Redis) -> anyhow::Result<ExitStatus> {
+pub(super) async fn run(
+    arguments: PurgeArguments,
+    by: &str,
+    db: &Db,
+    redis: &Redis,
+) -> anyhow::Result<ExitStatus> {
+    let subject = arguments.selection.in_words(arguments.limit);
     let filter = arguments
         .selection
         .filter(arguments.limit, arguments.all, redis.keys().inbox());
@@ -48,23 +56,35 @@ pub(super) async fn run(arguments: PurgeArguments, db: &Db, redis: &Redis) -> an
     {
         return Ok(status);
     }
-    let mut purged = 0;
-    loop {
-        let chunk = selection.next(CHUNK).await?;
-        if chunk.is_empty() {
-            break;
-        }
-        let mirrors: Vec<_> = chunk
-            .iter()
-            .map(|package| (package.id, package.dead_at.timestamp_millis()))
-            .collect();
-        redis.forget_dead(&mirrors).await?;
-        let ids: Vec<_> = chunk.iter().map(|package| package.id).collect();
-        purged += db.purge_dead(&ids).await?;
-    }
-    text::print(&format!(
-        "purged {}\n",
-        packages(i64::try_from(purged).unwrap_or(i64::MAX))
-    ))?;
-    Ok(ExitStatus::Done)
+    let intent = Intent {
+        db,
+        queue: redis.keys().inbox(),
+        by,
+        action: "dead purge",
+        subject,
+    };
+    intent
+        .run(async {
+            let mut purged = 0;
+            loop {
+                let chunk = selection.next(CHUNK).await?;
+                if chunk.is_empty() {
+                    break;
+                }
+                let mirrors: Vec<_> = chunk
+                    .iter()
+                    .map(|package| (package.id, package.dead_at.timestamp_millis()))
+                    .collect();
+                redis.forget_dead(&mirrors).await?;
+                let ids: Vec<_> = chunk.iter().map(|package| package.id).collect();
+                purged += db.purge_dead(&ids).await?;
+            }
+            let count = i64::try_from(purged).unwrap_or(i64::MAX);
+            Ok(Done {
+                count,
+                said: format!("purged {}", packages(count)),
+                status: ExitStatus::Done,
+            })
+        })
+        .await
 }

@@ -12,10 +12,11 @@ use clap::Args;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+use super::super::actions::{By, Done, Intent};
 use super::super::exit::ExitStatus;
 use super::super::text;
 use super::selection::{Selection, ask, packages, tell_counts};
-use crate::db::{Db, DeadPackage, Revived};
+use crate::db::{Db, DeadPackage, DeadSelection, Revived};
 use crate::fault;
 use crate::queue::Redis;
 
@@ -38,6 +39,8 @@ pub(super) struct RetryArguments {
     /// Go on without asking
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    pub(super) by: By,
 }
 
 /// Packages within a time.
@@ -76,7 +79,13 @@ impl Rate {
     }
 }
 
-pub(super) async fn run(arguments: RetryArguments, db: &Db, redis: &Redis) -> anyhow::Result<ExitStatus> {
+pub(super) async fn run(
+    arguments: RetryArguments,
+    by: &str,
+    db: &Db,
+    redis: &Redis,
+) -> anyhow::Result<ExitStatus> {
+    let subject = arguments.selection.in_words(arguments.limit);
     let filter = arguments
         .selection
         .filter(arguments.limit, false, redis.keys().inbox());
@@ -97,8 +106,31 @@ pub(super) async fn run(arguments: RetryArguments, db: &Db, redis: &Redis) -> an
     }
     // Before the first job is changed.
     redis.reach().await?;
-    let size = arguments.rate.map_or(CHUNK, Rate::chunk);
+    let intent = Intent {
+        db,
+        queue: redis.keys().inbox(),
+        by,
+        action: "dead retry",
+        subject,
+    };
     let mut tally = Tally::default();
+    let status = intent
+        .run(retry_all(&mut selection, arguments.rate, db, redis, &mut tally))
+        .await?;
+    for (why, count) in tally.skipped {
+        text::print(&format!("skipped {}: {why}\n", packages(count)))?;
+    }
+    Ok(status)
+}
+
+async fn retry_all(
+    selection: &mut DeadSelection,
+    rate: Option<Rate>,
+    db: &Db,
+    redis: &Redis,
+    tally: &mut Tally,
+) -> anyhow::Result<Done> {
+    let size = rate.map_or(CHUNK, Rate::chunk);
     let mut next = Instant::now();
     loop {
         let chunk = selection.next(size).await?;
@@ -106,17 +138,17 @@ pub(super) async fn run(arguments: RetryArguments, db: &Db, redis: &Redis) -> an
             break;
         }
         sleep_until(next).await;
-        let pushed = retry(&chunk, db, redis, &mut tally).await?;
-        if let Some(rate) = arguments.rate {
+        let pushed = retry(&chunk, db, redis, tally).await?;
+        if let Some(rate) = rate {
             next = Instant::now() + rate.time_of(pushed);
         }
     }
     let inbox = redis.keys().inbox();
-    text::print(&format!("retried {} into {inbox}\n", packages(tally.retried)))?;
-    for (why, count) in tally.skipped {
-        text::print(&format!("skipped {}: {why}\n", packages(count)))?;
-    }
-    Ok(ExitStatus::Done)
+    Ok(Done {
+        count: tally.retried,
+        said: format!("retried {} into {inbox}", packages(tally.retried)),
+        status: ExitStatus::Done,
+    })
 }
 
 /// What has become of the packages.
@@ -205,7 +237,7 @@ fn under_way(state: &str) -> String {
         "done" => "the job is done".to_owned(),
         "begun" => "a replica works on the job".to_owned(),
         "retry_wait" => "the job waits for its next attempt".to_owned(),
-        "held" => "the job is held; see reseed --held".to_owned(),
+        "held" => "the job is held; see jobs release".to_owned(),
         "another" => "its row is gone, and another job has its number".to_owned(),
         other => format!("the job is {other}"),
     }

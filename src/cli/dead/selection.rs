@@ -55,6 +55,33 @@ impl Selection {
             && !has_times
     }
 
+    /// In words, for the row that a command leaves.
+    pub(super) fn in_words(&self, limit: Option<u32>) -> String {
+        let which = self.which.iter().map(|which| match which {
+            Which::Job(job_id) => format!("job {job_id}"),
+            Which::Id(id) => id.clone(),
+        });
+        let ages = [("older than", self.older_than), ("newer than", self.newer_than)];
+        let ages = ages
+            .into_iter()
+            .filter_map(|(what, age)| Some(format!("{what} {} s", age?.as_secs())));
+        let parts: Vec<String> = which
+            .chain(self.job.map(|job_id| format!("job {job_id}")))
+            .chain(self.class.iter().map(|class| format!("class {class}")))
+            .chain(
+                self.provider
+                    .iter()
+                    .map(|provider| format!("provider {provider}")),
+            )
+            .chain(ages)
+            .chain(limit.map(|limit| format!("{limit} at the most")))
+            .collect();
+        match parts.is_empty() {
+            true => "all dead packages".to_owned(),
+            false => format!("dead packages: {}", parts.join(", ")),
+        }
+    }
+
     /// The same as the database takes it: packages of this queue.
     pub(super) fn filter(self, limit: Option<u32>, with_retried: bool, queue: &str) -> DeadFilter {
         let mut filter = DeadFilter {

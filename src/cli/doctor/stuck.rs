@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::super::pause::by_whom;
 use crate::config::PROVIDERS;
 use crate::db::{Db, Stuck};
 use crate::findings::Findings;
-use crate::queue::{Overview, Redis};
+use crate::queue::{Keys, Overview, Redis, StrayList};
 use crate::worker::Books;
 
 /// So long after its time a delayed package should be on its list.
@@ -18,7 +19,7 @@ pub(super) async fn look(redis: &Redis, db: &Db, lease_ttl: Duration) -> Finding
         findings.warn("what stands where cannot be told without Redis");
         return findings;
     };
-    in_redis(&mut findings, &overview, &redis.keys().paused());
+    in_redis(&mut findings, &overview, redis.keys());
     let live: Vec<String> = overview
         .replicas
         .iter()
@@ -51,7 +52,7 @@ fn to_be_taken(overview: &Overview) -> u64 {
     overview.depths.waiting.iter().map(|list| list.count).sum()
 }
 
-fn in_redis(findings: &mut Findings, overview: &Overview, paused: &str) {
+fn in_redis(findings: &mut Findings, overview: &Overview, keys: &Keys) {
     let waiting = to_be_taken(overview);
     match (overview.ping_age_ms, waiting) {
         (Some(_), _) => findings.ok(format!("a replica is able to work; {waiting} packages wait")),
@@ -60,9 +61,18 @@ fn in_redis(findings: &mut Findings, overview: &Overview, paused: &str) {
             "no replica pings and {waiting} packages wait: start one, or read the log of those that run"
         )),
     }
-    if overview.depths.is_paused {
+    if let Some(note) = &overview.paused {
+        let whom = by_whom(note);
         findings.warn(format!(
-            "the queue is paused: no replica takes new work; {paused} says who has paused it, generative-ai-worker resume ends it"
+            "the queue is paused {whom}: no replica takes new work; generative-ai-worker resume ends it"
+        ));
+    }
+    for StrayList { key, count } in &overview.stray_lists {
+        findings.warn(format!(
+            "{count} packages stand in {key}, a list that no replica reads: tell who pushes there that the lists are {}, and move them \
+             with LMOVE {key} {} RIGHT LEFT",
+            keys.all_waiting().join(", "),
+            keys.inbox()
         ));
     }
     match overview.depths.set_aside {
@@ -154,7 +164,7 @@ fn in_postgres(findings: &mut Findings, stuck: Stuck) {
     }
     if stuck.held > 0 {
         findings.warn(format!(
-            "{} jobs are held: decide whether another picture may be bought, then run generative-ai-worker reseed --held",
+            "{} jobs are held: decide whether another picture may be bought, then run generative-ai-worker jobs release JOB_ID, or reseed --held for all of them",
             stuck.held
         ));
     }

@@ -72,7 +72,7 @@ impl Life<'_> {
                 }
             }
             "held" => format!(
-                "job {job_id} is held: decide whether another picture may be bought, then run generative-ai-worker reseed --held"
+                "job {job_id} is held: decide whether another picture may be bought, then run generative-ai-worker jobs release {job_id}"
             ),
             "done" => format!(
                 "job {job_id} is done: image {}",
@@ -152,7 +152,8 @@ impl Life<'_> {
             line("owner", &format!("{}, {lease}", owner.worker_id));
         }
         if let Some(next) = ledger.next_attempt_at.filter(|_| ledger.state == "retry_wait") {
-            line("next", &time(next));
+            let cure = format!("generative-ai-worker jobs release {} ends the wait", self.job_id);
+            line("next", &format!("{}; {cure}", time(next)));
         }
         if let Some(finished) = ledger.finished_at {
             line("ended", &time(finished));

@@ -1,13 +1,20 @@
 //! The two halves of `status` in words.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::super::pause::by_whom;
 use super::super::providers::now_of;
 use super::super::text::{Align, age, age_of_seconds, table};
 use crate::db::Figures;
 use crate::plain_text::plain;
-use crate::queue::{Overview, ProviderRoom, Replica};
+use crate::queue::{Gone, Overview, ProviderRoom, Replica, StrayList};
+
+/// Replicas that died longer ago are not told of.
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// So many jobs are named.
+const NAMED: usize = 10;
 
 fn age_of_ms(ms: i64) -> String {
     age(Duration::from_millis(u64::try_from(ms).unwrap_or_default()))
@@ -26,12 +33,11 @@ pub(super) fn redis(queue: &str, overview: &Overview) -> String {
             None => "no replica pings".to_owned(),
         },
     );
-    let paused = if depths.is_paused {
-        ", paused: no replica takes new work"
-    } else {
-        ""
-    };
-    line("queue", &format!("{queue}{paused}"));
+    let paused = overview
+        .paused
+        .as_ref()
+        .map(|note| format!(", paused {}: no replica takes new work", plain(&by_whom(note))));
+    line("queue", &format!("{queue}{}", paused.unwrap_or_default()));
     let waiting: Vec<String> = depths
         .waiting
         .iter()
@@ -46,22 +52,35 @@ pub(super) fn redis(queue: &str, overview: &Overview) -> String {
             None => depths.delayed.to_string(),
         },
     );
+    let lost: u64 = overview
+        .replicas
+        .iter()
+        .filter(|replica| !replica.has_lease)
+        .map(|replica| replica.processing)
+        .sum();
+    let lost = match lost {
+        0 => String::new(),
+        lost => format!(", {lost} of them with replicas that are gone"),
+    };
+    let oldest = overview.oldest_in_flight.as_ref().map(|oldest| {
+        let worker_id = plain(&oldest.worker_id);
+        format!(", the oldest for {} with {worker_id}", age_of_ms(oldest.for_ms))
+    });
     line(
         "in flight",
-        &match &overview.oldest_in_flight {
-            Some(oldest) => format!(
-                "{}, the oldest for {} with {}",
-                depths.in_flight,
-                age_of_ms(oldest.for_ms),
-                plain(&oldest.worker_id)
-            ),
-            None => depths.in_flight.to_string(),
-        },
+        &format!("{}{lost}{}", depths.in_flight, oldest.unwrap_or_default()),
     );
     if depths.set_aside > 0 {
         line(
             "set aside",
             &format!("{}, larger than MAX_PACKAGE_BYTES", depths.set_aside),
+        );
+    }
+    for stray in &overview.stray_lists {
+        let StrayList { key, count } = stray;
+        line(
+            "stray",
+            &format!("{count} packages in {key}, a list that no replica reads"),
         );
     }
     for room in &overview.providers {
@@ -108,14 +127,20 @@ fn replicas(replicas: &[Replica]) -> String {
         .iter()
         .map(|replica| {
             let lease = if replica.has_lease { "held" } else { "none" };
+            // What it says of its hand is as old as its ping.
+            let in_hand = replica.landing + replica.processing;
             let mut row = vec![plain(&replica.worker_id)];
             match &replica.ping {
                 Some(ping) => row.extend([
                     plain(&ping.host),
                     ping.pid.to_string(),
                     plain(&ping.version),
-                    plain(&ping.state),
-                    format!("{}/{}", ping.in_flight, ping.concurrency),
+                    if replica.has_lease {
+                        plain(&ping.state)
+                    } else {
+                        "gone".to_owned()
+                    },
+                    format!("{in_hand}/{}", ping.concurrency),
                     ping.completed.to_string(),
                     ping.failed.to_string(),
                     ping.retried.to_string(),
@@ -123,8 +148,10 @@ fn replicas(replicas: &[Replica]) -> String {
                 ]),
                 None => {
                     let state = if replica.has_lease { "not able" } else { "gone" };
-                    let in_hand = (replica.landing + replica.processing).to_string();
-                    row.extend(["-", "-", "-", state, &in_hand, "-", "-", "-", "none"].map(str::to_owned));
+                    row.extend(
+                        ["-", "-", "-", state, &in_hand.to_string(), "-", "-", "-", "none"]
+                            .map(str::to_owned),
+                    );
                 }
             }
             row.push(lease.to_owned());
@@ -132,6 +159,65 @@ fn replicas(replicas: &[Replica]) -> String {
         })
         .collect();
     table(&columns, &rows, None)
+}
+
+/// A line for each replica that died within a day.
+pub(super) fn gone(all: &[Gone], states: Option<&HashMap<i32, String>>) -> String {
+    let mut text = String::new();
+    for gone in all.iter().filter(|gone| gone.recovered_for_ms < DAY_MS) {
+        let place = gone.ping.as_ref();
+        let place = place.map(|ping| format!(" (host {}, pid {})", ping.host, ping.pid));
+        let packages = match gone.packages {
+            0 => "it had nothing in hand".to_owned(),
+            1 => "its 1 package was back in the queue".to_owned(),
+            packages => format!("its {packages} packages were back in the queue"),
+        };
+        let when = match gone.packages {
+            0 => String::new(),
+            _ => format!(" {} ago", age_of_ms(gone.recovered_for_ms)),
+        };
+        let line = format!(
+            "{}{}, last seen {} ago; {packages}{when}{}",
+            gone.worker_id,
+            place.unwrap_or_default(),
+            age_of_ms(gone.silent_for_ms),
+            jobs_of(gone, states)
+        );
+        let _ = writeln!(text, "{:<10} {}", "died", plain(&line));
+    }
+    if text.is_empty() {
+        text
+    } else {
+        format!("\n{text}")
+    }
+}
+
+/// What became of the jobs that it had in hand. Those that are not done are named.
+fn jobs_of(gone: &Gone, states: Option<&HashMap<i32, String>>) -> String {
+    if gone.job_ids.is_empty() {
+        return String::new();
+    }
+    let mut by_state: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for job_id in &gone.job_ids {
+        let state = match states.map(|states| states.get(job_id).map(String::as_str)) {
+            None => "with a state that Postgres does not tell",
+            Some(None) => "not begun",
+            Some(Some("begun")) => "being worked on",
+            Some(Some("dead")) => "failed",
+            Some(Some("retry_wait")) => "waiting for another attempt",
+            Some(Some(state)) => state,
+        };
+        by_state.entry(state).or_default().push(job_id.to_string());
+    }
+    let parts: Vec<String> = by_state
+        .into_iter()
+        .map(|(state, job_ids)| match (state, job_ids.len()) {
+            ("done", count) => format!("{count} done"),
+            (state, count @ 0..=NAMED) => format!("{count} {state} ({})", job_ids.join(", ")),
+            (state, count) => format!("{count} {state} ({}, …)", job_ids[..NAMED].join(", ")),
+        })
+        .collect();
+    format!("; of their jobs now {}", parts.join(", "))
 }
 
 pub(super) fn postgres(figures: &Figures) -> String {

@@ -1,0 +1,1 @@
+DROP TABLE generative_ai.operator_actions;

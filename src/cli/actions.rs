@@ -1,0 +1,188 @@
+//! `actions`: who did what with commands, when, and to how many. And how the other commands leave a row of it.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::exit::ExitStatus;
+use super::replica::reach_migrated;
+use super::text as words;
+use crate::config::{Environment, operator};
+use crate::db::{Action, Db, DbError, DbSettings};
+use crate::plain_text::{one_line, plain};
+use crate::queue::QueueSettings;
+
+/// What is written down of what somebody has typed.
+const MOST_CHARS: usize = 300;
+/// For so long a command that has done its work waits for Postgres to take the row.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who runs a command.
+#[derive(Debug, Args)]
+pub(super) struct By {
+    /// Who does it, for whoever looks later. Default: the user and the host
+    #[arg(long, value_name = "WHO")]
+    by: Option<String>,
+}
+
+impl By {
+    pub(super) fn name(&self, environment: &Environment) -> String {
+        let by = self.by.clone().unwrap_or_else(|| operator(environment));
+        one_line(&by, MOST_CHARS)
+    }
+}
+
+/// What a command is about to do.
+pub(super) struct Intent<'a> {
+    pub(super) db: &'a Db,
+    pub(super) queue: &'a str,
+    pub(super) by: &'a str,
+    /// The command.
+    pub(super) action: &'a str,
+    /// About what.
+    pub(super) subject: String,
+}
+
+/// What a command has done.
+pub(super) struct Done {
+    /// To how many jobs or packages.
+    pub(super) count: i64,
+    /// In a sentence.
+    pub(super) said: String,
+    pub(super) status: ExitStatus,
+}
+
+impl Intent<'_> {
+    /// Does it, says what came of it, and leaves a row of it: begun before anything is changed, so that what is cut off is seen as
+    /// well. What is asked for at night is done all the same where Postgres does not take the row, which is said then.
+    ///
+    /// # Errors
+    /// Those of what is done.
+    pub(super) async fn run(
+        self,
+        doing: impl Future<Output = anyhow::Result<Done>>,
+    ) -> anyhow::Result<ExitStatus> {
+        let id = self.begin().await.map_err(|error| warn(&error.to_string())).ok();
+        self.finish(id, doing).await
+    }
+
+    async fn finish(
+        &self,
+        id: Option<i64>,
+        doing: impl Future<Output = anyhow::Result<Done>>,
+    ) -> anyhow::Result<ExitStatus> {
+        let done = doing.await;
+        if let Some(id) = id {
+            let (count, outcome) = match &done {
+                Ok(done) => (done.count, done.said.clone()),
+                Err(error) => (0, format!("it failed: {error:#}")),
+            };
+            let outcome = one_line(&outcome, MOST_CHARS);
+            if let Err(error) = self.db.end_action(id, count, &outcome).await {
+                warn(&error.to_string());
+            }
+        }
+        let done = done?;
+        words::say(&done.said)?;
+        Ok(done.status)
+    }
+
+    /// The same for what must not be done without a row of it.
+    ///
+    /// # Errors
+    /// Those of what is done; and where Postgres does not take the row, when nothing is done.
+    pub(super) async fn run_noted(
+        self,
+        doing: impl Future<Output = anyhow::Result<Done>>,
+    ) -> anyhow::Result<ExitStatus> {
+        let begun = self.begin().await;
+        let id = begun
+            .context("nothing was done, as it cannot be written down in generative_ai.operator_actions")?;
+        self.finish(Some(id), doing).await
+    }
+
+    async fn begin(&self) -> Result<i64, DbError> {
+        let subject = one_line(&self.subject, MOST_CHARS);
+        self.db
+            .begin_action(self.queue, self.by, self.action, &subject)
+            .await
+    }
+}
+
+fn warn(why: &str) {
+    eprintln!(
+        "generative-ai-worker: what this command does is not written down in generative_ai.operator_actions: {}",
+        plain(why)
+    );
+}
+
+/// Leaves a row of what was done in Redis already, if it changed anything: a queue is paused also while Postgres is away, which is
+/// said then.
+pub(super) async fn note(environment: &Environment, queue: &str, by: &str, action: &str, is_change: bool) {
+    if !is_change {
+        return;
+    }
+    let noting = async {
+        let db = Db::new(&DbSettings::from_environment(environment)?)?;
+        let id = db.begin_action(queue, by, action, queue).await?;
+        db.end_action(id, 1, "done").await?;
+        Ok::<_, anyhow::Error>(())
+    };
+    match tokio::time::timeout(PATIENCE, noting).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn(&format!("{error:#}")),
+        Err(_) => warn(&format!(
+            "Postgres has not answered within {} s",
+            PATIENCE.as_secs()
+        )),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ActionsArguments {
+    /// So many at the most
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(
+    arguments: &ActionsArguments,
+    environment: &Environment,
+) -> anyhow::Result<ExitStatus> {
+    let db = reach_migrated(&DbSettings::from_environment(environment)?).await?;
+    let queue = QueueSettings::from_environment(environment)?.name;
+    let actions = db.actions(&queue, i64::from(arguments.limit)).await?;
+    if arguments.json {
+        words::print(&format!("{}\n", serde_json::to_string_pretty(&actions)?))?;
+    } else if actions.is_empty() {
+        words::say("no command has changed anything yet")?;
+    } else {
+        words::print(&tell(&actions))?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn tell(actions: &[Action]) -> String {
+    let mut text = String::new();
+    for action in actions {
+        let outcome = match (&action.outcome, action.ended_at) {
+            (Some(outcome), _) => plain(outcome),
+            (None, Some(_)) => "done".to_owned(),
+            (None, None) => "it has not ended, or was cut off".to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "{}  {}  {} {}: {outcome}",
+            words::time(action.begun_at),
+            plain(&action.who),
+            plain(&action.action),
+            plain(&action.subject),
+        );
+    }
+    text
+}

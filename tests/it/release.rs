@@ -1,0 +1,156 @@
+//! `jobs release`: one job waits no longer, and what others wait for stays as it is.
+
+use crate::harness::command::command_on;
+use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::replica::Replica;
+use crate::harness::stack::{Stack, logo};
+
+/// Longer than a test may take: whoever waits for it waits in vain.
+const NEVER: (&str, &str) = ("JOB_TIMEOUT", "10m");
+
+async fn is_in(stack: &Stack, job_id: i32, state: &str) {
+    stack
+        .until(&format!("job {job_id} is {state}"), async || {
+            (stack.ledger(job_id).await.state == state).then_some(())
+        })
+        .await;
+}
+
+/// A job whose call to a provider without ids is open, its replica dead, and another replica that waits for the call.
+async fn abandoned(stack: &Stack, openai: &OpenAi, variables: &[(&str, &str)]) -> (i32, String, Replica) {
+    openai.close();
+    let mut victim = stack.replica_of(openai, variables).await;
+    let job_id = stack.push_logos(1).await[0];
+    openai.called(1).await;
+    victim.kill();
+    openai.open();
+    let other = stack.replica_of(openai, variables).await;
+    is_in(stack, job_id, "retry_wait").await;
+    (job_id, victim.worker_id(), other)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wait_for_the_call_of_a_dead_replica_is_ended_by_hand() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let (job_id, _, _other) = abandoned(&stack, &openai, &[NEVER]).await;
+    let shown = command_on(&stack, &["jobs", "show", &job_id.to_string()], &[]).await;
+    let cure = format!("generative-ai-worker jobs release {job_id} ends the wait");
+    assert!(shown.out.contains(&cure), "{}", shown.out);
+    let said = command_on(&stack, &["jobs", "release", &job_id.to_string()], &[]).await;
+    let out = format!(
+        "job {job_id} is released: nobody waits any longer for call 1 to openai, and UNKNOWN_OUTCOME says whether another picture \
+         may be bought; its package is at the head of the queue\n"
+    );
+    said.is(0, &out, "");
+    stack.all_done_once(&[job_id]).await;
+    assert_eq!(
+        openai.calls().len(),
+        2,
+        "once more, as UNKNOWN_OUTCOME=retry says"
+    );
+    let states = "SELECT string_agg(state, ',' ORDER BY call_no) FROM generative_ai.provider_calls";
+    let states: String = stack.sql(states, &[]).await[0].get(0);
+    assert_eq!(states, "unknown,succeeded");
+    let again = command_on(&stack, &["jobs", "release", &job_id.to_string()], &[]).await;
+    again.is(1, &format!("job {job_id} is done; nothing was changed\n"), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_buys_nothing_that_the_policy_forbids() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let variables = [NEVER, ("UNKNOWN_OUTCOME", "hold")];
+    let (job_id, _, _other) = abandoned(&stack, &openai, &variables).await;
+    let release = ["jobs", "release", &job_id.to_string(), "--by", "anna"];
+    assert_eq!(command_on(&stack, &release, &[]).await.status, Some(0));
+    is_in(&stack, job_id, "held").await;
+    assert_eq!(
+        openai.calls().len(),
+        1,
+        "nobody has said that another may be bought"
+    );
+    // Now somebody does.
+    let said = command_on(&stack, &release, &[]).await;
+    let out = format!(
+        "job {job_id} is released: another picture may be bought for it; its package is at the head of the queue\n"
+    );
+    said.is(0, &out, "");
+    stack.all_done_once(&[job_id]).await;
+    assert_eq!(openai.calls().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_job_that_is_named_is_released() {
+    let stack = Stack::start().await;
+    let jobs = stack.jobs(3).await;
+    for job_id in &jobs {
+        let held = "INSERT INTO generative_ai.jobs (job_id, state, queue, package) VALUES ($1, 'held', 'generative-ai', $2)";
+        stack.sql(held, &[job_id, &logo(*job_id).to_string()]).await;
+    }
+    let _replica = stack.replica(&[]).await;
+    let said = command_on(&stack, &["jobs", "release", &jobs[1].to_string()], &[]).await;
+    assert_eq!(said.status, Some(0), "{said:?}");
+    stack.all_done_once(&jobs[1..2]).await;
+    for other in [jobs[0], jobs[2]] {
+        assert_eq!(stack.ledger(other).await.state, "held");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_alive_is_waited_for() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let replica = stack.replica_of(&openai, &[NEVER]).await;
+    let job_id = stack.push_logos(1).await[0];
+    openai.called(1).await;
+    let worker_id = replica.worker_id();
+    let release = ["jobs", "release", &job_id.to_string()];
+    let out = format!("job {job_id} is being worked on by {worker_id}; nothing was changed\n");
+    command_on(&stack, &release, &[]).await.is(1, &out, "");
+    // Its job is another's by now, and it still waits for its call.
+    let waits = "UPDATE generative_ai.jobs SET state = 'retry_wait', worker_id = NULL, next_attempt_at = now() + interval '1 hour'";
+    stack.sql(waits, &[]).await;
+    let out = format!(
+        "call 1 to openai for job {job_id} is open, and {worker_id}, which has made it, is alive and may still get its picture; \
+         nothing was changed\n"
+    );
+    command_on(&stack, &release, &[]).await.is(1, &out, "");
+    let out = "the ledger has no job 4711: no replica has begun it, so it waits for nothing but its turn\n";
+    command_on(&stack, &["jobs", "release", "4711"], &[])
+        .await
+        .is(1, out, "");
+    openai.open();
+    stack.all_done_once(&[job_id]).await;
+    assert_eq!(openai.calls().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_waits_long_is_made_at_once() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let no = serde_json::json!({"message": "no"});
+    for _ in 0..3 {
+        openai.then(crate::harness::openai::Reply::Error(500, no.clone(), vec![]));
+    }
+    let variables = [("RETRY_BASE_DELAY", "10m"), ("RETRY_MAX_DELAY", "10m")];
+    let _replica = stack.replica_of(&openai, &variables).await;
+    let job_id = stack.push_logos(1).await[0];
+    is_in(&stack, job_id, "retry_wait").await;
+    let delayed = crate::harness::aftermath::key("delayed");
+    stack
+        .until("its package waits for its time", async || {
+            let count: u64 = redis::AsyncCommands::zcard(&mut stack.redis().await, &delayed)
+                .await
+                .unwrap();
+            (count == 1).then_some(())
+        })
+        .await;
+    let said = command_on(&stack, &["jobs", "release", &job_id.to_string()], &[]).await;
+    let out = format!(
+        "job {job_id} is released: its next attempt is made at once; its package is at the head of the queue\n"
+    );
+    said.is(0, &out, "");
+    stack.all_done_once(&[job_id]).await;
+}
