@@ -6,6 +6,7 @@
 
 mod actions;
 mod address;
+mod again;
 mod begin;
 mod calls;
 mod cancel;

@@ -115,12 +115,12 @@ impl ErrorClass {
     #[must_use]
     pub const fn rules(self) -> Rules {
         match self {
-            Self::InvalidPackage
-            | Self::Expired
-            | Self::Moderation
-            | Self::UnknownOutcome
-            | Self::Cancelled
-            | Self::Poison => Rules::FINAL,
+            Self::InvalidPackage | Self::Expired | Self::Moderation => Rules::FINAL,
+            // Somebody has to look first: at what the provider has billed, or at what replicas die of.
+            Self::UnknownOutcome | Self::Cancelled | Self::Poison => Rules {
+                another_package_may_help: false,
+                ..Rules::FINAL
+            },
             Self::InvalidRequest | Self::ModelGone => Rules {
                 another_provider_may_help: true,
                 ..Rules::FINAL
@@ -204,6 +204,8 @@ pub struct Rules {
     pub may_be_billed: bool,
     /// Whether a call that the provider has accepted goes on, where asking for its picture ended so.
     pub leaves_call_open: bool,
+    /// Whether a job that has failed so starts again with a package that asks for something else.
+    pub another_package_may_help: bool,
 }
 
 impl Rules {
@@ -215,6 +217,7 @@ impl Rules {
         breaker: BreakerInput::Ignored,
         may_be_billed: false,
         leaves_call_open: false,
+        another_package_may_help: true,
     };
 }
 
@@ -299,6 +302,23 @@ impl Failure {
         self.class.is_retried() && !self.is_final
     }
 
+    /// The sentence while the job is tried again by itself: without what a person is to do about it.
+    #[must_use]
+    pub fn message_while_retried(&self) -> String {
+        let text = &self.message;
+        let said = match text.to_ascii_lowercase().find("start the job again") {
+            // What is left before the sentence that says so.
+            Some(place) => text[..place].rfind(". ").map_or("", |end| &text[..=end]),
+            None => text.as_str(),
+        };
+        let said = if said.is_empty() {
+            "The attempt failed."
+        } else {
+            said
+        };
+        one_line(&format!("{said} It is tried again by itself."), MESSAGE_CHARS)
+    }
+
     /// Adds the wait that the other side asked for.
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
@@ -356,6 +376,39 @@ mod tests {
                 !is_spent || !rules.is_resent && !rules.another_provider_may_help,
                 "{class}"
             );
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_start_what_is_tried_again_by_itself() {
+        for (message, shown) in [
+            (
+                "openai is overloaded (request r. 1). Start the job again in some minutes.",
+                "openai is overloaded (request r. 1). It is tried again by itself.",
+            ),
+            (
+                "It is cut off: a. b. Choose another model and start the job again.",
+                "It is cut off: a. b. It is tried again by itself.",
+            ),
+            (
+                "Start the job again.",
+                "The attempt failed. It is tried again by itself.",
+            ),
+            ("It waits.", "It waits. It is tried again by itself."),
+        ] {
+            let failure = Failure::new(ErrorClass::Overloaded, message);
+            assert_eq!(failure.message_while_retried(), shown);
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_bought_is_for_an_operator_to_start_again() {
+        for class in ErrorClass::ALL {
+            let is_operators = matches!(
+                class,
+                ErrorClass::UnknownOutcome | ErrorClass::Cancelled | ErrorClass::Poison
+            );
+            assert_eq!(class.rules().another_package_may_help, !is_operators, "{class}");
         }
     }
 

@@ -176,9 +176,29 @@ impl WorkPackage {
         })
     }
 
-    fn from_fields(fields: &mut Fields<'_>, limits: &PackageLimits) -> Result<Self, String> {
-        let type_name = fields.required_text("type", "a text such as \"collection-image\"")?;
-        let job_id = fields.required_row_id("jobId")?;
+    /// Whether both ask for the same, whoever is told of it: `replyTo`, `callbackUrl` and `traceparent` may differ, and so may fields
+    /// that nobody reads.
+    #[must_use]
+    pub fn asks_for_the_same_as(&self, other: &Self) -> bool {
+        let Self {
+            job_id,
+            work,
+            not_before,
+            deadline,
+            reply_to: _,
+            traceparent: _,
+        } = self;
+        *job_id == other.job_id
+            && *work == other.work
+            && *not_before == other.not_before
+            && *deadline == other.deadline
+    }
+
+    /// What is wrong is noted in `fields`, and left out.
+    fn from_fields(fields: &mut Fields<'_>, limits: &PackageLimits) -> Self {
+        let type_name =
+            fields.note(|fields| fields.required_text("type", "a text such as \"collection-image\""));
+        let job_id = fields.note(|fields| fields.required_row_id("jobId"));
         let work = match type_name.as_str() {
             COLLECTION_IMAGE => Work::CollectionImage(ImageWork::from_fields(fields)?),
             _ => Work::Unknown(type_name),

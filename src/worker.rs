@@ -3,6 +3,7 @@
 //! `claims` is the loop, `attempt` what happens to one package, `ending` the one place where its end is settled, counted and
 //! logged. What keeps a replica and the queue in order beside that is in `upkeep`, how a replica begins and ends in `lifecycle`.
 
+mod again;
 mod attempt;
 mod backoff;
 mod begin;

@@ -173,11 +173,14 @@ impl Db {
         on_connection(&self.pool, async |connection| update.execute(connection).await).await
     }
 
-    /// What was kept of a job that has failed for good: its row, class, reason and last worker.
+    /// What was kept of a job that has failed for good: its row, class, reason, last worker and package.
     ///
     /// # Errors
     /// [`DbError`].
-    pub async fn buried(&self, job_id: i32) -> Result<Option<(Buried, ErrorClass, String, String)>, DbError> {
+    pub async fn buried(
+        &self,
+        job_id: i32,
+    ) -> Result<Option<(Buried, ErrorClass, String, String, Vec<u8>)>, DbError> {
         use dead_packages::dsl;
         let select = dsl::dead_packages
             .filter(dsl::job_id.eq(job_id))
@@ -191,21 +194,38 @@ impl Db {
                 dsl::error_class,
                 dsl::reason,
                 dsl::worker_id,
+                dsl::payload,
             ));
-        let row: Option<(Uuid, i32, chrono::DateTime<chrono::Utc>, String, String, String)> =
-            on_connection(&self.pool, async |connection| {
-                select.first(connection).await.optional()
-            })
-            .await?;
-        Ok(row.map(|(id, attempts, dead_at, class, reason, worker_id)| {
-            let class = ErrorClass::ALL.into_iter().find(|known| known.as_str() == class);
-            let buried = Buried {
-                id,
-                attempts: attempts.cast_unsigned(),
-                dead_at,
-            };
-            (buried, class.unwrap_or(ErrorClass::Internal), reason, worker_id)
-        }))
+        type Row = (
+            Uuid,
+            i32,
+            chrono::DateTime<chrono::Utc>,
+            String,
+            String,
+            String,
+            Vec<u8>,
+        );
+        let row: Option<Row> = on_connection(&self.pool, async |connection| {
+            select.first(connection).await.optional()
+        })
+        .await?;
+        Ok(
+            row.map(|(id, attempts, dead_at, class, reason, worker_id, payload)| {
+                let class = ErrorClass::ALL.into_iter().find(|known| known.as_str() == class);
+                let buried = Buried {
+                    id,
+                    attempts: attempts.cast_unsigned(),
+                    dead_at,
+                };
+                (
+                    buried,
+                    class.unwrap_or(ErrorClass::Internal),
+                    reason,
+                    worker_id,
+                    payload,
+                )
+            }),
+        )
     }
 }
 

@@ -42,6 +42,9 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
     at: String,
+    /// The channel has it already.
+    #[serde(skip)]
+    is_told: bool,
 }
 
 impl Event {
@@ -56,6 +59,7 @@ impl Event {
             error_class: None,
             attempt: None,
             at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            is_told: false,
         }
     }
 
@@ -113,11 +117,24 @@ impl Event {
     #[must_use]
     pub fn retrying(job_id: i32, attempt: u32, failure: &Failure) -> Self {
         Self {
-            error: Some(failure.message.clone()),
+            error: Some(failure.message_while_retried()),
             error_class: Some(failure.class),
             attempt: Some(attempt),
             ..Self::new(Some(job_id), Status::Retrying)
         }
+    }
+
+    /// The same for reply lists alone: the channel has been told, by the command that has ended the job.
+    #[must_use]
+    pub fn for_replies(self) -> Self {
+        Self {
+            is_told: true,
+            ..self
+        }
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told
     }
 
     /// The JSON that subscribers get.
@@ -138,6 +155,63 @@ mod tests {
         assert!(value["at"].as_str().unwrap().ends_with('Z'));
         value.as_object_mut().unwrap().remove("at");
         value
+    }
+
+    /// One of each status, with a job.
+    fn all() -> Vec<Event> {
+        let failure = Failure::new(
+            ErrorClass::Overloaded,
+            "It is overloaded. Start the job again in some minutes.",
+        );
+        vec![
+            Event::started(42, 2),
+            Event::progress(42, 20),
+            Event::retrying(42, 2, &failure),
+            Event::completed(42, 7, "https://h/x.png".to_owned()),
+            Event::failed(Some(42), ErrorClass::Moderation, "no".to_owned()),
+            Event::cancelled(42, "Cancelled by anna.".to_owned()),
+        ]
+    }
+
+    #[test]
+    fn producers_find_every_status_and_its_fields_in_their_manual() {
+        let manual = include_str!("../../docs/reference/events.md");
+        let rows: Vec<Vec<&str>> = manual
+            .lines()
+            .filter(|line| line.starts_with("| `") || line.starts_with("| status"))
+            .take_while(|line| !line.starts_with("| `jobId`"))
+            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+            .collect();
+        let fields: Vec<&str> = rows[0][3..].iter().map(|name| name.trim_matches('`')).collect();
+        let told: Vec<Value> = all()
+            .iter()
+            .map(|event| serde_json::from_str(&event.to_json()).unwrap())
+            .collect();
+        assert_eq!(rows.len() - 1, told.len(), "a row for each status");
+        for (row, event) in rows[1..].iter().zip(told) {
+            assert_eq!(row[0].trim_matches('`'), event["status"], "in this order");
+            let mut written: Vec<&str> = fields
+                .iter()
+                .zip(&row[3..])
+                .filter(|(_, cell)| cell.starts_with("yes"))
+                .map(|(name, _)| *name)
+                .collect();
+            written.push("status");
+            written.sort_unstable();
+            let mut found: Vec<&String> = event.as_object().unwrap().keys().collect();
+            found.sort_unstable();
+            assert_eq!(found, written, "{}", row[0]);
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_tried_again_is_nobodys_to_start() {
+        let failure = Failure::new(
+            ErrorClass::Overloaded,
+            "It is overloaded. Start the job again in some minutes.",
+        );
+        let event = without_time(&Event::retrying(42, 2, &failure));
+        assert_eq!(event["error"], "It is overloaded. It is tried again by itself.");
     }
 
     #[test]

@@ -139,7 +139,8 @@ impl Pipeline {
                     event,
                     reply_to: None,
                 } => {
-                    self.share(&mut shared, i).arg(delivery).arg(json(event.as_ref()));
+                    let event = event.as_ref().filter(|event| !event.is_told());
+                    self.share(&mut shared, i).arg(delivery).arg(json(event));
                     continue;
                 }
                 Command::Settle {
@@ -147,7 +148,8 @@ impl Pipeline {
                     event,
                     reply_to,
                 } => {
-                    let mut cmd = self.tell(reply_to.as_deref());
+                    let is_told = event.as_ref().is_some_and(Event::is_told);
+                    let mut cmd = self.tell(reply_to.as_deref(), is_told);
                     cmd.arg(delivery).arg(json(event.as_ref()));
                     cmd
                 }
@@ -166,7 +168,7 @@ impl Pipeline {
 
     /// The call that many steps share, which this one is added to.
     fn share<'c>(&self, shared: &'c mut Option<Call>, step: usize) -> &'c mut Cmd {
-        let (cmd, for_steps) = shared.get_or_insert_with(|| (self.tell(None), Vec::new()));
+        let (cmd, for_steps) = shared.get_or_insert_with(|| (self.tell(None, false), Vec::new()));
         for_steps.push(step);
         cmd
     }
@@ -203,12 +205,16 @@ impl Pipeline {
         }
     }
 
-    /// The beginning of a call that ends deliveries and tells of jobs; of each, its delivery and its event follow.
-    fn tell(&self, reply_to: Option<&str>) -> Cmd {
+    /// The beginning of a call that ends deliveries and tells of jobs, the channel too unless it `is_told`; of each, its delivery
+    /// and its event follow.
+    fn tell(&self, reply_to: Option<&str>, is_told: bool) -> Cmd {
         let mut cmd = self.call(&self.scripts.tell, &[], reply_to);
-        cmd.arg(&*self.worker_id)
-            .arg(self.redis.keys().events())
-            .arg(REPLY_SECONDS);
+        let channel = if is_told {
+            String::new()
+        } else {
+            self.redis.keys().events()
+        };
+        cmd.arg(&*self.worker_id).arg(channel).arg(REPLY_SECONDS);
         cmd
     }
 

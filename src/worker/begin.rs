@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::Attempts;
+use super::cancelled::Teller;
 use super::ending::{Ending, Report};
 use super::in_hand::JobGuard;
 use crate::db::{BeginRequest, Begun, OpenCall};
@@ -176,8 +177,18 @@ impl Attempts {
                     command: Some(delivery.settle(None, None)),
                     report: Report::Repeated,
                 },
-                Begun::Cancelled(message) => self.end_cancelled(delivery, package, message).await,
-                Begun::Dead => self.bury_again(delivery, package).await,
+                Begun::Cancelled(message) => {
+                    self.end_cancelled(delivery, package, message, Teller::Command)
+                        .await
+                }
+                Begun::Dead => match self.repeat_failed(delivery, package).await {
+                    Some(ending) => ending,
+                    None if races < RACES => {
+                        races += 1;
+                        continue;
+                    }
+                    None => later(RECHECK_AFTER),
+                },
                 Begun::NoSuchJob => self.wait_for_row(delivery, package).await,
             });
         }
@@ -240,7 +251,9 @@ impl Attempts {
         let _ = self.queue.forget_missing_row(job_id).await;
         // The row was there when the job was begun: nobody wants its picture any more.
         if let Ok(Some(message)) = self.statements.run(|| self.statements.db.end_ghost(job_id)).await {
-            return self.end_cancelled(delivery, package, message).await;
+            return self
+                .end_cancelled(delivery, package, message, Teller::Replica)
+                .await;
         }
         self.reject(
             delivery,

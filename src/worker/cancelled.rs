@@ -8,6 +8,15 @@ use crate::failure::ErrorClass;
 use crate::queue::{Delivery, Event};
 use crate::work_package::{Work, WorkPackage};
 
+/// Who tells the channel of events that a job was ended: it hears of it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Teller {
+    /// The command that has ended it, at that moment.
+    Command,
+    /// The replica that finds out that nobody wants the picture any more.
+    Replica,
+}
+
 impl Attempts {
     /// Ends the attempt at a job that has been cancelled while it was worked on.
     pub(super) async fn leave_cancelled(&self, owned: &Owned<'_>) -> Ending {
@@ -21,18 +30,19 @@ impl Attempts {
             Err(_) => None,
         };
         let message = message.unwrap_or_else(|| "Cancelled.".to_owned());
-        cancelled(owned.delivery, owned.package, message)
+        cancelled(owned.delivery, owned.package, message, Teller::Command)
     }
 
-    /// Ends a package whose job has been cancelled before.
+    /// Ends a package whose job has been cancelled before, and told of on the channel by its `teller`.
     pub(super) async fn end_cancelled(
         &self,
         delivery: &Delivery,
         package: &WorkPackage,
         message: String,
+        teller: Teller,
     ) -> Ending {
         self.drop_call(package.job_id).await;
-        cancelled(delivery, package, message)
+        cancelled(delivery, package, message, teller)
     }
 
     /// Tells the provider that nobody wants the picture of a cancelled job any more, where it can be told, and ends the call
@@ -88,9 +98,13 @@ impl Attempts {
     }
 }
 
-fn cancelled(delivery: &Delivery, package: &WorkPackage, message: String) -> Ending {
+fn cancelled(delivery: &Delivery, package: &WorkPackage, message: String, teller: Teller) -> Ending {
     let job_id = package.job_id;
     let event = Event::cancelled(job_id, message.clone());
+    let event = match teller {
+        Teller::Command => event.for_replies(),
+        Teller::Replica => event,
+    };
     Ending {
         command: Some(delivery.settle(Some(event), package.reply_to.clone())),
         report: Report::Cancelled { job_id, message },

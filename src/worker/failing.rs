@@ -14,7 +14,6 @@ use crate::failure::{Attempts as Counted, BreakerInput, ErrorClass, Failure};
 use crate::fault;
 use crate::generator::Unfinished;
 use crate::queue::{Command, DeadLetter, Delivery, Due, Event};
-use crate::work_package::WorkPackage;
 
 /// Between two times that a provider is asked about a call which goes on: at first, and at the most.
 const SHORTEST_VISIT_PAUSE: Duration = Duration::from_secs(1);
@@ -249,26 +248,6 @@ impl Attempts {
         self.statements.run_beside(step_aside, statement).await
     }
 
-    /// A package of a job that has failed for good already.
-    pub(super) async fn bury_again(&self, delivery: &Delivery, package: &WorkPackage) -> Ending {
-        let job_id = package.job_id;
-        let db = &self.statements.db;
-        let command = match self.statements.run(|| db.buried(job_id)).await {
-            Ok(Some((buried, class, reason, worker_id))) => {
-                let event = Event::failed(Some(job_id), class, reason.clone());
-                let letter = self.letter(delivery, Some(job_id), class, reason, &buried, worker_id);
-                delivery.bury(letter, event, package.reply_to.clone())
-            }
-            // What was kept of it has been purged; the job row still says it to the person.
-            Ok(None) => delivery.settle(None, None),
-            Err(refused) => return refused_ending(delivery, refused),
-        };
-        Ending {
-            command: Some(command),
-            report: Report::Repeated,
-        }
-    }
-
     /// Keeps a package that cannot become an attempt, with its reason.
     pub(super) async fn reject(
         &self,
@@ -312,13 +291,20 @@ impl Attempts {
         let worker_id = self.queue.worker_id().to_owned();
         let event = Event::failed(job_id, failure.class, failure.message.clone());
         let reason = failure.message.clone();
-        let letter = self.letter(delivery, job_id, failure.class, reason, buried, worker_id);
+        let letter = self.letter(
+            &delivery.payload,
+            job_id,
+            failure.class,
+            reason,
+            buried,
+            worker_id,
+        );
         delivery.bury(letter, event, reply_to)
     }
 
-    fn letter(
+    pub(super) fn letter(
         &self,
-        delivery: &Delivery,
+        payload: &[u8],
         job_id: Option<i32>,
         error_class: ErrorClass,
         reason: String,
@@ -326,10 +312,10 @@ impl Attempts {
         worker_id: String,
     ) -> DeadLetter {
         // A package that was refused for its size is whole in Postgres only.
-        let kept = delivery.payload.len().min(self.settings.packages.max_bytes);
+        let kept = payload.len().min(self.settings.packages.max_bytes);
         DeadLetter {
             id: buried.id,
-            payload: String::from_utf8_lossy(&delivery.payload[..kept]).into_owned(),
+            payload: String::from_utf8_lossy(&payload[..kept]).into_owned(),
             reason,
             error_class,
             job_id,
@@ -354,7 +340,7 @@ fn report_unshown(job_id: i32, refused: &Failure) {
 }
 
 /// Not even the ledger takes it, so nothing of it may be forgotten here.
-fn refused_ending(delivery: &Delivery, refused: Failure) -> Ending {
+pub(super) fn refused_ending(delivery: &Delivery, refused: Failure) -> Ending {
     Ending {
         report: Report::Refused(refused),
         ..Ending::waits(delivery.delay(Due::In(REFUSED_PAUSE), None))

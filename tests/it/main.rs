@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod consume;
 mod control;
+mod corrected;
 mod dead_commands;
 mod dead_letter;
 mod demo;

@@ -2,7 +2,7 @@
 -- somebody else's: of that nothing is done or told.
 --
 -- KEYS: processing, in-flight [, reply list, where one delivery is ended whose package names it]
--- ARGV: worker id, events channel, seconds that a reply list lives, then for each: delivery id (empty: nothing is ended),
+-- ARGV: worker id, events channel (empty: nobody is told but the reply list), seconds that a reply list lives, then for each: delivery id (empty: nothing is ended),
 --       event (may be empty)
 -- An account without rights on the channel of events keeps no package from its end; the check at the start tells of it.
 -- Returns the positions, counted from 1, of the deliveries that were not this worker's any more.
@@ -17,7 +17,7 @@ for i = 4, #ARGV, 2 do
   else
     if delivery ~= '' then ended[#ended + 1] = ARGV[1] .. '/' .. delivery end
     if event ~= '' then
-      redis.pcall('PUBLISH', ARGV[2], event)
+      if ARGV[2] ~= '' then redis.pcall('PUBLISH', ARGV[2], event) end
       -- A list that is none keeps nobody's package from its end.
       if KEYS[3] and type(redis.pcall('RPUSH', KEYS[3], event)) == 'number' then redis.call('EXPIRE', KEYS[3], ARGV[3]) end
     end

@@ -23,6 +23,13 @@ impl Events {
         }
     }
 
+    /// Waits for the next event, whatever it says.
+    pub(crate) async fn any(&mut self) -> Value {
+        let message = tokio::time::timeout(PATIENCE, self.messages.next()).await;
+        let message = message.expect("an event comes").expect("the subscription holds");
+        serde_json::from_str(&message.get_payload::<String>().unwrap()).unwrap()
+    }
+
     /// Waits for the next event with this status and passes over all others.
     pub(crate) async fn next(&mut self, status: &str) -> Value {
         let waiting = async {
