@@ -5,6 +5,7 @@
 
 mod fields;
 mod job_number;
+mod near_misses;
 mod options;
 mod profile;
 mod reader;
@@ -15,8 +16,36 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use fields::Fields;
 pub(crate) use fields::any_of;
+pub use near_misses::NearMiss;
 pub use options::{Background, Complexity, ImageOptions, Moderation, OutputFormat, Word};
 pub use schema::json_schema;
+
+/// Every field that is read, in the order of the manual.
+pub const FIELDS: [&str; 23] = [
+    "type",
+    "jobId",
+    "prompt",
+    "imageType",
+    "collectionType",
+    "collectionId",
+    "userId",
+    "imageProvider",
+    "imageModel",
+    "imageSize",
+    "imageQuality",
+    "imageGenerationProfile",
+    "generationContext",
+    "seed",
+    "background",
+    "moderation",
+    "complexity",
+    "outputFormat",
+    "notBefore",
+    "deadline",
+    "replyTo",
+    "callbackUrl",
+    "traceparent",
+];
 
 /// Longest prompt, in characters (not bytes).
 pub const MAX_PROMPT_CHARS: usize = 32_000;
@@ -45,6 +74,8 @@ pub struct WorkPackage {
     pub reply_to: Option<String>,
     /// W3C trace context of the producer, where it sent a valid one.
     pub traceparent: Option<String>,
+    /// Fields that nobody reads, and that look like ones that are.
+    pub near_misses: Vec<NearMiss>,
 }
 
 /// The work of a package, by its `type`.
@@ -142,15 +173,17 @@ pub struct Rejection {
     pub job_id: Option<i32>,
     /// Who gets the final event, where the package let that be read and it is allowed.
     pub reply_to: Option<String>,
-    /// Names the field, what was found and what is accepted.
+    /// Names each field that is wrong, what was found and what is accepted.
     pub message: String,
+    /// Fields that nobody reads, and that look like ones that are.
+    pub near_misses: Vec<NearMiss>,
 }
 
 impl WorkPackage {
     /// Reads one package as it was pushed.
     ///
     /// # Errors
-    /// [`Rejection`] for the first fault: size, encoding, JSON, then the fields in their documented order.
+    /// [`Rejection`]: for its size, its encoding or its JSON; else for every field that is wrong, in the order of the manual.
     pub fn parse(raw: &[u8], limits: &PackageLimits) -> Result<Self, Rejection> {
         if raw.len() > limits.max_bytes {
             return Err(Rejection {
@@ -161,19 +194,26 @@ impl WorkPackage {
                     raw.len(),
                     limits.max_bytes
                 ),
+                near_misses: Vec::new(),
             });
         }
         let object = reader::read(raw).map_err(|message| Rejection {
             job_id: job_number::find(raw),
             reply_to: None,
             message,
+            near_misses: Vec::new(),
         })?;
         let mut fields = Fields::new(&object);
-        Self::from_fields(&mut fields, limits).map_err(|message| Rejection {
-            job_id: fields::job_id_of(&object).or_else(|| job_number::find(raw)),
-            reply_to: fields.reply_to(limits).unwrap_or_default(),
-            message,
-        })
+        let package = Self::from_fields(&mut fields, limits);
+        match fields.all_faults() {
+            None => Ok(package),
+            Some(message) => Err(Rejection {
+                job_id: fields::job_id_of(&object).or_else(|| job_number::find(raw)),
+                reply_to: package.reply_to,
+                message,
+                near_misses: package.near_misses,
+            }),
+        }
     }
 
     /// Whether both ask for the same, whoever is told of it: `replyTo`, `callbackUrl` and `traceparent` may differ, and so may fields
@@ -187,6 +227,7 @@ impl WorkPackage {
             deadline,
             reply_to: _,
             traceparent: _,
+            near_misses: _,
         } = self;
         *job_id == other.job_id
             && *work == other.work
@@ -200,47 +241,51 @@ impl WorkPackage {
             fields.note(|fields| fields.required_text("type", "a text such as \"collection-image\""));
         let job_id = fields.note(|fields| fields.required_row_id("jobId"));
         let work = match type_name.as_str() {
-            COLLECTION_IMAGE => Work::CollectionImage(ImageWork::from_fields(fields)?),
+            // Without a type, what else is wrong is found as well.
+            COLLECTION_IMAGE | "" => Work::CollectionImage(ImageWork::from_fields(fields)),
             _ => Work::Unknown(type_name),
         };
-        // Deliveries to a callbackUrl are off unless an operator allows its host; a wrong URL is refused all the same.
-        fields.https_url("callbackUrl")?;
-        Ok(Self {
+        let package = Self {
             job_id,
             work,
-            not_before: fields.time("notBefore")?,
-            deadline: fields.time("deadline")?,
-            reply_to: fields.reply_to(limits)?,
+            not_before: fields.note(|fields| fields.time("notBefore")),
+            deadline: fields.note(|fields| fields.time("deadline")),
+            reply_to: fields.note(|fields| fields.reply_to(limits)),
             traceparent: fields.traceparent(),
-        })
+            near_misses: fields.near_misses(),
+        };
+        // Deliveries to a callbackUrl are off unless an operator allows its host; a wrong URL is refused all the same.
+        fields.note(|fields| fields.https_url("callbackUrl"));
+        package
     }
 }
 
 impl ImageWork {
-    fn from_fields(fields: &mut Fields<'_>) -> Result<Self, String> {
-        let prompt = fields.prompt()?;
-        let image_type_name = fields.text("imageType")?;
+    fn from_fields(fields: &mut Fields<'_>) -> Self {
+        let prompt = fields.note(|fields| fields.prompt().map(Some));
+        let image_type_name = fields.note(|fields| fields.text("imageType"));
         let mut work = Self {
-            prompt,
+            prompt: prompt.unwrap_or_else(|| Prompt::new(String::new())),
             image_type: match image_type_name.as_deref() {
                 Some("icon") => ImageType::Icon,
                 _ => ImageType::Collection,
             },
-            user_id: fields.row_id("userId")?,
-            collection_type: fields.required_key_part("collectionType")?,
-            collection_id: fields.required_key_part_or_number("collectionId")?,
-            provider: fields.text("imageProvider")?,
-            model: fields.text("imageModel")?,
-            size: fields.text("imageSize")?,
-            quality: fields.text("imageQuality")?,
-            seed: fields.integer("seed")?,
-            options: fields.options()?,
+            collection_type: fields.note(|fields| fields.required_key_part("collectionType")),
+            collection_id: fields.note(|fields| fields.required_key_part_or_number("collectionId")),
+            user_id: fields.note(|fields| fields.row_id("userId")),
+            provider: fields.note(|fields| fields.text("imageProvider")),
+            model: fields.note(|fields| fields.text("imageModel")),
+            size: fields.note(|fields| fields.text("imageSize")),
+            quality: fields.note(|fields| fields.text("imageQuality")),
+            seed: fields.note(|fields| fields.integer("seed")),
+            options: fields.options(),
         };
-        let context = fields.text("generationContext")?;
-        if let Some(name) = fields.text("imageGenerationProfile")? {
-            profile::apply(&name, context.as_deref(), image_type_name.as_deref(), &mut work)?;
+        let name = fields.note(|fields| fields.text("imageGenerationProfile"));
+        let context = fields.note(|fields| fields.text("generationContext"));
+        if let Some(name) = name {
+            fields.note(|_| profile::apply(&name, context.as_deref(), image_type_name.as_deref(), &mut work));
         }
-        Ok(work)
+        work
     }
 }
 

@@ -41,6 +41,8 @@ metrics! {
         "Packages that this replica has taken, each delivery of one counted.";
     PACKAGES: Kind::Counter, "generative_ai_packages_total", ["outcome", "error_type"],
         "Packages that this replica has seen through, by what became of them and the class of the error.";
+    MISSPELLED: Kind::Counter, "generative_ai_misspelled_fields_total", ["field"],
+        "Fields of packages that nobody reads, by the field that was probably meant.";
     PROCESS_DURATION: Kind::Histogram(PROCESS_SECONDS), "messaging_process_duration_seconds", ["outcome"],
         "From a package being taken to its being settled, by what became of it.";
     STAGE_DURATION: Kind::Histogram(STAGE_SECONDS), "generative_ai_stage_duration_seconds", ["stage"],

@@ -17,6 +17,7 @@ use crate::provider::catalog::Model;
 use crate::queue::{Depths, Shut};
 use crate::storage;
 use crate::telemetry;
+use crate::work_package::FIELDS;
 use crate::worker::Observer;
 
 /// Scrapes of so much time share what was learnt of the queue.
@@ -73,6 +74,9 @@ impl Metrics {
         let models: Vec<_> = replica.models().filter(|model| !model.has_ended(today)).collect();
         begin_counts(replica.provider_names(), &models);
         storage::begin_counts();
+        for field in FIELDS {
+            measure::MISSPELLED.count(0, &[("field", field)]);
+        }
         Self {
             handle,
             queue: Cached::default(),

@@ -5,18 +5,50 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::options::{Background, ImageOptions, OutputFormat, Word, words};
-use super::{MAX_PROMPT_CHARS, PackageLimits, Prompt};
+use super::{MAX_PROMPT_CHARS, NearMiss, PackageLimits, Prompt, near_misses};
 
 /// How much of a wrong value a message quotes, in characters.
 const QUOTED_CHARS: usize = 80;
 
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
+    faults: Vec<String>,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn new(object: &'a Map<String, Value>) -> Self {
-        Self { object }
+        Self {
+            object,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Reads something, and notes what is wrong with it.
+    pub(super) fn note<T: Default>(&mut self, read: impl FnOnce(&Self) -> Result<T, String>) -> T {
+        read(self).unwrap_or_else(|fault| {
+            self.faults.push(fault);
+            T::default()
+        })
+    }
+
+    /// All that is wrong, in one line; `None`: nothing is.
+    pub(super) fn all_faults(&self) -> Option<String> {
+        match self.faults.as_slice() {
+            [] => None,
+            [fault] => Some(fault.clone()),
+            faults => {
+                let numbered: Vec<String> = (1..)
+                    .zip(faults)
+                    .map(|(number, fault)| format!("({number}) {fault}"))
+                    .collect();
+                Some(format!("{} faults: {}", faults.len(), numbered.join(". ")))
+            }
+        }
+    }
+
+    /// Fields that nobody reads, and that look like ones that are.
+    pub(super) fn near_misses(&self) -> Vec<NearMiss> {
+        near_misses::in_package(self.object)
     }
 
     /// The value of a field; `null` and `""` count as absent, as producers send both for "no choice".
@@ -30,11 +62,11 @@ impl<'a> Fields<'a> {
 
     /// Says that a field is not there, and which one may have been meant for it: `job_id` and `JobId` are no `jobId`.
     fn missing(&self, name: &str, accepted: &str) -> String {
-        let plain = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
-        let other = self
-            .object
-            .keys()
-            .find(|key| *key != name && plain(key) == plain(name));
+        let near_misses = self.near_misses();
+        let other = near_misses
+            .iter()
+            .find(|near| near.meant == name)
+            .map(|near| &near.found);
         let found = match other {
             Some(other) => format!("{} was found, which is another name", quoted(other)),
             None => "nothing was found".to_owned(),
@@ -100,20 +132,21 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn options(&self) -> Result<ImageOptions, String> {
+    pub(super) fn options(&mut self) -> ImageOptions {
         let options = ImageOptions {
-            background: self.word("background")?,
-            moderation: self.word("moderation")?,
-            complexity: self.word("complexity")?,
-            output_format: self.word("outputFormat")?,
+            background: self.note(|fields| fields.word("background")),
+            moderation: self.note(|fields| fields.word("moderation")),
+            complexity: self.note(|fields| fields.word("complexity")),
+            output_format: self.note(|fields| fields.word("outputFormat")),
         };
-        match (options.background, options.output_format) {
-            (Some(Background::Transparent), Some(OutputFormat::Jpeg)) => Err(
-                "outputFormat: \"jpeg\" was found; with a transparent background png or webp is accepted"
-                    .to_owned(),
-            ),
-            _ => Ok(options),
+        if let (Some(Background::Transparent), Some(OutputFormat::Jpeg)) =
+            (options.background, options.output_format)
+        {
+            let fault =
+                "outputFormat: \"jpeg\" was found; with a transparent background png or webp is accepted";
+            self.faults.push(fault.to_owned());
         }
+        options
     }
 
     /// One of a few words; `auto` counts as absent where it is one of them.

@@ -440,3 +440,97 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn all_that_is_wrong_with_a_package_is_told_at_once() {
+    let wrong = json!({"jobId": 42, "prompt": " ", "collectionType": "../up", "collectionid": "7", "userId": "abc", "seed": 1.5,
+        "background": "red", "deadline": "soon", "replyTo": "{generative-ai}:reply:x", "callbackUrl": "http://h/?key=hunter2"});
+    let rejection = parse(&wrong).unwrap_err();
+    assert_eq!(rejection.job_id, Some(42));
+    assert_eq!(rejection.reply_to.as_deref(), Some("{generative-ai}:reply:x"));
+    let message = rejection.message;
+    assert!(
+        message.starts_with("9 faults: (1) type: nothing was found"),
+        "{message}"
+    );
+    let mut rest = message.as_str();
+    for part in [
+        "(2) prompt: only white space",
+        "(3) collectionType: \"../up\" was found",
+        "(4) collectionId: \"collectionid\" was found, which is another name",
+        "(5) userId: \"abc\" was found",
+        "(6) seed: 1.5 was found",
+        "(7) background: \"red\" was found",
+        "(8) deadline: \"soon\" was found",
+        "(9) callbackUrl: something else was found",
+    ] {
+        let (_, after) = rest
+            .split_once(part)
+            .unwrap_or_else(|| panic!("{part} is not next in {rest}"));
+        rest = after;
+    }
+    assert!(!message.contains("hunter2"), "{message}");
+    let meant: Vec<_> = rejection.near_misses.iter().map(|near| near.meant).collect();
+    assert_eq!(meant, ["collectionId"]);
+}
+
+#[test]
+fn the_fields_that_are_read_are_those_of_the_manual_and_of_the_schema() {
+    let manual = include_str!("../../docs/reference/package.md");
+    let (table, _) = manual.split_once("`generative-ai-worker schema`").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let names = rows.flat_map(|row| {
+        let cell = row.split('|').next().unwrap_or_default();
+        cell.split(',')
+            .map(|name| name.trim().trim_matches('`').to_owned())
+            .collect::<Vec<_>>()
+    });
+    let written: Vec<String> = names.collect();
+    assert_eq!(written, FIELDS);
+    let schema = json_schema("{generative-ai}:reply:");
+    let mut described: Vec<&str> = schema["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let mut known = FIELDS.to_vec();
+    described.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(described, known);
+}
+
+#[test]
+fn whoever_is_told_changes_nothing_about_what_is_asked_for() {
+    let asked = parse(&package()).unwrap();
+    for (name, value) in [
+        ("replyTo", json!("{generative-ai}:reply:x")),
+        (
+            "traceparent",
+            json!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ),
+        ("callbackUrl", json!("https://h/")),
+        ("pushedAt", json!(1)),
+        ("jobId", json!("42")),
+        ("imageProvider", json!("")),
+    ] {
+        assert!(
+            parse(&with(name, value)).unwrap().asks_for_the_same_as(&asked),
+            "{name}"
+        );
+    }
+    for (name, value) in [
+        ("prompt", json!("a boat")),
+        ("imageProvider", json!("builtin")),
+        ("seed", json!(1)),
+        ("deadline", json!("2030-01-01T00:00:00Z")),
+        ("notBefore", json!(1)),
+        ("userId", json!(2)),
+        ("outputFormat", json!("webp")),
+    ] {
+        assert!(
+            !parse(&with(name, value)).unwrap().asks_for_the_same_as(&asked),
+            "{name}"
+        );
+    }
+}

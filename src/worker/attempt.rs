@@ -25,9 +25,10 @@ use crate::failure::{ErrorClass, Failure};
 use crate::fault;
 use crate::generator::{self, ImageRequest, Progress, StoredImage};
 use crate::measure::{self, Stage};
+use crate::plain_text::one_line;
 use crate::queue::{Delivery, Event, Queue};
 use crate::router::Router;
-use crate::work_package::{ImageWork, Rejection, Work, WorkPackage};
+use crate::work_package::{ImageWork, NearMiss, Rejection, Work, WorkPackage};
 
 /// What attempts need, all of a replica's alike.
 pub(super) struct Attempts {
@@ -105,6 +106,7 @@ impl Attempts {
         let package = match parsed {
             Ok(package) => package,
             Err(rejection) => {
+                note_near_misses(rejection.job_id, &rejection.near_misses);
                 let failure = Failure::new(ErrorClass::InvalidPackage, rejection.message);
                 return self
                     .reject(delivery, rejection.job_id, failure, rejection.reply_to)
@@ -175,6 +177,9 @@ impl Attempts {
             return self.bury(owned, poison).await;
         }
         if !owned.is_visit() {
+            if owned.deliveries == 1 {
+                note_near_misses(Some(job_id), &owned.package.near_misses);
+            }
             self.queue.publish(Event::started(job_id, owned.failed + 1));
         }
         let ledger = JobLedger {
@@ -333,4 +338,20 @@ fn unknown_type(name: &str) -> Failure {
         ErrorClass::InvalidPackage,
         format!("Unknown type for workPackage: {name}; this version knows collection-image"),
     )
+}
+
+/// Says what a package asks for under a name that nobody reads, and counts it.
+fn note_near_misses(job_id: Option<i32>, near_misses: &[NearMiss]) {
+    for NearMiss { found, meant } in near_misses {
+        measure::MISSPELLED.count(1, &[("field", *meant)]);
+        let of = job_id.map_or_else(
+            || "a package".to_owned(),
+            |job_id| format!("the package of job {job_id}"),
+        );
+        let found = one_line(found, 80);
+        tracing::warn!(
+            job_id,
+            "{of} has the field {found}, which nobody reads; did you mean {meant}?"
+        );
+    }
 }

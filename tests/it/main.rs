@@ -30,6 +30,7 @@ mod limits;
 mod manifests;
 mod many_replicas;
 mod migrations;
+mod near_misses;
 mod observability;
 mod operators;
 mod ops;
