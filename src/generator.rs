@@ -27,7 +27,7 @@ use crate::work_package::ImageWork;
 
 pub use ledger::{Gate, Intent, Ledger, OpenCall, Unfinished};
 use pipeline::Shape;
-pub use pipeline::{Pipeline, PipelineSettings};
+pub use pipeline::{Pipeline, PipelineSettings, all_keys};
 pub use suffixes::PromptSuffixes;
 
 /// One attempt's request for an image.

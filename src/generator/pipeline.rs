@@ -24,6 +24,8 @@ mod cancel;
 mod objects;
 mod orders;
 
+pub use objects::all_keys;
+
 /// What a pipeline works with.
 pub struct PipelineSettings {
     /// Who can draw.

@@ -69,6 +69,15 @@ impl ObjectKey {
         )))
     }
 
+    /// A key as it was written down; `None` where it is none of this service's.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let is_safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+        let is_ours =
+            text.starts_with(&format!("{ROOT}/")) && !text.contains("..") && text.chars().all(is_safe);
+        is_ours.then(|| Self(text.to_owned()))
+    }
+
     /// A key for a moment, to see whether the store takes objects.
     pub(super) fn probe() -> Self {
         Self(format!("{ROOT}/.probe-{}", Uuid::new_v4()))

@@ -18,6 +18,7 @@ mod dead_letter;
 mod demo;
 mod deploy;
 mod doctor;
+mod erase;
 mod faults_of_rows;
 mod foreign_text;
 mod gone;

@@ -3,19 +3,45 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{Drawing, Piece, Pipeline};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
+use crate::generator::follow::namespace;
 use crate::generator::order::Order;
 use crate::generator::{ImageRequest, Progress, StoredImage};
 use crate::imaging::{Format, Mark};
 use crate::storage::{ObjectKey, Role, StorageError};
+use crate::work_package::ImageWork;
 
 /// How long a picture that has been paid for is kept in memory while the store is away.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// The keys of all objects that a job can have, whichever of them it has.
+#[must_use]
+pub fn all_keys(installation: Uuid, reuses: i32, job_id: i32, work: &ImageWork) -> Vec<ObjectKey> {
+    let namespace = namespace(installation, reuses);
+    let roles = [Role::Picture, Role::Icon, Role::Original];
+    let formats = [Format::Png, Format::Jpeg, Format::WebP];
+    let all = roles
+        .into_iter()
+        .flat_map(|role| formats.map(|format| (role, format.extension())));
+    all.filter_map(|(role, extension)| {
+        ObjectKey::for_job(
+            namespace,
+            job_id,
+            &work.collection_type,
+            &work.collection_id,
+            role,
+            extension,
+        )
+        .ok()
+    })
+    .collect()
+}
 
 impl Pipeline {
     /// What an earlier attempt has stored and not recorded: finishing with it costs nothing.
