@@ -65,7 +65,7 @@ fn mark_a_photo_as_machine_made(bencher: Bencher<'_, '_>) {
     };
     bencher
         .with_inputs(|| PHOTO.clone())
-        .bench_values(|photo| imaging::mark(photo, &inspected, &provenance).unwrap());
+        .bench_values(|photo| imaging::mark(&photo, &inspected, &provenance).unwrap());
 }
 
 #[divan::bench]

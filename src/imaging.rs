@@ -5,12 +5,17 @@
 //! they go is the generators' business.
 
 mod bad_picture;
+mod endless;
+mod frame;
 mod icon;
 mod inflate;
 mod jpeg;
+mod layout;
+mod manifest;
 mod orientation;
 mod pixels;
 mod png;
+mod profile;
 mod provenance;
 mod sniff;
 mod text;
@@ -22,9 +27,13 @@ mod xmp;
 mod samples;
 
 pub use bad_picture::BadPicture;
+pub use endless::inspect_without_end;
 pub use icon::{ICON_SIDE_PX, icon};
 pub use provenance::{DigitalSource, Mark, Provenance, mark};
 pub use text::without_text;
+
+use image::{ImageDecoder, ImageReader, ImageResult, Limits};
+use layout::{Layout, Parts};
 
 /// The largest file that is looked at, in bytes. The largest picture a provider offers (4096 × 4096, PNG) stays below.
 pub const MAX_PICTURE_BYTES: usize = 32 * 1024 * 1024;
@@ -35,8 +44,9 @@ pub const MAX_SIDE_PX: u32 = 8192;
 /// The most pixels that are accepted. More are refused from the header alone, before any of them is decoded.
 pub const MAX_PIXELS: u64 = 40_000_000;
 
-/// The most memory that decoding one picture may take, in bytes: enough for [`MAX_PIXELS`] in four 8-bit channels.
-const MAX_DECODED_BYTES: u64 = 192 * 1024 * 1024;
+/// The most memory that decoding one picture may take, in bytes: enough for [`MAX_PIXELS`] in four 8-bit channels, and for
+/// 4096 × 4096 of them in whatever format.
+pub const MAX_DECODED_BYTES: u64 = 168 * 1024 * 1024;
 
 /// A file format that is accepted and delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,32 +109,80 @@ pub struct Inspected {
     pub height_px: u32,
     /// Whether a C2PA manifest is inside: such bytes have to stay as they are, or the manifest becomes invalid.
     pub has_content_credentials: bool,
+    /// What decoding takes besides the bytes themselves, from above.
+    pub decoded_bytes: u64,
 }
 
 /// Recognises a picture and walks through its structure to the end, without decoding.
 ///
-/// Finds files that were cut off or, in PNG, altered on the way (checksums). A pixel stream that is wrong in
+/// Finds files that were cut off or, in PNG, altered on the way (checksums of what pixels need). A pixel stream that is wrong in
 /// itself shows only when it is decoded.
 ///
 /// # Errors
-/// [`BadPicture`], naming what was found, for everything but a whole PNG, JPEG or WebP within the limits of bytes
-/// and pixels. Its class is retried: the next answer of a provider may be a picture.
+/// [`BadPicture`], naming what was found, for everything but a whole PNG, JPEG or WebP within the limits of bytes,
+/// pixels and pieces. Its class is retried: the next answer of a provider may be a picture.
 pub fn inspect(bytes: &[u8]) -> Result<Inspected, BadPicture> {
     let format = sniff::format(bytes)?;
     if bytes.len() > MAX_PICTURE_BYTES {
         return Err(BadPicture::TooManyBytes { found: bytes.len() });
     }
-    let outline = match format {
-        Format::Png => png::walk(bytes)?,
-        Format::Jpeg => jpeg::walk(bytes)?,
-        Format::WebP => webp::walk(bytes)?,
-    };
-    Ok(Inspected {
+    let outline = walk(format, bytes)?.outline;
+    if outline.lacks_end {
+        return Err(jpeg::cut_off(bytes));
+    }
+    Ok(inspected(format, outline))
+}
+
+fn inspected(format: Format, outline: Outline) -> Inspected {
+    Inspected {
         format,
         width_px: outline.width_px,
         height_px: outline.height_px,
         has_content_credentials: outline.has_content_credentials,
-    })
+        decoded_bytes: outline.decoded_bytes,
+    }
+}
+
+fn walk(format: Format, bytes: &[u8]) -> Result<Layout<'_>, BadPicture> {
+    match format {
+        Format::Png => png::walk(bytes),
+        Format::Jpeg => jpeg::walk(bytes),
+        Format::WebP => webp::walk(bytes),
+    }
+}
+
+/// Puts a packet of XMP into a file.
+///
+/// Source: XMP Specification part 3, §1.1.3 "JPEG" (a segment APP1 with a namespace) and §1.1.5 "PNG" (an uncompressed chunk
+/// iTXt with a keyword: compression flag and method, then an empty language and an empty translated keyword).
+fn add_xmp(layout: &mut Layout<'_>, format: Format, packet: &str) {
+    const KEYWORD: &[u8] = b"XML:com.adobe.xmp\0\0\0\0\0";
+    const NAMESPACE: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+
+    let part = match format {
+        Format::Png => png::encode(b"iTXt", &[KEYWORD, packet.as_bytes()].concat()),
+        Format::Jpeg => jpeg::encode(jpeg::APP1, &[NAMESPACE, packet.as_bytes()].concat()),
+        Format::WebP => return webp::add_xmp(layout, packet),
+    };
+    layout.parts.insert(layout.head, part.into());
+}
+
+/// What decodes a file, within the limits.
+fn decoder<'a>(format: Format, file: Parts<'a>) -> ImageResult<impl ImageDecoder + 'a> {
+    let mut reader = ImageReader::with_format(file, format.for_decoder());
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE_PX);
+    limits.max_image_height = Some(MAX_SIDE_PX);
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    reader.limits(limits);
+    reader.into_decoder()
+}
+
+fn check_memory(needed: u64) -> Result<(), BadPicture> {
+    match needed > MAX_DECODED_BYTES {
+        true => Err(BadPicture::TooMuchMemory { needed }),
+        false => Ok(()),
+    }
 }
 
 /// What a walk through a file's structure finds.
@@ -133,6 +191,9 @@ struct Outline {
     width_px: u32,
     height_px: u32,
     has_content_credentials: bool,
+    /// Whether the file ends within the pixels: perhaps nothing but its end marker is missing.
+    lacks_end: bool,
+    decoded_bytes: u64,
 }
 
 /// Refuses sizes that no step after this one is prepared for. Called as soon as a header is read.
@@ -171,6 +232,7 @@ mod tests {
                 width_px: 31,
                 height_px: 17,
                 has_content_credentials: false,
+                decoded_bytes: 31 * 17 * if format == Format::WebP { 7 } else { 3 },
             };
             assert_eq!(inspect(&bytes).unwrap(), expected);
         }
@@ -217,7 +279,7 @@ mod tests {
                 bytes[at] = value;
                 if let Ok(inspected) = inspect(&bytes) {
                     let _ = icon(&bytes, &inspected, Format::Png);
-                    let _ = mark(bytes.into(), &inspected, &samples::provenance());
+                    let _ = mark(&bytes.into(), &inspected, &samples::provenance());
                 }
             }
         }

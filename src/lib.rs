@@ -13,6 +13,7 @@ pub mod generator;
 pub mod http_client;
 pub mod imaging;
 pub mod measure;
+pub mod memory;
 pub mod ops;
 pub mod plain_text;
 pub mod private_servers;

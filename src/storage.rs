@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
+pub use object_store::PutPayload;
 use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutOptions};
 use tokio::time::Instant;
 
@@ -124,7 +124,7 @@ impl Storage {
     pub async fn put(
         &self,
         key: &ObjectKey,
-        bytes: Bytes,
+        bytes: impl Into<PutPayload>,
         content_type: &str,
     ) -> Result<Stored, StorageError> {
         let mut attributes = Attributes::new();

@@ -1,5 +1,5 @@
-//! One picture, from the request to what is stored: follow up what was ordered before, or order it; look at the bytes, shape,
-//! mark, store.
+//! One picture, from the request to what is stored: follow up what was ordered before, or order it; look at the
+//! bytes, shape, mark, store.
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -13,7 +13,7 @@ use super::purchase::{Buyer, Purchase};
 use super::suffixes::PromptSuffixes;
 use super::{ImageRequest, Progress, StoredImage, Unfinished};
 use crate::failure::Failure;
-use crate::imaging::{self, Format, Inspected, Mark, Provenance};
+use crate::imaging::{self, BadPicture, Format, Inspected, Mark, Provenance};
 use crate::measure::{self, Stage};
 use crate::provider::list::Providers;
 use crate::provider::{DrawnImage, ProviderError};
@@ -65,11 +65,11 @@ impl Shape {
     }
 }
 
-/// A picture as the provider sent it, found to be one.
+/// What a provider has drawn, found to be a picture.
 struct Drawing {
-    bytes: Bytes,
     inspected: Inspected,
     order: Order,
+    /// Its bytes go their own way, so that they are in memory no longer than they are needed.
     drawn: DrawnImage,
     call_no: Option<i32>,
 }
@@ -77,7 +77,8 @@ struct Drawing {
 /// One object to be stored.
 struct Piece {
     role: Role,
-    bytes: Bytes,
+    /// One after the other, they are the object.
+    parts: Vec<Bytes>,
     inspected: Inspected,
 }
 
@@ -106,8 +107,8 @@ impl Pipeline {
         &self.settings.providers
     }
 
-    /// Makes the image of a request. What is there already is used first: a stored picture, then a call that has not ended.
-    /// Only where there is neither, a picture is bought.
+    /// Makes the image of a request. What is there already is used first: a stored picture, then a call that has not
+    /// ended. Only where there is neither, a picture is bought.
     pub(super) async fn generate(
         &self,
         shape: Shape,
@@ -163,18 +164,15 @@ impl Pipeline {
     }
 
     /// Makes sure that what came is a picture.
-    async fn check(&self, purchase: Purchase) -> Result<Drawing, Failure> {
+    async fn check(&self, purchase: Purchase) -> Result<(Drawing, Bytes), Failure> {
         let Purchase {
-            image: drawn,
+            image: mut drawn,
             call_no,
             order,
             ..
         } = purchase;
-        let bytes = drawn.bytes.clone();
-        let inspected = self
-            .pixels
-            .on_bytes(bytes.len(), move || imaging::inspect(&bytes))
-            .await?;
+        let bytes = std::mem::take(&mut drawn.bytes);
+        let inspected = self.inspect(&bytes).await?;
         let asked = order.spec.options.output_format.map(written);
         if asked.is_some_and(|asked| asked != inspected.format) {
             tracing::warn!(
@@ -184,76 +182,94 @@ impl Pipeline {
                 inspected.format.name()
             );
         }
-        Ok(Drawing {
-            bytes: drawn.bytes.clone(),
+        let drawing = Drawing {
             inspected,
             order,
             drawn,
             call_no,
-        })
+        };
+        Ok((drawing, bytes))
     }
 
-    /// Checks what came and makes of it the objects to be stored, the one that is shown last: once it is there, all are.
+    async fn inspect(&self, bytes: &Bytes) -> Result<Inspected, Failure> {
+        let (looked_at, again) = (bytes.clone(), bytes.clone());
+        let look = move || match imaging::inspect(&looked_at) {
+            Err(BadPicture::CutOff {
+                format: Format::Jpeg, ..
+            }) => Ok(None),
+            inspected => inspected.map(Some),
+        };
+        match self.pixels.on_bytes(bytes.len(), look).await? {
+            Some(inspected) => Ok(inspected),
+            None => {
+                let look = move || imaging::inspect_without_end(&again);
+                self.pixels.run(imaging::MAX_DECODED_BYTES, look).await
+            }
+        }
+    }
+
+    /// Checks what came and makes of it the objects to be stored, the one that is shown last: once it is there, all
+    /// are.
     async fn prepare(
         &self,
         shape: Shape,
         request: &ImageRequest<'_>,
         purchase: Purchase,
     ) -> Result<(Drawing, Vec<Piece>, Mark), Failure> {
-        let drawing = self.check(purchase).await?;
-        let drawn = |role| Piece {
-            role,
-            bytes: drawing.bytes.clone(),
+        let (drawing, bytes) = self.check(purchase).await?;
+        let is_kept = shape == Shape::Icon && self.settings.keeps_originals;
+        let original = is_kept.then(|| Piece {
+            role: Role::Original,
+            parts: vec![bytes.clone()],
             inspected: drawing.inspected,
-        };
+        });
         let preparing = async {
-            let shown = match shape {
-                Shape::AsDrawn => drawn(Role::Picture),
-                Shape::Icon => self.shrink(request, &drawing).await?,
+            let (bytes, inspected) = match shape {
+                Shape::AsDrawn => (bytes, drawing.inspected),
+                Shape::Icon => self.shrink(request, bytes, drawing.inspected).await?,
             };
-            self.mark(request, &drawing, shown).await
+            let (parts, mark) = self.mark(request, &drawing, bytes, inspected).await?;
+            let role = shape.role();
+            let shown = Piece {
+                role,
+                parts,
+                inspected,
+            };
+            Ok::<_, Failure>((shown, mark))
         };
         let (shown, mark) = measure::stage(Stage::Prepare, preparing).await?;
-        let original = (shape == Shape::Icon && self.settings.keeps_originals).then(|| drawn(Role::Original));
         let pieces = original.into_iter().chain([shown]).collect();
         Ok((drawing, pieces, mark))
     }
 
-    async fn shrink(&self, request: &ImageRequest<'_>, drawing: &Drawing) -> Result<Piece, Failure> {
-        let (bytes, inspected) = (drawing.bytes.clone(), drawing.inspected);
+    async fn shrink(
+        &self,
+        request: &ImageRequest<'_>,
+        bytes: Bytes,
+        inspected: Inspected,
+    ) -> Result<(Bytes, Inspected), Failure> {
         let format = request.work.options.output_format.map_or(Format::Png, written);
-        let (bytes, inspected) = self
-            .pixels
-            .run(move || {
+        let memory_bytes = inspected.decoded_bytes + bytes.len() as u64;
+        self.pixels
+            .run(memory_bytes, move || {
                 let icon = imaging::icon(&bytes, &inspected, format)?;
                 let inspected = imaging::inspect(&icon)?;
                 Ok((Bytes::from(icon), inspected))
             })
-            .await?;
-        let role = Role::Icon;
-        Ok(Piece {
-            role,
-            bytes,
-            inspected,
-        })
+            .await
     }
 
     async fn mark(
         &self,
         request: &ImageRequest<'_>,
         drawing: &Drawing,
-        piece: Piece,
-    ) -> Result<(Piece, Mark), Failure> {
-        let Piece {
-            role,
-            bytes,
-            inspected,
-        } = piece;
+        bytes: Bytes,
+        inspected: Inspected,
+    ) -> Result<(Vec<Bytes>, Mark), Failure> {
         let source = drawing.drawn.source;
         let order = &drawing.order;
         let (provider, model, job_id) = (order.provider.name(), order.spec.model.clone(), request.job_id);
-        let (bytes, mark) = self
-            .pixels
+        self.pixels
             .on_bytes(bytes.len(), move || {
                 let provenance = Provenance {
                     source,
@@ -262,15 +278,9 @@ impl Pipeline {
                     created_at: Utc::now(),
                     job_id,
                 };
-                imaging::mark(bytes, &inspected, &provenance)
+                imaging::mark(&bytes, &inspected, &provenance)
             })
-            .await?;
-        let marked = Piece {
-            role,
-            bytes,
-            inspected,
-        };
-        Ok((marked, mark))
+            .await
     }
 
     fn namespace(&self, reuses: i32) -> Uuid {

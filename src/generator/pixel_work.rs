@@ -1,5 +1,5 @@
 //! Work on the bytes and pixels of pictures, which come from outside and may be anything: never on a thread that others need, no
-//! more at once than there are cores, and a panic of a decoder is a bad picture.
+//! more at once than there are cores and memory, and a panic of a decoder is a bad picture.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
 use crate::imaging::BadPicture;
+use crate::memory;
 
 /// To look at so many bytes, or to mark them, takes less than handing them to another thread and back.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -31,7 +32,7 @@ impl PixelWork {
         work: impl FnOnce() -> Result<T, BadPicture> + Send + 'static,
     ) -> Result<T, Failure> {
         if bytes > SMALL_BYTES {
-            return self.run(work).await;
+            return self.run(0, work).await;
         }
         match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => Ok(result?),
@@ -39,12 +40,14 @@ impl PixelWork {
         }
     }
 
-    /// Runs work on pixels on a thread where it holds up nobody.
+    /// Runs work on pixels, which takes so much memory, on a thread where it holds up nobody.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        memory_bytes: u64,
         work: impl FnOnce() -> Result<T, BadPicture> + Send + 'static,
     ) -> Result<T, Failure> {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
+        let _turn = memory::work(memory_bytes).await;
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(BadPicture::Unreadable.into()),
@@ -65,7 +68,7 @@ mod tests {
             let failure = pixels.on_bytes(bytes, panics).await.unwrap_err();
             assert_eq!(failure.class, ErrorClass::BadImage);
         }
-        let failure = pixels.run(panics).await.unwrap_err();
+        let failure = pixels.run(1, panics).await.unwrap_err();
         assert_eq!(failure.class, ErrorClass::BadImage);
     }
 }

@@ -44,6 +44,20 @@ pub enum BadPicture {
         /// Height according to the header.
         height_px: u32,
     },
+    /// A file of more pieces than any picture needs, each of which costs time and memory.
+    #[error(
+        "The {} picture from the image provider has more than {most} {what} and is not used. \
+         Choose another model or provider and start the job again.",
+        format.name()
+    )]
+    TooMany {
+        /// The format that the bytes begin like.
+        format: Format,
+        /// How many there may be.
+        most: usize,
+        /// Of what.
+        what: &'static str,
+    },
     /// A picture within [`MAX_PIXELS`] whose kind of pixels takes too much memory to decode.
     #[error(
         "The picture takes {} of memory to decode and at most {} can be used. \

@@ -1,59 +1,42 @@
 //! From a whole picture to the small one that clients show as an icon.
 
-use std::io::Cursor;
-use std::sync::{Mutex, PoisonError};
-
 use fast_image_resize::{FilterType, MulDiv, ResizeAlg, ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType as PngFilter, PngEncoder};
 use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
+use image::{DynamicImage, ImageDecoder, ImageEncoder, Rgb, RgbImage, RgbaImage};
 
-use super::{BadPicture, Format, Inspected, MAX_DECODED_BYTES, MAX_SIDE_PX, jpeg, pixels};
+use super::{BadPicture, Format, Inspected, check_memory, decoder, pixels, walk};
 
 /// The longest side of an icon, in pixels.
 pub const ICON_SIDE_PX: u32 = 400;
 
 const JPEG_QUALITY: u8 = 90;
 
-/// From this many decoded bytes on, pictures are decoded one after the other.
+/// Up to so many decoded bytes, a picture may be decoded in the faster way, which takes a copy of the file.
 const LARGE_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Colour profiles above this are not passed on: an icon should weigh more than its profile.
-const MAX_PROFILE_BYTES: usize = 16 * 1024;
-
-/// Held while a large picture is in memory, so that many large ones at once need no more than one does.
-static LARGE_PICTURE: Mutex<()> = Mutex::new(());
 
 /// Fits a picture inside 400 × 400 px, in `format`: upright, with its transparency, without its metadata.
 ///
-/// Scaled down by its longer side, never enlarged, cropped or padded; a picture that is small enough keeps
-/// its size and is encoded anew. A colour profile other than sRGB's goes along, since the pixels mean
-/// something else without it.
+/// Scaled down by its longer side, never enlarged, cropped or padded; a picture that is small enough keeps its size
+/// and is encoded anew. A colour profile other than sRGB's goes along, since the pixels mean something else without
+/// it. Takes as much memory as [`Inspected::decoded_bytes`] says, and a copy of the file: callers see to it that
+/// there is as much.
 ///
 /// # Errors
 /// [`BadPicture::Corrupt`] where the pixels cannot be decoded and [`BadPicture::TooMuchMemory`] where that
-/// would take more than 192 MiB; both retried.
+/// would take more than 168 MiB; both retried.
 pub fn icon(bytes: &[u8], inspected: &Inspected, format: Format) -> Result<Vec<u8>, BadPicture> {
     let corrupt = |error: &dyn std::fmt::Display| BadPicture::Corrupt {
         format: inspected.format,
         details: error.to_string(),
     };
-    let needed = decoded_bytes(bytes, inspected);
-    let _turn = (needed > LARGE_BYTES).then(|| LARGE_PICTURE.lock().unwrap_or_else(PoisonError::into_inner));
-
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), inspected.format.for_decoder());
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE_PX);
-    limits.max_image_height = Some(MAX_SIDE_PX);
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|error| corrupt(&error))?;
-    let needed = needed.max(decoder.total_bytes());
-    if needed > MAX_DECODED_BYTES {
-        return Err(BadPicture::TooMuchMemory { needed });
-    }
+    check_memory(inspected.decoded_bytes)?;
+    let layout = walk(inspected.format, bytes)?;
+    let mut decoder = decoder(inspected.format, layout.reader()).map_err(|error| corrupt(&error))?;
+    let needed = inspected.decoded_bytes.max(decoder.total_bytes());
+    check_memory(needed)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let profile = decoder.icc_profile().ok().flatten();
     // Besides the pixels this takes at most a copy of the file, and only where both are not large.
@@ -67,18 +50,6 @@ pub fn icon(bytes: &[u8], inspected: &Inspected, format: Format) -> Result<Vec<u
     // Last, because turning a small picture is cheap and the fit is square.
     small.apply_orientation(orientation);
     encode(small, profile, format).map_err(|error| corrupt(&error))
-}
-
-/// A guess from above at what decoding takes: four bytes a pixel, and besides them the 16-bit coefficients of
-/// three channels for a progressive JPEG, and a copy without alpha for a WebP.
-fn decoded_bytes(bytes: &[u8], inspected: &Inspected) -> u64 {
-    let pixels = u64::from(inspected.width_px) * u64::from(inspected.height_px);
-    match inspected.format {
-        Format::Jpeg if jpeg::is_progressive(bytes) => pixels * (3 + 3 * 2),
-        Format::Jpeg => pixels * 3,
-        Format::WebP => pixels * (4 + 3),
-        Format::Png => pixels * 4,
-    }
 }
 
 fn fit(mut picture: DynamicImage) -> Result<DynamicImage, Box<dyn std::error::Error>> {
@@ -126,8 +97,7 @@ fn encode(picture: DynamicImage, profile: Option<Vec<u8>>, format: Format) -> im
         None => DynamicImage::ImageRgb8(picture.into_rgb8()),
     };
     // Grey and CMYK pixels are RGB by now, so that their profiles no longer apply.
-    let fitting =
-        |profile: &Vec<u8>| profile.len() <= MAX_PROFILE_BYTES && profile.get(16..20) == Some(b"RGB ");
+    let fitting = |profile: &Vec<u8>| profile.get(16..20) == Some(b"RGB ");
     let profile = profile.filter(fitting);
     let mut file = Vec::new();
     match format {
@@ -171,6 +141,8 @@ fn on_white(picture: &RgbaImage) -> RgbImage {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use image::{GenericImageView, ImageBuffer, Luma, Rgba, RgbaImage};
     use proptest::prelude::*;
 

@@ -7,9 +7,14 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
 use super::{DigitalSource, Provenance};
 
-/// A JUMBF superbox with the description of a C2PA manifest store, as an APP11 segment holds it.
-pub(super) const C2PA_JUMBF: &[u8] =
-    b"JP\x00\x01\x00\x00\x00\x01\x00\x00\x00\x2djumb\x00\x00\x00\x1djumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71\x03c2pa\0";
+/// A JUMBF superbox with the description of a C2PA manifest store.
+pub(super) const C2PA_BOX: &[u8] =
+    b"\x00\x00\x00\x2djumb\x00\x00\x00\x1djumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71\x03c2pa\0";
+
+/// The same as an APP11 segment holds it.
+pub(super) fn c2pa_segment() -> Vec<u8> {
+    [b"JP\x00\x01\x00\x00\x00\x01", C2PA_BOX].concat()
+}
 
 /// Colour runs from left to right and from top to bottom, so that every turn and flip shows.
 pub(super) fn photo(width: u32, height: u32) -> DynamicImage {

@@ -1,69 +1,43 @@
 //! Takes out what programs write beside the pixels: prompts, settings, whole workflows.
 
+use super::{BadPicture, sniff, walk};
 use bytes::Bytes;
-use img_parts::jpeg::{Jpeg, markers};
-use img_parts::png::Png;
-use img_parts::riff::{RiffChunk, RiffContent};
-use img_parts::webp::WebP;
 
-use super::provenance::padded;
-use super::{BadPicture, Format, sniff};
-
-/// The picture without text chunks, comments, EXIF and XMP. Pixels and colour profiles stay as they are, and so do
-/// bytes that are no picture of an accepted format.
+/// The picture with nothing but what pixels need: orientation and a colour profile of up to 16 KiB stay, and nothing
+/// that could hold a prompt does. Bytes that are no picture of an accepted format stay as they are.
 ///
 /// Source: AUTOMATIC1111 wiki, "Features", "PNG info": the prompt is in a `tEXt` chunk `parameters`, or in EXIF;
 /// ComfyUI documentation, "Workflow": the whole workflow is in the picture.
 ///
 /// # Errors
-/// [`BadPicture::Corrupt`] (retried) where the parts of the file cannot be told apart.
+/// As [`super::inspect`].
 pub fn without_text(bytes: Bytes) -> Result<Bytes, BadPicture> {
     let Ok(format) = sniff::format(&bytes) else {
         return Ok(bytes);
     };
-    let plain = match format {
-        Format::Png => plain_png(bytes),
-        Format::Jpeg => plain_jpeg(bytes),
-        Format::WebP => plain_webp(bytes),
-    };
-    plain.map_err(|error| BadPicture::Corrupt {
-        format,
-        details: format!("its parts cannot be told apart ({error})"),
-    })
-}
-
-fn plain_png(bytes: Bytes) -> img_parts::Result<Bytes> {
-    let mut png = Png::from_bytes(bytes)?;
-    png.chunks_mut()
-        .retain(|chunk| !matches!(&chunk.kind(), b"tEXt" | b"zTXt" | b"iTXt" | b"eXIf"));
-    Ok(png.encoder().bytes())
-}
-
-fn plain_jpeg(bytes: Bytes) -> img_parts::Result<Bytes> {
-    let mut jpeg = Jpeg::from_bytes(bytes)?;
-    jpeg.segments_mut()
-        .retain(|segment| !matches!(segment.marker(), markers::APP1 | markers::APP13 | markers::COM));
-    Ok(jpeg.encoder().bytes())
-}
-
-/// Source: RFC 9649, §2.7 "Extended File Format": the header says which chunks follow.
-fn plain_webp(bytes: Bytes) -> img_parts::Result<Bytes> {
-    const EXIF_AND_XMP_FLAGS: u8 = 0x08 | 0x04;
-
-    let mut webp = WebP::from_bytes(padded(bytes))?;
-    let chunks = webp.chunks_mut();
-    chunks.retain(|chunk| !matches!(&chunk.id(), b"EXIF" | b"XMP "));
-    for chunk in chunks.iter_mut().filter(|chunk| chunk.id() == *b"VP8X") {
-        let Some(header) = chunk.content().data() else {
-            continue;
-        };
-        let mut header = header.to_vec();
-        if let Some(flags) = header.first_mut() {
-            *flags &= !EXIF_AND_XMP_FLAGS;
-        }
-        *chunk = RiffChunk::new(*b"VP8X", RiffContent::Data(header.into()));
+    let mut layout = walk(format, &bytes)?;
+    if layout.outline.lacks_end {
+        // That its end is missing stays to be seen.
+        layout.parts.pop();
     }
-    Ok(webp.encoder().bytes())
+    if layout.is_all(&bytes) {
+        return Ok(bytes);
+    }
+    // A copy takes as much memory as it, and is counted with it.
+    let plain = layout.parts.concat();
+    Ok(Bytes::from_owner(Counted { plain, _with: bytes }))
+}
+
+/// A copy that is as long in memory as what it was made of, and so takes its place where memory is counted.
+struct Counted {
+    plain: Vec<u8>,
+    _with: Bytes,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.plain
+    }
 }
 
 #[cfg(test)]
@@ -84,7 +58,11 @@ mod tests {
             job_id: 1,
         };
         let inspected = inspect(&bytes).unwrap();
-        mark(bytes.into(), &inspected, &provenance).unwrap().0
+        mark(&bytes.into(), &inspected, &provenance)
+            .unwrap()
+            .0
+            .concat()
+            .into()
     }
 
     #[test]

@@ -17,6 +17,7 @@ const GROUND: &[&str] = &[
     "batch",
     "findings",
     "plain_text",
+    "memory",
 ];
 
 /// Every module of the library, from the top down, with what it may name besides [`GROUND`]. A row names only
@@ -79,6 +80,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("batch", &[]),
     ("findings", &["plain_text"]),
     ("plain_text", &[]),
+    ("memory", &[]),
 ];
 
 /// Libraries that have one owner, and who else names them, with the reason.

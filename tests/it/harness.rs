@@ -4,6 +4,7 @@ pub(crate) mod aftermath;
 pub(crate) mod authority;
 pub(crate) mod command;
 pub(crate) mod events;
+pub(crate) mod hostile;
 pub(crate) mod load;
 pub(crate) mod odd_store;
 pub(crate) mod openai;

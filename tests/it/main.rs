@@ -30,6 +30,7 @@ mod ledger;
 mod limits;
 mod manifests;
 mod many_replicas;
+mod marks;
 mod migrations;
 mod near_misses;
 mod observability;

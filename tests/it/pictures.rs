@@ -14,10 +14,14 @@ use crate::harness::replica::Replica;
 use crate::harness::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
 use crate::harness::stack::{Job, Stack, icon, logo, with};
 
+/// A JUMBF superbox with the description of a C2PA manifest store.
+const C2PA_BOX: &[u8] =
+    b"\x00\x00\x00\x2djumb\x00\x00\x00\x1djumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71\x03c2pa\0";
+
 const ANSWER: &str = "application/json";
 
 /// A stack, a stand-in for OpenAI, and a replica that uses both and tries each job once.
-async fn studio(variables: &[(&str, &str)]) -> (Stack, OpenAi, Replica) {
+pub(crate) async fn studio(variables: &[(&str, &str)]) -> (Stack, OpenAi, Replica) {
     let stack = Stack::start().await;
     let openai = OpenAi::start(Reply::Picture(any_picture())).await;
     let replica = replica_of(&stack, &openai, variables).await;
@@ -33,7 +37,12 @@ async fn replica_of(stack: &Stack, openai: &OpenAi, variables: &[(&str, &str)]) 
 }
 
 /// Has a job done for which the provider sends this.
-async fn draw(stack: &Stack, openai: &OpenAi, package: fn(i32) -> Value, reply: Reply) -> (i32, Job) {
+pub(crate) async fn draw(
+    stack: &Stack,
+    openai: &OpenAi,
+    package: fn(i32) -> Value,
+    reply: Reply,
+) -> (i32, Job) {
     let job_id = stack.job().await;
     openai.then(reply);
     stack.push(&package(job_id)).await;
@@ -41,7 +50,7 @@ async fn draw(stack: &Stack, openai: &OpenAi, package: fn(i32) -> Value, reply: 
 }
 
 /// What the ledger says: the mark and the keys of the job's objects, the one to show first.
-async fn ledger(stack: &Stack, job_id: i32) -> (String, Vec<String>) {
+pub(crate) async fn ledger(stack: &Stack, job_id: i32) -> (String, Vec<String>) {
     let query = "SELECT provenance_mark, object_keys FROM generative_ai.jobs WHERE job_id = $1";
     let row = stack.sql(query, &[&job_id]).await.remove(0);
     (row.get(0), row.get(1))
@@ -245,7 +254,7 @@ async fn openai_model(stack: &Stack, openai: &OpenAi) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picture_with_content_credentials_is_stored_byte_for_byte() {
     let (stack, openai, _replica) = studio(&[]).await;
-    let signed = with_png_chunk(&png(&photo(90, 60)), b"caBX", b"\0\0\0\x10jumbmanifest");
+    let signed = with_png_chunk(&png(&photo(90, 60)), b"caBX", C2PA_BOX);
     let signed = with_png_chunk(&signed, b"tEXt", b"Title\0covered by the signature");
     let (job_id, job) = draw(&stack, &openai, logo, in_json(&signed)).await;
     assert_eq!(job.error, None);

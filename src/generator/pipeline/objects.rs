@@ -12,7 +12,7 @@ use crate::generator::follow::namespace;
 use crate::generator::order::Order;
 use crate::generator::{ImageRequest, Progress, StoredImage};
 use crate::imaging::{Format, Mark};
-use crate::storage::{ObjectKey, Role, StorageError};
+use crate::storage::{ObjectKey, PutPayload, Role, StorageError};
 use crate::work_package::ImageWork;
 
 /// How long a picture that has been paid for is kept in memory while the store is away.
@@ -132,7 +132,7 @@ impl Pipeline {
         let mut pause = PAUSE;
         loop {
             let content_type = piece.inspected.format.content_type();
-            let bytes = piece.bytes.clone();
+            let bytes: PutPayload = piece.parts.iter().cloned().collect();
             let error: StorageError = match self.settings.storage.put(key, bytes, content_type).await {
                 Ok(stored) => return Ok(stored.url),
                 Err(error) => error,
