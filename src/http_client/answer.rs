@@ -11,16 +11,17 @@ use url::Url;
 
 use super::body::{Body, Broken};
 use crate::failure::ErrorClass;
+use crate::memory::Hold;
 
-/// Most bytes of a successful answer: a 3840 × 2160 PNG as base64 in JSON has about 35 MB.
-pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes of a successful answer: the largest picture that is used, as base64 in JSON.
+pub const MAX_BODY_BYTES: usize = 45 * 1024 * 1024;
 /// Most bytes of an error answer. More than this explains nothing.
 const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;
 /// The status of an error is enough; its explanation may not hold a slot until the deadline.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
 
 /// A status that arrived, and as much of the body as did.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Answer {
     /// Never a redirect: those are [`HttpFault::Redirected`].
     pub status: StatusCode,
@@ -30,6 +31,8 @@ pub struct Answer {
     pub body: Bytes,
     /// How the body ended.
     pub end: BodyEnd,
+    /// Memory for the body, or for what was found in it.
+    pub hold: Hold,
 }
 
 /// How a body ended.
@@ -130,15 +133,16 @@ pub(super) async fn read(
         )
     };
     let mut body = Body::new(cap);
-    let (body, broken) = match body.fill(&mut response, deadline).await {
+    let ((body, mut hold), broken) = match body.fill(&mut response, deadline).await {
         Ok(()) => match body.into_content(&headers, deadline).await {
             Ok(content) => (content, None),
-            Err(broken) => (Vec::new(), Some(broken)),
+            Err(broken) => (Default::default(), Some(broken)),
         },
         // A picture that is not whole is of no use: free its memory before the caller gets here.
-        Err(broken) if status.is_success() => (Vec::new(), Some(broken)),
+        Err(broken) if status.is_success() => (Default::default(), Some(broken)),
         Err(broken) => (body.into_bytes(), Some(broken)),
     };
+    hold.shrink_to(body.len());
     let end = match broken {
         None => BodyEnd::Whole,
         Some(Broken::TooLarge) => BodyEnd::TooLarge(cap),
@@ -148,8 +152,9 @@ pub(super) async fn read(
     Ok(Answer {
         status,
         headers,
-        body: body.into(),
+        body,
         end,
+        hold,
     })
 }
 

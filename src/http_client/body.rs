@@ -1,27 +1,24 @@
-//! A body as it comes in: capped, and few large ones at once, so that ten slots cannot fill the memory.
+//! A body as it comes in: capped, and read only where there is memory for it, so that a thousand slots cannot fill it.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::HeaderMap;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use super::encoding::{self, Encoded};
+use crate::memory::{self, Hold};
 
-/// Bodies that are larger than [`LARGE_BYTES`], in the whole process. The others wait where they are: nobody reads on.
-const LARGE_AT_ONCE: usize = 2;
-/// More than pictures of usual sizes have, as base64 too.
-const LARGE_BYTES: usize = 4 * 1024 * 1024;
-/// How long a large body may bring nothing while others wait for its place.
+/// So much of a body is read before memory is asked for: it is no picture, or has not come yet.
+const FREE_BYTES: usize = 16 * 1024;
+/// How long a body may bring nothing while others wait for its memory.
 const STALL: Duration = Duration::from_secs(30);
-
-static LARGE: Semaphore = Semaphore::const_new(LARGE_AT_ONCE);
 
 /// What has come so far.
 pub(super) struct Body {
     bytes: Vec<u8>,
     cap: usize,
-    place: Option<SemaphorePermit<'static>>,
+    hold: Hold,
 }
 
 /// Why a body is not whole.
@@ -37,13 +34,17 @@ pub(super) enum Broken {
     Encoded(&'static str),
 }
 
+impl Broken {
+    const LATE: Self = Self::TooSlow("not complete before the deadline");
+}
+
 impl Body {
-    /// Nothing yet. Grows with what has really come: a Content-Length is a promise of the other side and reserves nothing.
+    /// Nothing yet. Grows with what has really come: a Content-Length is a promise of the other side.
     pub(super) fn new(cap: usize) -> Self {
         Self {
             bytes: Vec::new(),
             cap,
-            place: None,
+            hold: Hold::default(),
         }
     }
 
@@ -53,27 +54,39 @@ impl Body {
         response: &mut reqwest::Response,
         deadline: Instant,
     ) -> Result<(), Broken> {
-        let late = |_| Broken::TooSlow("not complete before the deadline");
+        // The protocol sees to it that no more comes.
+        let is_encoded = encoding::is_encoded(response.headers(), &[]);
+        let promised = response
+            .content_length()
+            .filter(|_| !is_encoded)
+            .and_then(|length| usize::try_from(length).ok());
+        let most = promised.unwrap_or(memory::UNKNOWN_BYTES).min(self.cap);
+        if promised.is_some() && most > FREE_BYTES {
+            self.hold(most, deadline).await?;
+        }
         loop {
-            let patience = if self.place.is_some() {
-                deadline.min(Instant::now() + STALL)
-            } else {
-                deadline
-            };
+            let patience = deadline.min(Instant::now() + STALL);
             let chunk = match timeout_at(patience, response.chunk()).await {
                 Ok(chunk) => chunk.map_err(Broken::Cut)?,
-                Err(_) if patience < deadline => {
+                Err(_) if patience == deadline => return Err(Broken::LATE),
+                Err(_) if self.hold.is_large() || (!self.hold.is_empty() && memory::is_short()) => {
                     return Err(Broken::TooSlow("it stood still for 30 s"));
                 }
-                Err(elapsed) => return Err(late(elapsed)),
+                Err(_) => continue,
             };
             let Some(chunk) = chunk else { return Ok(()) };
             let room = self.cap - self.bytes.len();
-            if self.place.is_none() && self.bytes.len() + chunk.len().min(room) > LARGE_BYTES {
-                let place = timeout_at(deadline, LARGE.acquire()).await.map_err(late)?;
-                self.place = Some(place.expect("the semaphore is never closed"));
+            let length = self.bytes.len() + chunk.len().min(room);
+            if length > FREE_BYTES {
+                self.hold(most, deadline).await?;
+            }
+            if length > most.max(FREE_BYTES) {
+                self.enlarge(deadline).await?;
+            }
+            if !self.hold.is_empty() && self.bytes.capacity() < length {
                 // Memory is used when it is written to, while a body that doubles its own is there twice for a moment.
-                self.bytes.reserve_exact(room);
+                let whole = if self.hold.is_large() { self.cap } else { most };
+                self.bytes.reserve_exact(whole.max(length) - self.bytes.len());
             }
             self.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if chunk.len() > room {
@@ -82,9 +95,23 @@ impl Body {
         }
     }
 
-    /// What has come, and the place for the next large one.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    /// Has memory for so many bytes, if it has none yet.
+    async fn hold(&mut self, bytes: usize, deadline: Instant) -> Result<(), Broken> {
+        if self.hold.is_empty() {
+            let holding = timeout_at(deadline, Hold::of(bytes)).await;
+            self.hold = holding.map_err(|_| Broken::LATE)?;
+        }
+        Ok(())
+    }
+
+    async fn enlarge(&mut self, deadline: Instant) -> Result<(), Broken> {
+        let enlarging = timeout_at(deadline, self.hold.enlarge()).await;
+        enlarging.map_err(|_| Broken::LATE)
+    }
+
+    /// What has come, and what holds memory for it.
+    pub(super) fn into_bytes(self) -> (Bytes, Hold) {
+        (self.bytes.into(), self.hold)
     }
 
     /// The content of what has come, which is whole: `headers` say how it is encoded.
@@ -92,24 +119,37 @@ impl Body {
         mut self,
         headers: &HeaderMap,
         deadline: Instant,
-    ) -> Result<Vec<u8>, Broken> {
+    ) -> Result<(Bytes, Hold), Broken> {
         if !encoding::is_encoded(headers, &self.bytes) {
-            return Ok(self.bytes);
+            return Ok(self.into_bytes());
         }
+        let encoded = Bytes::from(std::mem::take(&mut self.bytes));
         // A small body can have a large content.
-        if self.place.is_none() && self.cap > LARGE_BYTES {
-            let late = |_| Broken::TooSlow("not complete before the deadline");
-            let place = timeout_at(deadline, LARGE.acquire()).await.map_err(late)?;
-            self.place = Some(place.expect("the semaphore is never closed"));
-        }
-        let (headers, cap, bytes) = (headers.clone(), self.cap, std::mem::take(&mut self.bytes));
-        // Tens of megabytes at worst: too long for a thread that other jobs share.
-        let decoded = tokio::task::spawn_blocking(move || encoding::decode(&headers, bytes, cap)).await;
-        decoded
-            .map_err(|_| Broken::Encoded("decoding it failed"))?
-            .map_err(|fault| match fault {
-                Encoded::TooLarge => Broken::TooLarge,
-                Encoded::Broken(why) => Broken::Encoded(why),
-            })
+        self.hold(memory::UNKNOWN_BYTES, deadline).await?;
+        let usual = match self.hold.is_large() {
+            true => self.cap,
+            false => self.cap.min(memory::UNKNOWN_BYTES),
+        };
+        let content = match decode(headers, encoded.clone(), usual).await {
+            Err(Broken::TooLarge) if usual < self.cap => {
+                self.enlarge(deadline).await?;
+                decode(headers, encoded, self.cap).await?
+            }
+            content => content?,
+        };
+        Ok((content.into(), self.hold))
     }
+}
+
+async fn decode(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Vec<u8>, Broken> {
+    let headers = headers.clone();
+    let _turn = memory::work(body.len() as u64).await;
+    // Tens of megabytes at worst: too long for a thread that other jobs share.
+    let decoded = tokio::task::spawn_blocking(move || encoding::decode(&headers, body.into(), cap)).await;
+    decoded
+        .map_err(|_| Broken::Encoded("decoding it failed"))?
+        .map_err(|fault| match fault {
+            Encoded::TooLarge => Broken::TooLarge,
+            Encoded::Broken(why) => Broken::Encoded(why),
+        })
 }

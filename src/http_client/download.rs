@@ -32,8 +32,8 @@ mod tests;
 use guard::private_name;
 pub use guard::{lasting_refusal, refusal};
 
-/// Most bytes of a picture: a 3840 × 2160 PNG may have more than 25 MB.
-pub const MAX_PICTURE_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes of a picture: a little more than are used of one, so that it can be told what is wrong with it.
+pub const MAX_PICTURE_BYTES: usize = 33 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence for longer than this is a broken connection: the file is finished before its URL is given out.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
@@ -251,7 +251,7 @@ impl Downloads {
             Ok(()) => body.into_content(&headers, deadline).await,
             Err(broken) => Err(broken),
         };
-        let content = content.map_err(|broken| match broken {
+        let (content, hold) = content.map_err(|broken| match broken {
             Broken::TooLarge => Trouble::Lasting(DownloadFault::TooLarge(self.cap)),
             Broken::Cut(error) => trouble_of(error),
             Broken::TooSlow(why) | Broken::Encoded(why) => Trouble::Passing(why.to_owned()),
@@ -261,7 +261,7 @@ impl Downloads {
                 "its address answers 200 with nothing".to_owned(),
             ));
         }
-        Ok(content.into())
+        Ok(hold.around(content))
     }
 }
 
@@ -289,7 +289,7 @@ impl HttpClient {
                 BodyEnd::Whole if answer.body.is_empty() => {
                     Err(Trouble::Passing("its file is empty".to_owned()))
                 }
-                BodyEnd::Whole => Ok(answer.body),
+                BodyEnd::Whole => Ok(answer.hold.around(answer.body)),
                 BodyEnd::TooLarge(bytes) => Err(Trouble::Lasting(DownloadFault::TooLarge(bytes))),
                 BodyEnd::Cut(why) => Err(Trouble::Passing(why)),
             }

@@ -23,6 +23,7 @@ mod faults_of_rows;
 mod foreign_text;
 mod gone;
 mod harness;
+mod hostile;
 mod hosts;
 mod jobs_show;
 mod joined;

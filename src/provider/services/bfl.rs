@@ -194,7 +194,7 @@ impl Polled for Bfl {
             .service
             .ask(&client, task.url.clone(), incident, judge_by_path, deadline);
         match asked.await {
-            Ok((_, task)) => task::look(&task, incident),
+            Ok((answer, task)) => task::look(&task, incident).held_by(answer),
             Err(not_told) => not_told.into(),
         }
     }

@@ -201,7 +201,7 @@ impl Polled for Fal {
             .send(client, Method::GET, request.response.clone(), deadline)
             .await;
         match sent {
-            Ok(answer) => outcome::read_result(&answer, &incident),
+            Ok(answer) => outcome::read_result(&answer, &incident).held_by(answer),
             Err(fault) => Look::Unclear(incident.error(ErrorClass::Network, &fault.to_string())),
         }
     }

@@ -269,7 +269,7 @@ impl Polled for Replicate {
             .ask(client, url, incident, judge_by_path, deadline)
             .await
         {
-            Ok((_, prediction)) => prediction::look(&prediction, incident),
+            Ok((answer, prediction)) => prediction::look(&prediction, incident).held_by(answer),
             Err(not_told) => not_told.into(),
         }
     }

@@ -17,6 +17,7 @@ use super::incident::Incident;
 use super::picture::Picture;
 use super::service::{NotTold, Service};
 use crate::failure::ErrorClass;
+use crate::http_client::Answer;
 use crate::provider::{
     Call, CheckedSpec, Cost, DrawnImage, Found, ImageProvider, ImageSpec, NotDrawn, ProviderError,
     Unsupported, catalog,
@@ -42,6 +43,20 @@ pub(in crate::provider) enum Look {
     Missing(ProviderError),
     /// Nothing has been learnt; the next look may tell more.
     Unclear(ProviderError),
+}
+
+impl Look {
+    /// A picture that the answer itself has brought keeps the answer's memory.
+    pub(in crate::provider) fn held_by(mut self, answer: Answer) -> Self {
+        if let Self::Ready(Ready {
+            picture: Picture::Bytes(bytes),
+            ..
+        }) = &mut self
+        {
+            *bytes = answer.hold.around(std::mem::take(bytes));
+        }
+        self
+    }
 }
 
 /// A finished picture.
@@ -195,7 +210,8 @@ impl<P: Polled> ImageProvider for P {
         // From here on a crash does not cost the picture.
         call.watch.accepted(&handle.saved()).await;
         let incident = incident.known_as(handle.id());
-        let first = self.first(&told, &incident);
+        // Whoever waits for a picture holds no memory, which others may need for theirs.
+        let first = self.first(&told, &incident).map(|look| look.held_by(answer));
         let drawn = following::picture(self, &handle, &incident, call, first).await?;
         Ok(DrawnImage {
             cost: self.cost(&told).or(drawn.cost),

@@ -11,6 +11,7 @@ use super::picture::{self, Looked, Picture};
 use crate::failure::ErrorClass;
 use crate::http_client::Answer;
 use crate::imaging;
+use crate::memory;
 use crate::provider::ProviderError;
 
 /// What one service means by its answers, beyond what all mean by them.
@@ -99,14 +100,19 @@ impl Incident<'_> {
         if let Some(error) = self.broken(&answer) {
             return Err(error);
         }
-        let body = std::mem::take(&mut answer.body);
+        let (body, hold) = (std::mem::take(&mut answer.body), std::mem::take(&mut answer.hold));
+        let turn = memory::work(body.len() as u64).await;
         // Tens of megabytes at worst: too long for a thread that other jobs share.
         let found = tokio::task::spawn_blocking(move || read(body, dialect))
             .await
-            .map_err(|_| self.unusable(&answer, ErrorClass::BadOutput, "reading the answer failed"))?;
+            .map_err(|_| self.unusable(&answer, ErrorClass::BadImage, "reading the answer failed"))?;
+        drop(turn);
         match found {
             Found::Picture(picture, usage, id) => Ok(Reading {
-                picture,
+                picture: match picture {
+                    Picture::Bytes(bytes) => Picture::Bytes(hold.around(bytes)),
+                    elsewhere => elsewhere,
+                },
                 usage,
                 id: self.id_in(&answer).or_else(|| id.and_then(|id| self.id_fit(&id))),
             }),

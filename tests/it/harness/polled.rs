@@ -43,6 +43,8 @@ struct State {
     /// Polls are answered with 404.
     forgets: bool,
     damages_file: bool,
+    /// What every order ends in, if it is not a small picture.
+    file: Option<Bytes>,
     order_delay: Duration,
     /// What Replicate lists: its orders, the newest first.
     listed: Vec<Value>,
@@ -170,6 +172,11 @@ impl Polled {
         self.state.lock().unwrap().forgets = forgets;
     }
 
+    /// Every order ends in this picture.
+    pub(crate) fn hand_out(&self, file: Bytes) {
+        self.state.lock().unwrap().file = Some(file);
+    }
+
     /// The next file that is fetched is cut off, with all signs of being whole.
     pub(crate) fn damage_next_file(&self) {
         self.state.lock().unwrap().damages_file = true;
@@ -250,7 +257,7 @@ impl State {
         let path = request.uri().path();
         if path.starts_with("/files/") {
             self.leaks += usize::from(has_key);
-            let whole = png();
+            let whole = self.file.clone().unwrap_or_else(png);
             let sent = if std::mem::take(&mut self.damages_file) {
                 whole.slice(..whole.len() / 2)
             } else {

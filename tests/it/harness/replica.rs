@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -19,6 +20,19 @@ use super::stack::PATIENCE;
 )]
 pub(crate) fn program() -> std::ffi::OsString {
     std::env::var_os("WORKER_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_generative-ai-worker").into())
+}
+
+/// Adds a row to the file that `MEASURED` names: a table of what was measured, for the documents.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is asked of the tests, not of the worker"
+)]
+pub(crate) fn measured(row: &str) {
+    let Some(path) = std::env::var_os("MEASURED") else {
+        return;
+    };
+    let mut file = File::options().append(true).create(true).open(path).unwrap();
+    writeln!(file, "{row}").unwrap();
 }
 
 /// Runs a command of the worker to its end, with these variables and no others.

@@ -1,0 +1,129 @@
+//! What a provider sends is bounded, whoever it is: one picture or ten at once, small or large, and all that are
+//! ready at the same moment.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::harness::hostile::{KINDS, Scans, flat_jpeg, noise};
+use crate::harness::openai::{OpenAi, Reply};
+use crate::harness::picture::any_picture;
+use crate::harness::polled::Polled;
+use crate::harness::replica::measured;
+use crate::harness::stack::{Stack, icon, with};
+
+const MOST_KIB: u64 = 256 * 1024;
+
+/// Has one kind drawn so many times at once, and returns the peak of the replica's memory and what the jobs say.
+async fn peak(stack: &Stack, picture: &Bytes, times: usize) -> (u64, BTreeSet<String>) {
+    let openai = OpenAi::start(Reply::Picture(picture.clone())).await;
+    openai.close();
+    let variables = [("MAX_ATTEMPTS", "1"), ("WORKER_CONCURRENCY", "10")];
+    let replica = stack.replica_of(&openai, &variables).await;
+    let mut jobs = Vec::new();
+    for _ in 0..times {
+        let job_id = stack.job().await;
+        stack.push(&icon(job_id)).await;
+        jobs.push(job_id);
+    }
+    openai.called(times).await;
+    openai.open();
+    let mut ends = BTreeSet::new();
+    for job_id in jobs {
+        ends.insert(stack.ended(job_id).await.error.unwrap_or_default());
+    }
+    (replica.peak_memory_kib(), ends)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_hostile_pictures_at_once_stay_below_256_mib() {
+    let stack = Stack::start().await;
+    for (name, make) in KINDS {
+        let picture = Bytes::from(make());
+        let (peak, ends) = peak(&stack, &picture, 10).await;
+        measured(&format!(
+            "| {name} | {} kB | {} |",
+            picture.len() / 1000,
+            peak / 1024
+        ));
+        assert!(peak < MOST_KIB, "{name}: {peak} KiB");
+        let is_explained = |end: &String| end.is_empty() || end.contains("picture");
+        assert!(
+            ends.len() == 1 && ends.iter().all(is_explained),
+            "{name}: {ends:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_pictures_of_all_kinds_at_once_stay_below_256_mib() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(Reply::Picture(any_picture())).await;
+    openai.close();
+    let variables = [("MAX_ATTEMPTS", "1"), ("WORKER_CONCURRENCY", "20")];
+    let replica = stack.replica_of(&openai, &variables).await;
+    let mut jobs = Vec::new();
+    for (_, make) in KINDS.into_iter().chain(KINDS) {
+        openai.then(Reply::Picture(make().into()));
+        let job_id = stack.job().await;
+        stack.push(&icon(job_id)).await;
+        jobs.push(job_id);
+    }
+    openai.called(jobs.len()).await;
+    openai.open();
+    for job_id in jobs {
+        stack.ended(job_id).await;
+    }
+    let peak = replica.peak_memory_kib();
+    measured(&format!("| all of these at once, twice | | {} |", peak / 1024));
+    assert!(peak < MOST_KIB, "{peak} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_to_decode_is_refused_with_a_sentence_and_the_rest_is_drawn() {
+    let stack = Stack::start().await;
+    for (picture, end) in [
+        (
+            flat_jpeg(6300, 6300, 3, Scans::One),
+            "of memory to decode and at most",
+        ),
+        (flat_jpeg(600, 400, 3, Scans::Many(400)), "has more than"),
+        (flat_jpeg(600, 400, 3, Scans::One), ""),
+        (flat_jpeg(600, 400, 4, Scans::All), ""),
+        (flat_jpeg(600, 400, 1, Scans::All), ""),
+    ] {
+        let (_, ends) = peak(&stack, &picture.into(), 1).await;
+        let said = ends.first().unwrap();
+        assert!(
+            said.contains(end) && said.is_empty() == end.is_empty(),
+            "{said:?} and not {end:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_that_are_ready_all_at_once_wait_for_memory_and_are_all_drawn() {
+    const ORDERS: usize = 300;
+    let stack = Stack::start().await;
+    let polled = Polled::start().await;
+    polled.hand_out(noise(900, 850));
+    let variables = [("WORKER_CONCURRENCY", "1000"), ("IMAGE_PROVIDER", "bfl")];
+    let replica = polled.replica(&stack, &variables).await;
+    let jobs = stack.jobs(i32::try_from(ORDERS).unwrap()).await;
+    for job_id in &jobs {
+        stack.push(&with(icon(*job_id), "imageProvider", "bfl")).await;
+    }
+    polled.ordered(ORDERS).await;
+    let begun = std::time::SystemTime::now();
+    polled.finish();
+    stack.all_done_once(&jobs).await;
+    let peak = replica.peak_memory_kib();
+    let seconds = begun.elapsed().unwrap().as_secs_f64();
+    measured(&format!(
+        "| {ORDERS} pictures of 2.3 MB, ready at once: {:.0} a second | | {} |",
+        ORDERS as f64 / seconds,
+        peak / 1024
+    ));
+    assert_eq!(polled.orders(), ORDERS, "each was bought once");
+    assert!(peak < MOST_KIB, "{peak} KiB");
+}
