@@ -5,12 +5,14 @@
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+# Inputs for each of seven readers.
+MUTATIONS ?= 10000000
 # From cold, the optimised build takes half as long again, and the tests could use nothing of it. Pixel
 # work is optimised in both (see Cargo.toml).
 DEMO_PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos many ledger bench lint advisories fmt build image clean servers test-servers
+.PHONY: help demo test chaos many ledger mutations hostile bench lint advisories fmt build image clean servers test-servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +32,14 @@ many: test-servers build ## compare what a job costs Redis and Postgres with fif
 
 ledger: test-servers ## compare what statements take beside ten million ended jobs and beside ten thousand (a quarter of an hour, 12 GB)
 	LEDGER_ROWS=10000000 scripts/test ledger:: --no-capture
+
+mutations: ## give every reader of foreign bytes mutated ones (an hour or so; MUTATIONS=1000: only so many each)
+	MUTATIONS=$(MUTATIONS) cargo nextest run --lib --locked --no-capture mutated
+
+hostile: test-servers build ## measure what hostile pictures cost at the most, one row of a table each
+	rm -f target/hostile.md
+	MEASURED=$(CURDIR)/target/hostile.md WORKER_PROGRAM=$(CURDIR)/target/release/generative-ai-worker scripts/test hostile::
+	@cat target/hostile.md
 
 bench: servers build ## measure the worker beside simpler programs (20 minutes; BENCH_ARGS=--quick: 3, =--help: more)
 	cargo build --release --locked --features bench --bin bench

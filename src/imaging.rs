@@ -24,6 +24,8 @@ mod webp;
 mod xmp;
 
 #[cfg(test)]
+mod mutated;
+#[cfg(test)]
 mod samples;
 
 pub use bad_picture::BadPicture;

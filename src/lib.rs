@@ -14,6 +14,8 @@ pub mod http_client;
 pub mod imaging;
 pub mod measure;
 pub mod memory;
+#[cfg(test)]
+mod mutations;
 pub mod ops;
 pub mod plain_text;
 pub mod private_servers;

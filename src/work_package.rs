@@ -290,4 +290,6 @@ impl ImageWork {
 }
 
 #[cfg(test)]
+mod mutated;
+#[cfg(test)]
 mod tests;

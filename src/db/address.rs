@@ -154,4 +154,6 @@ fn decoded(name: &str, text: &str) -> anyhow::Result<String> {
 }
 
 #[cfg(test)]
+mod mutated;
+#[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ pub(in crate::provider) mod incident;
 pub(in crate::provider) mod json;
 pub(in crate::provider) mod key;
 pub(crate) mod keyed;
+#[cfg(test)]
+mod mutated;
 pub(in crate::provider) mod openai_images;
 pub(in crate::provider) mod picture;
 pub(in crate::provider) mod polling;

@@ -347,4 +347,6 @@ fn cluster(rest: &str, is_encrypted: bool) -> Result<Address, UnusableUrl> {
 }
 
 #[cfg(test)]
+mod mutated;
+#[cfg(test)]
 mod tests;

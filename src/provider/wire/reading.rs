@@ -169,7 +169,13 @@ fn read(body: Bytes, dialect: Dialect) -> Found {
 /// What an answer with the status 200 is read as.
 #[cfg(test)]
 pub(in crate::provider) fn outcome(body: &str, dialect: Dialect) -> Result<Picture, ErrorClass> {
-    match read(Bytes::copy_from_slice(body.as_bytes()), dialect) {
+    outcome_of(body.as_bytes(), dialect)
+}
+
+/// The same for any bytes.
+#[cfg(test)]
+pub(super) fn outcome_of(body: &[u8], dialect: Dialect) -> Result<Picture, ErrorClass> {
+    match read(Bytes::copy_from_slice(body), dialect) {
         Found::Picture(picture, ..) => Ok(picture),
         Found::Nothing(nothing) => Err(nothing.class),
         Found::Error(body) => Err((dialect.judge)(&super::errors::Signs {
