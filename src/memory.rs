@@ -8,11 +8,11 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Answers and pictures together, those apart that are larger than [`MOST_BYTES`].
-const IN_HAND_BYTES: usize = 40 * MIB;
+const IN_HAND_BYTES: usize = 24 * MIB;
 /// More than this is one at a time, in the whole process, and not counted by its bytes.
-pub const MOST_BYTES: usize = 16 * MIB;
+pub const MOST_BYTES: usize = 8 * MIB;
 /// What an answer is taken for that does not say how long it is. More than pictures of usual sizes have, as base64 too.
-pub const UNKNOWN_BYTES: usize = 6 * MIB;
+pub const UNKNOWN_BYTES: usize = 4 * MIB;
 /// What is made of them: pixels, and values of JSON.
 const AT_WORK_BYTES: usize = 168 * MIB;
 
@@ -122,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn memory_is_given_back_with_the_last_copy_of_the_bytes() {
         let all = IN_HAND.available_permits();
-        let held = Hold::of(10 * MIB).await.around(Bytes::from(vec![1; 3 * MIB]));
+        let held = Hold::of(7 * MIB).await.around(Bytes::from(vec![1; 3 * MIB]));
         assert_eq!(
             IN_HAND.available_permits(),
             all - 3 * MIB / UNIT,
