@@ -26,7 +26,7 @@ test: test-servers ## run all tests against a private Redis and Postgres (TEST_A
 chaos: test-servers ## kill the worker at every step many times and count what is lost (half an hour)
 	@scripts/chaos
 
-many: test-servers build ## compare what a job costs Redis and Postgres with fifty replicas and with three (20 minutes)
+many: test-servers build ## compare what a job costs Redis and Postgres with fifty replicas and with three (5 minutes)
 	MANY_REPLICAS=50 MANY_PACKAGES=100000 WORKER_PROGRAM=$(CURDIR)/target/release/generative-ai-worker \
 		scripts/test many_replicas:: --no-capture
 
