@@ -22,13 +22,14 @@ async fn jobs_that_fail_of_a_broken_provider_go_on_when_it_is_mended_and_not_by_
         ("RETRY_BASE_DELAY", "10m"),
         ("RETRY_MAX_DELAY", "10m"),
     ];
-    let replica = stack.replica_of(&openai, &variables).await;
-    let jobs = stack.push_logos(i32::try_from(UNDER_WAY).unwrap()).await;
-    openai.called(UNDER_WAY).await;
+    // What is answered is decided when a call comes.
     let broken = Reply::Error(503, json!({"message": "broken", "type": "server_error"}), vec![]);
     for _ in 0..10 * UNDER_WAY {
         openai.then(broken.clone());
     }
+    let replica = stack.replica_of(&openai, &variables).await;
+    let jobs = stack.push_logos(i32::try_from(UNDER_WAY).unwrap()).await;
+    openai.called(UNDER_WAY).await;
     openai.open();
     replica.said("openai has failed 5 times in a row").await;
     let mut redis = stack.redis().await;

@@ -156,7 +156,7 @@ async fn what_is_cut_off_is_done_again_and_finds_what_nobody_has_written_down() 
     let job_id = stack.job().await;
     let package = secret(logo(job_id), 7);
     stack.push(&package).await;
-    stack.all_done_once(&[job_id]).await;
+    stack.each_done_once(&[job_id]).await;
     replica.terminate();
     replica.exit().await;
     assert_eq!(store.objects().len(), 1);

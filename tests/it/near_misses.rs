@@ -36,7 +36,7 @@ async fn a_field_that_nobody_reads_is_told_with_the_one_that_was_meant() {
     replica.said(&line).await;
     let error = stack.ended(jobs[1]).await.error.unwrap();
     assert!(
-        error.contains(r#"prompt: \"promt\" was found, which is another name"#),
+        error.contains(r#"prompt: "promt" was found, which is another name"#),
         "{error}"
     );
     operator.shows(&stack, &counted("imageProvider"), 1.0).await;

@@ -46,7 +46,7 @@ async fn a_store_that_fails_is_seen_with_the_reason_and_the_time() {
     let job_id = stack.job().await;
     stack.push(&logo(job_id)).await;
     operator.shows(&stack, &calls("store", "busy"), 1.0).await;
-    stack.all_done_once(&[job_id]).await;
+    stack.each_done_once(&[job_id]).await;
     let after = operator
         .shows(&stack, &calls("store", "succeeded"), stored + 1.0)
         .await;
