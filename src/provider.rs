@@ -26,7 +26,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::failure::ErrorClass;
-use crate::work_package::{MAX_PROMPT_CHARS, Prompt};
+use crate::work_package::Prompt;
 
 pub use crate::imaging::DigitalSource;
 pub use call::{Call, Cost, CostBasis, DrawnImage, Found, NotDrawn, Unwatched, Watch};
@@ -54,7 +54,7 @@ pub trait ImageProvider: Send + Sync {
     /// (`PROMPT_SUFFIX_ICON`, `PROMPT_SUFFIX_IMAGE`).
     /// Providers that do not read instructions send the prompt as it is.
     fn prompt_for(&self, prompt: &Prompt, suffix: &str) -> Prompt {
-        with_suffix(prompt, suffix)
+        prompt.followed_by(suffix)
     }
 
     /// Asks for one image and waits for its bytes, at most until the call's deadline.
@@ -108,15 +108,5 @@ pub trait ImageProvider: Send + Sync {
     /// that the order is ended.
     async fn cancel(&self, _handle: &str) -> bool {
         false
-    }
-}
-
-/// The prompt, and what is wanted of every picture, unless both together would be refused for their length.
-pub(in crate::provider) fn with_suffix(prompt: &Prompt, suffix: &str) -> Prompt {
-    let text = format!("{}\n\n{suffix}", prompt.expose());
-    if suffix.is_empty() || text.chars().count() > MAX_PROMPT_CHARS {
-        prompt.clone()
-    } else {
-        Prompt::new(text)
     }
 }

@@ -157,6 +157,17 @@ impl Prompt {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The prompt, and behind it what is wanted of every picture, unless both together would be refused for their length.
+    #[must_use]
+    pub fn followed_by(&self, suffix: &str) -> Self {
+        let text = format!("{}\n\n{suffix}", self.0);
+        if suffix.is_empty() || text.chars().count() > MAX_PROMPT_CHARS {
+            self.clone()
+        } else {
+            Self(text)
+        }
+    }
 }
 
 impl fmt::Debug for Prompt {

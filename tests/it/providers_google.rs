@@ -129,7 +129,7 @@ async fn each_name_ends_in_a_true_picture_with_its_model_and_cost() {
             "imagen",
             Some("imagen-4.0-generate-001"),
             "gemini-nano-banana-2.1",
-            0.067_205,
+            0.033_615,
             "computed",
         ),
         (

@@ -17,7 +17,6 @@ use crate::http_client::Outgoing;
 use crate::provider::catalog::{self, Model};
 use crate::provider::{
     Call, CheckedSpec, Cost, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported,
-    with_suffix,
 };
 use crate::work_package::Prompt;
 
@@ -60,7 +59,7 @@ impl<S: Direct> ImageProvider for Provider<S> {
 
     fn prompt_for(&self, prompt: &Prompt, suffix: &str) -> Prompt {
         match S::READS_INSTRUCTIONS {
-            true => with_suffix(prompt, suffix),
+            true => prompt.followed_by(suffix),
             false => prompt.clone(),
         }
     }

@@ -155,7 +155,7 @@ async fn an_order_holds_exactly_what_the_model_takes() {
         // It takes neither a seed nor a format, and would look things up at a price.
         (
             "flux-3-image",
-            "2048x1152",
+            "2560x1440",
             json!({"prompt": PROMPT, "aspect_ratio": "16:9", "resolution": "2k", "grounding": false}),
         ),
         (
