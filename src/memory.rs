@@ -144,7 +144,7 @@ mod tests {
             others.push(other);
         }
         assert_eq!(others.len(), IN_HAND_BYTES / MOST_BYTES);
-        assert!(is_short() || IN_HAND_BYTES % MOST_BYTES >= UNKNOWN_BYTES);
+        assert!(is_short());
         drop(first);
         assert!(Hold::of(usize::MAX).now_or_never().is_some());
         let turn = work(u64::MAX).await;

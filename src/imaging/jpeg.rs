@@ -90,11 +90,9 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Layout<'_>, BadPicture> {
             (APP1, _) if orientation.is_none() && content.starts_with(EXIF) => {
                 orientation = keep_orientation(content).map(|exif| encode(APP1, &[EXIF, &exif].concat()));
             }
-            (APP2, _) if !has_profile && content.starts_with(PROFILE) => {
-                if profile::is_kept(&content[PROFILE.len()..]) {
-                    has_profile = true;
-                    kept.keep(begin..at);
-                }
+            (APP2, _) if !has_profile && content.strip_prefix(PROFILE).is_some_and(profile::is_kept) => {
+                has_profile = true;
+                kept.keep(begin..at);
             }
             // In how many packets a manifest comes does not matter: each has the head of the box.
             // Source: C2PA Technical Specification 2.2, A.3.1 "Embedding manifests into JPEG"; ISO/IEC 19566-5, D.2:

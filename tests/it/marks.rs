@@ -19,11 +19,11 @@ fn is_told(file: &[u8]) -> bool {
 
 /// Puts bytes in before the marker that comes at `nth` place.
 fn before_marker(jpeg: &[u8], marker: u8, nth: usize, bytes: &[u8]) -> Vec<u8> {
-    let places = jpeg
+    let mut places = jpeg
         .windows(2)
         .enumerate()
         .filter(|(_, pair)| *pair == [0xff, marker]);
-    let (at, _) = places.skip(nth).next().unwrap();
+    let (at, _) = places.nth(nth).unwrap();
     [&jpeg[..at], bytes, &jpeg[at..]].concat()
 }
 

@@ -9,7 +9,9 @@ use flate2::write::ZlibEncoder;
 use super::picture::{bomb, jpeg, photo, png, webp, with_png_chunk};
 
 /// The kinds that there are, by name.
-pub(crate) const KINDS: [(&str, fn() -> Vec<u8>); 7] = [
+type Kind = (&'static str, fn() -> Vec<u8>);
+
+pub(crate) const KINDS: [Kind; 7] = [
     ("PNG, a colour profile of 190 MB", png_with_large_profile),
     ("PNG, 40 megapixels", || bomb(8000, 5000)),
     ("JPEG, one channel a scan", || {
@@ -90,7 +92,7 @@ pub(crate) fn flat_jpeg(width: u16, height: u16, channels: u8, scans: Scans) -> 
         // A block is six bits: no difference (00), and nothing more (1010). Source: ITU-T T.81, tables K.3 and K.5.
         let blocks = blocks * scan.len();
         file.extend(b"\x28\xa2\x8a".repeat(blocks / 4));
-        file.extend_from_slice(&[&[][..], &[0x2b], &[0x28, 0xaf], &[0x28, 0xa2, 0xbf]][blocks % 4]);
+        file.extend_from_slice([&[][..], &[0x2b], &[0x28, 0xaf], &[0x28, 0xa2, 0xbf]][blocks % 4]);
     }
     file.extend_from_slice(b"\xff\xd9");
     file
