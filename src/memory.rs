@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Answers and pictures together, those apart that are larger than [`MOST_BYTES`].
-const IN_HAND_BYTES: usize = 24 * MIB;
+const IN_HAND_BYTES: usize = 16 * MIB;
 /// More than this is one at a time, in the whole process, and not counted by its bytes.
 pub const MOST_BYTES: usize = 8 * MIB;
 /// What an answer is taken for that does not say how long it is. More than pictures of usual sizes have, as base64 too.
