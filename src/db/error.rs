@@ -9,7 +9,8 @@ pub enum DbError {
     /// Postgres does not answer: the same call is made again when it does.
     #[error("Postgres: {0}")]
     Unavailable(String),
-    /// Postgres answers and takes no writes: it is a standby, or has no room left. The same call is made again.
+    /// Postgres answers and takes no writes: it is a standby, has no room left, or somebody has locked a whole table. The same call
+    /// is made again.
     #[error("Postgres takes no writes: {0}")]
     Demoted(String),
     /// Two transactions were in each other's way. The same call is made again at once.

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use diesel::sql_types::Integer;
+use diesel::sql_types::{Integer, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -170,8 +170,36 @@ where
         },
         // It may say so for ever.
         Err(DbError::Collided(said)) => Err(DbError::Locked(said)),
+        Err(DbError::Locked(said)) => match lock_on_a_table(pool).await {
+            Ok(Some(table)) => Err(DbError::Demoted(format!(
+                "somebody else has locked the table {table}, or is about to"
+            ))),
+            _ => Err(DbError::Locked(said)),
+        },
         Err(error) => Err(error),
     }
+}
+
+#[derive(diesel::QueryableByName)]
+struct LockedTable {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// A table of the application that nobody else may write to now: not one row is locked but all are, and none that comes later is
+/// taken either.
+///
+/// Source: PostgreSQL, "Table-Level Locks", what conflicts with ROW EXCLUSIVE.
+async fn lock_on_a_table(pool: &Connections) -> Result<Option<String>, DbError> {
+    let select = diesel::sql_query(
+        "SELECT name FROM (VALUES ('ac_background_jobs'), ('images')) AS used(name)
+         WHERE EXISTS (SELECT FROM pg_locks AS held JOIN pg_database ON pg_database.oid = held.database
+             WHERE datname = current_database() AND held.relation = to_regclass(name) AND held.pid <> pg_backend_pid()
+                AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))",
+    );
+    let locked: Vec<LockedTable> =
+        on_connection(pool, async |connection| select.load(connection).await).await?;
+    Ok(locked.into_iter().next().map(|table| table.name))
 }
 
 async fn why_left_out(pool: &Connections, shown_row: Option<i32>) -> DbError {

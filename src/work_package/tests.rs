@@ -270,7 +270,7 @@ fn a_name_in_another_case_is_named() {
     );
     let rejection = parse(&json!({"type": "collection-image", "job_id": 42})).unwrap_err();
     assert!(
-        rejection.message.starts_with("jobId: \"job_id\" was found"),
+        rejection.message.contains("(1) jobId: \"job_id\" was found"),
         "{rejection}"
     );
     assert_eq!(rejection.job_id, Some(42));
