@@ -52,6 +52,7 @@ pub use actions::Action;
 pub use begin::{BeginRequest, Begun, OpenCall};
 pub use calls::{CallError, CallNews, CallTurn, IntendRequest};
 pub use cancel::{AbandonedCall, Cancelled};
+pub(crate) use check::is_silence;
 pub use check::{Lacking, check};
 pub use dead::{DeadCount, DeadFilter, DeadPackage, DeadSelection, Revived};
 pub use erase::{DeadBytes, Erasable, Erased, MaybeOfUser};

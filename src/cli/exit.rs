@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::config::Faults;
-use crate::db::{DbError, UnfitDatabase};
+use crate::db::{self, DbError, UnfitDatabase};
 use crate::findings::{Findings, Grade};
 use crate::plain_text::plain;
 use crate::redis::RedisFailure;
@@ -62,7 +62,7 @@ fn status(error: &anyhow::Error) -> ExitStatus {
         let storage = cause.downcast_ref::<StorageError>();
         let redis = cause.downcast_ref::<RedisFailure>();
         if redis.is_some_and(|failure| !failure.needs_mending())
-            || cause.is::<diesel::ConnectionError>()
+            || db::is_silence(cause)
             || matches!(
                 cause.downcast_ref(),
                 Some(DbError::Unavailable(_) | DbError::Demoted(_))
@@ -73,6 +73,7 @@ fn status(error: &anyhow::Error) -> ExitStatus {
         }
         if storage.is_some()
             || redis.is_some()
+            || cause.is::<diesel::ConnectionError>()
             || cause.is::<Faults>()
             || cause.is::<UnfitDatabase>()
             || cause.is::<Misconfigured>()

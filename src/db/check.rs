@@ -153,10 +153,17 @@ async fn reach(settings: &DbSettings, lacking: Lacking) -> anyhow::Result<Db> {
     Db::new(settings)
 }
 
+/// Whether Postgres could not be connected to, and has not said why.
+pub(crate) fn is_silence(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause
+        .downcast_ref()
+        .is_some_and(|error| !matches!(error, diesel::ConnectionError::InvalidConnectionUrl(_)))
+}
+
 /// What is no better tomorrow is a failure; all else is away.
 fn tell(findings: &mut Findings, error: &anyhow::Error) {
     let is_away = error.chain().any(|cause| {
-        cause.is::<diesel::ConnectionError>()
+        is_silence(cause)
             || matches!(
                 cause.downcast_ref(),
                 Some(DbError::Unavailable(_) | DbError::Demoted(_))

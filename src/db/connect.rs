@@ -20,11 +20,12 @@ use futures_util::FutureExt;
 use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::address::{self, Target};
 use super::options::{Setting, at_startup, in_transaction};
 use super::pooler::{self, Sessions};
-use super::{DbSettings, STATEMENT_TIMEOUT};
+use super::{DbError, DbSettings, STATEMENT_TIMEOUT};
 
 /// Statements are planned once per connection, and find rows by their keys. Without this a plan that was made while the
 /// ledger was small reads all of it for every batch, until somebody analyzes the table.
@@ -118,8 +119,15 @@ impl Way {
         let seconds = self.target.patience.as_secs();
         let connection = tokio::time::timeout(self.target.patience, manners.open())
             .await
-            .with_context(|| format!("DATABASE_URL: Postgres did not answer within {seconds} s"))?
-            .context("DATABASE_URL: Postgres cannot be reached")?;
+            .map_err(|_| DbError::Unavailable(format!("no answer within {seconds} s")))
+            .context("DATABASE_URL: Postgres cannot be reached")?
+            .map_err(|error| {
+                let what = match error {
+                    ConnectionError::InvalidConnectionUrl(_) => "refuses this connection",
+                    _ => "cannot be reached",
+                };
+                anyhow::Error::new(error).context(format!("DATABASE_URL: Postgres {what}"))
+            })?;
         Ok(Single { connection, manners })
     }
 
@@ -233,6 +241,31 @@ async fn lent(client: Client, keeps_statements: bool) -> ConnectionResult<AsyncP
     Ok(connection)
 }
 
+/// Whether a server answers and will not have this connection until somebody mends the URL, the account or the certificate.
+/// PgBouncer says so under other codes than Postgres, and the driver of itself and of TLS in words alone.
+///
+/// Source: PostgreSQL, "Error Codes".
+fn is_refusal(error: &tokio_postgres::Error, text: &str) -> bool {
+    let codes = [
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        SqlState::INVALID_PASSWORD,
+        SqlState::INVALID_CATALOG_NAME,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+    ];
+    let words = [
+        "authentication failed",
+        "no such database",
+        "no such user",
+        "password missing",
+        "server does not support TLS",
+        "invalid peer certificate",
+    ];
+    let is_told = error
+        .as_db_error()
+        .is_some_and(|said| codes.contains(said.code()));
+    is_told || words.iter().any(|word| text.contains(word))
+}
+
 fn refused(error: &tokio_postgres::Error) -> ConnectionError {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -240,5 +273,8 @@ fn refused(error: &tokio_postgres::Error) -> ConnectionError {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    ConnectionError::BadConnection(text)
+    match is_refusal(error, &text) {
+        true => ConnectionError::InvalidConnectionUrl(text),
+        false => ConnectionError::BadConnection(text),
+    }
 }

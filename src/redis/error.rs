@@ -133,6 +133,11 @@ impl RedisFailure {
 ///
 /// Source: Redis, `script_lua.c`, "ACL failure in script"; `scripting.c` of 6.2, "Error running script".
 fn unwrapped<'a>(code: &'a str, details: &'a str) -> (&'a str, &'a str) {
+    // A transaction that has come to nothing says why.
+    let within = details.split_once("because of: ").filter(|_| code == "EXECABORT");
+    if let Some(inner) = within.and_then(|(_, inner)| inner.split_once(' ')) {
+        return inner;
+    }
     if code != "ERR" {
         return (code, details);
     }
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn what_a_server_refuses_is_told_from_what_it_does_not_answer() {
         type Kind = fn(String) -> RedisFailure;
-        let rows: [(&str, Kind, &str); 21] = [
+        let rows: [(&str, Kind, &str); 22] = [
             (
                 "WRONGTYPE Operation against a key",
                 RedisFailure::WrongType,
@@ -244,6 +249,11 @@ mod tests {
                 "NOPERM User w has no permissions to run the 'client|id' command",
                 RedisFailure::Refused,
                 "client|id",
+            ),
+            (
+                "EXECABORT Transaction discarded because of: NOPERM this user has no permissions to run the 'exec' command",
+                RedisFailure::Refused,
+                "run the 'exec' command: allow it",
             ),
             (
                 "ERR ACL failure in script: User w has no permissions to run the 'publish' command script: 1f, on @user_script:3.",

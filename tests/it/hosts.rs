@@ -115,9 +115,18 @@ async fn whom_a_server_has_to_be_is_looked_at_as_libpq_does() {
     ] {
         let asked = format!("{url}?{query}");
         let said = command_on(&stack, &["check-config"], &[("DATABASE_URL", asked.as_str())]).await;
-        let expected = if is_taken { 0 } else { 69 };
+        let expected = if is_taken { 0 } else { 78 };
         assert_eq!(said.status, Some(expected), "{query}: {}", said.err);
     }
+
+    let nobodys = url.replace("/postgres", "/nobodys");
+    let said = command_on(&stack, &["check-config"], &[("DATABASE_URL", nobodys.as_str())]).await;
+    assert_eq!(said.status, Some(78), "{}", said.err);
+    assert!(
+        said.err.contains("Postgres refuses this connection: "),
+        "{}",
+        said.err
+    );
 
     // A server that speaks TLS and lets this account in without it alone.
     let rules = "hostssl all all all reject\nhostnossl all all all trust\n";
@@ -130,7 +139,7 @@ async fn whom_a_server_has_to_be_is_looked_at_as_libpq_does() {
     for (query, is_taken) in [("", true), ("?sslmode=prefer", true), ("?sslmode=require", false)] {
         let asked = format!("{url}{query}");
         let said = command_on(&stack, &["check-config"], &[("DATABASE_URL", asked.as_str())]).await;
-        let expected = if is_taken { 0 } else { 69 };
+        let expected = if is_taken { 0 } else { 78 };
         assert_eq!(said.status, Some(expected), "{query}: {}", said.err);
     }
 }

@@ -130,8 +130,8 @@ const POSTGRES: &[Wrong] = &[
     Wrong {
         made: "ALTER ROLE worker NOLOGIN",
         mended: "ALTER ROLE worker LOGIN",
-        status: 69,
-        said: &["Postgres cannot be reached: ", "is not permitted to log in"],
+        status: 78,
+        said: &["Postgres refuses this connection: ", "is not permitted to log in"],
     },
 ];
 
