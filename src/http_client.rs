@@ -25,6 +25,7 @@ pub(crate) mod tests;
 mod trust;
 
 pub use answer::{Answer, BodyEnd, HttpFault, MAX_BODY_BYTES};
+use body::Body;
 pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES, lasting_refusal, refusal};
 pub use outgoing::Outgoing;
 pub use picture_text::{NotDecoded, decode_picture_text, is_data_uri};
@@ -139,12 +140,14 @@ impl HttpClient {
         if deadline <= Instant::now() {
             return Err(HttpFault::TooLate);
         }
+        // What is posted has an effect, so that its answer may be the only one.
+        let is_only = request.method() == Method::POST;
         let response = match timeout_at(deadline, self.inner.execute(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(HttpFault::from_reqwest(error)),
             Err(_) => return Err(HttpFault::NoAnswer("no answer before the deadline".into())),
         };
-        answer::read(response, self.body_cap, deadline).await
+        answer::read(response, Body::new(self.body_cap, is_only), deadline).await
     }
 
     /// The same client for another host of the same service. Whoever calls this answers for it that the

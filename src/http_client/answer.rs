@@ -110,10 +110,10 @@ pub(super) fn chain(error: reqwest::Error) -> String {
     line
 }
 
-/// Reads the body of `response` with a running limit; `cap` is for successful answers.
+/// Reads the body of `response` with a running limit, which is that of successful answers.
 pub(super) async fn read(
     mut response: reqwest::Response,
-    cap: usize,
+    mut body: Body,
     deadline: Instant,
 ) -> Result<Answer, HttpFault> {
     let status = response.status();
@@ -124,15 +124,13 @@ pub(super) async fn read(
         });
     }
     let headers = response.headers().clone();
-    let (cap, deadline) = if status.is_success() {
-        (cap, deadline)
+    let deadline = if status.is_success() {
+        deadline
     } else {
-        (
-            cap.min(MAX_ERROR_BODY_BYTES),
-            deadline.min(Instant::now() + ERROR_BODY_TIME),
-        )
+        body.cap = body.cap.min(MAX_ERROR_BODY_BYTES);
+        deadline.min(Instant::now() + ERROR_BODY_TIME)
     };
-    let mut body = Body::new(cap);
+    let cap = body.cap;
     let ((body, mut hold), broken) = match body.fill(&mut response, deadline).await {
         Ok(()) => match body.into_content(&headers, deadline).await {
             Ok(content) => (content, None),

@@ -13,12 +13,19 @@ use crate::memory::{self, Hold};
 const FREE_BYTES: usize = 16 * 1024;
 /// How long a body may bring nothing while others wait for its memory.
 const STALL: Duration = Duration::from_secs(30);
+/// How long the only answer to a request waits for memory. Services do not hold one for ever, and what it brings is paid for: while
+/// the store is away and pictures wait for it, it is read all the same.
+const ONLY_ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What has come so far.
 pub(super) struct Body {
     bytes: Vec<u8>,
-    cap: usize,
+    pub(super) cap: usize,
     hold: Hold,
+    /// Whether there is no other to be had.
+    is_only: bool,
+    /// Whether it is read although there is no memory for it.
+    is_extra: bool,
 }
 
 /// Why a body is not whole.
@@ -40,11 +47,13 @@ impl Broken {
 
 impl Body {
     /// Nothing yet. Grows with what has really come: a Content-Length is a promise of the other side.
-    pub(super) fn new(cap: usize) -> Self {
+    pub(super) fn new(cap: usize, is_only: bool) -> Self {
         Self {
             bytes: Vec::new(),
             cap,
             hold: Hold::default(),
+            is_only,
+            is_extra: false,
         }
     }
 
@@ -97,16 +106,40 @@ impl Body {
 
     /// Has memory for so many bytes, if it has none yet.
     async fn hold(&mut self, bytes: usize, deadline: Instant) -> Result<(), Broken> {
-        if self.hold.is_empty() {
-            let holding = timeout_at(deadline, Hold::of(bytes)).await;
-            self.hold = holding.map_err(|_| Broken::LATE)?;
+        if self.is_extra || !self.hold.is_empty() {
+            return Ok(());
+        }
+        match timeout_at(self.patience(deadline), Hold::of(bytes)).await {
+            Ok(hold) => self.hold = hold,
+            Err(_) => self.go_on_without(deadline)?,
         }
         Ok(())
     }
 
     async fn enlarge(&mut self, deadline: Instant) -> Result<(), Broken> {
-        let enlarging = timeout_at(deadline, self.hold.enlarge()).await;
-        enlarging.map_err(|_| Broken::LATE)
+        if self.is_extra {
+            return Ok(());
+        }
+        match timeout_at(self.patience(deadline), self.hold.enlarge()).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.go_on_without(deadline),
+        }
+    }
+
+    fn patience(&self, deadline: Instant) -> Instant {
+        match self.is_only {
+            true => deadline.min(Instant::now() + ONLY_ANSWER_PATIENCE),
+            false => deadline,
+        }
+    }
+
+    fn go_on_without(&mut self, deadline: Instant) -> Result<(), Broken> {
+        if deadline <= Instant::now() {
+            return Err(Broken::LATE);
+        }
+        self.is_extra = true;
+        tracing::warn!("an answer is read although there is no memory for it: pictures wait to be stored");
+        Ok(())
     }
 
     /// What has come, and what holds memory for it.
@@ -152,4 +185,30 @@ async fn decode(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Vec<u8>,
             Encoded::TooLarge => Broken::TooLarge,
             Encoded::Broken(why) => Broken::Encoded(why),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_only_answer_is_read_although_there_is_no_memory_for_it() {
+        let mut all = Vec::new();
+        while let Ok(hold) = tokio::time::timeout(Duration::ZERO, Hold::of(memory::MOST_BYTES)).await {
+            all.push(hold);
+        }
+        let later = Instant::now() + ONLY_ANSWER_PATIENCE * 2;
+        let mut only = Body::new(usize::MAX, true);
+        assert!(only.hold(memory::MOST_BYTES, later).await.is_ok());
+        assert!(only.hold.is_empty() && Instant::now() < later);
+        let mut another = Body::new(usize::MAX, false);
+        assert!(matches!(
+            another.hold(memory::MOST_BYTES, later).await,
+            Err(Broken::TooSlow(_))
+        ));
+        assert_eq!(Instant::now(), later);
+        let mut late = Body::new(usize::MAX, true);
+        assert!(late.hold(memory::MOST_BYTES, later).await.is_err());
+        drop(all);
+    }
 }

@@ -245,7 +245,7 @@ impl Downloads {
     async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, Trouble> {
         status_trouble(response.status().as_u16())?;
         let (headers, deadline) = (response.headers().clone(), Instant::now() + TRY_TIMEOUT);
-        let mut body = Body::new(self.cap);
+        let mut body = Body::new(self.cap, false);
         let filled = body.fill(&mut response, deadline).await;
         let content = match filled {
             Ok(()) => body.into_content(&headers, deadline).await,
