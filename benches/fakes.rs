@@ -1,7 +1,9 @@
 //! An image service and an object store on loopback, in a process of their own so that their CPU is nobody else's.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -16,6 +18,8 @@ use futures_util::StreamExt;
 use crate::peer::Peer;
 use crate::photo;
 use crate::stand::Stand;
+
+const SMALL_BYTES: usize = 4_096;
 
 /// Starts them. Returns also their address.
 pub(crate) fn start(stand: &Stand) -> anyhow::Result<(Peer, String)> {
@@ -34,21 +38,9 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         drain(request).await;
         with_type(answer.into(), "application/json")
     };
-    let store = |request: Request| async move {
-        let is_asked_for = matches!(request.method().as_str(), "GET" | "HEAD");
-        let has_left = request.method() == "DELETE";
-        drain(request).await;
-        let mut response = with_type(Body::empty(), "application/xml");
-        response
-            .headers_mut()
-            .insert(header::ETAG, HeaderValue::from_static("\"bench\""));
-        if is_asked_for {
-            *response.status_mut() = StatusCode::NOT_FOUND;
-        } else if has_left {
-            *response.status_mut() = StatusCode::NO_CONTENT;
-        }
-        response
-    };
+    // What a worker looks at before it starts is small. Pictures are asked for by nobody, so they are not kept.
+    let kept: Arc<Mutex<HashMap<String, Bytes>>> = Arc::default();
+    let store = move |request: Request| keep(request, kept.clone());
     let app = Router::new()
         .route("/v1/images/generations", post(draw))
         .fallback(any(store));
@@ -58,9 +50,45 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn drain(request: Request) {
+async fn keep(request: Request, kept: Arc<Mutex<HashMap<String, Bytes>>>) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let body = drain(request).await;
+    let mut kept = kept.lock().expect("nothing panics while it holds this lock");
+    let (status, body) = match method.as_str() {
+        "GET" | "HEAD" => match kept.get(&path) {
+            Some(body) => (StatusCode::OK, body.clone()),
+            None => (StatusCode::NOT_FOUND, Bytes::new()),
+        },
+        "DELETE" => {
+            kept.remove(&path);
+            (StatusCode::NO_CONTENT, Bytes::new())
+        }
+        _ => {
+            if let Some(body) = body {
+                kept.insert(path, body);
+            }
+            (StatusCode::OK, Bytes::new())
+        }
+    };
+    let mut response = with_type(body.into(), "application/xml");
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, HeaderValue::from_static("\"bench\""));
+    let at = HeaderValue::from_static("Mon, 30 Nov 2026 00:00:00 GMT");
+    headers.insert(header::LAST_MODIFIED, at);
+    response
+}
+
+/// Reads a body to its end, and returns a small one.
+async fn drain(request: Request) -> Option<Bytes> {
     let mut body = request.into_body().into_data_stream();
-    while let Some(Ok(_)) = body.next().await {}
+    let mut small = Vec::new();
+    while let Some(Ok(chunk)) = body.next().await {
+        if small.len() <= SMALL_BYTES {
+            small.extend_from_slice(&chunk);
+        }
+    }
+    (small.len() <= SMALL_BYTES).then(|| small.into())
 }
 
 fn with_type(body: Body, kind: &'static str) -> Response {
