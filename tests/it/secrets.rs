@@ -319,7 +319,7 @@ async fn commands_say_what_is_wrong_with_a_secret_and_not_the_secret() {
         ("REDIS_URL", &no_database, 78),
         ("OPENAI_BASE_URL", &with_key, 78),
         ("OPENAI_API_KEY", &two_lines, 78),
-        ("DATABASE_URL", &wrong_database, 69),
+        ("DATABASE_URL", &wrong_database, 78),
         ("REDIS_URL", &wrong_redis, 78),
         ("AWS_SECRET_ACCESS_KEY", &PASSWORD.to_owned(), 78),
         ("RUST_LOG", &"trace".to_owned(), 0),
