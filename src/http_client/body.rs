@@ -78,7 +78,7 @@ impl Body {
             let chunk = match timeout_at(patience, response.chunk()).await {
                 Ok(chunk) => chunk.map_err(Broken::Cut)?,
                 Err(_) if patience == deadline => return Err(Broken::LATE),
-                Err(_) if self.hold.is_large() || (!self.hold.is_empty() && memory::is_short()) => {
+                Err(_) if self.is_in_the_way() => {
                     return Err(Broken::TooSlow("it stood still for 30 s"));
                 }
                 Err(_) => continue,
@@ -102,6 +102,12 @@ impl Body {
                 return Err(Broken::TooLarge);
             }
         }
+    }
+
+    /// Whether others wait for what it holds. They do not wait long for the only answer, unless it is a large one, of which there is
+    /// one at a time.
+    fn is_in_the_way(&self) -> bool {
+        self.hold.is_large() || (!self.is_only && !self.hold.is_empty() && memory::is_short())
     }
 
     /// Has memory for so many bytes, if it has none yet.
@@ -190,6 +196,21 @@ async fn decode(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Vec<u8>,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_can_be_fetched_again_makes_way_when_it_stands_still() {
+        let soon = Instant::now() + STALL;
+        let (mut only, mut another) = (Body::new(usize::MAX, true), Body::new(usize::MAX, false));
+        assert!(only.hold(FREE_BYTES, soon).await.is_ok() && another.hold(FREE_BYTES, soon).await.is_ok());
+        assert!(!another.is_in_the_way(), "there is memory for others");
+        let mut all = Vec::new();
+        while let Ok(hold) = tokio::time::timeout(Duration::ZERO, Hold::of(memory::UNKNOWN_BYTES)).await {
+            all.push(hold);
+        }
+        assert!(another.is_in_the_way() && !only.is_in_the_way());
+        drop(all);
+        assert!(only.enlarge(soon).await.is_ok() && only.is_in_the_way());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_only_answer_is_read_although_there_is_no_memory_for_it() {
