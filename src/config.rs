@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
 
+use crate::bullmq::{BullmqSettings, hash_tag};
 use crate::db::{DbSettings, Retention};
 use crate::generator::PromptSuffixes;
 use crate::ops::OpsSettings;
@@ -33,6 +34,8 @@ pub use variables::{env_example, variables};
 pub struct Config {
     /// Redis.
     pub queue: QueueSettings,
+    /// Whose jobs are taken over; `None` = nobody's.
+    pub bullmq: Option<BullmqSettings>,
     /// Postgres.
     pub db: DbSettings,
     /// Where pictures go.
@@ -68,6 +71,7 @@ impl Config {
     pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
         let mut reader = Reader::new(environment);
         let queue = queue_settings(&mut reader);
+        let bullmq = bullmq_settings(&mut reader);
         let db = db_settings(&mut reader);
         let storage = storage_settings(&mut reader);
         let worker = worker_settings(&mut reader, &queue);
@@ -85,6 +89,7 @@ impl Config {
         let _ = log_settings(&mut reader);
         reader.finish(Self {
             queue,
+            bullmq,
             db,
             storage,
             providers,
@@ -121,6 +126,18 @@ impl QueueSettings {
     pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
         let mut reader = Reader::new(environment);
         let settings = queue_settings(&mut reader);
+        reader.finish(settings)
+    }
+}
+
+impl BullmqSettings {
+    /// Reads which BullMQ queue is taken over; `None` = none is.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Option<Self>, Faults> {
+        let mut reader = Reader::new(environment);
+        let settings = bullmq_settings(&mut reader);
         reader.finish(settings)
     }
 }
@@ -197,6 +214,26 @@ fn queue_settings(reader: &mut Reader<'_>) -> QueueSettings {
         weights: reader.or_default("PRIORITY_WEIGHTS", shares::weights),
         fairness: reader.or_default("FAIRNESS", shares::fairness),
     }
+}
+
+fn bullmq_settings(reader: &mut Reader<'_>) -> Option<BullmqSettings> {
+    let names = ["BULLMQ_REDIS_URL", "REDIS_WORKER_URL", "REDIS_URL"];
+    let settings = BullmqSettings {
+        prefix: reader.or_default("BULLMQ_PREFIX", values::bullmq_name),
+        job_names: reader.or_default("BULLMQ_JOB_NAMES", values::names),
+        url: reader.first_secret(&names, values::redis_url),
+        url_variable: reader.first_set(&names),
+        queue: reader.optional("BULLMQ_QUEUE", values::bullmq_name)?,
+    };
+    let base = format!("{}:{}", settings.prefix, settings.queue);
+    if hash_tag(&base).is_none() && is_cluster(settings.url.expose_secret()) {
+        reader.fault(format!(
+            "BULLMQ_PREFIX: \"{}\" was found; on a cluster BullMQ's keys have to share a hash tag: give its queue a prefix in \
+             braces, {{bull}} say, there and here",
+            settings.prefix
+        ));
+    }
+    Some(settings)
 }
 
 fn db_settings(reader: &mut Reader<'_>) -> DbSettings {

@@ -7,7 +7,7 @@
 //! `docs/guarantees.md`.
 
 /// Where the process may be told to die. Each stands right after the step that it names.
-pub const POINTS: [&str; 17] = [
+pub const POINTS: [&str; 19] = [
     "landed",
     "adopted",
     "begun",
@@ -25,6 +25,8 @@ pub const POINTS: [&str; 17] = [
     "revived",
     "to-be-read",
     "to-be-drawn",
+    "bullmq-taken",
+    "bullmq-kept",
 ];
 
 /// Dies here when it was told to, or stops every thread of the runtime (`begun:1:wedge`).

@@ -2,6 +2,7 @@
 //! records the result in Postgres.
 
 pub mod batch;
+pub mod bullmq;
 pub mod cli;
 pub mod config;
 pub mod db;

@@ -21,6 +21,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use crate::bullmq::BullmqQueue;
 use crate::db::Db;
 use crate::queue::Redis;
 use crate::storage::Storage;
@@ -42,6 +43,8 @@ pub struct Watched {
     pub replica: Observer,
     /// Its Redis.
     pub redis: Redis,
+    /// The BullMQ queue that it takes over; `None`: none.
+    pub bullmq: Option<BullmqQueue>,
     /// Its Postgres.
     pub db: Db,
     /// Its store.

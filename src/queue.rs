@@ -50,7 +50,7 @@ pub use access::Redis;
 pub use bell::{Bell, Ring};
 pub use control::{Notice, PauseNote};
 pub use dead::DeadLetter;
-pub use depths::{Depths, StrayList, Waiting};
+pub use depths::{Backlog, Depths, StrayList, Waiting};
 pub use event::{Event, Status};
 pub use gone::Gone;
 pub use heartbeat::{Heartbeat, Lease, ReplicaStatus};

@@ -12,4 +12,4 @@ pub use address::UnusableUrl;
 pub use connector::{Connector, check_url, is_cluster};
 pub use error::RedisFailure;
 pub(crate) use locate::NotFound;
-pub(crate) use server::{Connection, Dedicated};
+pub(crate) use server::{Connection, Dedicated, Server};

@@ -199,6 +199,16 @@ impl<'a> Reader<'a> {
         SecretString::from(default.unwrap_or_default())
     }
 
+    /// Which of several variables [`Self::first_secret`] takes; the last where none is set.
+    pub(crate) fn first_set(&self, names: &[&'static str]) -> &'static str {
+        let is_set = |name: &str| self.foreign(name).is_some_and(|value| !value.trim().is_empty());
+        let mut set = names
+            .iter()
+            .copied()
+            .filter(|name| is_set(name) || is_set(&format!("{name}_FILE")));
+        set.next().or(names.last().copied()).unwrap_or_default()
+    }
+
     /// A variable that is not this program's own, such as `HOME`.
     pub(crate) fn foreign(&self, name: &str) -> Option<&str> {
         self.environment.get(name).filter(|value| !value.is_empty())

@@ -96,6 +96,12 @@ impl Worker {
         }
     }
 
+    /// Its id, new at each start.
+    #[must_use]
+    pub fn worker_id(&self) -> &str {
+        self.queue.worker_id()
+    }
+
     /// A look at this replica from outside its loop.
     #[must_use]
     pub fn observer(&self) -> Observer {

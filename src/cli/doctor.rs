@@ -37,6 +37,7 @@ pub(super) async fn run(
     }
     let Look {
         queue,
+        bullmq,
         db,
         storage,
         providers,
@@ -59,6 +60,10 @@ pub(super) async fn run(
     );
     for (checked, advice) in [
         (queue.findings, of_redis),
+        (
+            bullmq.map(|checked| checked.findings).unwrap_or_default(),
+            Findings::default(),
+        ),
         (db.findings, of_postgres),
         (storage.findings, of_storage),
         (providers.findings, of_providers),

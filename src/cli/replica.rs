@@ -3,6 +3,7 @@
 use anyhow::Context;
 
 use super::providers;
+use crate::bullmq::BullmqQueue;
 use crate::config::Config;
 use crate::db::{self, Db, DbSettings, Lacking, UnfitDatabase};
 use crate::findings::{Checked, Findings};
@@ -18,6 +19,8 @@ use crate::worker::Worker;
 pub(super) struct Look {
     pub(super) providers: Checked<Providers>,
     pub(super) queue: Checked<Queue>,
+    /// `None`: no BullMQ queue is taken over.
+    pub(super) bullmq: Option<Checked<BullmqQueue>>,
     pub(super) db: Checked<Db>,
     pub(super) storage: Checked<Storage>,
 }
@@ -26,6 +29,7 @@ pub(super) struct Look {
 pub(super) struct Services {
     providers: Providers,
     pub(super) queue: Queue,
+    pub(super) bullmq: Option<BullmqQueue>,
     pub(super) db: Db,
     pub(super) storage: Storage,
 }
@@ -36,14 +40,22 @@ pub(super) struct Services {
 /// When a provider's settings cannot be used at all.
 pub(super) async fn look(config: &Config, lacking: Lacking) -> anyhow::Result<Look> {
     let providers = providers::check(&config.providers)?;
-    let (queue, db, storage) = tokio::join!(
+    let bullmq = async {
+        match config.bullmq.clone() {
+            Some(settings) => Some(BullmqQueue::check(settings).await),
+            None => None,
+        }
+    };
+    let (queue, bullmq, db, storage) = tokio::join!(
         Queue::check(&config.queue),
+        bullmq,
         db::check(&config.db, lacking),
         Storage::check(config.storage.clone())
     );
     Ok(Look {
         providers,
         queue,
+        bullmq,
         db,
         storage,
     })
@@ -55,10 +67,19 @@ impl Look {
         let Self {
             providers,
             queue,
+            bullmq,
             db,
             storage,
         } = self;
-        for found in [queue.findings, db.findings, storage.findings, providers.findings] {
+        let bullmq = bullmq.map(|checked| (checked.findings, checked.service));
+        let (of_bullmq, bullmq) = bullmq.unwrap_or_default();
+        for found in [
+            queue.findings,
+            of_bullmq,
+            db.findings,
+            storage.findings,
+            providers.findings,
+        ] {
             findings.extend(found);
         }
         let all = (providers.service, queue.service, db.service, storage.service);
@@ -67,6 +88,7 @@ impl Look {
                 Some(Services {
                     providers,
                     queue,
+                    bullmq,
                     db,
                     storage,
                 })
@@ -99,6 +121,7 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
         queue,
         db,
         storage,
+        ..
     } = services;
     let settings = PipelineSettings {
         providers,

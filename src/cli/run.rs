@@ -1,5 +1,7 @@
 //! `run`: the consumer.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -7,10 +9,14 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{ExitStatus, Unfit};
 use super::open_files;
 use super::replica::{assemble, look};
-use crate::config::{Config, Environment};
+use crate::bullmq::Intake;
+use crate::config::{Config, Environment, PROVIDERS};
 use crate::db::Lacking;
 use crate::findings::{Checked, Findings};
 use crate::ops::{Ops, OpsSettings, Watched};
+
+/// A BullMQ job that is in hand is completed, or comes back there.
+const INTAKE_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus> {
     let config = Config::from_environment(environment)?;
@@ -41,16 +47,31 @@ pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus>
         services.db.clone(),
         services.storage.clone(),
     );
+    let bullmq = services.bullmq.clone();
     let worker = assemble(&config, services).await?;
+    let intake = bullmq.clone().map(|source| {
+        let observer = worker.observer();
+        let intake = Intake::new(source, redis.clone(), worker.worker_id(), &PROVIDERS, move || {
+            observer.room()
+        });
+        tokio::spawn(intake.run(stop.clone()))
+    });
     if let Some(ops) = ops {
         ops.serve(Watched {
             replica: worker.observer(),
             redis,
+            bullmq,
             db,
             storage,
         });
     }
-    let ended = worker.run(stop, hurry).await?;
+    let ended = worker.run(stop.clone(), hurry).await;
+    // Also where the replica could not begin.
+    stop.cancel();
+    if let Some(intake) = intake {
+        let _ = tokio::time::timeout(INTAKE_PATIENCE, intake).await;
+    }
+    let ended = ended?;
     Ok(if ended.is_clean {
         ExitStatus::Done
     } else {

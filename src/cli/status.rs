@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::exit::ExitStatus;
 use super::run::stop_on_signals;
 use super::text;
+use crate::bullmq::{BullmqQueue, BullmqSettings, Counts};
 use crate::config::{Environment, PROVIDERS};
 use crate::db::{Db, DbError, DbSettings, Figures};
 use crate::plain_text::plain;
@@ -37,6 +38,8 @@ pub(super) struct StatusArguments {
 /// What both sides say.
 struct Status {
     redis: Result<Overview, RedisFailure>,
+    /// `None`: no BullMQ queue is taken over.
+    bullmq: Option<(String, Result<Counts, RedisFailure>)>,
     postgres: Result<Figures, DbError>,
     /// What became of jobs that replicas had in hand when they died, by job; `None`: Postgres does not say.
     states: Option<HashMap<i32, String>>,
@@ -47,10 +50,13 @@ pub(super) async fn run(
     environment: &Environment,
 ) -> anyhow::Result<ExitStatus> {
     let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
+    let bullmq = BullmqSettings::from_environment(environment)?
+        .map(BullmqQueue::new)
+        .transpose()?;
     let db = Db::new(&DbSettings::from_environment(environment)?)?;
     let queue = redis.keys().inbox().to_owned();
     if !arguments.watch {
-        let status = look(&redis, &db).await;
+        let status = look(&redis, bullmq.as_ref(), &db).await;
         if arguments.json {
             let json = serde_json::to_string_pretty(&status.to_json(&queue))?;
             text::print(&format!("{json}\n"))?;
@@ -66,7 +72,7 @@ pub(super) async fn run(
     let (stop, _) = stop_on_signals()?;
     let watch = async {
         loop {
-            let status = look(&redis, &db).await.tell(&queue);
+            let status = look(&redis, bullmq.as_ref(), &db).await.tell(&queue);
             if io::stdout().is_terminal() {
                 text::print(&format!("{CLEAR}{status}"))?;
             } else {
@@ -81,14 +87,20 @@ pub(super) async fn run(
     }
 }
 
-async fn look(redis: &Redis, db: &Db) -> Status {
+async fn look(redis: &Redis, bullmq: Option<&BullmqQueue>, db: &Db) -> Status {
     let overview = async {
         match redis.overview(&PROVIDERS).await {
             Ok(overview) => Ok(overview),
             Err(failure) => Err(redis.explain(failure, &[]).await),
         }
     };
-    let (redis, postgres) = tokio::join!(overview, db.figures(redis.keys().inbox()));
+    let counts = async {
+        match bullmq {
+            Some(bullmq) => Some((bullmq.name().to_owned(), bullmq.counts().await)),
+            None => None,
+        }
+    };
+    let (redis, bullmq, postgres) = tokio::join!(overview, counts, db.figures(redis.keys().inbox()));
     let gone = redis.iter().flat_map(|overview| &overview.gone);
     let job_ids: Vec<i32> = gone.flat_map(|gone| gone.job_ids.iter().copied()).collect();
     let states = match (&postgres, job_ids.is_empty()) {
@@ -97,6 +109,7 @@ async fn look(redis: &Redis, db: &Db) -> Status {
     };
     Status {
         redis,
+        bullmq,
         postgres,
         states,
     }
@@ -112,7 +125,12 @@ impl Status {
         }
         let states = self.states.as_ref().map(|states| json!(states));
         let states = states.unwrap_or_else(|| json!({}));
-        json!({"queue": queue, "redis": side(&self.redis), "postgres": side(&self.postgres), "jobsOfGone": states})
+        let mut all = json!({"queue": queue, "redis": side(&self.redis), "postgres": side(&self.postgres), "jobsOfGone": states});
+        if let Some((name, counts)) = &self.bullmq {
+            all["bullmq"] = side(counts);
+            all["bullmq"]["queue"] = json!(name);
+        }
+        all
     }
 
     fn tell(&self, queue: &str) -> String {
@@ -126,10 +144,18 @@ impl Status {
             }
             Err(error) => format!("Redis is away: {}\n", plain(&error.to_string())),
         };
+        let bullmq = self.bullmq.as_ref().map(|(name, counts)| {
+            let counts = match counts {
+                Ok(counts) => counts.to_string(),
+                Err(error) => plain(&error.to_string()),
+            };
+            format!("BullMQ     {}: {counts}\n", plain(name))
+        });
+        let bullmq = bullmq.unwrap_or_default();
         let postgres = match &self.postgres {
             Ok(figures) => told::postgres(figures),
             Err(error) => format!("Postgres is away: {}\n", plain(&error.to_string())),
         };
-        format!("{redis}\n{postgres}")
+        format!("{redis}{bullmq}\n{postgres}")
     }
 }

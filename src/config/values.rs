@@ -130,6 +130,29 @@ pub(super) fn queue_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// Source: bullmq 5.80, `QueueBase`: a queue's name has no colon, nor has a prefix that other tools split keys at.
+pub(super) fn bullmq_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains([':', ' ']) {
+        Err(format!(
+            "\"{text}\" was found; a name without colon and blank is accepted"
+        ))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// Names, with commas between them.
+pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        Err(format!(
+            "\"{text}\" was found; names with commas between them are accepted"
+        ))
+    } else {
+        Ok(names)
+    }
+}
+
 pub(super) fn worker_name(text: &str) -> Result<String, String> {
     if text.len() <= 100 && text.chars().all(is_name_char) {
         Ok(text.to_owned())

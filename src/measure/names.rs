@@ -43,6 +43,10 @@ metrics! {
         "Packages that this replica has seen through, by what became of them and the class of the error.";
     MISSPELLED: Kind::Counter, "generative_ai_misspelled_fields_total", ["field"],
         "Fields of packages that nobody reads, by the field that was probably meant.";
+    TAKEN_OVER: Kind::Counter, "generative_ai_bullmq_taken_over_total", [],
+        "Jobs of the BullMQ queue that have become packages here.";
+    BULLMQ_JOBS: Kind::Gauge, "generative_ai_bullmq_jobs", ["state"],
+        "Jobs in the BullMQ queue: waiting, delayed, active.";
     PROCESS_DURATION: Kind::Histogram(PROCESS_SECONDS), "messaging_process_duration_seconds", ["outcome"],
         "From a package being taken to its being settled, by what became of it.";
     STAGE_DURATION: Kind::Histogram(STAGE_SECONDS), "generative_ai_stage_duration_seconds", ["stage"],

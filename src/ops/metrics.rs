@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use super::Watched;
 use super::cached::Cached;
+use crate::bullmq::Counts;
 use crate::failure::ErrorClass;
 use crate::measure::{self, Kind, PoolUse};
 use crate::provider::catalog::Model;
@@ -85,7 +86,10 @@ impl Metrics {
     }
 
     pub(super) async fn render(&self, watched: &Watched) -> String {
-        self.queue.get(|()| KEEP, note_queue(watched)).await;
+        let noting = async {
+            tokio::join!(note_queue(watched), note_bullmq(watched));
+        };
+        self.queue.get(|()| KEEP, noting).await;
         note_replica(&watched.replica);
         note_providers(&watched.replica);
         note_pool("redis", watched.redis.pool_use());
@@ -186,6 +190,19 @@ async fn note_queue(watched: &Watched) {
     measure::SET_ASIDE.set(depths.set_aside as f64, &[]);
     measure::IN_FLIGHT.set(depths.in_flight as f64, &[]);
     measure::PAUSED.set(f64::from(u8::from(depths.is_paused)), &[]);
+}
+
+/// Counts what waits in the BullMQ queue, where one is taken over.
+async fn note_bullmq(watched: &Watched) {
+    let Some(bullmq) = &watched.bullmq else {
+        return;
+    };
+    let counts = tokio::time::timeout(PATIENCE, bullmq.counts()).await;
+    let counts = counts.ok().and_then(Result::ok);
+    let count = |count: fn(&Counts) -> u64| counts.as_ref().map_or(f64::NAN, |counts| count(counts) as f64);
+    measure::BULLMQ_JOBS.set(count(|counts| counts.waiting), &[("state", "waiting")]);
+    measure::BULLMQ_JOBS.set(count(|counts| counts.delayed), &[("state", "delayed")]);
+    measure::BULLMQ_JOBS.set(count(|counts| counts.active), &[("state", "active")]);
 }
 
 /// How old the job is whose package comes next, list by list. Packages carry no time of their own.

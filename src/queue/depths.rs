@@ -36,6 +36,17 @@ pub struct Depths {
     pub is_paused: bool,
 }
 
+/// What is still to be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// On the waiting lists, for the next free slot.
+    pub waiting: u64,
+    /// Waiting for a time or parked under a provider.
+    pub held_up: u64,
+    /// Whether no replica takes new work.
+    pub is_paused: bool,
+}
+
 /// A list that looks like one of the queue's, and is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,6 +81,31 @@ impl Redis {
             strays.push(StrayList { key, count });
         }
         Ok(strays)
+    }
+
+    /// Counts what is still to be begun, that parked under these providers with it.
+    ///
+    /// # Errors
+    /// [`RedisFailure`].
+    pub async fn backlog(&self, providers: &[&str]) -> Result<Backlog, RedisFailure> {
+        let keys = self.keys();
+        let mut pipeline = redis::pipe();
+        pipeline.exists(keys.paused());
+        for priority in Priority::ALL {
+            pipeline.llen(keys.waiting(priority)).zcard(keys.sorted(priority));
+        }
+        pipeline.zcard(keys.delayed());
+        providers
+            .iter()
+            .for_each(|provider| _ = pipeline.llen(keys.parked(provider)));
+        let mut connection = self.connection().await?;
+        let counts: Vec<u64> = pipeline.query_async(&mut connection).await?;
+        let waiting = 1 + 2 * Priority::ALL.len();
+        Ok(Backlog {
+            is_paused: counts[0] > 0,
+            waiting: counts[1..waiting].iter().sum(),
+            held_up: counts[waiting..].iter().sum(),
+        })
     }
 
     /// Counts what stands where.

@@ -58,7 +58,8 @@ impl fmt::Display for Node {
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     is_encrypted: bool,
-    certificates: Option<TlsCertificates>,
+    /// `None`: TLS is not spoken.
+    pub(super) certificates: Option<TlsCertificates>,
     login: RedisConnectionInfo,
 }
 
@@ -99,7 +100,10 @@ fn with_login(address: ConnectionAddr, login: RedisConnectionInfo) -> Connection
 #[derive(Clone, Debug)]
 pub(super) enum Address {
     /// One server, always the same.
-    Server(Box<ConnectionInfo>),
+    Server {
+        info: Box<ConnectionInfo>,
+        certificates: Option<TlsCertificates>,
+    },
     /// The master that Sentinels know by a name.
     Sentinels {
         nodes: Vec<Node>,
@@ -287,7 +291,10 @@ fn server(rest: &str, is_encrypted: bool) -> Result<Address, UnusableUrl> {
         )));
     };
     let access = parts.access(parts.path, SERVER, unknown)?;
-    Ok(Address::Server(Box::new(access.to(node))))
+    Ok(Address::Server {
+        info: Box::new(access.to(node)),
+        certificates: access.certificates,
+    })
 }
 
 /// Source: redis-rs, `IntoConnectionInfo for Url` (`db`, `user`, `pass`); redis-py, `Redis.from_url`
@@ -305,7 +312,10 @@ fn socket(rest: &str) -> Result<Address, UnusableUrl> {
     };
     let login = parts.access("", SERVER, unknown)?.login;
     let address = ConnectionAddr::Unix(PathBuf::from(format!("/{path}")));
-    Ok(Address::Server(Box::new(with_login(address, login))))
+    Ok(Address::Server {
+        info: Box::new(with_login(address, login)),
+        certificates: None,
+    })
 }
 
 fn sentinels(rest: &str, is_encrypted: bool) -> Result<Address, UnusableUrl> {

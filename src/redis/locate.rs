@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, Value};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, TlsCertificates, Value};
 use tokio::time::timeout;
 
 use super::RedisFailure;
@@ -39,6 +39,8 @@ pub(crate) struct Found {
     /// `host:port`
     pub(crate) name: String,
     pub(crate) info: ConnectionInfo,
+    /// Whom to trust there and who this is; `None`: TLS is not spoken.
+    pub(crate) certificates: Option<TlsCertificates>,
 }
 
 /// Finds the server to use.
@@ -61,7 +63,7 @@ enum Answer {
 impl Locator {
     pub(crate) fn new(address: Address, queue: &str) -> Self {
         let known = match &address {
-            Address::Server(_) => Vec::new(),
+            Address::Server { .. } => Vec::new(),
             Address::Sentinels { nodes, .. } | Address::Cluster { nodes, .. } => nodes.clone(),
         };
         Self {
@@ -74,7 +76,7 @@ impl Locator {
 
     /// Whether it is always the same server.
     pub(crate) fn is_fixed(&self) -> bool {
-        matches!(self.address, Address::Server(_))
+        matches!(self.address, Address::Server { .. })
     }
 
     /// How often to look although nothing has failed.
@@ -85,7 +87,7 @@ impl Locator {
     pub(crate) fn look_every(&self) -> Duration {
         match self.address {
             Address::Sentinels { .. } => Duration::from_secs(1),
-            Address::Server(_) | Address::Cluster { .. } => Duration::from_secs(10),
+            Address::Server { .. } | Address::Cluster { .. } => Duration::from_secs(10),
         }
     }
 
@@ -95,10 +97,11 @@ impl Locator {
     /// [`NotFound`] names everybody who was asked, and what each of them said.
     pub(crate) async fn locate(&self, trusted: Option<&str>) -> Result<Found, NotFound> {
         let (access, searching) = match &self.address {
-            Address::Server(info) => {
+            Address::Server { info, certificates } => {
                 return Ok(Found {
                     name: info.addr().to_string(),
                     info: (**info).clone(),
+                    certificates: certificates.clone(),
                 });
             }
             Address::Sentinels { servers, .. } => (servers, "no Sentinel names a master"),
@@ -147,6 +150,7 @@ impl Locator {
             Ok(Some(master)) => Ok(Found {
                 name: master.to_string(),
                 info: access.to(&master),
+                certificates: access.certificates.clone(),
             }),
             Ok(None) if misnamed == said.len() => Err(NotFound::Misnamed(said.join("; "))),
             Ok(None) => Err(NotFound::Away(format!("{searching}: {}", said.join("; ")))),
@@ -201,7 +205,7 @@ impl Locator {
         let access = match &self.address {
             Address::Sentinels { sentinels, .. } => sentinels,
             Address::Cluster { servers, .. } => servers,
-            Address::Server(_) => unreachable!("a fixed server is not asked for"),
+            Address::Server { .. } => unreachable!("a fixed server is not asked for"),
         };
         let mut connection = connect(access.to(node)).await?;
         let answer = self.ask_over(node, &mut connection).await?;

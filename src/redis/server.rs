@@ -7,8 +7,8 @@ use std::time::Duration;
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, ProtocolVersion, PushInfo, RedisError,
-    RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, Pipeline, ProtocolVersion, PushInfo,
+    RedisError, RedisFuture, RedisResult, TlsCertificates, Value,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
@@ -78,6 +78,8 @@ pub(crate) struct Server {
     pub(crate) number: u64,
     /// `host:port`
     pub(crate) name: String,
+    /// Whom to trust there and who this is; `None`: TLS is not spoken.
+    pub(crate) certificates: Option<TlsCertificates>,
     pool: Pool,
     client: Client,
     doubt: AtomicU8,
@@ -99,11 +101,17 @@ impl Server {
         Ok(Self {
             number,
             name: found.name,
+            certificates: found.certificates,
             pool,
             client: Client::open(found.info)?,
             doubt: AtomicU8::new(Doubt::None as u8),
             retired: CancellationToken::new(),
         })
+    }
+
+    /// How it is connected to.
+    pub(crate) fn info(&self) -> &ConnectionInfo {
+        self.client.get_connection_info()
     }
 
     pub(crate) fn doubt(&self) -> Doubt {

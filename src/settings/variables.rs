@@ -61,6 +61,30 @@ pub const VARIABLES: &[Variable] = &[
         "What replyTo of a package has to start with. Default: {QUEUE_NAME}:reply:",
     ),
     variable(
+        "BULLMQ_QUEUE",
+        None,
+        "mainYpQueue-process-generative-ai",
+        "Takes over the jobs of this BullMQ queue (version 5 or 6): their data is pushed here, then they are completed",
+    ),
+    variable(
+        "BULLMQ_PREFIX",
+        Some("bull"),
+        "bull",
+        "What the keys of that queue begin with",
+    ),
+    variable(
+        "BULLMQ_JOB_NAMES",
+        Some("process-generative-ai"),
+        "process-generative-ai",
+        "Names of jobs that are taken from it, with commas between them; others are left to others",
+    ),
+    variable(
+        "BULLMQ_REDIS_URL",
+        None,
+        "redis://127.0.0.1:6379",
+        "Where that queue is. Default: the Redis of the worker",
+    ),
+    variable(
         "WORKER_NAME",
         None,
         "worker-1",

@@ -1,6 +1,7 @@
 //! A look at a running replica from outside its loop: for probes, metrics and people.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::health::Health;
 use super::room::Room;
@@ -22,6 +23,23 @@ impl Observer {
     #[must_use]
     pub fn status(&self) -> &ReplicaStatus {
         &self.status
+    }
+
+    /// How many more packages the replica could begin now; none while it takes none.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let status = &self.status;
+        let takes = self.health.may_take()
+            && self.health.redis_is_up()
+            && status.has_begun()
+            && !status.is_paused.load(Ordering::Relaxed)
+            && !status.is_draining.load(Ordering::Relaxed);
+        let in_hand = status.in_flight.load(Ordering::Relaxed);
+        if takes {
+            status.concurrency().saturating_sub(in_hand)
+        } else {
+            0
+        }
     }
 
     /// Whether Redis answered when the replica last asked it something.

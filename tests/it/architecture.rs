@@ -34,6 +34,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "provider",
             "http_client",
             "storage",
+            "bullmq",
             "queue",
             "redis",
             "db",
@@ -49,13 +50,14 @@ const MODULES: &[(&str, &[&str])] = &[
             "generator",
             "provider",
             "storage",
+            "bullmq",
             "queue",
             "redis",
             "db",
         ],
     ),
     // Only looks: at the worker through its observer, at the services through their own types.
-    ("ops", &["worker", "provider", "storage", "queue", "db"]),
+    ("ops", &["worker", "provider", "storage", "bullmq", "queue", "db"]),
     (
         "worker",
         &["router", "generator", "provider", "queue", "redis", "db"],
@@ -66,6 +68,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("provider", &["imaging", "http_client"]),
     ("imaging", &[]),
     ("http_client", &[]),
+    ("bullmq", &["queue", "redis"]),
     ("queue", &["redis"]),
     ("redis", &[]),
     ("db", &[]),
@@ -85,7 +88,8 @@ const MODULES: &[(&str, &[&str])] = &[
 
 /// Libraries that have one owner, and who else names them, with the reason.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("redis", &["redis", "queue"]),
+    ("redis", &["redis", "queue", "bullmq"]),
+    ("bullmq", &["bullmq"]),
     // `db` takes the name of the runtime from it: both pools are `deadpool`, which is no dependency of its own here.
     ("deadpool_redis", &["redis", "db"]),
     // `cli/exit.rs` tells an unreachable database from other faults by the type of the error.

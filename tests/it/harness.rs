@@ -6,6 +6,7 @@ pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod hostile;
 pub(crate) mod load;
+pub(crate) mod node;
 pub(crate) mod odd_store;
 pub(crate) mod openai;
 pub(crate) mod operator;

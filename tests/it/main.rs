@@ -7,6 +7,7 @@
 mod actions;
 mod after_outage;
 mod architecture;
+mod bullmq;
 mod chaos;
 mod cli;
 mod config;

@@ -1,5 +1,7 @@
 //! What a `REDIS_URL` says besides its hosts: user, password, database, protocol, certificates, and what others write there.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use redis::{Client, ClientTlsConfig, ProtocolVersion, RedisConnectionInfo, TlsCertificates};
 
 /// Who connects to which database, and who vouches for whom where TLS is spoken.
@@ -87,22 +89,26 @@ impl Login {
         }
     }
 
-    /// What the files hold; `None`: none is named, and the system's authorities are trusted.
+    /// Whom to trust and who this is, where TLS is spoken: what the files hold, else the system's authorities. They are
+    /// read here, as the library trusts those that are compiled into it where others of its users want that.
     ///
     /// # Errors
     /// Which of them cannot be used, and why.
     pub(super) fn certificates(&self, is_encrypted: bool) -> Result<Option<TlsCertificates>, String> {
-        if self.authority.is_none() && self.certificate.is_none() && self.key.is_none() {
-            return Ok(None);
-        }
+        let names_files = [&self.authority, &self.certificate, &self.key]
+            .iter()
+            .any(|file| file.is_some());
         if !is_encrypted {
-            return Err("it names files for TLS, which the scheme rediss switches on".to_owned());
+            return if names_files {
+                Err("it names files for TLS, which the scheme rediss switches on".to_owned())
+            } else {
+                Ok(None)
+            };
         }
-        let root_cert = self
-            .authority
-            .as_deref()
-            .map(|file| pem("ssl_ca_certs", file))
-            .transpose()?;
+        let root_cert = match self.authority.as_deref() {
+            Some(file) => Some(pem("ssl_ca_certs", file)?),
+            None => system_authorities(),
+        };
         let client_tls = match (&self.certificate, &self.key) {
             (None, None) => None,
             (Some(certificate), Some(key)) => Some(ClientTlsConfig {
@@ -139,6 +145,23 @@ impl Login {
         }
         info
     }
+}
+
+/// The authorities that this machine trusts, as one PEM file; `None`: it knows none, so those that the library has
+/// within it are trusted.
+fn system_authorities() -> Option<Vec<u8>> {
+    let certificates = rustls_native_certs::load_native_certs().certs;
+    let mut pem = String::new();
+    for certificate in &certificates {
+        let text = BASE64_STANDARD.encode(certificate);
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        for start in (0..text.len()).step_by(64) {
+            pem.push_str(&text[start..text.len().min(start + 64)]);
+            pem.push('\n');
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    (!pem.is_empty()).then(|| pem.into_bytes())
 }
 
 fn pem(name: &str, file: &str) -> Result<Vec<u8>, String> {

@@ -75,7 +75,7 @@ fn a_cluster_is_given_with_some_of_its_nodes() {
 
 /// What a URL leads to: the address, user, password, database, and whether protocol 3 is spoken.
 fn leads_to(url: &str) -> (String, Option<String>, Option<String>, i64, bool) {
-    let Ok(Address::Server(info)) = Address::parse(url) else {
+    let Ok(Address::Server { info, .. }) = Address::parse(url) else {
         panic!("{url}: {:?}", Address::parse(url));
     };
     let settings = info.redis_settings();

@@ -1,0 +1,58 @@
+//! Programs in Node, with the packages that `scripts/install-servers tests` has put into target/node.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+use super::stack::PATIENCE;
+
+fn command(script: &str, arguments: &[&str]) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let modules = root.join("target/node/node_modules");
+    assert!(
+        modules.exists(),
+        "{} is missing: run scripts/install-servers tests, as make test does",
+        modules.display()
+    );
+    let mut command = Command::new("node");
+    command
+        .arg(root.join("tests/node").join(script))
+        .args(arguments)
+        .env("NODE_PATH", modules)
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs a script to its end with this standard input; returns what it has printed.
+pub(crate) async fn node(script: &str, arguments: &[&str], input: &str) -> String {
+    let mut command = command(script, arguments);
+    let mut process = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    let running = async {
+        // Some read none of it.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        process.wait_with_output().await.unwrap()
+    };
+    let output = tokio::time::timeout(PATIENCE, running)
+        .await
+        .unwrap_or_else(|_| panic!("{script} {arguments:?} goes on after {PATIENCE:?}"));
+    assert!(output.status.success(), "{script} {arguments:?} succeeds");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A script that goes on. Killed when dropped.
+pub(crate) fn starting_node(script: &str, arguments: &[&str]) -> Child {
+    command(script, arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
