@@ -82,8 +82,8 @@ enum Command {
     CheckConfig(check_config::CheckConfigArguments),
     /// Remove what has ended longer ago than it is to be kept, and say what; replicas do so every hour
     Tidy(tidy::TidyArguments),
-    /// Print the JSON Schema of work packages
-    Schema,
+    /// Print the contract for tools of producers: JSON Schema, AsyncAPI or types for TypeScript
+    Schema(schema::SchemaArguments),
 }
 
 /// Runs the program.
@@ -165,6 +165,6 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Doctor(arguments) => doctor::run(&arguments, environment).await,
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment).await,
         Command::Tidy(arguments) => tidy::run(&arguments, environment).await,
-        Command::Schema => schema::run(environment),
+        Command::Schema(arguments) => schema::run(&arguments, environment),
     }
 }

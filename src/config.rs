@@ -179,6 +179,16 @@ impl PackageLimits {
     }
 }
 
+/// Reads the name of the queue alone.
+///
+/// # Errors
+/// [`Faults`].
+pub fn queue_name(environment: &Environment) -> Result<String, Faults> {
+    let mut reader = Reader::new(environment);
+    let name = reader.or_default("QUEUE_NAME", values::queue_name);
+    reader.finish(name)
+}
+
 impl LogSettings {
     /// Reads how to log, which every command wants to know first.
     ///

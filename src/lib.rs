@@ -5,6 +5,7 @@ pub mod batch;
 pub mod bullmq;
 pub mod cli;
 pub mod config;
+pub mod contract;
 pub mod db;
 pub mod environment;
 pub mod failure;

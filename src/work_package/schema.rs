@@ -91,11 +91,12 @@ fn with(mut schema: Value, description: &str) -> Value {
     schema
 }
 
+/// Only what ECMA 262 lets one escape in a pattern with the flag `u`, as validators set it.
 fn escape_pattern(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let special = !c.is_alphanumeric() && c.is_ascii() && c != '_' && c != '-';
-            special.then_some('\\').into_iter().chain([c])
+            let is_special = "^$\\.*+?()[]{}|/".contains(c);
+            is_special.then_some('\\').into_iter().chain([c])
         })
         .collect()
 }

@@ -12,6 +12,7 @@ mod chaos;
 mod cli;
 mod config;
 mod consume;
+mod contract;
 mod control;
 mod corrected;
 mod dead_commands;
