@@ -78,7 +78,8 @@ fn union(types: impl Iterator<Item = String>) -> String {
     let mut all: Vec<String> = Vec::new();
     for each in types.flat_map(|union| union.split(" | ").map(ToOwned::to_owned).collect::<Vec<_>>()) {
         // A text that may be empty is a text.
-        if !all.contains(&each) && !(each == "\"\"" && all.iter().any(|other| other == "string")) {
+        let is_said = each == "\"\"" && all.iter().any(|other| other == "string");
+        if !is_said && !all.contains(&each) {
             all.push(each);
         }
     }

@@ -16,7 +16,7 @@ const NAME: &str = "process-generative-ai";
 const TAKES_OVER: (&str, &str) = ("BULLMQ_QUEUE", BULLMQ_QUEUE);
 /// The call of a replica that has died is waited for until it can have no answer any more.
 const SHORT: (&str, &str) = ("JOB_TIMEOUT", "3s");
-const VERSIONS: [&str; 2] = ["bullmq5", "bullmq6"];
+const VERSIONS: [&str; 2] = ["bullmq5", "bullmq"];
 
 /// As the application adds its jobs.
 fn as_the_application(data: &Value) -> Value {
@@ -153,7 +153,7 @@ async fn jobs_of_others_are_left_to_them_and_hold_up_nobody() {
         .collect();
     adds[1]["opts"] = json!({});
     adds.insert(1, foreign);
-    add(&stack, "bullmq6", &adds).await;
+    add(&stack, "bullmq", &adds).await;
     for job_id in jobs {
         assert_eq!(stack.ended(job_id).await.error, None);
     }

@@ -47,6 +47,7 @@ mod pictures;
 mod poolers;
 mod private_servers;
 mod process;
+mod producers;
 mod providers_google;
 mod providers_hosted;
 mod providers_policy;

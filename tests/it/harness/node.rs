@@ -1,6 +1,6 @@
 //! Programs in Node, with the packages that `scripts/install-servers tests` has put into target/node.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
@@ -8,19 +8,24 @@ use tokio::process::{Child, Command};
 
 use super::stack::PATIENCE;
 
-fn command(script: &str, arguments: &[&str]) -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let modules = root.join("target/node/node_modules");
+/// Where the packages are.
+pub(crate) fn modules() -> PathBuf {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/node/node_modules");
     assert!(
         modules.exists(),
         "{} is missing: run scripts/install-servers tests, as make test does",
         modules.display()
     );
+    modules
+}
+
+fn command(script: &str, arguments: &[&str]) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new("node");
     command
         .arg(root.join("tests/node").join(script))
         .args(arguments)
-        .env("NODE_PATH", modules)
+        .env("NODE_PATH", modules())
         .stderr(Stdio::inherit())
         .kill_on_drop(true);
     command
