@@ -4,6 +4,7 @@ mod actions;
 mod allocator;
 mod cancel;
 mod check_config;
+mod cost;
 mod dead;
 mod demo;
 mod doctor;
@@ -70,6 +71,8 @@ enum Command {
     Jobs(jobs::JobsArguments),
     /// Show who changed what with these commands, and when
     Actions(actions::ActionsArguments),
+    /// What was spent, how it is known, and what may be billed beyond
+    Cost(cost::CostArguments),
     /// Show how the queue, its replicas and its jobs stand
     Status(status::StatusArguments),
     /// List, show, retry, purge and export packages that have failed for good
@@ -159,6 +162,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Reseed(arguments) => reseed::run(&arguments, environment).await,
         Command::Jobs(arguments) => jobs::run(arguments, environment).await,
         Command::Actions(arguments) => actions::run(&arguments, environment).await,
+        Command::Cost(arguments) => cost::run(&arguments, environment).await,
         Command::Status(arguments) => status::run(&arguments, environment).await,
         Command::Dead(arguments) => dead::run(arguments, environment).await,
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,

@@ -53,6 +53,25 @@ pub(super) fn age(age: Duration) -> String {
     }
 }
 
+/// Reads an age as people write it: `90s`, `30m`, `12h`, `2d`.
+pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
+    let wrong = || "no age was found; write for example 30m, 12h or 2d".to_owned();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
+}
+
 /// An age in seconds as a database counts it; the future counts as now.
 pub(super) fn age_of_seconds(seconds: f64) -> String {
     age(Duration::try_from_secs_f64(seconds).unwrap_or_default())
@@ -139,6 +158,15 @@ mod tests {
         assert_eq!(age_of_seconds(-3.0), "0 s");
         for (ms, text) in [(480, "480 ms"), (1_290, "1.2 s"), (200_000, "3 min 20 s")] {
             assert_eq!(took(Duration::from_millis(ms)), text);
+        }
+    }
+
+    #[test]
+    fn ages_are_read_in_the_units_that_people_use() {
+        assert_eq!(parse_age("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_age("2d"), Ok(Duration::from_secs(172_800)));
+        for wrong in ["", "2", "d", "2 days", "-1h", "99999999999999999999d"] {
+            assert!(parse_age(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -15,6 +15,7 @@ mod consume;
 mod contract;
 mod control;
 mod corrected;
+mod cost;
 mod dead_commands;
 mod dead_letter;
 mod demo;
