@@ -187,6 +187,13 @@ pub(super) fn by_connection(text: &str) -> Option<Verdict> {
             "it does not speak TLS on this port: write http:// in front of the address, or take its other port",
         ));
     }
+    // It has taken the object as any page is taken, and gives no mark of it back.
+    if text.contains("etag header missing") || text.contains("last-modified header missing") {
+        return Some((
+            Kind::Settings,
+            "what answers there does not store objects: mend S3_ENDPOINT (its scheme, its port)",
+        ));
+    }
     text.contains("without location").then_some((
         Kind::Settings,
         "the bucket is in another region: set S3_REGION to it",

@@ -6,15 +6,17 @@ use anyhow::{Context, bail, ensure};
 use object_store::path::Path;
 use url::Url;
 
-use super::StorageSettings;
 use super::endpoint::{self, Endpoint, Whereabouts};
 use super::key::ObjectKey;
 use super::profile::Profile;
 use super::settings::host_of;
+use super::{S3Settings, StorageSettings};
 
 /// What `STORAGE_URL` may look like, for error messages.
 const FORMS: &str =
     "write a path, file:///path, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or memory://";
+
+const CREDENTIALS: &str = "STORAGE_URL holds an @, as if it carried credentials; they belong into variables of their own, such as AWS_ACCESS_KEY_ID";
 
 /// The store and the folder within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,12 +73,10 @@ impl Location {
         };
         let Some((scheme, rest)) = url.split_once("://") else {
             ensure!(!url.is_empty(), "STORAGE_URL is empty; {FORMS}");
+            check_path(&url, &settings.s3)?;
             return Ok(Self::on_disk(url.into()));
         };
-        ensure!(
-            scheme == "file" || !rest.contains('@'),
-            "STORAGE_URL holds an @, as if it carried credentials; they belong into variables of their own, such as AWS_ACCESS_KEY_ID"
-        );
+        ensure!(scheme == "file" || !rest.contains('@'), CREDENTIALS);
         match scheme {
             "file" => {
                 let path = Url::parse(&url).ok().and_then(|url| url.to_file_path().ok());
@@ -218,6 +218,43 @@ impl Location {
                 None => format!("https://{account}.blob.core.windows.net/{container}/{key}"),
             },
         }
+    }
+}
+
+/// A path that was probably meant to be something else: pictures would go to a directory that nobody looks into, in silence.
+fn check_path(found: &str, s3: &S3Settings) -> anyhow::Result<()> {
+    const SCHEMES: [&str; 5] = ["file", "s3", "gs", "az", "memory"];
+    let is_scheme = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_alphabetic())
+            && word
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    if let Some((scheme, rest)) = found.split_once(':').filter(|(word, _)| is_scheme(word)) {
+        ensure!(!rest.contains('@'), CREDENTIALS);
+        let known = SCHEMES
+            .into_iter()
+            .find(|known| known.eq_ignore_ascii_case(scheme));
+        let known = known.with_context(|| {
+            format!(
+                "STORAGE_URL: no store is called {scheme:?}; {FORMS}, and in front of a path with a colon ./"
+            )
+        })?;
+        let path = rest.trim_start_matches('/');
+        let slashes = if known == "file" { ":///" } else { "://" };
+        bail!("STORAGE_URL: {found:?} has too few slashes: write {known}{slashes}{path}");
+    }
+    // As a path for sure it wins over what is set beside it.
+    if found.starts_with(['/', '.']) {
+        return Ok(());
+    }
+    let set = [("S3_ENDPOINT", &s3.endpoint), ("S3_BUCKET", &s3.bucket)];
+    match set.into_iter().find(|(_, value)| value.is_some()) {
+        None => Ok(()),
+        Some((variable, _)) => bail!(
+            "STORAGE_URL: {found:?} is a directory of this machine, and {variable} is set, as if pictures went to a bucket: write \
+             s3://{found}, or ./{found} for the directory"
+        ),
     }
 }
 

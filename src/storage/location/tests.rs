@@ -164,6 +164,17 @@ fn without_any_setting_pictures_go_to_a_folder_here() {
 }
 
 #[test]
+fn a_path_that_is_one_for_sure_wins_over_what_is_set_beside_it() {
+    for path in ["./pics", "/srv/pics", "../pics", "./a:b"] {
+        let settings = s3(Some(path), Some("b"), Some("http://127.0.0.1:9000"), None);
+        let location = Location::from_settings(&settings, &Profile::default()).unwrap();
+        assert_eq!(location.place, Place::Disk { root: path.into() });
+    }
+    let location = Location::from_settings(&at("pics"), &Profile::default()).unwrap();
+    assert_eq!(location.place, Place::Disk { root: "pics".into() });
+}
+
+#[test]
 fn faulty_settings_are_named_and_credentials_in_them_are_not_repeated() {
     for (settings, expected) in [
         (at(""), "STORAGE_URL is empty"),
@@ -180,6 +191,20 @@ fn faulty_settings_are_named_and_credentials_in_them_are_not_repeated() {
         (at("s3://b/a%2e"), "cannot be the name of a folder"),
         (at("s3://key:hunter2@b"), "STORAGE_URL holds an @"),
         (at("file://elsewhere/x"), "is not a file URL"),
+        (at("s3:key:hunter2@b"), "STORAGE_URL holds an @"),
+        (at("key:hunter2@b"), "STORAGE_URL holds an @"),
+        (at("s3:/b/p"), "\"s3:/b/p\" has too few slashes: write s3://b/p"),
+        (at("S3:b"), "\"S3:b\" has too few slashes: write s3://b"),
+        (at("file:/srv/p"), "write file:///srv/p"),
+        (at("minio:b"), "no store is called \"minio\""),
+        (
+            s3(Some("pics"), None, Some("http://127.0.0.1:9000"), None),
+            "\"pics\" is a directory of this machine, and S3_ENDPOINT is set",
+        ),
+        (
+            s3(Some("pics"), Some("b"), None, None),
+            "S3_BUCKET is set, as if pictures went to a bucket: write s3://pics, or ./pics for the directory",
+        ),
         (at("memory://x"), "memory:// takes nothing"),
         (at("az://c"), "AZURE_STORAGE_ACCOUNT_NAME"),
         (at("https://0a1b.r2.cloudflarestorage.com/b"), "S3_ENDPOINT"),
