@@ -7,6 +7,7 @@ mod cached;
 mod connections;
 mod health;
 mod metrics;
+mod port;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ use crate::storage::Storage;
 use crate::worker::Observer;
 use health::Readiness;
 use metrics::{Metrics, Recording};
+
+pub use port::{Port, look};
 
 /// What is served where; made by `config`.
 #[derive(Clone, Debug)]
@@ -70,11 +73,22 @@ impl Ops {
     /// Listens; port 0 takes any that is free. Once per process.
     ///
     /// # Errors
-    /// When the address is in use, or not this machine's.
-    pub async fn listen(addr: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(addr).await?;
-        let recording = Recording::start().map_err(io::Error::other)?;
-        Ok(Self { listener, recording })
+    /// When the address is in use, or not this machine's; a sentence that says what to do.
+    pub async fn listen(addr: SocketAddr) -> Result<Self, String> {
+        let listening = async {
+            let listener = TcpListener::bind(addr).await?;
+            let recording = Recording::start().map_err(io::Error::other)?;
+            io::Result::Ok(Self { listener, recording })
+        };
+        match listening.await {
+            Ok(ops) => Ok(ops),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && port::is_replica(addr).await => {
+                Err(format!(
+                    "HTTP_ADDR: another replica of this worker serves {addr}: choose another address, or leave it empty"
+                ))
+            }
+            Err(error) => Err(port::why_not(addr, &error)),
+        }
     }
 
     /// Begins to answer, until the process ends. Must be called within a tokio runtime.

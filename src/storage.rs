@@ -16,6 +16,7 @@ mod public;
 mod settings;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct Storage {
     settings: Arc<StorageSettings>,
     /// What is true when the machine that is asked for keys has none.
     no_keys: Option<Arc<str>>,
+    /// The directory that was made when it was opened, its outermost one.
+    made: Option<Arc<Path>>,
     /// Whether the store refuses to say of an object that it is not there. Amazon does so to keys that may not list a bucket.
     hides_missing: bool,
 }
@@ -110,8 +113,23 @@ impl Storage {
             location: Arc::new(location),
             settings: Arc::new(settings),
             no_keys: opened.no_keys.map(Arc::from),
+            made: opened.made.map(Arc::from),
             hides_missing: false,
         })
+    }
+
+    /// Removes the directory that was made for it, where nothing is in it: whoever only looks leaves nothing.
+    pub async fn leave(&self) {
+        let (Some(made), Place::Disk { root }) = (&self.made, &self.location.place) else {
+            return;
+        };
+        for directory in root
+            .ancestors()
+            .take_while(|directory| directory.starts_with(made))
+        {
+            // Fails where something is in it.
+            let _ = tokio::fs::remove_dir(directory).await;
+        }
     }
 
     /// Stores an object, over one that is there under the same key.

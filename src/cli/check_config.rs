@@ -3,11 +3,12 @@
 use clap::Args;
 
 use super::exit::{ExitStatus, Unfit};
-use super::replica::look;
+use super::replica::{look, port_of};
 use super::text;
 use crate::config::{Config, Environment};
 use crate::db::Lacking;
 use crate::findings::Findings;
+use crate::ops::Port;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckConfigArguments {
@@ -29,7 +30,18 @@ pub(super) async fn run(
         let said = "the configuration is well-formed; no service was asked\n";
         (settings, said)
     } else {
-        let findings = look(&config, Lacking::Fault).await?.join(settings).findings;
+        match port_of(&config.ops).await {
+            Some(Port::Unusable(why)) => settings.fail(why),
+            Some(Port::Replica) => settings.warn(
+                "HTTP_ADDR: a replica of this worker serves this address already; another one beside it needs one of its own",
+            ),
+            Some(Port::Free) | None => {}
+        }
+        let look = look(&config, Lacking::Fault).await?;
+        if let Some(storage) = &look.storage.service {
+            storage.leave().await;
+        }
+        let findings = look.join(settings).findings;
         let said = "the configuration is well-formed; Redis, Postgres and the store can be used\n";
         (findings, said)
     };

@@ -9,11 +9,12 @@ mod stuck;
 use clap::Args;
 
 use super::exit::ExitStatus;
-use super::replica::{Look, look};
+use super::replica::{Look, look, port_of};
 use super::text;
 use crate::config::{Config, Environment};
 use crate::db::{Db, Lacking};
 use crate::findings::{Findings, Grade};
+use crate::ops::Port;
 use crate::queue::Redis;
 
 #[derive(Debug, Args)]
@@ -34,6 +35,11 @@ pub(super) async fn run(
     let mut all = Findings::about("settings");
     for warning in config.warnings() {
         all.warn(warning);
+    }
+    match port_of(&config.ops).await {
+        Some(Port::Unusable(why)) => all.fail(why),
+        Some(Port::Replica) => all.ok("HTTP_ADDR: a replica of this worker serves it"),
+        Some(Port::Free) | None => {}
     }
     let Look {
         queue,
@@ -58,6 +64,11 @@ pub(super) async fn run(
             redis, db, lease_ttl
         )),
     );
+    if let Some(storage) = &storage.service {
+        storage.leave().await;
+    }
+    // What keeps a replica from starting is one thing, what is wrong while it works another.
+    let mut verdict = ExitStatus::from(&all);
     for (checked, advice) in [
         (queue.findings, of_redis),
         (
@@ -68,10 +79,10 @@ pub(super) async fn run(
         (storage.findings, of_storage),
         (providers.findings, of_providers),
     ] {
+        verdict = verdict.or_worse(ExitStatus::from(&checked));
         all.extend(checked);
         all.extend(advice);
     }
-    let verdict = ExitStatus::from(&all);
     all.extend(of_packages);
     if arguments.json {
         let json = serde_json::to_string_pretty(&all.to_json())?;
@@ -80,7 +91,7 @@ pub(super) async fn run(
         text::print(&all.tell())?;
     }
     Ok(match verdict {
-        // Replicas start, and something is stuck all the same.
+        // Replicas start, and something is wrong all the same.
         ExitStatus::Done if all.has_failures() => ExitStatus::Failed,
         verdict => verdict,
     })

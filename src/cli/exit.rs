@@ -31,6 +31,17 @@ impl From<ExitStatus> for ExitCode {
 #[error("{}", .0.failures().collect::<Vec<_>>().join("\n"))]
 pub(super) struct Unfit(pub(super) Findings);
 
+impl ExitStatus {
+    /// Of two looks together. A service that is away hides what else may be wrong with it, so it is what to look at first.
+    pub(super) fn or_worse(self, other: Self) -> Self {
+        let order = [Self::Unreachable, Self::Configuration];
+        let found = order
+            .into_iter()
+            .find(|status| self == *status || other == *status);
+        found.unwrap_or(self)
+    }
+}
+
 impl From<&Findings> for ExitStatus {
     /// A service that is away hides what else may be wrong with it, so it is what to look at first.
     fn from(findings: &Findings) -> Self {

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::db::{self, Db, DbSettings, Lacking, UnfitDatabase};
 use crate::findings::{Checked, Findings};
 use crate::generator::{Pipeline, PipelineSettings};
+use crate::ops::{self, OpsSettings, Port};
 use crate::provider::list::Providers;
 use crate::queue::Queue;
 use crate::router::Router;
@@ -97,6 +98,12 @@ impl Look {
         };
         Checked { findings, service }
     }
+}
+
+/// Who has the address that is to be served; `None` where none is, or any will do.
+pub(super) async fn port_of(settings: &OpsSettings) -> Option<Port> {
+    let addr = settings.http_addr.filter(|addr| addr.port() != 0)?;
+    Some(ops::look(addr).await)
 }
 
 /// Reaches Postgres, for commands that change nothing of its tables.

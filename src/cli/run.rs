@@ -84,10 +84,8 @@ async fn listen(settings: &OpsSettings, findings: &mut Findings) -> Option<Ops> 
     let addr = settings.http_addr?;
     match Ops::listen(addr).await {
         Ok(ops) => Some(ops),
-        Err(error) => {
-            findings.fail(format!(
-                "HTTP_ADDR: {addr} cannot be listened on: {error}; choose another or leave it empty"
-            ));
+        Err(why) => {
+            findings.fail(why);
             None
         }
     }

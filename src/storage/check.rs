@@ -29,6 +29,9 @@ impl Storage {
             }
         };
         let is_fit = !findings.has_failures();
+        if let Some(storage) = service.as_ref().filter(|_| !is_fit) {
+            storage.leave().await;
+        }
         Checked {
             findings,
             service: service.filter(|_| is_fit),

@@ -1,10 +1,10 @@
 //! From a location to a client of its store: credentials, time limits, headers of every request.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
@@ -43,6 +43,8 @@ pub(super) struct Opened {
     pub(super) store: Arc<dyn ObjectStore>,
     /// What is true when the machine that is asked for keys has none.
     pub(super) no_keys: Option<String>,
+    /// The outermost directory that was not there before.
+    pub(super) made: Option<PathBuf>,
 }
 
 /// Makes the client. Reads files of credentials, makes the directory of a disk store, and asks Amazon for the
@@ -55,9 +57,12 @@ pub(super) async fn open(
     settings: &StorageSettings,
     profile: &Profile,
 ) -> anyhow::Result<Opened> {
+    let mut made = None;
     let (store, no_keys): (Arc<dyn ObjectStore>, _) = match &location.place {
         Place::Disk { root } => {
-            std::fs::create_dir_all(root)?;
+            let missing = root.ancestors().take_while(|directory| !directory.exists());
+            made = missing.last().map(Path::to_owned);
+            std::fs::create_dir_all(root).map_err(not_made)?;
             // On return from a put, the picture is on the disk itself: the job's row says so right after.
             (
                 Arc::new(LocalFileSystem::new_with_prefix(root)?.with_fsync(true)),
@@ -114,7 +119,22 @@ pub(super) async fn open(
             (Arc::new(builder.build()?), no_keys)
         }
     };
-    Ok(Opened { store, no_keys })
+    Ok(Opened { store, no_keys, made })
+}
+
+/// Why there is no directory, and what to do.
+fn not_made(error: std::io::Error) -> anyhow::Error {
+    use std::io::ErrorKind;
+
+    match error.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            anyhow!("a file stands in its way: name a directory")
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            anyhow!("this account may not make that directory: make it, and let the account write there")
+        }
+        _ => anyhow!("the directory cannot be made: {error}; name another one, or make it"),
+    }
 }
 
 /// What to say when Google's machine has no identity, where it is asked: without keys in variables or a login of gcloud.

@@ -328,11 +328,34 @@ async fn an_address_that_is_taken_ends_the_start() {
     let addr = taken.local_addr().unwrap().to_string();
     let said = command_on(&stack, &["run"], &[("HTTP_ADDR", &addr)]).await;
     let line = format!(
-        "generative-ai-worker: HTTP_ADDR: {addr} cannot be listened on: Address already in use (os error 98); choose \
-         another or leave it empty\n"
+        "generative-ai-worker: HTTP_ADDR: {addr} is in use by another program: choose another address, or leave it empty\n"
     );
     assert_eq!((said.status, &*said.out), (Some(78), ""), "{}", said.err);
     assert!(said.err.ends_with(&line), "{}", said.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_at_the_address_is_well_for_doctor_and_in_the_way_of_another_one() {
+    let stack = Stack::start().await;
+    let replica = stack.replica(&[]).await;
+    stack.until_key("ping", true).await;
+    let operator = Operator::of(&replica).await;
+    let variables = [("HTTP_ADDR", operator.address())];
+    let said = command_on(&stack, &["doctor"], &variables).await;
+    assert_eq!((said.status, &*said.err), (Some(0), ""), "{}", said.out);
+    let served = "ok    settings   HTTP_ADDR: a replica of this worker serves it";
+    assert!(said.out.contains(served), "{}", said.out);
+    let said = command_on(&stack, &["check-config"], &variables).await;
+    assert_eq!((said.status, &*said.err), (Some(0), ""), "{}", said.out);
+    let warned = "warning: HTTP_ADDR: a replica of this worker serves this address already";
+    assert!(said.out.contains(warned), "{}", said.out);
+    let said = command_on(&stack, &["run"], &variables).await;
+    let line = format!(
+        "HTTP_ADDR: another replica of this worker serves {}",
+        operator.address()
+    );
+    assert_eq!(said.status, Some(78), "{}", said.err);
+    assert!(said.err.contains(&line), "{}", said.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]
