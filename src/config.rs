@@ -21,7 +21,7 @@ use crate::settings::{Reader, misspelled};
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
-use crate::worker::{AttemptSettings, Backoff, UpkeepSettings, WorkerSettings};
+use crate::worker::{AttemptSettings, Backoff, UpkeepSettings, WorkerSettings, parked_for};
 
 pub use crate::environment::Environment;
 pub use crate::provider::list::PROVIDERS;
@@ -209,9 +209,10 @@ fn log_settings(reader: &mut Reader<'_>) -> LogSettings {
 }
 
 fn queue_settings(reader: &mut Reader<'_>) -> QueueSettings {
-    let url = reader.first_secret(&["REDIS_WORKER_URL", "REDIS_URL"], values::redis_url);
+    let (variable, url) = reader.first_secret(&["REDIS_WORKER_URL", "REDIS_URL"], values::redis_url);
     QueueSettings {
         url,
+        variable,
         name: reader.or_default("QUEUE_NAME", values::queue_name),
         worker_name: reader
             .optional("WORKER_NAME", values::worker_name)
@@ -223,16 +224,18 @@ fn queue_settings(reader: &mut Reader<'_>) -> QueueSettings {
         dead_letter_max_bytes: reader.or_default("DEAD_LETTER_MAX_BYTES", values::bytes),
         weights: reader.or_default("PRIORITY_WEIGHTS", shares::weights),
         fairness: reader.or_default("FAIRNESS", shares::fairness),
+        rooms: parked_for(PROVIDERS.into_iter()),
     }
 }
 
 fn bullmq_settings(reader: &mut Reader<'_>) -> Option<BullmqSettings> {
     let names = ["BULLMQ_REDIS_URL", "REDIS_WORKER_URL", "REDIS_URL"];
+    let (url_variable, url) = reader.first_secret(&names, values::redis_url);
     let settings = BullmqSettings {
         prefix: reader.or_default("BULLMQ_PREFIX", values::bullmq_name),
         job_names: reader.or_default("BULLMQ_JOB_NAMES", values::names),
-        url: reader.first_secret(&names, values::redis_url),
-        url_variable: reader.first_set(&names),
+        url,
+        url_variable,
         queue: reader.optional("BULLMQ_QUEUE", values::bullmq_name)?,
     };
     let base = format!("{}:{}", settings.prefix, settings.queue);

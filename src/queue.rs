@@ -69,8 +69,10 @@ pub use turns::{Fairness, Weights};
 /// How to reach the queue and how to behave there; made by `config`.
 #[derive(Clone, Debug)]
 pub struct QueueSettings {
-    /// `REDIS_URL`: a server, Sentinels or a cluster, with user, password and database.
+    /// A server, Sentinels or a cluster, with user, password and database.
     pub url: SecretString,
+    /// The variable that has named it: `REDIS_WORKER_URL` or `REDIS_URL`.
+    pub variable: &'static str,
     /// `QUEUE_NAME`: the list that producers push to, and the tag of every other key.
     pub name: String,
     /// First part of the worker id.
@@ -89,6 +91,8 @@ pub struct QueueSettings {
     pub weights: Weights,
     /// Whose backlog holds up nobody else (`FAIRNESS`).
     pub fairness: Fairness,
+    /// What packages may be parked for: the providers, and what else has limits. Their keys are looked at before a start.
+    pub rooms: Vec<String>,
 }
 
 /// One replica's view of the queue. Cloning it is cheap.

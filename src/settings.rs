@@ -182,31 +182,23 @@ impl<'a> Reader<'a> {
         SecretString::from(value.unwrap_or_default())
     }
 
-    /// The first of several variables that is set, or the default of the last.
-    pub(crate) fn first_secret(&mut self, names: &[&str], parse: Parse<()>) -> SecretString {
+    /// The first of several variables that is set, with its name, or the last with its default.
+    pub(crate) fn first_secret(
+        &mut self,
+        names: &[&'static str],
+        parse: Parse<()>,
+    ) -> (&'static str, SecretString) {
         for name in names {
             if let Some(value) = self.raw(name) {
                 if let Err(wrong) = parse(&value) {
                     self.fault(format!("{name}: {wrong}"));
                 }
-                return SecretString::from(value);
+                return (name, SecretString::from(value));
             }
         }
-        let default = names
-            .last()
-            .and_then(|name| self.known(name))
-            .and_then(|variable| variable.default);
-        SecretString::from(default.unwrap_or_default())
-    }
-
-    /// Which of several variables [`Self::first_secret`] takes; the last where none is set.
-    pub(crate) fn first_set(&self, names: &[&'static str]) -> &'static str {
-        let is_set = |name: &str| self.foreign(name).is_some_and(|value| !value.trim().is_empty());
-        let mut set = names
-            .iter()
-            .copied()
-            .filter(|name| is_set(name) || is_set(&format!("{name}_FILE")));
-        set.next().or(names.last().copied()).unwrap_or_default()
+        let last = names.last().copied().unwrap_or_default();
+        let default = self.known(last).and_then(|variable| variable.default);
+        (last, SecretString::from(default.unwrap_or_default()))
     }
 
     /// A variable that is not this program's own, such as `HOME`.

@@ -53,6 +53,7 @@ pub use observer::Observer;
 use progress::Reporter;
 pub use reconciler::{Books, BooksError};
 use room::Room;
+pub use room::parked_for;
 pub use settings::{AttemptSettings, UpkeepSettings, WorkerSettings};
 use statements::Statements;
 use upkeep::{Alarm, Upkeep};

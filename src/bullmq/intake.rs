@@ -32,7 +32,6 @@ pub struct Intake {
     source: BullmqQueue,
     target: Redis,
     worker_id: String,
-    providers: &'static [&'static str],
     /// How many more packages this replica could begin now.
     free: Box<dyn Fn() -> usize + Send + Sync>,
 }
@@ -51,19 +50,17 @@ struct Gate {
 }
 
 impl Intake {
-    /// `free` says how many more packages the replica could begin now; `providers` whose parked packages count as held up.
+    /// `free` says how many more packages the replica could begin now.
     pub fn new(
         source: BullmqQueue,
         target: Redis,
         worker_id: &str,
-        providers: &'static [&'static str],
-        free: impl Fn() -> usize + Send + Sync + 'static,
+            free: impl Fn() -> usize + Send + Sync + 'static,
     ) -> Self {
         Self {
             source,
             target,
             worker_id: worker_id.to_owned(),
-            providers,
             free: Box::new(free),
         }
     }
@@ -145,7 +142,7 @@ impl Intake {
         if !worker.is_paused() {
             return Ok(Duration::ZERO);
         }
-        let backlog = self.target.backlog(self.providers).await?;
+        let backlog = self.target.backlog().await?;
         if backlog.is_paused || backlog.held_up >= HELD_UP_MAX {
             return Ok(REST);
         }

@@ -10,7 +10,7 @@ use super::exit::{ExitStatus, Unfit};
 use super::open_files;
 use super::replica::{assemble, look};
 use crate::bullmq::Intake;
-use crate::config::{Config, Environment, PROVIDERS};
+use crate::config::{Config, Environment};
 use crate::db::Lacking;
 use crate::findings::{Checked, Findings};
 use crate::ops::{Ops, OpsSettings, Watched};
@@ -51,7 +51,7 @@ pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus>
     let worker = assemble(&config, services).await?;
     let intake = bullmq.clone().map(|source| {
         let observer = worker.observer();
-        let intake = Intake::new(source, redis.clone(), worker.worker_id(), &PROVIDERS, move || {
+        let intake = Intake::new(source, redis.clone(), worker.worker_id(), move || {
             observer.room()
         });
         tokio::spawn(intake.run(stop.clone()))

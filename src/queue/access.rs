@@ -7,7 +7,7 @@ use redis::AsyncCommands;
 
 use super::dead::DeadLimits;
 use super::{Keys, Priority, QueueSettings};
-use crate::redis::{Connector, RedisFailure};
+use crate::redis::{Connector, RedisFailure, is_named_by};
 
 /// A queue, for whoever is no worker of it too. Cloning it is cheap.
 #[derive(Clone)]
@@ -20,6 +20,7 @@ struct Shared {
     keys: Keys,
     dead_limits: DeadLimits,
     max_package_bytes: usize,
+    rooms: Vec<String>,
 }
 
 impl Deref for Redis {
@@ -36,14 +37,16 @@ impl Redis {
     /// # Errors
     /// When the URL cannot be used; the message never holds its password.
     pub fn new(settings: &QueueSettings) -> anyhow::Result<Self> {
+        is_named_by(settings.variable);
         let connector = Connector::new(&settings.url, &settings.name)
-            .map_err(|error| anyhow::anyhow!("REDIS_URL: {error}"))?;
+            .map_err(|error| anyhow::anyhow!("{}: {error}", settings.variable))?;
         Ok(Self {
             connector,
             shared: Arc::new(Shared {
                 keys: Keys::new(&settings.name),
                 dead_limits: DeadLimits::new(settings),
                 max_package_bytes: settings.max_package_bytes,
+                rooms: settings.rooms.clone(),
             }),
         })
     }
@@ -52,6 +55,11 @@ impl Redis {
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.shared.keys
+    }
+
+    /// What packages may be parked for.
+    pub(super) fn rooms(&self) -> &[String] {
+        &self.shared.rooms
     }
 
     pub(super) fn dead_limits(&self) -> DeadLimits {

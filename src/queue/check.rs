@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::scripts::Scripts;
 use super::{Queue, QueueSettings, Redis, rights, types};
 use crate::findings::{Checked, Findings};
-use crate::redis::{Connection, NotFound, RedisFailure};
+use crate::redis::{Connection, NotFound, RedisFailure, variable};
 
 /// The oldest server that has every command that the scripts use (`LMOVE`, `BLMOVE`).
 const OLDEST: (u64, u64) = (6, 2);
@@ -56,8 +56,18 @@ async fn look(redis: &Redis, findings: &mut Findings) -> Option<(Scripts, bool)>
                     format!("Redis at {} cannot be used: {}", server.name, failure.bare())
                 }
                 (Ok(server), failure) => {
-                    let failure = server.wrong_encryption().await.unwrap_or(failure.clone());
-                    format!("Redis at {} cannot be reached: {failure}", server.name)
+                    let name = &server.name;
+                    match server.wrong_protocol().await {
+                        Some(known) if known.is_refusal() => {
+                            let text = format!("what answers at {name} is no Redis: {}", known.bare());
+                            rights::note(findings, &known, &text);
+                            return None;
+                        }
+                        known => format!(
+                            "Redis at {name} cannot be reached: {}",
+                            known.as_ref().unwrap_or(failure)
+                        ),
+                    }
                 }
             };
             rights::note(findings, &failure, &text);
@@ -70,7 +80,7 @@ async fn look(redis: &Redis, findings: &mut Findings) -> Option<(Scripts, bool)>
     match types::wrong_keys(redis, &[], &mut connection).await {
         Ok(wrong) => wrong
             .into_iter()
-            .for_each(|wrong| findings.fail(format!("REDIS_URL: {wrong}"))),
+            .for_each(|wrong| findings.fail(format!("{}: {wrong}", variable()))),
         Err(failure) => rights::note(
             findings,
             &failure,
@@ -146,36 +156,39 @@ fn is_strange_cluster(redis: &Redis, info: &str) -> bool {
 }
 
 fn look_at_server(redis: &Redis, address: &str, info: &str, findings: &mut Findings) -> Option<(u64, u64)> {
+    let variable = variable();
     // Valkey calls it server_mode.
     match field(info, "redis_mode").or_else(|| field(info, "server_mode")) {
         Some("sentinel") => {
             findings.fail(format!(
-                "REDIS_URL: Redis at {address} is a Sentinel; write redis+sentinel://[user:password@]{address}/<master name>"
+                "{variable}: Redis at {address} is a Sentinel; write redis+sentinel://[user:password@]{address}/<master name>"
             ));
             return None;
         }
         Some("cluster") if is_strange_cluster(redis, info) => {
             findings.fail(format!(
-                "REDIS_URL: Redis at {address} is a node of a cluster; write redis+cluster://[user:password@]{address}"
+                "{variable}: Redis at {address} is a node of a cluster; write redis+cluster://[user:password@]{address}"
             ));
             return None;
         }
         _ => {}
     }
     let Some(version) = version(info) else {
-        findings.fail(format!("REDIS_URL: Redis at {address} does not tell its version"));
+        findings.fail(format!(
+            "{variable}: Redis at {address} does not tell its version"
+        ));
         return None;
     };
     if version < OLDEST {
         let (major, minor) = version;
         findings.fail(format!(
-            "REDIS_URL: Redis at {address} is version {major}.{minor}; 6.2 or later is needed"
+            "{variable}: Redis at {address} is version {major}.{minor}; 6.2 or later is needed"
         ));
         return None;
     }
     if field(info, "role") == Some("slave") {
         findings.fail(format!(
-            "REDIS_URL: Redis at {address} is a replica, to which nothing can be written; REDIS_URL must name its master"
+            "{variable}: Redis at {address} is a replica, to which nothing can be written; {variable} must name its master"
         ));
         return None;
     }
@@ -184,9 +197,10 @@ fn look_at_server(redis: &Redis, address: &str, info: &str, findings: &mut Findi
 
 /// Not from CONFIG GET, which would show this account passwords as well, and which managed servers often forbid.
 fn look_at_policy(address: &str, info: &str, findings: &mut Findings) {
+    let variable = variable();
     if let Some(policy) = field(info, "maxmemory_policy").filter(|policy| *policy != "noeviction") {
         findings.fail(format!(
-            "REDIS_URL: Redis at {address} has maxmemory-policy {policy}, under which waiting packages can vanish; set it \
+            "{variable}: Redis at {address} has maxmemory-policy {policy}, under which waiting packages can vanish; set it \
              to noeviction"
         ));
     }

@@ -83,11 +83,11 @@ impl Redis {
         Ok(strays)
     }
 
-    /// Counts what is still to be begun, that parked under these providers with it.
+    /// Counts what is still to be begun.
     ///
     /// # Errors
     /// [`RedisFailure`].
-    pub async fn backlog(&self, providers: &[&str]) -> Result<Backlog, RedisFailure> {
+    pub async fn backlog(&self) -> Result<Backlog, RedisFailure> {
         let keys = self.keys();
         let mut pipeline = redis::pipe();
         pipeline.exists(keys.paused());

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::scripts::{self, Scripts};
 use super::{Redis, bell};
 use crate::findings::Findings;
-use crate::redis::{Connection, RedisFailure};
+use crate::redis::{Connection, RedisFailure, variable};
 
 /// What is left behind when the program is cut off goes by itself.
 const TTL_MS: u64 = 60_000;
@@ -71,12 +71,17 @@ async fn try_kinds(
         }
     }
     let left = try_commands(connection, trial.tidying()).await?;
+    if left.first.is_some() {
+        // Whoever may give a key a time to live may let it end.
+        try_commands(connection, trial.ending()).await?;
+    }
     refused += usize::from(left.tell("transactions and tidying", findings));
     if is_full {
-        findings.warn(
-            "REDIS_URL: Redis has reached its maxmemory and refuses what producers push; what waits is worked off. Raise \
+        findings.warn(format!(
+            "{}: Redis has reached its maxmemory and refuses what producers push; what waits is worked off. Raise \
              maxmemory, or remove other data",
-        );
+            variable()
+        ));
     }
     if refused > 0 {
         return Ok(false);
@@ -95,7 +100,7 @@ async fn try_notices(redis: &Redis, findings: &mut Findings) -> Result<bool, Red
     let mut is_limited = false;
     let mut warn = |what: &str, failure: &RedisFailure| {
         is_limited = true;
-        findings.warn(format!("REDIS_URL: {optional} {what}: {}", failure.bare()));
+        findings.warn(format!("{}: {optional} {what}: {}", variable(), failure.bare()));
     };
     let listening = async {
         let mut connection = redis.listening(RESPONSE_TIMEOUT, sender).await?;
@@ -154,7 +159,7 @@ pub(super) async fn missing(redis: &Redis) -> Result<Option<RedisFailure>, Redis
 
 /// A fault to be mended, or an outage.
 pub(super) fn note(findings: &mut Findings, failure: &RedisFailure, text: &str) {
-    let text = format!("REDIS_URL: {text}");
+    let text = format!("{}: {text}", variable());
     if failure.needs_mending() {
         findings.fail(text);
     } else {
@@ -249,6 +254,11 @@ impl<'r> Trial<'r> {
         let keys = KINDS.map(|kind| self.key(kind));
         let delete = std::iter::once("DEL".to_owned()).chain(keys).collect();
         vec![vec!["MULTI".to_owned()], delete, vec!["EXEC".to_owned()]]
+    }
+
+    fn ending(&self) -> Vec<Vec<String>> {
+        let end = |kind| ["PEXPIRE".to_owned(), self.key(kind), "0".to_owned()].to_vec();
+        KINDS.map(end).to_vec()
     }
 
     fn kinds(&self) -> Vec<(&'static str, Vec<Vec<String>>)> {

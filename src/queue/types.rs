@@ -2,12 +2,12 @@
 
 use redis::aio::ConnectionLike;
 
-use super::suspects::SUSPECTS;
 use super::{Keys, Priority, Queue, Redis, rights};
 use crate::redis::RedisFailure;
 
-/// The keys of a queue that can be known without asking, and those of these workers, with their types.
-fn types(keys: &Keys, worker_ids: &[String]) -> Vec<(String, &'static str)> {
+/// The keys of a queue that can be known without asking, those of what packages are parked for and of these workers included, with
+/// their types.
+fn types(keys: &Keys, rooms: &[String], worker_ids: &[String]) -> Vec<(String, &'static str)> {
     let mut types: Vec<(String, &str)> = Vec::new();
     for priority in Priority::ALL {
         types.push((keys.waiting(priority), "list"));
@@ -21,13 +21,16 @@ fn types(keys: &Keys, worker_ids: &[String]) -> Vec<(String, &'static str)> {
         (keys.put_back(), "zset"),
         (keys.workers(), "set"),
         (keys.set_aside(), "list"),
-        (keys.parked(SUSPECTS), "list"),
         (keys.suspects(), "hash"),
         (keys.ping(), "string"),
         (keys.paused(), "string"),
         (keys.housekeeping(), "string"),
         (keys.reconciler(), "string"),
     ]);
+    for room in rooms {
+        let kinds = ["hash", "zset", "list", "zset", "zset"];
+        types.extend(keys.of_provider(room).into_iter().zip(kinds));
+    }
     for worker_id in worker_ids {
         types.extend([
             (keys.landing(worker_id), "list"),
@@ -49,7 +52,7 @@ pub(super) async fn wrong_keys(
     worker_ids: &[String],
     connection: &mut (impl ConnectionLike + Send),
 ) -> Result<Vec<String>, RedisFailure> {
-    let types = types(redis.keys(), worker_ids);
+    let types = types(redis.keys(), redis.rooms(), worker_ids);
     let mut pipeline = redis::pipe();
     for (key, _) in &types {
         pipeline.cmd("TYPE").arg(key);

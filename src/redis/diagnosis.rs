@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -73,6 +73,46 @@ pub(super) async fn wrong_encryption(info: &ConnectionInfo) -> Option<RedisFailu
         Err(error) => error.to_string().contains("certificate") || error.into_server_errors().is_some(),
     };
     speaks.then(|| RedisFailure::Failed(why.to_owned()))
+}
+
+/// Whether something else than a Redis listens there, by what it says to a PING. `None`: it is one, or nobody is there.
+pub(super) async fn no_redis(info: &ConnectionInfo) -> Option<RedisFailure> {
+    let ConnectionAddr::Tcp(host, port) = info.addr() else {
+        return None;
+    };
+    let mut connection = timeout(PATIENCE, TcpStream::connect((host.as_str(), *port)))
+        .await
+        .ok()?
+        .ok()?;
+    let asking = async {
+        connection.write_all(b"PING\r\n").await?;
+        let mut line = Vec::new();
+        BufReader::new(connection)
+            .take(LONGEST_LINE)
+            .read_until(b'\n', &mut line)
+            .await?;
+        std::io::Result::Ok(line)
+    };
+    let variable = super::variable();
+    match timeout(PATIENCE, asking).await {
+        Ok(Ok(line)) if line.first().is_some_and(|byte| !b"+-:$*".contains(byte)) => {
+            let said: String = String::from_utf8_lossy(&line)
+                .trim_end()
+                .chars()
+                .take(80)
+                .collect();
+            Some(RedisFailure::ShutOut(format!(
+                "it says {said:?} to a PING; mend host and port in {variable}"
+            )))
+        }
+        Ok(Ok(line)) if !line.is_empty() => None,
+        Ok(_) => Some(RedisFailure::Failed(format!(
+            "it takes connections and ends them without a word; see whether a Redis listens there, or mend host and port in {variable}"
+        ))),
+        Err(_) => Some(RedisFailure::Failed(format!(
+            "it takes connections and says nothing; see whether a Redis listens there, or mend host and port in {variable}"
+        ))),
+    }
 }
 
 /// Asks without a login.

@@ -30,7 +30,7 @@ pub enum RedisFailure {
 
 const LOADING: &str = "it is still loading its file, and answers when that is done";
 const OF_A_SCRIPT: &str =
-    "a script may not do all that it does: check-config says what has to be allowed to the user of REDIS_URL";
+    "a script may not do all that it does: check-config says what has to be allowed to this user";
 
 impl RedisFailure {
     /// Whether it answers all the same.
@@ -74,28 +74,28 @@ impl RedisFailure {
     /// What an answer with this code and these details means.
     pub(super) fn of_answer(code: &str, details: &str) -> Self {
         let (code, details) = unwrapped(code, details);
+        let variable = super::variable();
         let says = |words: &str| details.contains(words);
         match code {
             "WRONGTYPE" => Self::wrong_type(),
             "NOPERM" => Self::Refused(format!(
-                "{details}: allow it to the user of REDIS_URL (deploy/redis/users.acl has all that a worker needs)"
+                "{details}: allow it to the user of {variable} (deploy/redis/users.acl has all that a worker needs)"
             )),
             // The library calls it ERR where it came in answer to SELECT.
             _ if code == "NOAUTH" || says("Authentication required") => Self::ShutOut(
-                "it asks for a password; write redis://[user]:<password>@host in REDIS_URL".to_owned(),
+                format!("it asks for a password; write redis://[user]:<password>@host in {variable}"),
             ),
-            "WRONGPASS" => Self::ShutOut(
-                "it refuses this user or this password; mend them in REDIS_URL, where a password without a user is \
+            "WRONGPASS" => Self::ShutOut(format!(
+                "it refuses this user or this password; mend them in {variable}, where a password without a user is \
                  written redis://:<password>@host"
-                    .to_owned(),
-            ),
+            )),
             "DENIED" => Self::ShutOut(
                 "it is in protected mode and serves its own machine alone; give it a password, or switch protected-mode off"
                     .to_owned(),
             ),
-            "READONLY" => Self::ShutOut(
-                "it is a replica, to which nothing can be written; REDIS_URL must name its master".to_owned(),
-            ),
+            "READONLY" => Self::ShutOut(format!(
+                "it is a replica, to which nothing can be written; {variable} must name its master"
+            )),
             "OOM" => Self::Unable("it has reached its maxmemory; raise it, or remove other data".to_owned()),
             "MISCONF" => Self::Unable(
                 "it takes no writes, as it cannot save to its disk; its log says why, and room on that disk mends it"
@@ -112,11 +112,11 @@ impl RedisFailure {
             "ERR" if says("max number of clients") => Self::Unable(
                 "it has as many clients as it takes; raise its maxclients, or end connections of others".to_owned(),
             ),
-            "ERR" if says("without any password configured") || says("no password is set") => Self::ShutOut(
-                "it has no password for this user; leave the password out of REDIS_URL".to_owned(),
-            ),
+            "ERR" if says("without any password configured") || says("no password is set") => Self::ShutOut(format!(
+                "it has no password for this user; leave the password out of {variable}"
+            )),
             "ERR" if says("DB index") || says("SELECT is not allowed") => Self::ShutOut(format!(
-                "it has no such database ({details}); mend its number in REDIS_URL"
+                "it has no such database ({details}); mend its number in {variable}"
             )),
             "ERR" if says("unknown command") || says("unknown subcommand") => Self::Refused(format!(
                 "{details}: its administrator has forbidden or renamed a command that a worker needs"
@@ -174,7 +174,7 @@ impl From<RedisError> for RedisFailure {
             None => error.to_string(),
         };
         if let Some((_, advice)) = TLS_ADVICE.iter().find(|(sign, _)| text.contains(sign)) {
-            text.push_str(advice);
+            text.push_str(&advice.replace("REDIS_URL", super::variable()));
         }
         Self::Failed(text)
     }

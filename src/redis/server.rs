@@ -179,9 +179,13 @@ impl Server {
         diagnosis::says_unasked(self.client.get_connection_info()).await
     }
 
-    /// Whether its silence has to do with TLS that is spoken where it should not be, or the reverse.
-    pub(crate) async fn wrong_encryption(&self) -> Option<RedisFailure> {
-        diagnosis::wrong_encryption(self.client.get_connection_info()).await
+    /// Whether its silence has to do with TLS that is spoken where it should not be, or the reverse, or with what listens there.
+    pub(crate) async fn wrong_protocol(&self) -> Option<RedisFailure> {
+        let info = self.client.get_connection_info();
+        match diagnosis::wrong_encryption(info).await {
+            None => diagnosis::no_redis(info).await,
+            found => found,
+        }
     }
 
     pub(crate) async fn connection(self: Arc<Self>) -> Result<Connection, RedisFailure> {

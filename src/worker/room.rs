@@ -368,7 +368,7 @@ fn warn_of(provider: &str, state: &ProviderState) {
 }
 
 /// Everything that packages can be parked for, where these are the providers.
-pub(super) fn parked_for<'a>(providers: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub fn parked_for<'a>(providers: impl Iterator<Item = &'a str>) -> Vec<String> {
     let names = providers.map(str::to_owned);
     names
         .chain(WORK_TYPES.into_iter().map(of_type))

@@ -34,6 +34,7 @@ async fn join(stack: &Stack) -> Queue {
 fn settings(stack: &Stack) -> QueueSettings {
     QueueSettings {
         url: SecretString::from(stack.redis.url()),
+        variable: "REDIS_URL",
         name: QUEUE.to_owned(),
         // Looks like the parts of a delivery's name, which must lead nobody astray.
         worker_name: "7.low-1.high".to_owned(),
@@ -44,6 +45,7 @@ fn settings(stack: &Stack) -> QueueSettings {
         dead_letter_max_bytes: 1 << 26,
         weights: Weights::default(),
         fairness: Fairness::Off,
+        rooms: Vec::new(),
     }
 }
 
