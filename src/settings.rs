@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use crate::environment::Environment;
 
+use misspelled::meant_to_be;
 pub use misspelled::misspelled;
 pub(crate) use variables::variable;
 pub use variables::{VARIABLES, Variable};
@@ -28,6 +29,23 @@ impl fmt::Display for Faults {
 
 /// Turns a value into what it means; the error says what is wrong with it, to stand after the variable's name.
 pub(crate) type Parse<T> = fn(&str) -> Result<T, String>;
+
+/// Variables that hold texts for people begin so: quotes may be part of them.
+const TEXTS: &str = "PROMPT_SUFFIX_";
+
+/// Whether a value has kept the quotes that a shell would have taken off, as files of variables keep them for Docker and systemd.
+fn is_quoted(value: &str) -> bool {
+    let inside = |quote: char| {
+        value
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote))
+    };
+    ['"', '\''].into_iter().any(|quote| inside(quote).is_some())
+}
+
+fn quoted(name: &str) -> String {
+    format!("{name}: its value stands in quotes, which would be taken as part of it; leave them out")
+}
 
 pub(crate) struct Reader<'a> {
     environment: &'a Environment,
@@ -101,11 +119,19 @@ impl<'a> Reader<'a> {
                 ));
                 None
             }
+            (Some(value), None) if is_quoted(value) && !name.starts_with(TEXTS) => {
+                self.fault(quoted(name));
+                None
+            }
             (Some(value), None) => Some(value.to_owned()),
             (None, Some(path)) => match std::fs::read_to_string(path) {
                 Ok(content) if content.trim().is_empty() => {
                     let fault = format!("{file_name}: the file {path} is empty");
                     self.fault(fault);
+                    None
+                }
+                Ok(content) if is_quoted(content.trim()) && !name.starts_with(TEXTS) => {
+                    self.fault(quoted(&file_name));
                     None
                 }
                 Ok(content) => Some(content.trim().to_owned()),
@@ -174,7 +200,12 @@ impl<'a> Reader<'a> {
                 .known(name)
                 .map(|variable| variable.example)
                 .unwrap_or_default();
-            self.fault(format!("{name}: is not set; write for example {example}"));
+            self.fault(match meant_to_be(self.environment, name) {
+                Some(found) => {
+                    format!("{name}: is not set, and {found}, which nobody reads, is: did you mean {name}?")
+                }
+                None => format!("{name}: is not set; write for example {example}"),
+            });
         }
         if let Some(Err(wrong)) = value.as_deref().map(parse) {
             self.fault(format!("{name}: {wrong}"));
@@ -208,12 +239,17 @@ impl<'a> Reader<'a> {
 
     /// Variables of other tools, as they are set.
     pub(crate) fn with_prefixes(&mut self, prefixes: &[&str]) -> Vec<(String, SecretString)> {
-        self.environment
-            .iter()
-            .filter(|(name, value)| {
-                prefixes.iter().any(|prefix| name.starts_with(prefix)) && !value.is_empty()
+        let environment = self.environment;
+        let found = environment.iter().filter(|(name, value)| {
+            prefixes.iter().any(|prefix| name.starts_with(prefix)) && !value.is_empty()
+        });
+        found
+            .map(|(name, value)| {
+                if is_quoted(value.trim()) {
+                    self.fault(quoted(name));
+                }
+                (name.to_owned(), SecretString::from(value))
             })
-            .map(|(name, value)| (name.to_owned(), SecretString::from(value)))
             .collect()
     }
 }

@@ -28,16 +28,28 @@ pub fn misspelled(
             .filter(|known| known.len() >= SHORTEST)
             .map(|known| (strsim::osa_distance(&shouted, known), known))
             .filter(|(slips, _)| *slips <= SLIPS)
-            // Where that one is set as well, this one is somebody else's.
-            .filter(|(_, known)| environment.get(known).is_none())
             .min();
         if let Some((_, meant)) = meant {
+            let beside = match environment.get(meant) {
+                Some(_) => ", which is set as well",
+                None => "",
+            };
             warnings.push(format!(
-                "{name}: nobody reads a variable of this name; did you mean {meant}?"
+                "{name}: nobody reads a variable of this name; did you mean {meant}{beside}?"
             ));
         }
     }
     warnings
+}
+
+/// A variable that is set and was probably meant to be this one.
+pub(super) fn meant_to_be<'e>(environment: &'e Environment, name: &str) -> Option<&'e str> {
+    let shouted = |found: &str| found.to_uppercase().replace('-', "_");
+    let near = environment
+        .iter()
+        .map(|(found, _)| (strsim::osa_distance(&shouted(found), name), found))
+        .filter(|(slips, found)| *slips <= SLIPS && *found != name);
+    near.min().map(|(_, found)| found)
 }
 
 #[cfg(test)]
@@ -73,7 +85,12 @@ mod tests {
                 }
             }
         }
-        let both = [("REDIS_URI", "x"), ("REDIS_URL", "y")];
-        assert!(misspelled(&both.into_iter().collect(), VARIABLES.iter()).is_empty());
+        let both = [("WORKER_CONCURENCY", "50"), ("WORKER_CONCURRENCY", "10")];
+        let warnings = misspelled(&both.into_iter().collect(), VARIABLES.iter());
+        assert!(
+            warnings.len() == 1
+                && warnings[0].ends_with("did you mean WORKER_CONCURRENCY, which is set as well?"),
+            "{warnings:?}"
+        );
     }
 }
