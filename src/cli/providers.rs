@@ -1,5 +1,6 @@
 //! `providers`: which there are, what they draw and how it stands with them.
 
+mod allowed;
 mod resume;
 mod state;
 
@@ -37,8 +38,8 @@ pub(super) fn all(config: &ProviderSettings) -> anyhow::Result<Providers> {
     Ok(providers.allowing(config.allowed.clone()))
 }
 
-/// Looks at their settings, without asking any of them: whether those that the configuration names can be used, and whether
-/// models that can be used end soon.
+/// Looks at their settings, without asking any of them: whether those that the configuration names can be used, whether models that
+/// can be used end soon, and what packages are allowed to ask for.
 ///
 /// # Errors
 /// As [`all`].
@@ -67,6 +68,7 @@ pub(super) fn check(config: &ProviderSettings) -> anyhow::Result<Checked<Provide
             }
         }
     }
+    allowed::check(&providers, today, &mut findings);
     let service = Some(providers);
     Ok(Checked { findings, service })
 }

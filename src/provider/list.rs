@@ -186,6 +186,12 @@ impl Providers {
         self
     }
 
+    /// What packages may ask for.
+    #[must_use]
+    pub fn allowed(&self) -> &Allowed {
+        &self.allowed
+    }
+
     /// Says, at no cost, whether a package may ask this of a provider, and whether it offers it.
     ///
     /// # Errors

@@ -11,19 +11,20 @@ use crate::work_package::Moderation;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// `None`: every model of every provider.
-    models: Option<Vec<Entry>>,
+    models: Option<Vec<AllowedModel>>,
     /// Whether a package may have its prompt judged less strictly.
     low_moderation: bool,
 }
 
 /// One of the comma-separated parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    provider: String,
+pub struct AllowedModel {
+    /// Whose.
+    pub provider: String,
     /// `None`: every model of it.
-    model: Option<String>,
+    pub model: Option<String>,
     /// Empty: every quality.
-    qualities: Vec<String>,
+    pub qualities: Vec<String>,
 }
 
 impl Allowed {
@@ -51,7 +52,7 @@ impl Allowed {
                      commas"
                 ));
             }
-            models.push(Entry {
+            models.push(AllowedModel {
                 provider,
                 model: model.map(str::to_owned),
                 qualities,
@@ -61,6 +62,12 @@ impl Allowed {
             models: (!models.is_empty()).then_some(models),
             low_moderation: false,
         })
+    }
+
+    /// What is named; `None` where every model of every provider is allowed.
+    #[must_use]
+    pub fn models(&self) -> Option<&[AllowedModel]> {
+        self.models.as_deref()
     }
 
     /// The same, with or without packages that ask for `moderation: low`.
@@ -83,12 +90,12 @@ impl Allowed {
         let Some(models) = &self.models else {
             return Ok(());
         };
-        let of_model = |entry: &&Entry| {
+        let of_model = |entry: &&AllowedModel| {
             entry.provider == provider && entry.model.as_ref().is_none_or(|model| *model == spec.model)
         };
-        let entries: Vec<&Entry> = models.iter().filter(of_model).collect();
+        let entries: Vec<&AllowedModel> = models.iter().filter(of_model).collect();
         let quality = spec.quality.as_deref();
-        let has_quality = |entry: &&Entry| {
+        let has_quality = |entry: &&AllowedModel| {
             entry.qualities.is_empty()
                 || quality.is_some_and(|quality| entry.qualities.iter().any(|allowed| allowed == quality))
         };
@@ -96,7 +103,7 @@ impl Allowed {
             return Ok(());
         }
         if entries.is_empty() {
-            let all: Vec<String> = models.iter().map(Entry::name).collect();
+            let all: Vec<String> = models.iter().map(AllowedModel::name).collect();
             return Err(refused(format!(
                 "{provider}:{} is not allowed on this service, which draws with {}",
                 spec.model,
@@ -119,8 +126,10 @@ impl Allowed {
     }
 }
 
-impl Entry {
-    fn name(&self) -> String {
+impl AllowedModel {
+    /// As it is written, without its qualities.
+    #[must_use]
+    pub fn name(&self) -> String {
         match &self.model {
             Some(model) => format!("{}:{model}", self.provider),
             None => self.provider.clone(),
