@@ -17,8 +17,11 @@ mod answer;
 mod body;
 mod download;
 mod encoding;
+mod foreign;
+mod guard;
 mod outgoing;
 mod picture_text;
+mod posting;
 mod redact;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -26,9 +29,11 @@ mod trust;
 
 pub use answer::{Answer, BodyEnd, HttpFault, MAX_BODY_BYTES};
 use body::Body;
-pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES, lasting_refusal, refusal};
+pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES};
+pub use guard::{lasting_refusal, private_name, refusal};
 pub use outgoing::Outgoing;
 pub use picture_text::{NotDecoded, decode_picture_text, is_data_uri};
+pub use posting::{Posted, Posting};
 pub use redact::{QUOTE_CHARS, mask, quote, redact};
 
 /// A service that does not accept a connection in this time is not there.

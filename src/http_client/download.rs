@@ -4,39 +4,25 @@
 //! reaches public addresses alone unless an operator allows private ones. A proxy from the environment is used as for the
 //! services themselves: it may be the only way out. Fetching again costs nothing, so what may pass is tried again until the deadline.
 
-use std::error::Error as _;
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use bytes::Bytes;
-use http::Uri;
-use hyper_util::client::proxy::matcher::Matcher;
 use rand::Rng;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::LOCATION;
 use tokio::time::{Instant, sleep, timeout_at};
-use url::{Host, Url};
+use url::Url;
 
 use super::answer::chain;
 use super::body::{Body, Broken};
-use super::{BodyEnd, HttpClient, HttpFault, Outgoing, decode_picture_text, is_data_uri, is_loopback, trust};
+use super::foreign::{ForeignClients, Reach, forbidden_by};
+use super::{BodyEnd, HttpClient, HttpFault, Outgoing, decode_picture_text, is_data_uri};
 use crate::failure::ErrorClass;
 
-mod guard;
 #[cfg(test)]
 mod tests;
 
-use guard::private_name;
-pub use guard::{lasting_refusal, refusal};
-
 /// Most bytes of a picture: a little more than are used of one, so that it can be told what is wrong with it.
 pub const MAX_PICTURE_BYTES: usize = 33 * 1024 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Silence for longer than this is a broken connection: the file is finished before its URL is given out.
-const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// One try, its redirects and its body.
 const TRY_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_REDIRECTS: usize = 3;
@@ -98,10 +84,7 @@ enum Trouble {
 /// Fetches pictures from URLs that somebody else wrote.
 #[derive(Clone, Debug)]
 pub struct Downloads {
-    direct: reqwest::Client,
-    /// For addresses that a proxy from the environment is for.
-    proxied: reqwest::Client,
-    proxies: Arc<Matcher>,
+    clients: ForeignClients,
     allow_private: bool,
     cap: usize,
     lag: Duration,
@@ -114,48 +97,16 @@ impl Downloads {
     /// # Errors
     /// Never with the TLS that this program has.
     pub fn new(allow_private: bool) -> anyhow::Result<Self> {
-        let builder = || {
-            anyhow::Ok(
-                reqwest::Client::builder()
-                    .user_agent(concat!("generative-ai-worker/", env!("CARGO_PKG_VERSION")))
-                    .tls_backend_preconfigured(trust::tls()?)
-                    .referer(false)
-                    .redirect(reqwest::redirect::Policy::none())
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .read_timeout(READ_TIMEOUT),
-            )
+        let reach = Reach {
+            allow_private,
+            cure: "ALLOW_PRIVATE_RESULT_URLS=true allows that",
         };
-        let direct = builder()?
-            .no_proxy()
-            .dns_resolver(Arc::new(GuardedNames { allow_private }));
-        let made = "making the HTTP client for result URLs";
         Ok(Self {
-            direct: direct.build().context(made)?,
-            proxied: builder()?.build().context(made)?,
-            // As the clients read it.
-            proxies: Arc::new(Matcher::from_env()),
+            clients: ForeignClients::new(reach)?,
             allow_private,
             cap: MAX_PICTURE_BYTES,
             lag: LAG,
         })
-    }
-
-    /// The way to an address. A proxy resolves names out of our sight: there, those are refused that say themselves
-    /// that they are private, and the rest is the proxy's to judge.
-    fn client_for(&self, url: &Url) -> Result<&reqwest::Client, Trouble> {
-        let is_proxied = !is_loopback(url)
-            && url
-                .as_str()
-                .parse::<Uri>()
-                .is_ok_and(|uri| self.proxies.intercept(&uri).is_some());
-        match (is_proxied, private_name(url)) {
-            (false, _) => Ok(&self.direct),
-            (true, Some(kind)) if !self.allow_private => {
-                let is_lasting = false;
-                Err(refused(&Forbidden { kind, is_lasting }.to_string()))
-            }
-            (true, _) => Ok(&self.proxied),
-        }
     }
 
     /// The same client with another limit on the bytes of a picture.
@@ -199,7 +150,6 @@ impl Downloads {
     async fn fetch_once(&self, url: &Url) -> Result<Bytes, Trouble> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            self.check(&url).map_err(Trouble::Lasting)?;
             let sent = self.client_for(&url)?.get(url.clone()).send().await;
             let response = sent.map_err(trouble_of)?;
             let status = response.status();
@@ -216,30 +166,17 @@ impl Downloads {
         )))
     }
 
-    /// Whether this URL may be asked at all. Names are looked at once they are resolved.
-    fn check(&self, url: &Url) -> Result<(), DownloadFault> {
-        let refused = |why: String| Err(DownloadFault::Refused(why));
+    /// The way to this URL, if it may be asked at all.
+    fn client_for(&self, url: &Url) -> Result<&reqwest::Client, Trouble> {
         match url.scheme() {
             "https" => {}
             "http" if self.allow_private => {}
             scheme => {
-                return refused(format!("it begins with {}, not https", super::quote(scheme)));
+                let why = format!("it begins with {}, not https", super::quote(scheme));
+                return Err(refused(&why));
             }
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            return refused("it holds a user name or password".to_owned());
-        }
-        // The resolver is never asked for addresses.
-        let address = match url.host() {
-            Some(Host::Ipv4(address)) => address.into(),
-            Some(Host::Ipv6(address)) => address.into(),
-            Some(Host::Domain(_)) => return Ok(()),
-            None => return refused("it names no host".to_owned()),
-        };
-        match Forbidden::of(address, self.allow_private) {
-            Some(forbidden) => refused(forbidden.to_string()),
-            None => Ok(()),
-        }
+        self.clients.client_for(url).map_err(|why| refused(&why))
     }
 
     async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, Trouble> {
@@ -345,71 +282,11 @@ fn refused(why: &str) -> Trouble {
 
 /// A refused address will be refused again; anything else that happens on the way may pass.
 fn trouble_of(error: reqwest::Error) -> Trouble {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(forbidden) = error.downcast_ref::<Forbidden>() {
-            return refused(&forbidden.to_string());
-        }
-        cause = error.source();
+    if let Some(why) = forbidden_by(&error) {
+        return refused(&why);
     }
     if error.is_builder() {
         return refused("it cannot be asked for over HTTP");
     }
     Trouble::Passing(chain(error))
-}
-
-/// An address to which a URL may not lead.
-#[derive(Debug)]
-struct Forbidden {
-    kind: &'static str,
-    is_lasting: bool,
-}
-
-impl Forbidden {
-    fn of(address: IpAddr, allow_private: bool) -> Option<Self> {
-        let lasting = lasting_refusal(address).map(|kind| (kind, true));
-        let any = || {
-            refusal(address)
-                .filter(|_| !allow_private)
-                .map(|kind| (kind, false))
-        };
-        let (kind, is_lasting) = lasting.or_else(any)?;
-        Some(Self { kind, is_lasting })
-    }
-}
-
-impl fmt::Display for Forbidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let advice = if self.is_lasting {
-            ", which is never asked"
-        } else {
-            "; ALLOW_PRIVATE_RESULT_URLS=true allows that"
-        };
-        write!(f, "its host has {}{advice}", self.kind)
-    }
-}
-
-impl std::error::Error for Forbidden {}
-
-/// Asked at the moment of each connection, so that a name cannot be judged with one address and reached at another.
-struct GuardedNames {
-    allow_private: bool,
-}
-
-impl Resolve for GuardedNames {
-    fn resolve(&self, name: Name) -> Resolving {
-        let allow_private = self.allow_private;
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let addresses: Vec<SocketAddr> = found.collect();
-            // One such address among many is enough: which of them is taken is not ours to choose.
-            let forbidden = addresses
-                .iter()
-                .find_map(|address| Forbidden::of(address.ip(), allow_private));
-            match forbidden {
-                Some(forbidden) => Err(forbidden.into()),
-                None => Ok(Box::new(addresses.into_iter()) as Addrs),
-            }
-        })
-    }
 }

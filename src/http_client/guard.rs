@@ -19,7 +19,8 @@ pub fn refusal(address: IpAddr) -> Option<&'static str> {
 /// What is wrong with a name that says itself that it leads to nowhere public.
 ///
 /// Source: RFC 6761 (localhost), RFC 6762 (local), RFC 9476 (internal); cloud vendors' pages on their metadata services.
-pub(super) fn private_name(url: &Url) -> Option<&'static str> {
+#[must_use]
+pub fn private_name(url: &Url) -> Option<&'static str> {
     let Some(Host::Domain(name)) = url.host() else {
         return None;
     };
