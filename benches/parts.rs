@@ -11,7 +11,7 @@ use divan::{Bencher, black_box};
 use generative_ai_worker::imaging::{self, Format, Provenance};
 use generative_ai_worker::provider::DigitalSource;
 use generative_ai_worker::queue::Event;
-use generative_ai_worker::work_package::{PackageLimits, WorkPackage};
+use generative_ai_worker::work_package::{CallbackOrigins, PackageLimits, WorkPackage};
 
 use crate::photo;
 use crate::stand::Order;
@@ -74,6 +74,7 @@ fn parse_a_package(bencher: Bencher<'_, '_>) {
     let limits = PackageLimits {
         max_bytes: 256 * 1024,
         reply_prefix: "{generative-ai}:reply:".to_owned(),
+        callback_origins: CallbackOrigins::default(),
     };
     bencher.bench(|| WorkPackage::parse(black_box(package.as_bytes()), &limits).unwrap());
 }

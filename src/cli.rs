@@ -2,6 +2,7 @@
 
 mod actions;
 mod allocator;
+mod callbacks;
 mod cancel;
 mod check_config;
 mod cost;
@@ -77,6 +78,8 @@ enum Command {
     Status(status::StatusArguments),
     /// List, show, retry, purge and export packages that have failed for good
     Dead(dead::DeadArguments),
+    /// List, retry and drop ends of jobs that a callbackUrl was not told of
+    Callbacks(callbacks::CallbacksArguments),
     /// Exit 0 when the service's ping key is there, 1 when it is not
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Look at everything that a healthy service rests on, and say what to do
@@ -165,6 +168,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Cost(arguments) => cost::run(&arguments, environment).await,
         Command::Status(arguments) => status::run(&arguments, environment).await,
         Command::Dead(arguments) => dead::run(arguments, environment).await,
+        Command::Callbacks(arguments) => callbacks::run(arguments, environment).await,
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment).await,
         Command::Doctor(arguments) => doctor::run(&arguments, environment).await,
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment).await,

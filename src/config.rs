@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 use crate::bullmq::{BullmqSettings, hash_tag};
 use crate::db::{DbSettings, Retention};
 use crate::generator::PromptSuffixes;
+use crate::notify::{NotifySettings, Receivers, Secrets};
 use crate::ops::OpsSettings;
 use crate::queue::QueueSettings;
 use crate::redis::is_cluster;
@@ -48,6 +49,8 @@ pub struct Config {
     pub suffixes: PromptSuffixes,
     /// The loop.
     pub worker: WorkerSettings,
+    /// Where ends of jobs are posted; `None`: nowhere.
+    pub notify: Option<NotifySettings>,
     /// HTTP for operators.
     pub ops: OpsSettings,
     /// Warnings of variables that are probably misspelled.
@@ -75,6 +78,7 @@ impl Config {
         let db = db_settings(&mut reader);
         let storage = storage_settings(&mut reader);
         let worker = worker_settings(&mut reader, &queue);
+        let notify = notify_settings(&mut reader);
         let providers = providers::provider_settings(&mut reader);
         let keeps_originals = reader.or_default("KEEP_ORIGINALS", values::boolean);
         let mut suffix = |name| reader.unless_empty(name, values::text).unwrap_or_default();
@@ -96,6 +100,7 @@ impl Config {
             keeps_originals,
             suffixes,
             worker,
+            notify,
             ops,
             misspelled: misspelled(environment, variables()),
         })
@@ -341,7 +346,31 @@ fn package_limits(reader: &mut Reader<'_>, queue_name: &str) -> PackageLimits {
     PackageLimits {
         max_bytes: reader.or_default("MAX_PACKAGE_BYTES", values::bytes),
         reply_prefix,
+        callback_origins: receivers(reader)
+            .unwrap_or_default()
+            .origins()
+            .map(str::to_owned)
+            .collect(),
     }
+}
+
+fn receivers(reader: &mut Reader<'_>) -> Option<Receivers> {
+    reader.optional("CALLBACK_HOSTS", Receivers::parse)
+}
+
+fn notify_settings(reader: &mut Reader<'_>) -> Option<NotifySettings> {
+    let receivers = receivers(reader);
+    let secrets = if receivers.is_some() {
+        let secret = reader.required_secret("CALLBACK_SECRET", |text| Secrets::parse(text).map(|_| ()));
+        Secrets::parse(secret.expose_secret()).ok()
+    } else {
+        // Looked at all the same, so that all faults are told at once.
+        reader.optional("CALLBACK_SECRET", Secrets::parse)
+    };
+    Some(NotifySettings {
+        receivers: receivers?,
+        secrets: secrets?,
+    })
 }
 
 /// Who gives a command, in words for other people: the user and the host.

@@ -6,9 +6,9 @@ mod asyncapi;
 mod event;
 mod typescript;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::work_package::json_schema;
+use crate::work_package::{PackageLimits, json_schema};
 
 /// A form of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +32,21 @@ impl Form {
         (Self::TypeScript, "generative-ai-worker.d.ts"),
     ];
 
-    /// The text of it, for a queue whose lists of replies begin with `reply_prefix`.
+    /// The text of it, for a queue whose packages have these limits.
     #[must_use]
-    pub fn print(self, queue: &str, reply_prefix: &str) -> String {
+    pub fn print(self, queue: &str, limits: &PackageLimits) -> String {
         let json = |value: &Value| {
             let text = serde_json::to_string_pretty(value).expect("a schema has text keys only");
             format!("{text}\n")
         };
-        let package = json_schema(reply_prefix);
+        let mut package = json_schema(limits);
+        // Where a worker's operator has said nothing yet, the contract is for all workers.
+        if limits.callback_origins.iter().next().is_none() {
+            package["properties"]["callbackUrl"] = json!({
+                "type": ["string", "null"],
+                "description": "Gets the final event by POST, signed; refused unless CALLBACK_HOSTS of the worker allows it",
+            });
+        }
         match self {
             Self::Package => json(&package),
             Self::Event => json(&event::schema()),
@@ -57,11 +64,13 @@ mod tests {
     fn the_files_are_as_this_version_prints_them() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/contract");
         let mut written = Vec::new();
+        let limits = PackageLimits {
+            max_bytes: 262_144,
+            reply_prefix: "{generative-ai}:reply:".to_owned(),
+            callback_origins: std::iter::empty().collect(),
+        };
         for (form, name) in Form::ALL {
-            let (path, text) = (
-                format!("{folder}/{name}"),
-                form.print("generative-ai", "{generative-ai}:reply:"),
-            );
+            let (path, text) = (format!("{folder}/{name}"), form.print("generative-ai", &limits));
             if std::fs::read_to_string(&path).unwrap_or_default() != text {
                 std::fs::write(&path, text).unwrap();
                 written.push(name);

@@ -8,6 +8,7 @@ mod actions;
 mod address;
 mod again;
 mod begin;
+mod callbacks;
 mod calls;
 mod cancel;
 mod check;
@@ -51,6 +52,7 @@ use lane::Lane;
 
 pub use actions::Action;
 pub use begin::{BeginRequest, Begun, OpenCall};
+pub use callbacks::{CallbackChoice, CallbackCounts, CallbackRow, CallbackSequel, DueCallback};
 pub use calls::{CallError, CallNews, CallTurn, IntendRequest};
 pub use cancel::{AbandonedCall, Cancelled};
 pub(crate) use check::is_silence;

@@ -7,7 +7,7 @@
 //! `docs/guarantees.md`.
 
 /// Where the process may be told to die. Each stands right after the step that it names.
-pub const POINTS: [&str; 19] = [
+pub const POINTS: [&str; 20] = [
     "landed",
     "adopted",
     "begun",
@@ -23,6 +23,7 @@ pub const POINTS: [&str; 19] = [
     "recovering",
     "promoted",
     "revived",
+    "posted",
     "to-be-read",
     "to-be-drawn",
     "bullmq-taken",

@@ -18,6 +18,7 @@ pub mod measure;
 pub mod memory;
 #[cfg(test)]
 mod mutations;
+pub mod notify;
 pub mod ops;
 pub mod plain_text;
 pub mod private_servers;

@@ -3,6 +3,7 @@
 //! Owns the fields, their limits and every reason to refuse a package. Whether a provider offers what is
 //! asked for is the provider's own question, asked later and also for free.
 
+mod callback;
 mod fields;
 mod job_number;
 mod near_misses;
@@ -13,6 +14,7 @@ mod schema;
 
 use std::fmt;
 
+pub use callback::{CallbackOrigins, CallbackUrl};
 use chrono::{DateTime, Utc};
 use fields::Fields;
 pub(crate) use fields::any_of;
@@ -57,6 +59,8 @@ pub struct PackageLimits {
     pub max_bytes: usize,
     /// What `replyTo` has to start with (`QUEUE_REPLY_PREFIX`).
     pub reply_prefix: String,
+    /// What `callbackUrl` may be of (`CALLBACK_HOSTS`).
+    pub callback_origins: CallbackOrigins,
 }
 
 /// One valid work package.
@@ -72,6 +76,8 @@ pub struct WorkPackage {
     pub deadline: Option<DateTime<Utc>>,
     /// Redis list that gets the final event.
     pub reply_to: Option<String>,
+    /// Where the final event is posted to.
+    pub callback_url: Option<CallbackUrl>,
     /// W3C trace context of the producer, where it sent a valid one.
     pub traceparent: Option<String>,
     /// Fields that nobody reads, and that look like ones that are.
@@ -184,6 +190,8 @@ pub struct Rejection {
     pub job_id: Option<i32>,
     /// Who gets the final event, where the package let that be read and it is allowed.
     pub reply_to: Option<String>,
+    /// Where the final event is posted to, on the same terms.
+    pub callback_url: Option<CallbackUrl>,
     /// Names each field that is wrong, what was found and what is accepted.
     pub message: String,
     /// Fields that nobody reads, and that look like ones that are.
@@ -200,6 +208,7 @@ impl WorkPackage {
             return Err(Rejection {
                 job_id: job_number::find(raw),
                 reply_to: None,
+                callback_url: None,
                 message: format!(
                     "The package has {} bytes; at most {} are accepted (MAX_PACKAGE_BYTES)",
                     raw.len(),
@@ -211,6 +220,7 @@ impl WorkPackage {
         let object = reader::read(raw).map_err(|message| Rejection {
             job_id: job_number::find(raw),
             reply_to: None,
+            callback_url: None,
             message,
             near_misses: Vec::new(),
         })?;
@@ -221,6 +231,7 @@ impl WorkPackage {
             Some(message) => Err(Rejection {
                 job_id: fields::job_id_of(&object).or_else(|| job_number::find(raw)),
                 reply_to: package.reply_to,
+                callback_url: package.callback_url,
                 message,
                 near_misses: package.near_misses,
             }),
@@ -237,6 +248,7 @@ impl WorkPackage {
             not_before,
             deadline,
             reply_to: _,
+            callback_url: _,
             traceparent: _,
             near_misses: _,
         } = self;
@@ -256,18 +268,16 @@ impl WorkPackage {
             COLLECTION_IMAGE | "" => Work::CollectionImage(ImageWork::from_fields(fields)),
             _ => Work::Unknown(type_name),
         };
-        let package = Self {
+        Self {
             job_id,
             work,
             not_before: fields.note(|fields| fields.time("notBefore")),
             deadline: fields.note(|fields| fields.time("deadline")),
             reply_to: fields.note(|fields| fields.reply_to(limits)),
+            callback_url: fields.note(|fields| fields.callback_url(limits)),
             traceparent: fields.traceparent(),
             near_misses: fields.near_misses(),
-        };
-        // Deliveries to a callbackUrl are off unless an operator allows its host; a wrong URL is refused all the same.
-        fields.note(|fields| fields.https_url("callbackUrl"));
-        package
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod again;
 mod attempt;
 mod backoff;
 mod begin;
+mod callbacks;
 mod cancelled;
 mod claims;
 mod ending;
@@ -31,16 +32,19 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::db::Db;
 use crate::measure;
+use crate::notify::Notifier;
 use crate::queue::{Delivery, Queue, ReplicaStatus};
 use crate::router::Router;
 
 use attempt::{AtStake, Attempts, Stake};
 pub use backoff::Backoff;
+use callbacks::Callbacks;
 use claims::{Claims, Wake};
 use ending::Endings;
 use health::Health;
@@ -64,6 +68,8 @@ pub struct Worker {
     queue: Queue,
     db: Db,
     router: Arc<Router>,
+    /// `None`: the ends of jobs are posted to nobody.
+    notifier: Option<Notifier>,
     status: Arc<ReplicaStatus>,
     health: Arc<Health>,
     alarm: Arc<Alarm>,
@@ -73,7 +79,13 @@ pub struct Worker {
 impl Worker {
     /// A replica that has not begun to take. Must be made within a tokio runtime.
     #[must_use]
-    pub fn new(settings: WorkerSettings, queue: Queue, db: Db, router: Router) -> Self {
+    pub fn new(
+        settings: WorkerSettings,
+        queue: Queue,
+        db: Db,
+        router: Router,
+        notifier: Option<Notifier>,
+    ) -> Self {
         let status = Arc::new(ReplicaStatus::new(settings.concurrency));
         let health = Health::new(status.clone(), settings.lease_ttl, queue.server_number());
         let (health, alarm) = (Arc::new(health), Arc::new(Alarm::new()));
@@ -93,6 +105,7 @@ impl Worker {
             queue,
             db,
             router: Arc::new(router),
+            notifier,
             status,
         }
     }
@@ -156,6 +169,7 @@ impl Replica {
             queue,
             db,
             router,
+            notifier,
             status,
             health,
             alarm,
@@ -172,6 +186,13 @@ impl Replica {
             db,
             health: health.clone(),
         };
+        let callbacks_due = Arc::new(Notify::new());
+        let callbacks = notifier.map(|notifier| Callbacks {
+            notifier,
+            statements: statements.clone(),
+            queue: queue.redis().keys().inbox().to_owned(),
+            due: callbacks_due.clone(),
+        });
         Self {
             claims: Arc::new(Claims {
                 concurrency: settings.concurrency,
@@ -198,6 +219,7 @@ impl Replica {
                 reporter: reporter.clone(),
                 wake,
                 alarm,
+                callbacks: callbacks.map(Arc::new),
             }),
             attempts: Arc::new(Attempts {
                 settings: settings.attempts,
@@ -208,6 +230,7 @@ impl Replica {
                 in_hand: in_hand.clone(),
                 reporter,
                 lease,
+                callbacks_due,
             }),
             room,
             in_hand,

@@ -55,7 +55,7 @@ impl Intake {
         source: BullmqQueue,
         target: Redis,
         worker_id: &str,
-            free: impl Fn() -> usize + Send + Sync + 'static,
+        free: impl Fn() -> usize + Send + Sync + 'static,
     ) -> Self {
         Self {
             source,

@@ -11,6 +11,8 @@ mod shown;
 
 use clap::{Args, Subcommand};
 
+pub(super) use selection::{Which, which};
+
 use super::exit::ExitStatus;
 use super::replica::reach_migrated;
 use crate::config::Environment;

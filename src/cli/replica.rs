@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::db::{self, Db, DbSettings, Lacking, UnfitDatabase};
 use crate::findings::{Checked, Findings};
 use crate::generator::{Pipeline, PipelineSettings};
+use crate::notify::Notifier;
 use crate::ops::{self, OpsSettings, Port};
 use crate::provider::list::Providers;
 use crate::queue::Queue;
@@ -138,5 +139,6 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
         suffixes: config.suffixes.clone(),
     };
     let router = Router::new(Pipeline::new(settings));
-    Ok(Worker::new(config.worker.clone(), queue, db, router))
+    let notifier = config.notify.clone().map(Notifier::new).transpose()?;
+    Ok(Worker::new(config.worker.clone(), queue, db, router, notifier))
 }

@@ -51,9 +51,7 @@ pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus>
     let worker = assemble(&config, services).await?;
     let intake = bullmq.clone().map(|source| {
         let observer = worker.observer();
-        let intake = Intake::new(source, redis.clone(), worker.worker_id(), move || {
-            observer.room()
-        });
+        let intake = Intake::new(source, redis.clone(), worker.worker_id(), move || observer.room());
         tokio::spawn(intake.run(stop.clone()))
     });
     if let Some(ops) = ops {

@@ -36,6 +36,6 @@ pub(super) fn run(arguments: &SchemaArguments, environment: &Environment) -> any
         Named::Asyncapi => Form::AsyncApi,
         Named::Typescript => Form::TypeScript,
     };
-    text::print(&form.print(&queue, &limits.reply_prefix))?;
+    text::print(&form.print(&queue, &limits))?;
     Ok(ExitStatus::Done)
 }

@@ -400,3 +400,37 @@ fn the_help_of_the_default_provider_names_all_of_them() {
         );
     }
 }
+
+#[test]
+fn what_is_posted_to_others_is_signed_and_goes_where_an_operator_allows() {
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let origins = |variables: &[(&str, &str)]| {
+        let config = config(variables).unwrap();
+        let limits = &config.worker.attempts.packages.callback_origins;
+        let of_packages: Vec<String> = limits.iter().map(str::to_owned).collect();
+        let of_notifier: Vec<String> = config
+            .notify
+            .iter()
+            .flat_map(|notify| notify.receivers.origins())
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(of_packages, of_notifier);
+        of_packages
+    };
+    assert!(origins(&[]).is_empty());
+    assert!(origins(&[("CALLBACK_SECRET", secret)]).is_empty());
+    let hosts = ("CALLBACK_HOSTS", "hooks.example.org,http://app.internal:3000");
+    assert_eq!(
+        origins(&[hosts, ("CALLBACK_SECRET", secret)]),
+        ["http://app.internal:3000", "https://hooks.example.org"]
+    );
+    assert_eq!(
+        faults(&[hosts]),
+        ["CALLBACK_SECRET: is not set; write for example whsec_<base64 of 32 random bytes>"]
+    );
+    let wrong = faults(&[("CALLBACK_HOSTS", "localhost"), ("CALLBACK_SECRET", "hunter2")]);
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
+    assert!(wrong[0].starts_with("CALLBACK_HOSTS: \"localhost\" was found, a name of this machine"));
+    assert!(wrong[1].starts_with("CALLBACK_SECRET: value 1 of 1 does not begin with whsec_"));
+    assert!(!wrong[1].contains("hunter2"));
+}

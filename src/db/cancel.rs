@@ -87,6 +87,7 @@ impl Db {
                     state = 'cancelled', fence = job.fence + 1, package = '', next_attempt_at = NULL, finished_at = now(),
                     error_class = 'cancelled', error_message = excluded.error_message, error_details = NULL,
                     row_created_at = excluded.row_created_at,
+                    callback_urls = CASE WHEN job.row_created_at <> excluded.row_created_at THEN '{}' ELSE job.callback_urls END,
                     reuses = job.reuses + coalesce(job.row_created_at <> excluded.row_created_at, false)::integer
                 WHERE job.state NOT IN ('done', 'dead', 'cancelled') OR job.row_created_at <> excluded.row_created_at
                 RETURNING job.job_id

@@ -68,6 +68,9 @@ pub struct Erased {
     /// Dead packages.
     #[diesel(sql_type = BigInt)]
     pub dead: i64,
+    /// Ends that were posted, or were to be, with the addresses.
+    #[diesel(sql_type = BigInt)]
+    pub callbacks: i64,
     /// Row of `images`, where the job had one.
     #[diesel(sql_type = Nullable<Integer>)]
     pub image_id: Option<i32>,
@@ -188,7 +191,7 @@ impl Db {
                 ON CONFLICT (job_id) DO UPDATE SET
                     state = 'cancelled', fence = job.fence + 1, package = '', worker_id = NULL, next_attempt_at = NULL,
                     finished_at = coalesce(job.finished_at, now()), error_class = 'cancelled', error_message = excluded.error_message,
-                    error_details = NULL, object_keys = excluded.object_keys
+                    error_details = NULL, object_keys = excluded.object_keys, callback_urls = '{}'
                 WHERE job.fence = $2
                 RETURNING job.job_id
              ), told AS (
@@ -215,7 +218,7 @@ impl Db {
     }
 
     /// Forgets the rest of an erased job, once its objects are gone: what the ledger knows of its picture, where its calls' pictures can
-    /// be had, and its dead packages. Its calls stay for the books.
+    /// be had, its dead packages, and where its end was or is to be posted. Its calls stay for the books.
     ///
     /// # Errors
     /// [`DbError`]; the same call can be made again.
@@ -245,8 +248,10 @@ impl Db {
                 WHERE call.job_id = $1 AND call.state NOT IN ('intended', 'accepted')
              ), dead AS (
                 DELETE FROM generative_ai.dead_packages AS dead WHERE dead.job_id = $1 RETURNING dead.id
+             ), callbacks AS (
+                DELETE FROM generative_ai.callbacks AS callback WHERE callback.job_id = $1 RETURNING callback.id
              ), marked AS ({mark})
-             SELECT (SELECT count(*) FROM dead) AS dead, (SELECT image_id FROM known) AS image_id,
+             SELECT (SELECT count(*) FROM dead) AS dead, (SELECT count(*) FROM callbacks) AS callbacks, (SELECT image_id FROM known) AS image_id,
                 EXISTS (SELECT FROM marked) AS is_image_marked"
         ))
         .bind::<Integer, _>(job_id);

@@ -1,4 +1,4 @@
-//! Who else wants to hear how a job ends: reply lists of packages that came while it was being worked on.
+//! Who else wants to hear how a job ends: reply lists and URLs of packages that came while it was being worked on.
 
 use diesel::sql_types::{Array, Bool, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
@@ -54,42 +54,52 @@ struct JoinedRow {
     is_full: bool,
 }
 
-/// Reply lists that may join a job, and the length of their names together: they are kept in its row, which each of them writes
+/// Reply lists and URLs that may join a job, and the length of their names together: they are kept in its row, which each of them writes
 /// anew.
 const MAX_JOINED: i32 = 200;
 const MAX_JOINED_CHARS: i32 = 32 * 1024;
 
 impl Db {
-    /// Has a reply list told when a job ends that is being worked on.
+    /// Has a reply list and a URL told when a job ends that is being worked on.
     ///
     /// # Errors
     /// [`DbError`]; the same call can be made again.
-    pub async fn join(&self, job_id: i32, reply_to: Option<&str>) -> Result<Joined, DbError> {
+    pub async fn join(
+        &self,
+        job_id: i32,
+        reply_to: Option<&str>,
+        callback_url: Option<&str>,
+    ) -> Result<Joined, DbError> {
         // What the ledger knows under a number that was given out again is another job. Locked, as several that join at once would
         // all find the same room.
         let update = diesel::sql_query(
             "WITH job AS (
-                SELECT job.job_id, job.joined_replies, cardinality(job.joined_replies) >= $3
-                    OR length(array_to_string(job.joined_replies, '')) + length($2) > $4 AS is_full
+                SELECT job.job_id, ($2 IS NULL OR $2 = ANY (job.joined_replies)) AND ($5 IS NULL OR $5 = ANY (job.callback_urls)) AS is_known,
+                    cardinality(job.joined_replies) + cardinality(job.callback_urls) >= $3
+                    OR length(array_to_string(job.joined_replies || job.callback_urls, '')) + length(concat($2, $5)) > $4 AS is_full
                 FROM generative_ai.jobs AS job JOIN ac_background_jobs AS shown_row ON shown_row.id = job.job_id
                 WHERE job.job_id = $1 AND job.state IS NOT DISTINCT FROM 'begun'
                     AND coalesce(job.row_created_at = shown_row.created_at, true)
                 FOR NO KEY UPDATE OF job
              ), joined AS (
-                UPDATE generative_ai.jobs AS noted
-                SET joined_replies = noted.joined_replies || $2, replies_due_at = now()
-                FROM job WHERE noted.job_id = job.job_id AND $2 IS NOT NULL AND noted.state IS NOT DISTINCT FROM 'begun'
-                    AND NOT coalesce($2 = ANY(noted.joined_replies), false) AND NOT job.is_full
+                UPDATE generative_ai.jobs AS noted SET
+                    joined_replies = CASE WHEN $2 IS NULL OR $2 = ANY (noted.joined_replies) THEN noted.joined_replies
+                        ELSE noted.joined_replies || $2 END,
+                    replies_due_at = CASE WHEN $2 IS NULL THEN noted.replies_due_at ELSE now() END,
+                    callback_urls = CASE WHEN $5 IS NULL OR $5 = ANY (noted.callback_urls) THEN noted.callback_urls
+                        ELSE noted.callback_urls || $5 END
+                FROM job WHERE noted.job_id = job.job_id AND noted.state IS NOT DISTINCT FROM 'begun'
+                    AND NOT job.is_known AND NOT job.is_full
                 RETURNING noted.job_id
              )
-             SELECT EXISTS (SELECT FROM job) AND ($2 IS NULL OR EXISTS (SELECT FROM joined)
-                OR EXISTS (SELECT FROM job WHERE $2 = ANY(job.joined_replies))) AS is_noted,
+             SELECT EXISTS (SELECT FROM joined) OR EXISTS (SELECT FROM job WHERE job.is_known) AS is_noted,
                 EXISTS (SELECT FROM job WHERE job.is_full) AS is_full",
         )
         .bind::<Integer, _>(job_id)
-        .bind::<Nullable<Text>, _>(reply_to.map(str::to_owned))
+        .bind::<Nullable<Text>, _>(reply_to)
         .bind::<Integer, _>(MAX_JOINED)
-        .bind::<Integer, _>(MAX_JOINED_CHARS);
+        .bind::<Integer, _>(MAX_JOINED_CHARS)
+        .bind::<Nullable<Text>, _>(callback_url);
         let row: JoinedRow =
             on_connection(&self.pool, async |connection| update.get_result(connection).await).await?;
         Ok(if row.is_noted {

@@ -7,8 +7,9 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
 
+use super::callbacks::COUNTS;
 use super::statement::on_connection;
-use super::{Db, DbError};
+use super::{CallbackCounts, Db, DbError};
 
 /// Jobs in one state.
 #[derive(Clone, Debug, PartialEq, Serialize, QueryableByName)]
@@ -57,6 +58,8 @@ pub struct Figures {
     pub unfinished: Vec<StateCount>,
     /// Packages that failed for good and have not been pushed again.
     pub dead: i64,
+    /// Ends of jobs that are posted to others.
+    pub callbacks: CallbackCounts,
     /// Calls that cost money, by provider.
     pub spending_24h: Vec<Spending>,
 }
@@ -113,6 +116,8 @@ impl Db {
             .bind::<Text, _>(queue)
             .load(connection)
             .await?;
+            let callbacks: Vec<CallbackCounts> =
+                sql_query(COUNTS).bind::<Text, _>(queue).load(connection).await?;
             let spending_24h = sql_query(
                 "SELECT provider, count(*) AS calls, count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
                     count(*) FILTER (WHERE state = 'failed' AND coalesce(cost_usd, 0) = 0) AS refused,
@@ -125,6 +130,7 @@ impl Db {
             Ok::<_, diesel::result::Error>(Figures {
                 unfinished,
                 dead: dead.into_iter().next().map_or(0, |row| row.count),
+                callbacks: callbacks.into_iter().next().unwrap_or_default(),
                 spending_24h,
             })
         })

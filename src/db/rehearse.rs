@@ -14,6 +14,7 @@ use futures_util::{FutureExt, TryFutureExt};
 use uuid::Uuid;
 
 use super::begin::{self, BeginRequest};
+use super::callbacks;
 use super::calls::{self, IntendRequest};
 use super::fail::{self, BuryRequest, RetryRequest, Sequel};
 use super::look::{self, LookRequest};
@@ -40,7 +41,7 @@ type Step<'c> = BoxFuture<'c, Result<(), DbError>>;
 type Try = for<'c> fn(&'c mut AsyncPgConnection, &'c Requests) -> Step<'c>;
 
 /// In the order in which a job meets them.
-const STEPS: [(&str, Try); 8] = [
+const STEPS: [(&str, Try); 9] = [
     ("look at a job", |connection, all| {
         look::run(connection, &all.look).map_ok(drop).boxed()
     }),
@@ -67,6 +68,11 @@ const STEPS: [(&str, Try); 8] = [
     }),
     ("refuse a package", |connection, all| {
         reject::run(connection, &all.reject).map_ok(drop).boxed()
+    }),
+    ("look for ends that are to be posted", |connection, all| {
+        callbacks::claim(connection, &all.begin[0].queue, &all.room)
+            .map_ok(drop)
+            .boxed()
     }),
 ];
 
@@ -169,6 +175,7 @@ struct Requests {
     retry: [RetryRequest; 1],
     bury: [BuryRequest; 2],
     reject: [RejectRequest; 2],
+    room: [(String, i32); 1],
 }
 
 impl Requests {
@@ -190,6 +197,8 @@ impl Requests {
             payload: Vec::new(),
             failure: failure(),
             worker_id: name(),
+            queue: name(),
+            callback_url: None,
         };
         Self {
             look: [LookRequest { job_id: NOBODY }],
@@ -234,6 +243,7 @@ impl Requests {
             }],
             bury: [bury(true), bury(false)],
             reject: [reject(true), reject(false)],
+            room: [(name(), 1)],
         }
     }
 }

@@ -28,6 +28,10 @@ pub struct RejectRequest {
     pub failure: Failure,
     /// Who refused it.
     pub worker_id: String,
+    /// The queue that it came from.
+    pub queue: String,
+    /// To whom that is told, where the package let that be read.
+    pub callback_url: Option<String>,
 }
 
 impl Keyed for RejectRequest {
@@ -64,6 +68,8 @@ macro_rules! reject_statement {
                 reason: Cow<'v, str> as Text,
                 details: Option<Cow<'v, str>> as Nullable<Text>,
                 worker_id: &'v str as Text,
+                queue: &'v str as Text,
+                callback_url: Option<&'v str> as Nullable<Text>,
             } -> (diesel::sql_types::Uuid, Timestamptz)
             concat!("
             , ", $ready, ", kept AS (
@@ -71,6 +77,16 @@ macro_rules! reject_statement {
                 SELECT asked.id, asked.job_id, asked.payload, asked.reason, asked.details, asked.error_class, 0, asked.worker_id
                 FROM asked JOIN ready ON ready.id = asked.id
                 ON CONFLICT (id) DO NOTHING
+            ), posted AS (
+                INSERT INTO generative_ai.callbacks AS callback
+                    (id, job_id, queue, url, origin, outcome, error_class, error_message, ended_at)
+                SELECT DISTINCT ON (1)
+                    generative_ai.callback_id(asked.job_id, encode(sha256(asked.payload), 'hex'), asked.callback_url),
+                    asked.job_id, asked.queue, asked.callback_url, substring(asked.callback_url FROM '^[a-z]+://[^/?#]+'),
+                    'dead', asked.error_class, asked.reason, now()
+                FROM asked JOIN ready ON ready.id = asked.id WHERE asked.callback_url IS NOT NULL
+                ON CONFLICT (id) DO UPDATE SET state = 'waiting', due_at = now(), tries = 0, settled_at = NULL
+                    WHERE callback.state <> 'waiting'
             )", $shown, "
             SELECT asked.id, now() FROM asked JOIN ready ON ready.id = asked.id
             ")
@@ -115,6 +131,8 @@ macro_rules! bind_all {
             let details = request.failure.details.as_deref();
             $statement.details.push(details.map(storable));
             $statement.worker_id.push(&request.worker_id);
+            $statement.queue.push(&request.queue);
+            $statement.callback_url.push(request.callback_url.as_deref());
         }
     };
 }

@@ -7,8 +7,9 @@ use diesel_async::RunQueryDsl;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::callbacks::OF_JOB;
 use super::statement::on_connection;
-use super::{Db, DbError};
+use super::{CallbackRow, Db, DbError};
 
 /// The rows of a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Story {
     pub calls: Vec<CallRow>,
     /// The image row.
     pub image: Option<ImageRow>,
+    /// To whom its ends were posted, or are to be.
+    pub callbacks: Vec<CallbackRow>,
 }
 
 /// What the person who waits sees.
@@ -205,11 +208,13 @@ impl Db {
             let ledger: Vec<LedgerRow> = of_job(LEDGER).load(connection).await?;
             let calls = of_job(CALLS).load(connection).await?;
             let image: Vec<ImageRow> = of_job(IMAGE).load(connection).await?;
+            let callbacks = of_job(OF_JOB).load(connection).await?;
             Ok::<_, diesel::result::Error>(Story {
                 shown: shown.into_iter().next(),
                 ledger: ledger.into_iter().next(),
                 calls,
                 image: image.into_iter().next(),
+                callbacks,
             })
         })
         .await

@@ -20,7 +20,7 @@ use super::{Db, DbError};
 pub struct Retention {
     /// Jobs, from their ends on (`JOBS_RETENTION`).
     pub jobs: Option<Duration>,
-    /// Packages that failed for good (`DEAD_RETENTION`).
+    /// Packages that failed for good, and posts of ends that were delivered or given up (`DEAD_RETENTION`).
     pub dead: Option<Duration>,
     /// Calls that cost money, from when they were made, and what operators' commands have done (`CALLS_RETENTION`). No prompt is in
     /// them.
@@ -37,6 +37,8 @@ pub enum Chore {
     Prompts,
     /// Packages that failed for good are removed.
     DeadPackages,
+    /// Posts of ends are removed that were delivered or given up.
+    Callbacks,
     /// Jobs that have ended are removed. Their calls stay; of one that is open nobody will learn how it ends.
     Jobs,
     /// Calls of providers are removed, unless their job still goes on.
@@ -96,6 +98,8 @@ const PROMPTS: &str = "
         AND coalesce(job.finished_at <= now() - $1 * interval '1 second', true)";
 const DEAD_PACKAGES: &str = "
     SELECT dead.id FROM generative_ai.dead_packages AS dead WHERE dead.dead_at < now() - $1 * interval '1 second'";
+const CALLBACKS: &str = "
+    SELECT callback.id FROM generative_ai.callbacks AS callback WHERE callback.settled_at < now() - $1 * interval '1 second'";
 /// No index has the times at which jobs have ended: it would cost every job more than looking through the table does.
 const JOBS: &str = "
     SELECT job.job_id FROM generative_ai.jobs AS job
@@ -130,10 +134,11 @@ macro_rules! end_ghosts {
 
 impl Chore {
     /// In the order in which they are done.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Ghosts,
         Self::Prompts,
         Self::DeadPackages,
+        Self::Callbacks,
         Self::Jobs,
         Self::Calls,
         Self::Actions,
@@ -146,7 +151,7 @@ impl Chore {
             // The application's tables may be empty for a while, when they are restored say.
             Self::Ghosts => Some(Duration::from_secs(60 * 60)),
             Self::Prompts => Some(Duration::ZERO),
-            Self::DeadPackages => retention.dead,
+            Self::DeadPackages | Self::Callbacks => retention.dead,
             Self::Jobs => retention.jobs,
             Self::Calls | Self::Actions => retention.calls,
         }
@@ -158,6 +163,7 @@ impl Chore {
             Self::Ghosts => GHOSTS,
             Self::Prompts => PROMPTS,
             Self::DeadPackages => DEAD_PACKAGES,
+            Self::Callbacks => CALLBACKS,
             Self::Jobs => JOBS,
             Self::Calls => CALLS,
             Self::Actions => ACTIONS,
@@ -188,6 +194,12 @@ impl Chore {
                 "dead.dead_at",
                 "ended AS (DELETE FROM generative_ai.dead_packages AS dead
                     USING chosen WHERE dead.id = chosen.id RETURNING dead.id)",
+            ),
+            Self::Callbacks => (
+                "callback",
+                "callback.settled_at",
+                "ended AS (DELETE FROM generative_ai.callbacks AS callback
+                    USING chosen WHERE callback.id = chosen.id RETURNING callback.id)",
             ),
             Self::Jobs => (
                 "job",

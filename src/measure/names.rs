@@ -92,6 +92,14 @@ metrics! {
         "Packages that this replica has taken back from replicas that died.";
     PUT_BACK: Kind::Counter, "generative_ai_put_back_packages_total", [],
         "Packages that this replica has put back from the ledger, as they were nowhere in the queue.";
+    CALLBACKS: Kind::Counter, "generative_ai_callbacks_total", ["outcome"],
+        "Posts to a callbackUrl, by what came of each: delivered, retried, failed for good, superseded by a later end.";
+    CALLBACKS_WAITING: Kind::Gauge, "generative_ai_callbacks_waiting", [],
+        "Ends of jobs that are still to be posted to a callbackUrl; the same from every replica.";
+    CALLBACKS_OLDEST: Kind::Gauge, "generative_ai_callbacks_oldest_age_seconds", [],
+        "How long ago the job of the oldest of them ended, 0 where none waits; the same from every replica.";
+    CALLBACKS_FAILED: Kind::Gauge, "generative_ai_callbacks_failed", [],
+        "Ends of jobs that were posted in vain for days and are left to operators; the same from every replica.";
     LEASE_LOSSES: Kind::Counter, "generative_ai_lease_losses_total", [],
         "How often this replica's lease had run out before it was renewed.";
     DEPENDENCY_UP: Kind::Gauge, "generative_ai_dependency_up", ["dependency"],

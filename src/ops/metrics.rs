@@ -78,6 +78,9 @@ impl Metrics {
         for field in FIELDS {
             measure::MISSPELLED.count(0, &[("field", field)]);
         }
+        for outcome in ["delivered", "retried", "failed", "superseded"] {
+            measure::CALLBACKS.count(0, &[("outcome", outcome)]);
+        }
         Self {
             handle,
             queue: Cached::default(),
@@ -87,7 +90,7 @@ impl Metrics {
 
     pub(super) async fn render(&self, watched: &Watched) -> String {
         let noting = async {
-            tokio::join!(note_queue(watched), note_bullmq(watched));
+            tokio::join!(note_queue(watched), note_bullmq(watched), note_callbacks(watched));
         };
         self.queue.get(|()| KEEP, noting).await;
         note_replica(&watched.replica);
@@ -203,6 +206,18 @@ async fn note_bullmq(watched: &Watched) {
     measure::BULLMQ_JOBS.set(count(|counts| counts.waiting), &[("state", "waiting")]);
     measure::BULLMQ_JOBS.set(count(|counts| counts.delayed), &[("state", "delayed")]);
     measure::BULLMQ_JOBS.set(count(|counts| counts.active), &[("state", "active")]);
+}
+
+/// Counts what is still to be posted.
+async fn note_callbacks(watched: &Watched) {
+    let asked = watched.db.callback_counts(watched.redis.keys().inbox());
+    let (waiting, oldest, failed) = match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(counts)) => (counts.waiting as f64, counts.oldest_s, counts.failed as f64),
+        _ => (f64::NAN, f64::NAN, f64::NAN),
+    };
+    measure::CALLBACKS_WAITING.set(waiting, &[]);
+    measure::CALLBACKS_OLDEST.set(oldest, &[]);
+    measure::CALLBACKS_FAILED.set(failed, &[]);
 }
 
 /// How old the job is whose package comes next, list by list. Packages carry no time of their own.

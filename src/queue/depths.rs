@@ -95,9 +95,9 @@ impl Redis {
             pipeline.llen(keys.waiting(priority)).zcard(keys.sorted(priority));
         }
         pipeline.zcard(keys.delayed());
-        providers
+        self.rooms()
             .iter()
-            .for_each(|provider| _ = pipeline.llen(keys.parked(provider)));
+            .for_each(|room| _ = pipeline.llen(keys.parked(room)));
         let mut connection = self.connection().await?;
         let counts: Vec<u64> = pipeline.query_async(&mut connection).await?;
         let waiting = 1 + 2 * Priority::ALL.len();

@@ -1,6 +1,6 @@
 //! What the event channel, reply lists and callbacks say about a job.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::failure::{ErrorClass, Failure};
@@ -58,7 +58,7 @@ impl Event {
             error: None,
             error_class: None,
             attempt: None,
-            at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            at: in_text(Utc::now()),
             is_told: false,
         }
     }
@@ -133,6 +133,15 @@ impl Event {
         }
     }
 
+    /// The same at another time: when it happened, where that is told later.
+    #[must_use]
+    pub fn at(self, time: DateTime<Utc>) -> Self {
+        Self {
+            at: in_text(time),
+            ..self
+        }
+    }
+
     pub(super) fn is_told(&self) -> bool {
         self.is_told
     }
@@ -142,6 +151,10 @@ impl Event {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("an event has text keys only")
     }
+}
+
+fn in_text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 #[cfg(test)]

@@ -85,6 +85,18 @@ pub const VARIABLES: &[Variable] = &[
         "Where that queue is. Default: the Redis of the worker",
     ),
     variable(
+        "CALLBACK_HOSTS",
+        None,
+        "hooks.example.org,http://app.internal:3000",
+        "Where callbackUrl of a package may lead: hosts (https and public addresses only), or origins written out in full, which are allowed as they are. Default: nowhere, and packages with a callbackUrl are refused",
+    ),
+    variable(
+        "CALLBACK_SECRET",
+        None,
+        "whsec_<base64 of 32 random bytes>",
+        "Signs what is posted to a callbackUrl; required with CALLBACK_HOSTS. Made by: echo \"whsec_$(openssl rand -base64 32)\". Two with a comma between while it is changed",
+    ),
+    variable(
         "WORKER_NAME",
         None,
         "worker-1",

@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use url::Url;
 
 use super::options::{Background, ImageOptions, OutputFormat, Word, words};
-use super::{MAX_PROMPT_CHARS, NearMiss, PackageLimits, Prompt, near_misses};
+use super::{CallbackUrl, MAX_PROMPT_CHARS, NearMiss, PackageLimits, Prompt, near_misses};
 
 /// How much of a wrong value a message quotes, in characters.
 const QUOTED_CHARS: usize = 80;
@@ -206,17 +205,15 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn https_url(&self, name: &str) -> Result<Option<Url>, String> {
-        match self.text(name)? {
-            None => Ok(None),
-            Some(text) => match Url::parse(&text) {
-                Ok(url) if url.scheme() == "https" && url.has_host() => Ok(Some(url)),
-                // A URL may carry a secret, so it is not quoted.
-                _ => Err(format!(
-                    "{name}: something else was found; an https URL is accepted"
-                )),
-            },
-        }
+    pub(super) fn callback_url(&self, limits: &PackageLimits) -> Result<Option<CallbackUrl>, String> {
+        let text = match self.text("callbackUrl") {
+            // It may carry a secret, whatever it is.
+            Err(_) => "".to_owned(),
+            Ok(None) => return Ok(None),
+            Ok(Some(text)) => text,
+        };
+        let read = limits.callback_origins.read(&text);
+        read.map(Some).map_err(|wrong| format!("callbackUrl: {wrong}"))
     }
 
     /// A trace context that does not parse is ignored, as the standard asks.

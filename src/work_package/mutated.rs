@@ -22,6 +22,7 @@ fn a_mutated_package_is_one_or_is_rejected_with_a_sentence() {
     let limits = PackageLimits {
         max_bytes: 262_144,
         reply_prefix: "{generative-ai}:reply:".to_owned(),
+        callback_origins: ["https://x.invalid".to_owned()].into_iter().collect(),
     };
     run(
         &lines("packages.txt"),

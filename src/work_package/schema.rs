@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use super::options::{Background, Complexity, Moderation, OutputFormat, Word, words};
-use super::{COLLECTION_IMAGE, MAX_PROMPT_CHARS};
+use super::{COLLECTION_IMAGE, MAX_PROMPT_CHARS, PackageLimits};
 
 /// JSON Schema (draft 2020-12) of the packages that this version accepts.
 ///
-/// `reply_prefix` is what `replyTo` has to start with. What depends on the provider (models, sizes) is
+/// `limits` say what `replyTo` has to start with, and where `callbackUrl` may lead. What depends on the provider (models, sizes) is
 /// not in the schema: it changes with the model table.
 #[must_use]
-pub fn json_schema(reply_prefix: &str) -> Value {
+pub fn json_schema(limits: &PackageLimits) -> Value {
     let row_id = json!({
         "anyOf": [
             {"type": "integer", "minimum": 1, "maximum": i32::MAX},
@@ -60,12 +60,12 @@ pub fn json_schema(reply_prefix: &str) -> Value {
             "deadline": with(time, "Fails as expired when it has not been started by this time"),
             "replyTo": {
                 "anyOf": [
-                    {"type": "string", "pattern": format!("^{}", escape_pattern(reply_prefix)), "description": "Redis list that gets the final event"},
+                    {"type": "string", "pattern": format!("^{}", escape_pattern(&limits.reply_prefix)), "description": "Redis list that gets the final event"},
                     {"type": "null"},
                     {"const": ""}
                 ]
             },
-            "callbackUrl": {"anyOf": [{"type": "string", "pattern": "^https://.", "format": "uri"}, {"type": "null"}, {"const": ""}]},
+            "callbackUrl": callback_url(limits),
             "traceparent": with(json!({}), "W3C trace context; ignored when it is not one")
         },
         "if": {"properties": {"type": {"const": COLLECTION_IMAGE}}},
@@ -77,6 +77,19 @@ pub fn json_schema(reply_prefix: &str) -> Value {
             }
         }
     })
+}
+
+/// One of the allowed origins, and whatever follows it.
+fn callback_url(limits: &PackageLimits) -> Value {
+    let mut any_of = vec![json!({"type": "null"}), json!({"const": ""})];
+    let origins: Vec<String> = limits.callback_origins.iter().map(escape_pattern).collect();
+    if !origins.is_empty() {
+        let pattern = format!("^({})([/?#]|$)", origins.join("|"));
+        any_of.push(json!({
+            "type": "string", "pattern": pattern, "format": "uri", "description": "Gets the final event by POST, signed"
+        }));
+    }
+    json!({ "anyOf": any_of })
 }
 
 /// `null` and `""` count as absent.

@@ -7,6 +7,10 @@ fn limits() -> PackageLimits {
     PackageLimits {
         max_bytes: 262_144,
         reply_prefix: "{generative-ai}:reply:".to_owned(),
+        callback_origins: ["https://example.org", "https://h"]
+            .map(str::to_owned)
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -185,7 +189,7 @@ fn each_rejection_names_the_field_what_was_found_and_what_is_accepted() {
         ),
         (
             with("callbackUrl", json!("http://h/x?token=s3cret")),
-            "callbackUrl: something else was found; an https URL is accepted",
+            "callbackUrl: a URL of http://h was found, which CALLBACK_HOSTS does not allow",
         ),
     ];
     for (package, expected) in cases {
@@ -365,7 +369,7 @@ fn a_prompt_prints_as_its_length() {
 
 #[test]
 fn schema_and_parser_agree() {
-    let schema = jsonschema::validator_for(&json_schema("{generative-ai}:reply:")).unwrap();
+    let schema = jsonschema::validator_for(&json_schema(&limits())).unwrap();
     let packages = [
         package(),
         json!({"type": "video", "jobId": 1}),
@@ -397,6 +401,10 @@ fn schema_and_parser_agree() {
         with("replyTo", json!("elsewhere")),
         with("callbackUrl", json!("http://example.org/")),
         with("callbackUrl", json!("https://example.org/done")),
+        with("callbackUrl", json!("https://example.org")),
+        with("callbackUrl", json!("https://example.org.evil.example/")),
+        with("callbackUrl", json!("")),
+        with("callbackUrl", json!(7)),
         with("background", json!("transparent")),
         with("background", json!("auto")),
         with("background", json!("")),
@@ -462,7 +470,7 @@ fn all_that_is_wrong_with_a_package_is_told_at_once() {
         "(6) seed: 1.5 was found",
         "(7) background: \"red\" was found",
         "(8) deadline: \"soon\" was found",
-        "(9) callbackUrl: something else was found",
+        "(9) callbackUrl: a URL of http://h was found",
     ] {
         let (_, after) = rest
             .split_once(part)
@@ -487,7 +495,7 @@ fn the_fields_that_are_read_are_those_of_the_manual_and_of_the_schema() {
     });
     let written: Vec<String> = names.collect();
     assert_eq!(written, FIELDS);
-    let schema = json_schema("{generative-ai}:reply:");
+    let schema = json_schema(&limits());
     let mut described: Vec<&str> = schema["properties"]
         .as_object()
         .unwrap()

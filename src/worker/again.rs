@@ -57,6 +57,9 @@ impl Attempts {
     async fn answer_again(&self, delivery: &Delivery, package: &WorkPackage) -> Ending {
         let job_id = package.job_id;
         let db = &self.statements.db;
+        if let Err(refused) = self.want_callback(package, true).await {
+            return refused_ending(delivery, refused);
+        }
         let reply_to = package.reply_to.clone();
         let command = match self.statements.run(|| db.buried(job_id)).await {
             Ok(Some((buried, class, reason, worker_id, payload))) => {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::Notify;
 use tracing::Instrument;
 
 use super::begin::Owned;
@@ -40,6 +41,8 @@ pub(super) struct Attempts {
     pub(super) in_hand: Arc<InHand>,
     pub(super) reporter: Reporter,
     pub(super) lease: LeaseWatch,
+    /// Rung when the end of a job is to be posted.
+    pub(super) callbacks_due: Arc<Notify>,
 }
 
 /// What would be lost if an attempt were dropped where it stands.
@@ -109,7 +112,13 @@ impl Attempts {
                 note_near_misses(rejection.job_id, &rejection.near_misses);
                 let failure = Failure::new(ErrorClass::InvalidPackage, rejection.message);
                 return self
-                    .reject(delivery, rejection.job_id, failure, rejection.reply_to)
+                    .reject(
+                        delivery,
+                        rejection.job_id,
+                        failure,
+                        rejection.reply_to,
+                        rejection.callback_url,
+                    )
                     .await;
             }
         };
@@ -117,8 +126,14 @@ impl Attempts {
             Work::CollectionImage(work) => self.make_image(delivery, &package, work, stake).await,
             Work::Unknown(name) => {
                 let failure = unknown_type(name);
-                self.reject(delivery, Some(package.job_id), failure, package.reply_to)
-                    .await
+                self.reject(
+                    delivery,
+                    Some(package.job_id),
+                    failure,
+                    package.reply_to,
+                    package.callback_url,
+                )
+                .await
             }
         }
     }
@@ -281,6 +296,9 @@ impl Attempts {
             }
         };
         fault::point("recorded");
+        if owned.package.callback_url.is_some() {
+            self.callbacks_due.notify_one();
+        }
         let event = Event::completed(job_id, image_id, image_url);
         Ending {
             command: Some(owned.delivery.settle(Some(event), owned.package.reply_to.clone())),

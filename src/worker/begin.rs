@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::attempt::Attempts;
 use super::cancelled::Teller;
 use super::ending::{Ending, Report};
+use super::failing::refused_ending;
 use super::in_hand::JobGuard;
 use crate::db::{BeginRequest, Begun, OpenCall};
 use crate::failure::{ErrorClass, Failure};
@@ -99,7 +100,13 @@ impl Attempts {
                 }
                 (_, Some(failure)) => {
                     return Err(self
-                        .reject(delivery, Some(job_id), failure, package.reply_to.clone())
+                        .reject(
+                            delivery,
+                            Some(job_id),
+                            failure,
+                            package.reply_to.clone(),
+                            package.callback_url.clone(),
+                        )
                         .await);
                 }
             };
@@ -114,6 +121,9 @@ impl Attempts {
                 } => {
                     fault::point("begun");
                     job.note_begun();
+                    if let Err(refused) = self.want_callback(package, false).await {
+                        return Err(refused_ending(delivery, refused));
+                    }
                     return Ok(Owned {
                         delivery,
                         package,
@@ -166,6 +176,9 @@ impl Attempts {
                     ..later(UNKNOWN_STATE)
                 },
                 Begun::Done { image_id, image_url } => {
+                    if let Err(refused) = self.tell_done(package, (image_id, &image_url)).await {
+                        return Err(refused_ending(delivery, refused));
+                    }
                     let event = Event::completed(job_id, image_id, image_url);
                     Ending {
                         command: Some(delivery.settle(Some(event), package.reply_to.clone())),
@@ -173,9 +186,12 @@ impl Attempts {
                     }
                 }
                 // It is whole in Postgres, and comes back when an operator has decided.
-                Begun::Held => Ending {
-                    command: Some(delivery.settle(None, None)),
-                    report: Report::Repeated,
+                Begun::Held => match self.want_callback(package, false).await {
+                    Ok(_) => Ending {
+                        command: Some(delivery.settle(None, None)),
+                        report: Report::Repeated,
+                    },
+                    Err(refused) => refused_ending(delivery, refused),
                 },
                 Begun::Cancelled(message) => {
                     self.end_cancelled(delivery, package, message, Teller::Command)
@@ -260,6 +276,7 @@ impl Attempts {
             Some(job_id),
             no_such_job(job_id),
             package.reply_to.clone(),
+            package.callback_url.clone(),
         )
         .await
     }

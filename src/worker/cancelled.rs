@@ -3,6 +3,7 @@
 use super::attempt::Attempts;
 use super::begin::Owned;
 use super::ending::{Ending, Report};
+use super::failing::refused_ending;
 use crate::db::{CallError, CallNews, CallTurn};
 use crate::failure::ErrorClass;
 use crate::queue::{Delivery, Event};
@@ -42,6 +43,10 @@ impl Attempts {
         teller: Teller,
     ) -> Ending {
         self.drop_call(package.job_id).await;
+        // Where it had been begun before, its URL is told already.
+        if let Err(refused) = self.want_callback(package, false).await {
+            return refused_ending(delivery, refused);
+        }
         cancelled(delivery, package, message, teller)
     }
 

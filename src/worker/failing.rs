@@ -14,6 +14,7 @@ use crate::failure::{Attempts as Counted, BreakerInput, ErrorClass, Failure};
 use crate::fault;
 use crate::generator::Unfinished;
 use crate::queue::{Command, DeadLetter, Delivery, Due, Event};
+use crate::work_package::CallbackUrl;
 
 /// Between two times that a provider is asked about a call which goes on: at first, and at the most.
 const SHORTEST_VISIT_PAUSE: Duration = Duration::from_secs(1);
@@ -214,6 +215,9 @@ impl Attempts {
         match result {
             Ok(Some(buried)) => {
                 fault::point("dead-committed");
+                if owned.package.callback_url.is_some() {
+                    self.callbacks_due.notify_one();
+                }
                 let reply_to = owned.package.reply_to.clone();
                 Ending {
                     command: Some(self.dead_letter(
@@ -255,6 +259,7 @@ impl Attempts {
         job_id: Option<i32>,
         failure: Failure,
         reply_to: Option<String>,
+        callback_url: Option<CallbackUrl>,
     ) -> Ending {
         let mut request = RejectRequest {
             id: Uuid::new_v4(),
@@ -263,6 +268,8 @@ impl Attempts {
             payload: delivery.payload.clone(),
             failure: failure.clone(),
             worker_id: self.queue.worker_id().to_owned(),
+            queue: self.queue.redis().keys().inbox().to_owned(),
+            callback_url: callback_url.map(|url| url.expose().to_owned()),
         };
         let db = &self.statements.db;
         let mut result = self.run_on_row(delivery, || db.reject(request.clone())).await;
@@ -270,6 +277,9 @@ impl Attempts {
             report_unshown(job_id, refused);
             request.is_shown = false;
             result = self.statements.run(|| db.reject(request.clone())).await;
+        }
+        if request.callback_url.is_some() {
+            self.callbacks_due.notify_one();
         }
         match result {
             Ok(buried) => Ending {

@@ -97,6 +97,10 @@ impl Housekeeping {
                 Chore::Ghosts => ("ended", "jobs whose rows in ac_background_jobs are gone"),
                 Chore::Prompts => ("emptied", "packages of jobs that have ended"),
                 Chore::DeadPackages => ("removed", "packages that failed for good (DEAD_RETENTION)"),
+                Chore::Callbacks => (
+                    "removed",
+                    "callbacks that were delivered or given up (DEAD_RETENTION)",
+                ),
                 Chore::Jobs => ("removed", "jobs that have ended (JOBS_RETENTION)"),
                 Chore::Calls => ("removed", "paid calls (CALLS_RETENTION)"),
                 Chore::Actions => ("removed", "rows of what commands have done (CALLS_RETENTION)"),

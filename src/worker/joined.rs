@@ -1,9 +1,9 @@
 //! Packages of a job that is being worked on already. Such a one would only wait, and others behind it; so it is
-//! settled at once, and who it names is told when the job ends.
+//! settled at once, and who it names, a reply list or a URL, is told when the job ends.
 //!
 //! Nothing is lost with it: the job's package is in the ledger since it was begun, and the delivery that is worked on
 //! is in the hash of a replica that is known to live. Where that dies, it is recovered; what Redis has lost is put
-//! back from the ledger. The reply lists are kept beside the job, as many as its row can well hold; whoever comes after
+//! back from the ledger. The reply lists and URLs are kept beside the job, as many as its row can well hold; whoever comes after
 //! those waits for the end of the job.
 
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::attempt::Attempts;
 use super::begin::RECHECK_AFTER;
 use super::ending::{Ending, Report};
 use super::upkeep::Upkeep;
-use crate::db::{Joined, JoinedReplies};
+use crate::db::Joined;
 use crate::failure::ErrorClass;
 use crate::queue::{Delivery, Due, Event};
-use crate::work_package::WorkPackage;
+use crate::work_package::{CallbackUrl, WorkPackage};
 
 /// How soon a package is looked at again that more have joined the job of than may.
 const FULL: Duration = Duration::from_secs(15);
@@ -25,7 +25,12 @@ impl Attempts {
     pub(super) async fn join(&self, delivery: &Delivery, package: &WorkPackage) -> Option<Ending> {
         let db = &self.statements.db;
         let reply_to = package.reply_to.as_deref();
-        match self.statements.run(|| db.join(package.job_id, reply_to)).await {
+        let callback_url = package.callback_url.as_ref().map(CallbackUrl::expose);
+        let joined = self
+            .statements
+            .run(|| db.join(package.job_id, reply_to, callback_url))
+            .await;
+        match joined {
             Ok(Joined::Noted) => Some(Ending {
                 command: Some(delivery.settle(None, None)),
                 // It has not been tried: where its bytes are those of a suspect, they have survived nothing.
@@ -48,7 +53,15 @@ impl Upkeep {
         let db = &self.statements.db;
         let mut told = Vec::new();
         for joined in db.joined_replies().await.unwrap_or_default() {
-            let event = end_of(&joined);
+            let end = End {
+                job_id: Some(joined.job_id),
+                state: &joined.state,
+                image_id: joined.image_id,
+                image_url: joined.image_url.as_deref(),
+                error_class: joined.error_class.as_deref(),
+                error_message: joined.error_message.as_deref(),
+            };
+            let event = end.event();
             match self.queue.redis().reply(&joined.joined_replies, &event).await {
                 Ok(()) => told.push(joined.job_id),
                 Err(error) => self.statements.health.redis_failed(&error),
@@ -62,23 +75,31 @@ impl Upkeep {
     }
 }
 
-fn end_of(joined: &JoinedReplies) -> Event {
-    let message = joined.error_message.clone().unwrap_or_default();
-    match (joined.state.as_str(), joined.image_id) {
-        ("done", Some(image_id)) => Event::completed(
-            joined.job_id,
-            image_id,
-            joined.image_url.clone().unwrap_or_default(),
-        ),
-        ("cancelled", _) => Event::cancelled(joined.job_id, message),
-        _ => {
-            let class = joined.error_class.as_deref().unwrap_or_default();
-            let class = ErrorClass::ALL.into_iter().find(|known| known.as_str() == class);
-            Event::failed(
-                Some(joined.job_id),
-                class.unwrap_or(ErrorClass::Internal),
-                message,
-            )
+/// How a job has ended, as the ledger says.
+pub(super) struct End<'a> {
+    pub(super) job_id: Option<i32>,
+    /// `done`, `dead` or `cancelled`.
+    pub(super) state: &'a str,
+    pub(super) image_id: Option<i32>,
+    pub(super) image_url: Option<&'a str>,
+    pub(super) error_class: Option<&'a str>,
+    pub(super) error_message: Option<&'a str>,
+}
+
+impl End<'_> {
+    /// Its final event.
+    pub(super) fn event(&self) -> Event {
+        let message = self.error_message.unwrap_or_default().to_owned();
+        match (self.state, self.job_id, self.image_id) {
+            ("done", Some(job_id), Some(image_id)) => {
+                Event::completed(job_id, image_id, self.image_url.unwrap_or_default().to_owned())
+            }
+            ("cancelled", Some(job_id), _) => Event::cancelled(job_id, message),
+            _ => {
+                let class = self.error_class.unwrap_or_default();
+                let class = ErrorClass::ALL.into_iter().find(|known| known.as_str() == class);
+                Event::failed(self.job_id, class.unwrap_or(ErrorClass::Internal), message)
+            }
         }
     }
 }

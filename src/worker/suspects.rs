@@ -32,7 +32,7 @@ impl Attempts {
             .await;
         let ending = if crashes > MAX_CRASHES {
             // It has crashed the replica that was to record it as poison too: not even read any more.
-            self.reject(delivery, None, poison(crashes), None).await
+            self.reject(delivery, None, poison(crashes), None, None).await
         } else {
             self.attempt(delivery, stake).await
         };

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::callbacks::Callbacks;
 use super::claims::{Wake, pause};
 use super::housekeeping::Housekeeping;
 use super::in_hand::InHand;
@@ -79,6 +80,7 @@ pub(super) struct Upkeep {
     pub(super) reporter: Reporter,
     pub(super) wake: Arc<Wake>,
     pub(super) alarm: Arc<Alarm>,
+    pub(super) callbacks: Option<Arc<Callbacks>>,
 }
 
 impl Upkeep {
@@ -116,6 +118,11 @@ impl Upkeep {
                 pause(&token, TICK).await;
             }
         });
+        // Ends are posted until the last attempt has ended.
+        if let Some(callbacks) = self.callbacks.clone() {
+            let token = abandon.clone();
+            tracker.spawn(async move { callbacks.run(&token).await });
+        }
         // Progress is shown until the last attempt has ended.
         let (reporter, token) = (self.reporter.clone(), abandon.clone());
         tracker.spawn(async move { token.run_until_cancelled(reporter.run()).await });

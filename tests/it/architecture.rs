@@ -40,6 +40,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "redis",
             "db",
             "private_servers",
+            "notify",
         ],
     ),
     // Reads the settings of all others, and none of them knows it.
@@ -55,18 +56,28 @@ const MODULES: &[(&str, &[&str])] = &[
             "queue",
             "redis",
             "db",
+            "notify",
         ],
     ),
     // Only looks: at the worker through its observer, at the services through their own types.
     ("ops", &["worker", "provider", "storage", "bullmq", "queue", "db"]),
     (
         "worker",
-        &["router", "generator", "provider", "queue", "redis", "db"],
+        &[
+            "router",
+            "generator",
+            "provider",
+            "queue",
+            "redis",
+            "db",
+            "notify",
+        ],
     ),
     ("router", &["generator", "provider"]),
     ("generator", &["provider", "imaging", "storage"]),
     ("storage", &["http_client"]),
     ("provider", &["imaging", "http_client"]),
+    ("notify", &["http_client"]),
     ("imaging", &[]),
     ("http_client", &[]),
     // Of its tests: what it says of events is compared with them.

@@ -65,6 +65,7 @@ ok    packages   every unfinished job that nobody works on has its package in Re
 ok    packages   every job that a live replica has begun is in its hand
 ok    packages   every job that was begun has a live replica
 ok    packages   no paid call is open after its deadline
+ok    packages   no callback was given up or waits for long
 * ok, * to be warned of, 0 failed
 ",
     );

@@ -14,6 +14,7 @@ pub(crate) mod pgbouncer;
 pub(crate) mod picture;
 pub(crate) mod polled;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod replica;
 pub(crate) mod s3;
 pub(crate) mod stack;

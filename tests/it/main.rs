@@ -8,6 +8,7 @@ mod actions;
 mod after_outage;
 mod architecture;
 mod bullmq;
+mod callbacks;
 mod chaos;
 mod cli;
 mod config;

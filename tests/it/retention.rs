@@ -30,11 +30,16 @@ const AGED: &str = "
             now() - days * interval '1 day', now(), 0.04
         FROM (VALUES (1, 91), (2, 399), (3, 401), (1301, 450), (1900, 401)) AS call(n, days);
     INSERT INTO generative_ai.operator_actions (begun_at, queue, who, action, subject)
-        SELECT now() - days * interval '1 day', 'generative-ai', 'anna', 'cancel', 'job 1' FROM (VALUES (401), (399)) AS done(days);";
+        SELECT now() - days * interval '1 day', 'generative-ai', 'anna', 'cancel', 'job 1' FROM (VALUES (401), (399)) AS done(days);
+    INSERT INTO generative_ai.callbacks (id, job_id, queue, url, origin, state, outcome, ended_at, settled_at)
+        SELECT gen_random_uuid(), 1, 'generative-ai', 'https://h/x', 'https://h', state, 'done', now() - interval '200 days',
+            now() - days * interval '1 day'
+        FROM (VALUES ('delivered', 91), ('failed', 89), ('waiting', NULL)) AS told(state, days);";
 
 const TIDIED: &str = "ended 0 jobs whose rows in ac_background_jobs are gone
 emptied 1100 packages of jobs that have ended
 removed 3 packages that failed for good (DEAD_RETENTION)
+removed 1 callbacks that were delivered or given up (DEAD_RETENTION)
 removed 1102 jobs that have ended (JOBS_RETENTION)
 removed 2 paid calls (CALLS_RETENTION)
 removed 1 rows of what commands have done (CALLS_RETENTION)

@@ -39,7 +39,7 @@ pub(super) struct Selection {
 
 /// A package, or all those of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(in crate::cli) enum Which {
     Job(i32),
     Id(String),
 }
@@ -118,7 +118,7 @@ fn classes() -> PossibleValuesParser {
 }
 
 /// `42` is a job; everything else has to be the beginning of an id.
-pub(super) fn which(text: &str) -> Result<Which, String> {
+pub(in crate::cli) fn which(text: &str) -> Result<Which, String> {
     if let Ok(job_id) = text.parse() {
         return Ok(Which::Job(job_id));
     }

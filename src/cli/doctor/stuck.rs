@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use super::super::pause::by_whom;
 use crate::config::PROVIDERS;
-use crate::db::{Db, Stuck};
+use crate::db::{CallbackCounts, Db, Stuck};
 use crate::findings::Findings;
 use crate::queue::{Keys, Overview, Redis, StrayList};
 use crate::worker::Books;
 
 /// So long after its time a delayed package should be on its list.
 const OVERDUE_MS: i64 = 10_000;
+
+/// A receiver that is restarted has been told by then.
+const OLD_CALLBACK_S: f64 = 3_600.0;
 
 /// `lease_ttl`: of the queue's replicas.
 pub(super) async fn look(redis: &Redis, db: &Db, lease_ttl: Duration) -> Findings {
@@ -44,7 +47,36 @@ pub(super) async fn look(redis: &Redis, db: &Db, lease_ttl: Duration) -> Finding
         Ok(stuck) => in_postgres(&mut findings, stuck),
         Err(error) => findings.warn(format!("what jobs wait for cannot be told: {error}")),
     }
+    match db.callback_counts(redis.keys().inbox()).await {
+        Ok(counts) => in_outbox(&mut findings, counts),
+        Err(error) => findings.warn(format!("whether callbacks wait cannot be told: {error}")),
+    }
     findings
+}
+
+/// Ends of jobs that nobody was told of by HTTP.
+fn in_outbox(findings: &mut Findings, counts: CallbackCounts) {
+    let CallbackCounts {
+        waiting,
+        oldest_s,
+        failed,
+    } = counts;
+    if failed > 0 {
+        findings.warn(format!(
+            "{failed} callbacks were given up, so their receivers do not know how the jobs ended: generative-ai-worker callbacks list \
+             --failed says why; mend that and run callbacks retry --all, or callbacks drop ID"
+        ));
+    }
+    if oldest_s > OLD_CALLBACK_S {
+        findings.warn(format!(
+            "{waiting} callbacks wait, the oldest for {} h: generative-ai-worker callbacks list says what their receivers answer; those \
+             of a host that CALLBACK_HOSTS does not name any more wait for ever",
+            (oldest_s / 3_600.0).floor()
+        ));
+    }
+    if failed == 0 && oldest_s <= OLD_CALLBACK_S {
+        findings.ok("no callback was given up or waits for long");
+    }
 }
 
 /// Packages that a replica would take.

@@ -186,6 +186,11 @@ impl Eraser {
         self.redis.bring_forward(job_id).await?;
         tally.erased += 1;
         tally.dead += erased.dead;
+        if erased.callbacks > 0 {
+            tally.remarks.push(format!(
+                "where the end of job {job_id} was or was to be posted is forgotten"
+            ));
+        }
         if let (Some(call_no), Some(provider)) = (found.call_no, &found.provider) {
             tally.remarks.push(format!(
                 "call {call_no} to {provider} for job {job_id} was open: it may be billed, and its picture is used for nothing"

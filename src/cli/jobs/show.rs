@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use super::super::callbacks::as_json;
 use super::super::exit::{ExitStatus, report};
 use super::super::replica::reach_migrated;
 use super::super::text;
@@ -34,7 +35,7 @@ pub(super) async fn run(arguments: &ShowArguments, environment: &Environment) ->
         ..DeadFilter::default()
     };
     let (dead, _) = db.select_dead(filter).await?.newest_first(LIVES, false).await?;
-    if story.shown.is_none() && story.ledger.is_none() && dead.is_empty() {
+    if story.shown.is_none() && story.ledger.is_none() && dead.is_empty() && story.callbacks.is_empty() {
         eprintln!(
             "generative-ai-worker: there is no job {job_id}: neither ac_background_jobs nor the ledger has a row of it"
         );
@@ -75,6 +76,7 @@ pub(super) async fn run(arguments: &ShowArguments, environment: &Environment) ->
             "callsOfUnknownCost": cost.unknown,
             "image": story.image,
             "dead": lives,
+            "callbacks": story.callbacks.iter().map(as_json).collect::<Vec<_>>(),
         });
         text::print(&format!("{}\n", serde_json::to_string_pretty(&shown)?))?;
     } else {

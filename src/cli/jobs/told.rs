@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::callbacks::{headline, target};
 use super::super::text::{age_of_seconds, rfc3339, time, took};
 use crate::db::{CallRow, DeadPackage, LedgerRow, Story};
 use crate::plain_text::plain;
@@ -130,6 +131,10 @@ impl Life<'_> {
         }
         for package in self.dead {
             tell_dead(package, &mut text);
+        }
+        for row in &self.story.callbacks {
+            let _ = writeln!(text, "{}", plain(&headline(row)));
+            let _ = writeln!(text, "  {:<9} {}", "to", target(&row.url));
         }
         text
     }

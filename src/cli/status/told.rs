@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::pause::by_whom;
 use super::super::providers::now_of;
 use super::super::text::{Align, age, age_of_seconds, table};
-use crate::db::Figures;
+use crate::db::{CallbackCounts, Figures};
 use crate::plain_text::plain;
 use crate::queue::{Gone, Overview, ProviderRoom, Replica, StrayList};
 
@@ -241,6 +241,22 @@ pub(super) fn postgres(figures: &Figures) -> String {
     };
     let _ = writeln!(text, "{:<10} {unfinished}", "jobs");
     let _ = writeln!(text, "{:<10} {}", "dead", figures.dead);
+    let CallbackCounts {
+        waiting,
+        oldest_s,
+        failed,
+    } = figures.callbacks;
+    if waiting > 0 || failed > 0 {
+        let oldest = match waiting {
+            0 => String::new(),
+            _ => format!(", the oldest for {}", age_of_seconds(oldest_s)),
+        };
+        let _ = writeln!(
+            text,
+            "{:<10} {waiting} to be told{oldest}; {failed} given up",
+            "callbacks"
+        );
+    }
     if figures.spending_24h.is_empty() {
         let _ = writeln!(text, "{:<10} nothing within 24 h", "spent");
         return text;
