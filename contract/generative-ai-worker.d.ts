@@ -4,7 +4,7 @@
 export interface WorkPackage {
   /** What is behind what is drawn; for models that offer it. */
   background?: "transparent" | "opaque" | "auto" | "" | null;
-  callbackUrl?: string | null;
+  callbackUrl?: null | "";
   collectionId?: number | string;
   collectionType?: string;
   /** How much thought the service spends before it draws; for models that offer it. */

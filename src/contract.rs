@@ -6,7 +6,7 @@ mod asyncapi;
 mod event;
 mod typescript;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::work_package::{PackageLimits, json_schema};
 
@@ -35,29 +35,27 @@ impl Form {
     /// The text of it, for a queue whose packages have these limits.
     #[must_use]
     pub fn print(self, queue: &str, limits: &PackageLimits) -> String {
+        self.print_package(queue, &json_schema(limits))
+    }
+
+    fn print_package(self, queue: &str, package: &Value) -> String {
         let json = |value: &Value| {
             let text = serde_json::to_string_pretty(value).expect("a schema has text keys only");
             format!("{text}\n")
         };
-        let mut package = json_schema(limits);
-        // Where a worker's operator has said nothing yet, the contract is for all workers.
-        if limits.callback_origins.iter().next().is_none() {
-            package["properties"]["callbackUrl"] = json!({
-                "type": ["string", "null"],
-                "description": "Gets the final event by POST, signed; refused unless CALLBACK_HOSTS of the worker allows it",
-            });
-        }
         match self {
-            Self::Package => json(&package),
+            Self::Package => json(package),
             Self::Event => json(&event::schema()),
-            Self::AsyncApi => json(&asyncapi::document(queue, &package, &event::schema())),
-            Self::TypeScript => typescript::types(&package, &event::schema()),
+            Self::AsyncApi => json(&asyncapi::document(queue, package, &event::schema())),
+            Self::TypeScript => typescript::types(package, &event::schema()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -69,6 +67,12 @@ mod tests {
             reply_prefix: "{generative-ai}:reply:".to_owned(),
             callback_origins: std::iter::empty().collect(),
         };
+        let mut package = json_schema(&limits);
+        // Of which hosts it may be is each operator's to say.
+        package["properties"]["callbackUrl"] = json!({
+            "type": ["string", "null"],
+            "description": "Gets the final event by POST, signed; refused unless CALLBACK_HOSTS of the worker allows it",
+        });
         for (form, name) in Form::ALL {
             let (path, text) = (format!("{folder}/{name}"), form.print("generative-ai", &limits));
             if std::fs::read_to_string(&path).unwrap_or_default() != text {
