@@ -20,22 +20,20 @@ impl FromIterator<String> for CallbackOrigins {
 
 /// A URL that the end of a job may be posted to. Its path and query may be secret: prints as its origin.
 #[derive(Clone, PartialEq, Eq)]
-pub struct CallbackUrl {
-    url: String,
-    origin: String,
-}
+pub struct CallbackUrl(Box<str>);
 
 impl CallbackUrl {
     /// The whole URL, for the database and for whoever posts to it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.url
+        &self.0
     }
 }
 
 impl fmt::Debug for CallbackUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CallbackUrl({}/***)", self.origin)
+        let origin = Url::parse(&self.0).map(|url| url.origin().ascii_serialization());
+        write!(f, "CallbackUrl({}/***)", origin.unwrap_or_default())
     }
 }
 
@@ -85,10 +83,7 @@ impl CallbackOrigins {
                 "a URL of {origin} was found, which CALLBACK_HOSTS does not allow; leave it out, or have the operator add its host there"
             ));
         }
-        Ok(CallbackUrl {
-            url: url.into(),
-            origin,
-        })
+        Ok(CallbackUrl(String::from(url).into()))
     }
 }
 
