@@ -7,6 +7,7 @@ use redis::AsyncCommands as _;
 use crate::harness::authority::{Authority, free_port};
 use crate::harness::command::{Said, command_on};
 use crate::harness::openai::{OpenAi, Reply, small_picture};
+use crate::harness::receiver::Receiver;
 use crate::harness::stack::{QUEUE, Stack, icon, logo, with};
 use crate::harness::users::user_file;
 
@@ -33,6 +34,10 @@ async fn live(stack: &Stack, worker: &[(&str, &str)], operator: &[(&str, &str)])
         ("RECONCILE_INTERVAL", "1s"),
     ];
     variables.extend(worker);
+    let receiver = Receiver::start().await;
+    receiver.always("/gone", wiremock::ResponseTemplate::new(410));
+    let to_receiver = receiver.variables();
+    variables.extend(to_receiver.iter().map(|(name, value)| (&**name, &**value)));
     let replica = stack.replica_of(&openai, &variables).await;
     let mut jobs = stack.push_logos(20).await;
     let urgent = stack.job().await;
@@ -74,6 +79,16 @@ async fn live(stack: &Stack, worker: &[(&str, &str)], operator: &[(&str, &str)])
     stack.ended(dead).await;
     stack.idle().await;
     ok(&["dead", "purge", "--yes"]).await;
+    let told = stack.job().await;
+    stack
+        .push(&with(logo(told), "callbackUrl", receiver.url("/gone")))
+        .await;
+    stack.outbox_has("state = 'failed'", 1).await;
+    ok(&["callbacks", "list"]).await;
+    ok(&["callbacks", "retry", "--all"]).await;
+    receiver.told(stack, "/gone", 2).await;
+    stack.outbox_has("state = 'failed'", 1).await;
+    ok(&["callbacks", "drop", &told.to_string()]).await;
     ok(&["reseed"]).await;
     ok(&["tidy"]).await;
     ok(&["status"]).await;
