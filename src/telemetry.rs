@@ -37,8 +37,10 @@ pub fn start(format: Option<LogFormat>, filter: &str) {
     });
     // Below `info` the database driver logs the values of statements and HTTP clients whole headers: prompts and
     // keys. Only our own lines may be more talkative.
+    // The library for BullMQ's queues says ten times a second that it has no connection; `bullmq` says it once.
     let cap = filter_fn(|metadata| {
-        metadata.target().starts_with("generative_ai_worker") || *metadata.level() <= Level::INFO
+        let (target, is_ours) = (metadata.target(), metadata.target().starts_with("generative_ai_worker"));
+        is_ours || *metadata.level() <= Level::INFO && !target.starts_with("bullmq")
     });
     // Levels of modules are all that most filters say, and far cheaper to keep to than what fields of spans may be told by.
     let levels: Option<Targets> = filter.parse().ok();

@@ -252,6 +252,26 @@ async fn beside_the_worker_that_was_there_before_each_job_is_taken_once() {
     assert_eq!(all, jobs);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_was_away_is_gone_on_with_and_told_of_once() {
+    let mut stack = Stack::start().await;
+    let replica = stack.replica(&[TAKES_OVER]).await;
+    let jobs = stack.jobs(2).await;
+    add(&stack, "bullmq5", &[as_the_application(&logo(jobs[0]))]).await;
+    assert_eq!(stack.ended(jobs[0]).await.error, None);
+    stack.redis.stop();
+    replica.said("Redis does not answer").await;
+    // As long as a library that tries again and again takes to fill a log.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stack.redis.restart().unwrap();
+    replica.said("Redis answers again").await;
+    add(&stack, "bullmq5", &[as_the_application(&logo(jobs[1]))]).await;
+    assert_eq!(stack.ended(jobs[1]).await.error, None);
+    is_as_bullmq_leaves_it(&stack, "bullmq5").await;
+    assert!(replica.times_said("BullMQ queue; trying again") <= 1, "{}", replica.log());
+    assert!(replica.log().lines().count() < 30, "{}", replica.log());
+}
+
 /// The rights that docs/migrating.md names are all that it takes beside those of `deploy/`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rights_that_are_documented_suffice() {
