@@ -23,7 +23,7 @@ pub use options::{Background, Complexity, ImageOptions, Moderation, OutputFormat
 pub use schema::json_schema;
 
 /// Every field that is read, in the order of the manual.
-pub const FIELDS: [&str; 23] = [
+pub const FIELDS: [&str; 24] = [
     "type",
     "jobId",
     "prompt",
@@ -38,6 +38,7 @@ pub const FIELDS: [&str; 23] = [
     "imageGenerationProfile",
     "generationContext",
     "seed",
+    "negativePrompt",
     "background",
     "moderation",
     "complexity",
@@ -133,6 +134,8 @@ pub struct ImageWork {
     pub quality: Option<String>,
     /// For providers that have seeds.
     pub seed: Option<i64>,
+    /// What is not to be seen, for models that can be told.
+    pub negative_prompt: Option<Prompt>,
     /// What else is asked of the picture.
     pub options: ImageOptions,
 }
@@ -283,7 +286,7 @@ impl WorkPackage {
 
 impl ImageWork {
     fn from_fields(fields: &mut Fields<'_>) -> Self {
-        let prompt = fields.note(|fields| fields.prompt().map(Some));
+        let prompt = fields.note(|fields| fields.required_prompt().map(Some));
         let image_type_name = fields.note(|fields| fields.text("imageType"));
         let mut work = Self {
             prompt: prompt.unwrap_or_else(|| Prompt::new(String::new())),
@@ -299,6 +302,7 @@ impl ImageWork {
             size: fields.note(|fields| fields.text("imageSize")),
             quality: fields.note(|fields| fields.text("imageQuality")),
             seed: fields.note(|fields| fields.integer("seed")),
+            negative_prompt: fields.note(|fields| fields.prompt("negativePrompt")),
             options: fields.options(),
         };
         let name = fields.note(|fields| fields.text("imageGenerationProfile"));

@@ -60,6 +60,12 @@ struct OptionArguments {
     /// How strict the provider is: low or auto
     #[arg(long)]
     moderation: Option<String>,
+    /// How much thought the service spends before it draws: low, medium, high or auto
+    #[arg(long)]
+    complexity: Option<String>,
+    /// What is not to be seen
+    #[arg(long)]
+    negative_prompt: Option<String>,
     /// Format of the file: png, jpeg or webp
     #[arg(long)]
     output_format: Option<String>,
@@ -119,6 +125,8 @@ impl EnqueueArguments {
             "imageQuality": self.quality,
             "background": self.options.background,
             "moderation": self.options.moderation,
+            "complexity": self.options.complexity,
+            "negativePrompt": self.options.negative_prompt,
             "outputFormat": self.options.output_format,
             "collectionType": self.collection_type,
             "collectionId": self.collection_id,

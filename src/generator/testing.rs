@@ -23,6 +23,7 @@ pub(super) fn work() -> ImageWork {
         size: None,
         quality: None,
         seed: None,
+        negative_prompt: None,
         options: ImageOptions::default(),
     }
 }

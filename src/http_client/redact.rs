@@ -16,17 +16,17 @@ const MASK: &str = "***";
 /// cut to [`QUOTE_CHARS`] characters.
 #[must_use]
 pub fn redact(text: &str, secrets: &[&str]) -> String {
-    quote(&mask(text, secrets, ""))
+    quote(&mask(text, secrets, &[]))
 }
 
-/// As [`redact`], but uncut, and without what `text` repeats of `prompt`, however it is escaped.
+/// As [`redact`], but uncut, and without what `text` repeats of `prompts`, however it is escaped.
 #[must_use]
-pub fn mask(text: &str, secrets: &[&str], prompt: &str) -> String {
+pub fn mask(text: &str, secrets: &[&str], prompts: &[&str]) -> String {
     let mut page = Page::new(text);
     for secret in secrets {
         page.hide_runs_of(secret, SECRET_RUN, SECRET_MIN);
     }
-    for form in forms(prompt) {
+    for form in prompts.iter().flat_map(|prompt| forms(prompt)) {
         page.hide_runs_of(&form, PROMPT_RUN, PROMPT_RUN);
     }
     page.hide_keys();
@@ -287,7 +287,7 @@ mod tests {
             format!("raw {{\"prompt\":\"{ascii}\"}}"),
             "starts with A \"WÉTT\" DRAGON über the and ends".to_owned(),
         ] {
-            let masked = mask(&text, &[], prompt);
+            let masked = mask(&text, &[], &[prompt]);
             for word in ["dragon", "harbour", "龍", "\\u9f8d"] {
                 assert!(!masked.to_lowercase().contains(word), "{masked}");
             }
@@ -296,12 +296,12 @@ mod tests {
 
     #[test]
     fn a_short_prompt_is_hidden_as_a_word_only() {
-        assert_eq!(mask("Refused: \"cat\".", &[], "cat"), "Refused: \"***\".");
+        assert_eq!(mask("Refused: \"cat\".", &[], &["cat"]), "Refused: \"***\".");
         assert_eq!(
-            mask("concatenated categories", &[], "cat"),
+            mask("concatenated categories", &[], &["cat"]),
             "concatenated categories"
         );
-        assert_eq!(mask("untouched", &[], ""), "untouched");
+        assert_eq!(mask("untouched", &[], &[]), "untouched");
     }
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
         #[test]
         fn no_text_makes_redaction_panic_or_keeps_the_key(before in ".{0,80}", after in ".{0,80}") {
             let text = format!("{before}SECRET-0123456789{after}");
-            proptest::prop_assert!(!mask(&text, &["SECRET-0123456789"], &after).contains("0123456"));
+            proptest::prop_assert!(!mask(&text, &["SECRET-0123456789"], &[&after]).contains("0123456"));
         }
 
         #[test]

@@ -107,6 +107,8 @@ pub struct Model {
     pub has_seeds: bool,
     /// Longest prompt, in characters.
     pub prompt_max_chars: usize,
+    /// Longest text of what is not to be seen, in characters; `None` where it cannot be told that.
+    pub negative_prompt_max_chars: Option<usize>,
     /// Backgrounds that can be asked for; none where the model chooses.
     #[serde(default)]
     pub backgrounds: Vec<Background>,
@@ -136,6 +138,7 @@ impl Model {
     #[must_use]
     pub fn choices(&self) -> Choices<'_> {
         Choices {
+            negative_prompt_max_chars: self.negative_prompt_max_chars,
             backgrounds: &self.backgrounds,
             moderations: &self.moderations,
             complexities: &self.complexities,

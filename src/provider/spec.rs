@@ -1,7 +1,7 @@
 //! What is asked of a provider, before and after it has agreed.
 
 use crate::failure::{ErrorClass, Failure};
-use crate::work_package::{ImageOptions, ImageType, OutputFormat, Word};
+use crate::work_package::{ImageOptions, ImageType, OutputFormat, Prompt, Word};
 
 /// What a package asks of a provider. `None` = the provider's own default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct ImageSpec {
     pub quality: Option<String>,
     /// For providers that have seeds.
     pub seed: Option<i64>,
+    /// What is not to be seen. Refused by models that cannot be told.
+    pub negative_prompt: Option<Prompt>,
     /// Refused by providers that do not have them.
     pub options: ImageOptions,
 }
@@ -31,6 +33,8 @@ pub struct CheckedSpec {
     pub quality: Option<String>,
     /// Seed, where given and known to the provider.
     pub seed: Option<i64>,
+    /// What is not to be seen, where that was said and the model can be told.
+    pub negative_prompt: Option<Prompt>,
     /// What was asked for besides, all of which the provider has.
     pub options: ImageOptions,
 }
@@ -40,6 +44,12 @@ impl CheckedSpec {
     #[must_use]
     pub(in crate::provider) fn format(&self) -> &'static str {
         self.options.output_format.unwrap_or(OutputFormat::Png).as_str()
+    }
+
+    /// What is not to be seen, where that was said.
+    #[must_use]
+    pub(in crate::provider) fn negative(&self) -> Option<&str> {
+        self.negative_prompt.as_ref().map(Prompt::expose)
     }
 
     /// The level of moderation to ask for, where one was asked for.

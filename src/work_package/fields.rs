@@ -85,30 +85,24 @@ impl<'a> Fields<'a> {
         self.text(name)?.ok_or_else(|| self.missing(name, accepted))
     }
 
-    pub(super) fn prompt(&self) -> Result<Prompt, String> {
-        let accepted = format!("a text of 1 to {MAX_PROMPT_CHARS} characters");
-        match self.value("prompt") {
-            None => Err(self.missing("prompt", &accepted)),
-            Some(Value::String(text)) => {
-                let chars = text.chars().count();
-                if text.trim().is_empty() {
-                    Err(format!(
-                        "prompt: only white space was found; {accepted} is accepted"
-                    ))
-                } else if chars > MAX_PROMPT_CHARS {
-                    Err(format!(
-                        "prompt: {chars} characters were found; {accepted} is accepted"
-                    ))
-                } else {
-                    Ok(Prompt::new(text.clone()))
-                }
-            }
+    /// A person's text, of which no more is ever repeated than how long it is.
+    pub(super) fn prompt(&self, name: &str) -> Result<Option<Prompt>, String> {
+        let wrong = |found: &str| Err(format!("{name}: {found} found; {} is accepted", prompt_text()));
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => match text.chars().count() {
+                _ if text.trim().is_empty() => wrong("only white space was"),
+                chars if chars > MAX_PROMPT_CHARS => wrong(&format!("{chars} characters were")),
+                _ => Ok(Some(Prompt::new(text.clone()))),
+            },
             // Only the kind: whatever stands here may be what a person wrote.
-            Some(other) => Err(format!(
-                "prompt: {} was found; {accepted} is accepted",
-                kind_of(other)
-            )),
+            Some(other) => wrong(&format!("{} was", kind_of(other))),
         }
+    }
+
+    pub(super) fn required_prompt(&self) -> Result<Prompt, String> {
+        self.prompt("prompt")?
+            .ok_or_else(|| self.missing("prompt", &prompt_text()))
     }
 
     pub(super) fn row_id(&self, name: &str) -> Result<Option<i32>, String> {
@@ -228,6 +222,10 @@ impl<'a> Fields<'a> {
             .all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
         (lengths_fit && hex && parts[0] != "ff").then(|| text.to_owned())
     }
+}
+
+fn prompt_text() -> String {
+    format!("a text of 1 to {MAX_PROMPT_CHARS} characters")
 }
 
 const ROW_ID: &str = "an integer from 1 to 2147483647, as a number or a text of digits";

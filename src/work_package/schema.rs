@@ -52,6 +52,13 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
             "generationContext": optional_text,
             "imageGenerationProfile": with(optional_text.clone(), "Fixes provider, model, size and quality"),
             "seed": {"type": ["integer", "null"]},
+            "negativePrompt": {
+                "anyOf": [
+                    {"type": "string", "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S", "description": "What is not to be seen; for models that can be told"},
+                    {"type": "null"},
+                    {"const": ""}
+                ]
+            },
             "background": with(choice::<Background>(), "What is behind what is drawn; for models that offer it"),
             "moderation": with(choice::<Moderation>(), "How strict the service is; for models that offer it"),
             "complexity": with(choice::<Complexity>(), "How much thought the service spends before it draws; for models that offer it"),

@@ -394,6 +394,12 @@ fn schema_and_parser_agree() {
         with("imageModel", json!({})),
         with("seed", json!(-3)),
         with("seed", json!("3")),
+        with("negativePrompt", json!("people")),
+        with("negativePrompt", json!(" ")),
+        with("negativePrompt", json!("")),
+        with("negativePrompt", json!(null)),
+        with("negativePrompt", json!(["people"])),
+        with("negativePrompt", json!("x".repeat(32_001))),
         with("notBefore", json!(1_795_341_600_000_i64)),
         with("deadline", json!(1_795_341_600.5)),
         with("deadline", json!(false)),
@@ -535,6 +541,7 @@ fn whoever_is_told_changes_nothing_about_what_is_asked_for() {
         ("notBefore", json!(1)),
         ("userId", json!(2)),
         ("outputFormat", json!("webp")),
+        ("negativePrompt", json!("people")),
     ] {
         assert!(
             !parse(&with(name, value)).unwrap().asks_for_the_same_as(&asked),

@@ -75,6 +75,10 @@ async fn what_no_provider_can_do_is_refused_before_anything_is_spent() {
             "Image complexity is not supported for openai; leave it out",
         ),
         (
+            json!({"negativePrompt": "people"}),
+            "A negative prompt is not supported for openai's gpt-image-2; leave it out",
+        ),
+        (
             json!({"imageProvider": "builtin", "outputFormat": "webp"}),
             "Unsupported image output format for builtin: webp; use png, or leave it out",
         ),

@@ -70,13 +70,12 @@ pub fn check(provider: &str, spec: &ImageSpec, today: NaiveDate) -> Result<Check
             message: format!("Unsupported image model for {provider}: {id}; it {end}"),
         });
     }
-    check_options(model.choices(), provider, id, &spec.options)?;
     Ok(CheckedSpec {
         model: id.to_owned(),
         size: Some(size),
         quality,
         seed: spec.seed.filter(|_| model.has_seeds),
-        options: spec.options,
+        ..check_options(model.choices(), provider, id, spec)?
     })
 }
 
@@ -111,7 +110,7 @@ fn end_of(model: &Model, today: NaiveDate) -> Option<String> {
 
 /// A field of the package is somebody else's text too: one line of it is repeated, and no more.
 pub(in crate::provider) fn repeated(text: &str) -> String {
-    let line = mask(text, &[], "");
+    let line = mask(text, &[], &[]);
     match line.char_indices().nth(REPEATED_CHARS) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,

@@ -1,14 +1,16 @@
-//! Options of a few words each, against what a model offers. What it does not offer is refused and never left out
-//! in silence.
+//! What is asked for besides model, size, quality and seed, against what a model offers. What it does not offer is refused
+//! and never left out in silence.
 
 use super::check::repeated;
-use crate::failure::ErrorClass;
-use crate::provider::Unsupported;
-use crate::work_package::{Background, Complexity, ImageOptions, Moderation, OutputFormat, Word, any_of};
+use super::pixels::refused;
+use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
+use crate::work_package::{Background, Complexity, Moderation, OutputFormat, Prompt, Word, any_of};
 
 /// What can be asked of a model besides size and quality.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choices<'a> {
+    /// `None` where it cannot be told what is not to be seen.
+    pub negative_prompt_max_chars: Option<usize>,
     /// None where the model chooses.
     pub backgrounds: &'a [Background],
     /// None where the service has one level alone.
@@ -19,7 +21,7 @@ pub struct Choices<'a> {
     pub formats: &'a [OutputFormat],
 }
 
-/// Checks background, moderation, complexity and output format, in this order.
+/// Checks all of it, in the order of the manual, and returns it as it was accepted, without model, size, quality and seed.
 ///
 /// # Errors
 /// `InvalidRequest`, with what was found and what would be right.
@@ -27,44 +29,52 @@ pub fn check_options(
     choices: Choices<'_>,
     provider: &str,
     model: &str,
-    options: &ImageOptions,
+    spec: &ImageSpec,
+) -> Result<CheckedSpec, Unsupported> {
+    let options = spec.options;
+    let at = (provider, model);
+    check_negative(
+        spec.negative_prompt.as_ref(),
+        choices.negative_prompt_max_chars,
+        at,
+    )?;
+    check_one("background", options.background, choices.backgrounds, at)?;
+    check_one("moderation", options.moderation, choices.moderations, at)?;
+    check_one("complexity", options.complexity, choices.complexities, at)?;
+    check_one("output format", options.output_format, choices.formats, at)?;
+    Ok(CheckedSpec {
+        negative_prompt: spec.negative_prompt.clone(),
+        options,
+        ..CheckedSpec::default()
+    })
+}
+
+fn check_negative(
+    asked: Option<&Prompt>,
+    most: Option<usize>,
+    (provider, model): (&str, &str),
 ) -> Result<(), Unsupported> {
-    check_one(
-        "background",
-        options.background,
-        choices.backgrounds,
-        provider,
-        model,
-    )?;
-    check_one(
-        "moderation",
-        options.moderation,
-        choices.moderations,
-        provider,
-        model,
-    )?;
-    check_one(
-        "complexity",
-        options.complexity,
-        choices.complexities,
-        provider,
-        model,
-    )?;
-    check_one(
-        "output format",
-        options.output_format,
-        choices.formats,
-        provider,
-        model,
-    )
+    let Some(length) = asked.map(|asked| asked.expose().chars().count()) else {
+        return Ok(());
+    };
+    match most {
+        Some(most) if length <= most => Ok(()),
+        Some(most) => Err(refused(format!(
+            "Unsupported negative prompt for {}: it has {length} characters; use at most {most}, or leave it out",
+            repeated(model)
+        ))),
+        None => Err(refused(format!(
+            "A negative prompt is not supported for {provider}'s {}; leave it out",
+            repeated(model)
+        ))),
+    }
 }
 
 fn check_one<W: Word>(
     what: &str,
     asked: Option<W>,
     offered: &[W],
-    provider: &str,
-    model: &str,
+    (provider, model): (&str, &str),
 ) -> Result<(), Unsupported> {
     let Some(asked) = asked.filter(|asked| !offered.contains(asked)) else {
         return Ok(());
@@ -80,20 +90,26 @@ fn check_one<W: Word>(
             any_of(&right)
         )
     };
-    Err(Unsupported {
-        class: ErrorClass::InvalidRequest,
-        message,
-    })
+    Err(refused(message))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::ErrorClass;
+    use crate::work_package::ImageOptions;
 
     fn refusal(model: &str, options: ImageOptions) -> Option<String> {
-        let provider = "openai";
+        let spec = ImageSpec {
+            options,
+            ..ImageSpec::default()
+        };
+        refusal_of("openai", model, &spec)
+    }
+
+    fn refusal_of(provider: &str, model: &str, spec: &ImageSpec) -> Option<String> {
         let found = crate::provider::catalog::find(provider, model).unwrap();
-        let refused = check_options(found.choices(), provider, model, &options).err()?;
+        let refused = check_options(found.choices(), provider, model, spec).err()?;
         assert_eq!(refused.class, ErrorClass::InvalidRequest);
         Some(refused.message)
     }
@@ -121,6 +137,26 @@ mod tests {
         assert_eq!(
             refusal("dall-e-3", webp).unwrap(),
             "Unsupported image output format for dall-e-3: webp; use png, or leave it out"
+        );
+    }
+
+    #[test]
+    fn what_is_not_to_be_seen_is_told_models_that_can_be_told_and_refused_otherwise() {
+        let without = |text: &str| ImageSpec {
+            negative_prompt: Some(Prompt::new(text.to_owned())),
+            ..ImageSpec::default()
+        };
+        assert_eq!(
+            refusal_of("qwen", "qwen-image-3.0", &without("text, letters")),
+            None
+        );
+        assert_eq!(
+            refusal_of("qwen", "qwen-image-3.0", &without(&"é".repeat(501))).unwrap(),
+            "Unsupported negative prompt for qwen-image-3.0: it has 501 characters; use at most 500, or leave it out"
+        );
+        assert_eq!(
+            refusal_of("openai", "gpt-image-2", &without("text")).unwrap(),
+            "A negative prompt is not supported for openai's gpt-image-2; leave it out"
         );
     }
 }

@@ -29,7 +29,7 @@ use crate::provider::wire::self_hosted::plain_picture;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, Watch,
 };
-use crate::work_package::{Moderation, Prompt};
+use crate::work_package::{MAX_PROMPT_CHARS, Moderation, Prompt};
 
 mod response;
 mod settings;
@@ -111,6 +111,17 @@ impl Automatic1111 {
             if let (Value::Object(request), Value::Object(fields)) = (&mut request, fields) {
                 request.extend(fields);
             }
+        }
+        if let Some(negative) = call.spec.negative() {
+            // What an operator keeps out of every picture stays out.
+            let kept_out = request["negative_prompt"]
+                .as_str()
+                .filter(|text| !text.is_empty());
+            let all = kept_out
+                .map(str::to_owned)
+                .into_iter()
+                .chain([without_markup(negative)]);
+            request["negative_prompt"] = all.collect::<Vec<_>>().join(", ").into();
         }
         if call.spec.model != LOADED {
             request["override_settings"]["sd_model_checkpoint"] = call.spec.model.as_str().into();
@@ -204,18 +215,18 @@ impl ImageProvider for Automatic1111 {
         // It refuses no prompt, and its settings alone choose the format.
         let choices = Choices {
             moderations: &[Moderation::Low],
+            negative_prompt_max_chars: Some(MAX_PROMPT_CHARS),
             ..Choices::default()
         };
-        check_options(choices, NAME, model, &spec.options)?;
+        let checked = check_options(choices, NAME, model, spec)?;
         if self.server.is_none() {
             return Err(not_configured(NAME, BASE_URL));
         }
         Ok(CheckedSpec {
             model: model.to_owned(),
             size: Some(size),
-            quality: None,
             seed: spec.seed,
-            options: spec.options,
+            ..checked
         })
     }
 
@@ -224,7 +235,9 @@ impl ImageProvider for Automatic1111 {
         let path = self.server.as_ref().map(|server| server.client.url(DRAW));
         let request = format!("POST {}", path.as_ref().map_or(DRAW, Url::path));
         let secrets = self.secrets.iter().map(|secret| secret.expose_secret());
-        let incident = Incident::new(NAME, request, &prompt).with_secrets(secrets);
+        let incident = Incident::new(NAME, request, &prompt)
+            .hiding(call.spec.negative())
+            .with_secrets(secrets);
         let Some(server) = &self.server else {
             return Err(incident.unset(BASE_URL).into());
         };

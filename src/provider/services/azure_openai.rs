@@ -190,7 +190,7 @@ impl ImageProvider for AzureOpenAi {
             }
         };
         let (size, quality) = self.family.check(spec, deployment)?;
-        self.family.check_options(&spec.options, deployment)?;
+        let checked = self.family.check_options(spec, deployment)?;
         if self.access.is_none() {
             return Err(not_configured(NAME, self.missing));
         }
@@ -198,8 +198,7 @@ impl ImageProvider for AzureOpenAi {
             model: deployment.to_owned(),
             size: Some(size),
             quality: Some(quality),
-            seed: None,
-            options: spec.options,
+            ..checked
         })
     }
 

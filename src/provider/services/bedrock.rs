@@ -156,6 +156,9 @@ impl Direct for Bedrock {
         if let Some(seed) = spec.seed {
             body["seed"] = seed.into();
         }
+        if let Some(negative) = spec.negative() {
+            body["negative_prompt"] = negative.into();
+        }
         Outgoing::post_json(format!("model/{}/invoke", spec.model), &body)
     }
 }

@@ -50,22 +50,20 @@ impl ImageProvider for Blank {
             size,
             quality,
             seed,
-            options,
             ..
         } = spec.clone();
         let choices = Choices {
             backgrounds: &[Background::Transparent],
             moderations: &[Moderation::Low],
-            complexities: &[],
             formats: &[OutputFormat::Png],
+            ..Choices::default()
         };
-        check_options(choices, NAME, NAME, &options)?;
         Ok(CheckedSpec {
             model: model.unwrap_or_else(|| NAME.to_owned()),
             size,
             quality,
             seed,
-            options,
+            ..check_options(choices, NAME, NAME, spec)?
         })
     }
 

@@ -95,16 +95,15 @@ impl ImageProvider for Builtin {
                 false => &[Background::Opaque],
             },
             moderations: &[Moderation::Low],
-            complexities: &[],
             formats: &[OutputFormat::Png],
+            ..Choices::default()
         };
-        check_options(choices, NAME, NAME, &spec.options)?;
         Ok(CheckedSpec {
             model: MODEL.to_owned(),
             size: Some(size.to_owned()),
             quality: None,
             seed: spec.seed,
-            options: spec.options,
+            ..check_options(choices, NAME, NAME, spec)?
         })
     }
 

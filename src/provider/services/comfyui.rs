@@ -68,7 +68,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "COMFYUI_WORKFLOW",
         None,
         "workflow.json",
-        "A workflow in API format with {{prompt}} and, where it takes them, {{width}}, {{height}}, {{seed}}, {{job}}, {{checkpoint}}. Default: text to image with Stable Diffusion XL",
+        "A workflow in API format with {{prompt}} and, where it takes them, {{negative}}, {{width}}, {{height}}, {{seed}}, {{job}}, {{checkpoint}}. Default: text to image with Stable Diffusion XL",
     ),
     variable(
         "COMFYUI_CHECKPOINT",
@@ -188,8 +188,10 @@ impl ComfyUi {
         let (width, height) = call.spec.size.as_deref().and_then(sides).unwrap_or((1024, 1024));
         let mut random = rand::rng();
         let given = call.spec.seed.and_then(|seed| u64::try_from(seed).ok());
+        let negative = call.spec.negative().map(without_markup).unwrap_or_default();
         self.workflow.fill(&Inputs {
             prompt,
+            negative: &negative,
             width,
             height,
             seed: given.unwrap_or_else(|| random.random_range(0..SEEDS)),
@@ -284,7 +286,7 @@ impl ImageProvider for ComfyUi {
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let prompt = without_markup(call.prompt.expose());
-        let incident = self.incident(&prompt);
+        let incident = self.incident(&prompt).hiding(call.spec.negative());
         let Some(server) = &self.server else {
             return Err(incident.unset(BASE_URL).into());
         };
@@ -324,7 +326,8 @@ impl ImageProvider for ComfyUi {
     }
 
     async fn resume(&self, handle: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let incident = self.incident(call.prompt.expose()).of("GET /history".to_owned());
+        let incident = self.incident(call.prompt.expose()).hiding(call.spec.negative());
+        let incident = incident.of("GET /history".to_owned());
         let Some(server) = &self.server else {
             return Err(NotDrawn::GoesOn(incident.unset(BASE_URL)));
         };

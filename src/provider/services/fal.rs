@@ -122,6 +122,9 @@ fn input(call: &Call<'_>) -> Value {
     if let Some(seed) = call.spec.seed {
         input["seed"] = seed.into();
     }
+    if let Some(negative) = call.spec.negative() {
+        input["negative_prompt"] = negative.into();
+    }
     // The default is JPEG.
     input["output_format"] = call.spec.format().into();
     input

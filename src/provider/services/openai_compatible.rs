@@ -145,6 +145,8 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    negative_prompt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     background: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     moderation: Option<&'static str>,
@@ -290,7 +292,7 @@ impl ImageProvider for OpenAiCompatible {
         }
         // Nothing is known of its models but what an operator says in MODELS_FILE.
         let choices = catalog::find(NAME, &model).map(Model::choices);
-        catalog::check_options(choices.unwrap_or_default(), NAME, &model, &spec.options)?;
+        let checked = catalog::check_options(choices.unwrap_or_default(), NAME, &model, spec)?;
         if self.client.is_none() {
             return Err(not_configured(NAME, BASE_URL));
         }
@@ -299,7 +301,7 @@ impl ImageProvider for OpenAiCompatible {
             size,
             quality,
             seed: spec.seed,
-            options: spec.options,
+            ..checked
         })
     }
 
@@ -307,7 +309,8 @@ impl ImageProvider for OpenAiCompatible {
         let prompt = without_directives(call.prompt.expose());
         let path = self.client.as_ref().map(|client| client.url(PATH));
         let request = format!("POST {}", path.as_ref().map_or(PATH, Url::path));
-        let incident = self.incident(request, &prompt);
+        let negative = call.spec.negative().map(without_directives);
+        let incident = self.incident(request, &prompt).hiding(call.spec.negative());
         let Some(client) = &self.client else {
             return Err(incident.unset(BASE_URL).into());
         };
@@ -322,6 +325,7 @@ impl ImageProvider for OpenAiCompatible {
             size: call.spec.size.as_deref(),
             quality: call.spec.quality.as_deref(),
             seed: call.spec.seed,
+            negative_prompt: negative.as_deref(),
             background: call.spec.background(),
             moderation: call.spec.moderation(),
             output_format: call.spec.options.output_format.map(Word::as_str),

@@ -69,6 +69,9 @@ impl Direct for Qwen {
         if let Some(seed) = call.spec.seed {
             parameters["seed"] = seed.into();
         }
+        if let Some(negative) = call.spec.negative() {
+            parameters["negative_prompt"] = negative.into();
+        }
         let content = json!([{"text": call.prompt.expose()}]);
         let body = json!({
             "model": call.spec.model,

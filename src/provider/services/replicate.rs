@@ -167,6 +167,9 @@ fn input(call: &Call<'_>) -> Value {
     if let Some(seed) = call.spec.seed {
         input["seed"] = seed.into();
     }
+    if let Some(negative) = call.spec.negative() {
+        input["negative_prompt"] = negative.into();
+    }
     // The default is WebP, in which many places cannot show a picture.
     let format = match call.spec.format() {
         "jpeg" => "jpg",
@@ -241,7 +244,7 @@ impl Polled for Replicate {
 
     fn order(&self, call: &Call<'_>) -> Result<Order, ProviderError> {
         let Some((_, target)) = &self.model else {
-            return Err(self.service.posting("predictions", call.prompt).unset(MODEL));
+            return Err(self.service.posting("predictions", call).unset(MODEL));
         };
         let order = match target {
             Target::Own(path) => Order::of(path, json!({ "input": input(call) })),

@@ -71,6 +71,7 @@ impl Direct for Stability {
         fields.extend(sd3_model.map(|model| ("model", model)));
         fields.extend(call.spec.size.as_deref().map(|ratio| ("aspect_ratio", ratio)));
         fields.extend(seed.as_deref().map(|seed| ("seed", seed)));
+        fields.extend(call.spec.negative().map(|negative| ("negative_prompt", negative)));
         // The picture itself otherwise, without what explains it.
         let accept = (ACCEPT, HeaderValue::from_static("application/json"));
         Outgoing::post_form(format!("v2beta/stable-image/generate/{endpoint}"), &fields)

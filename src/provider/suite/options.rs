@@ -8,8 +8,29 @@ use crate::http_client::quote;
 use crate::provider::{Call, CheckedSpec, ImageSpec};
 use crate::work_package::{Background, Complexity, ImageOptions, Moderation, OutputFormat, Prompt, Word};
 
+/// Stands in no other text that is sent.
+const NEGATIVE: &str = "blurry unicorns";
+
 /// Every option that a package may have, one at a time.
-fn all() -> Vec<(String, ImageOptions)> {
+fn all() -> Vec<(String, ImageSpec)> {
+    let with = |(name, options): (String, ImageOptions)| {
+        let spec = ImageSpec {
+            options,
+            ..ImageSpec::default()
+        };
+        (name, spec)
+    };
+    let negative = ImageSpec {
+        negative_prompt: Some(Prompt::new(NEGATIVE.to_owned())),
+        ..ImageSpec::default()
+    };
+    let mut all: Vec<_> = words().into_iter().map(with).collect();
+    all.push(("negative prompt".to_owned(), negative));
+    all
+}
+
+/// Those of a few words each.
+fn words() -> Vec<(String, ImageOptions)> {
     let none = ImageOptions::default();
     let backgrounds = Background::ALL.iter().map(|word| {
         let background = Some(*word);
@@ -42,23 +63,24 @@ fn all() -> Vec<(String, ImageOptions)> {
 
 impl Run<'_> {
     pub(super) async fn options(&mut self) {
-        for (word, options) in all() {
+        for (word, asked) in all() {
             self.case = format!("option {word}");
             let fake = Fake::start(self.subject.good).await;
             let provider = (self.subject.provider)(&fake.url);
             let asked = ImageSpec {
                 model: Some(self.subject.spec.model.clone()),
-                options,
-                ..ImageSpec::default()
+                ..asked
             };
             let sent = self.subject.options.iter().find(|(known, _)| *known == word);
             match (provider.check(&asked), sent) {
                 (Ok(checked), Some((_, sent))) => {
-                    if checked.options != options {
-                        self.fault(format!("it was accepted as {:?}", checked.options));
+                    let accepted = (checked.options, &checked.negative_prompt);
+                    if accepted != (asked.options, &asked.negative_prompt) {
+                        self.fault(format!("it was accepted as {checked:?}"));
                     }
                     let spec = CheckedSpec {
-                        options,
+                        options: checked.options,
+                        negative_prompt: checked.negative_prompt,
                         ..self.subject.spec.clone()
                     };
                     let prompt = Prompt::new(PROMPT.to_owned());

@@ -73,7 +73,7 @@ impl<S: Direct> ImageProvider for Provider<S> {
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let outgoing = S::request(call);
-        let incident = self.service.posting(outgoing.path(), call.prompt);
+        let incident = self.service.posting(outgoing.path(), call);
         self.service.may_send(call, &incident)?;
         let answer = self.service.call(outgoing, &incident, call.deadline).await?;
         let reading = incident.picture(answer, S::DIALECT).await;

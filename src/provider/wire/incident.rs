@@ -23,8 +23,8 @@ pub(in crate::provider) struct Incident<'a> {
     pub(in crate::provider) provider: &'static str,
     /// Method and path, without query.
     pub(in crate::provider) request: String,
-    /// To be removed from whatever is repeated.
-    pub(in crate::provider) prompt: &'a str,
+    /// What a person wrote: to be removed from whatever is repeated.
+    prompts: Vec<&'a str>,
     /// To be removed too.
     pub(in crate::provider) secrets: Vec<&'a str>,
     /// The service's own id of the call, once it is known.
@@ -37,10 +37,16 @@ impl<'a> Incident<'a> {
         Self {
             provider,
             request,
-            prompt,
+            prompts: vec![prompt],
             secrets: Vec::new(),
             id: None,
         }
+    }
+
+    /// The same, which sends this text of a person's too.
+    pub(in crate::provider) fn hiding(mut self, text: Option<&'a str>) -> Self {
+        self.prompts.extend(text);
+        self
     }
 
     /// The same, which sends these secrets.
@@ -140,7 +146,7 @@ impl<'a> Incident<'a> {
 
     /// `text` without prompt and secrets: for looking into it.
     pub(in crate::provider) fn masked(&self, text: &str) -> String {
-        mask(text, &self.secrets, self.prompt)
+        mask(text, &self.secrets, &self.prompts)
     }
 
     /// The beginning of a code or name.

@@ -193,7 +193,7 @@ impl<P: Polled> ImageProvider for P {
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let service = self.service();
         let Order { path, headers, body } = self.order(call)?;
-        let incident = service.posting(&path, call.prompt);
+        let incident = service.posting(&path, call);
         service.may_send(call, &incident)?;
         let ordered = service.order(&path, headers, &body, &incident, P::JUDGE, call.deadline);
         let (answer, told) = ordered.await?;
@@ -224,7 +224,7 @@ impl<P: Polled> ImageProvider for P {
     }
 
     async fn resume(&self, saved: &str, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let incident = self.service().incident("GET an order".to_owned(), call.prompt);
+        let incident = self.service().incident("GET an order".to_owned(), call);
         let Some(handle) = self.read(saved) else {
             return Err(incident.unreadable_handle());
         };

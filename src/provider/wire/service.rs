@@ -20,7 +20,6 @@ use crate::failure::ErrorClass;
 use crate::http_client::{Answer, DownloadFault, Downloads, HttpClient, HttpFault, Outgoing};
 use crate::provider::catalog::pixels::not_configured;
 use crate::provider::{Call, DrawnImage, NotDrawn, ProviderError, Unsupported, catalog};
-use crate::work_package::Prompt;
 
 /// Nobody waits for the picture any more, so this is all that a cancellation may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -111,14 +110,16 @@ impl Service {
     }
 
     /// Starts the description of what may fail.
-    pub(in crate::provider) fn incident<'a>(&'a self, request: String, prompt: &'a Prompt) -> Incident<'a> {
+    pub(in crate::provider) fn incident<'a>(&'a self, request: String, call: &Call<'a>) -> Incident<'a> {
         let secrets = self.key.iter().flat_map(Key::expose);
-        Incident::new(self.name, request, prompt.expose()).with_secrets(secrets)
+        Incident::new(self.name, request, call.prompt.expose())
+            .hiding(call.spec.negative())
+            .with_secrets(secrets)
     }
 
     /// The same for a POST to `path`, below the base URL.
-    pub(in crate::provider) fn posting<'a>(&'a self, path: &str, prompt: &'a Prompt) -> Incident<'a> {
-        self.incident(format!("POST {}", self.client.url(path).path()), prompt)
+    pub(in crate::provider) fn posting<'a>(&'a self, path: &str, call: &Call<'a>) -> Incident<'a> {
+        self.incident(format!("POST {}", self.client.url(path).path()), call)
     }
 
     /// Refuses what cannot be sent: no key, or a prompt that is too long for the model.
@@ -182,7 +183,7 @@ impl Service {
         call: &Call<'_>,
     ) -> Result<DrawnImage, NotDrawn> {
         let headers = self.headers();
-        let incident = self.incident("GET a picture".to_owned(), call.prompt);
+        let incident = self.incident("GET a picture".to_owned(), call);
         fetching::resume(handle, &incident, call, &self.downloads, self.origin(&headers)).await
     }
 

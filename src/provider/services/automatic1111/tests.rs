@@ -88,7 +88,10 @@ async fn what_every_provider_has_to_get_right() {
         buys: is_draw,
         can_find_again: false,
         fixed_names: true,
-        options: &[("low", "")],
+        options: &[
+            ("low", ""),
+            ("negative prompt", "\"negative_prompt\":\"blurry unicorns\""),
+        ],
         classes: &[],
     };
     suite::run(&subject).await;

@@ -3,8 +3,8 @@
 use super::{ApiVersion, NAME};
 use crate::provider::catalog::pixels::{refused, repeated};
 use crate::provider::catalog::{self, Choices, Model};
-use crate::provider::{ImageSpec, Unsupported};
-use crate::work_package::{Background, ImageOptions, ImageType, Moderation, OutputFormat};
+use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
+use crate::work_package::{Background, ImageType, Moderation, OutputFormat};
 
 /// What a deployment takes.
 #[derive(Clone, Copy, Debug)]
@@ -106,13 +106,17 @@ impl Family {
         Ok((size, quality.to_owned()))
     }
 
-    /// Background, moderation and format. Azure delivers no WebP.
-    pub(super) fn check_options(self, options: &ImageOptions, deployment: &str) -> Result<(), Unsupported> {
+    /// All else that is asked for. Azure delivers no WebP.
+    pub(super) fn check_options(
+        self,
+        spec: &ImageSpec,
+        deployment: &str,
+    ) -> Result<CheckedSpec, Unsupported> {
         let gpt = Choices {
             backgrounds: &[Background::Transparent, Background::Opaque],
             moderations: &[Moderation::Low],
-            complexities: &[],
             formats: &[OutputFormat::Png, OutputFormat::Jpeg],
+            ..Choices::default()
         };
         let choices = match self {
             Self::DallE => Choices::default(),
@@ -122,7 +126,7 @@ impl Family {
             },
             Self::AnyGpt => gpt,
         };
-        catalog::check_options(choices, NAME, deployment, options)
+        catalog::check_options(choices, NAME, deployment, spec)
     }
 
     fn accept(self, size: &str) -> Option<String> {

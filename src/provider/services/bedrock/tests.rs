@@ -54,6 +54,7 @@ fn subject() -> Subject {
         options: &[
             ("png", "\"output_format\":\"png\""),
             ("jpeg", "\"output_format\":\"jpeg\""),
+            ("negative prompt", "\"negative_prompt\":\"blurry unicorns\""),
         ],
         fixed_names: true,
         classes: &[],

@@ -5,7 +5,7 @@ use super::workflow::Workflow;
 use crate::provider::catalog::pixels::{check_size, refused, repeated};
 use crate::provider::catalog::{Choices, check_options};
 use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
-use crate::work_package::Moderation;
+use crate::work_package::{MAX_PROMPT_CHARS, Moderation};
 
 const SIDES_MULTIPLE_OF: u32 = 8;
 const LONGEST_CHECKPOINT: usize = 200;
@@ -67,14 +67,13 @@ pub(super) fn check(
     // It refuses no prompt, and the workflow alone chooses background and format.
     let choices = Choices {
         moderations: &[Moderation::Low],
+        negative_prompt_max_chars: workflow.takes("negative").then_some(MAX_PROMPT_CHARS),
         ..Choices::default()
     };
-    check_options(choices, NAME, model, &spec.options)?;
     Ok(CheckedSpec {
         model: model.to_owned(),
         size,
-        quality: None,
         seed: spec.seed.filter(|_| workflow.takes("seed")),
-        options: spec.options,
+        ..check_options(choices, NAME, model, spec)?
     })
 }

@@ -196,7 +196,7 @@ async fn what_every_provider_has_to_get_right() {
         buys: is_queueing,
         can_find_again: true,
         fixed_names: true,
-        options: &[("low", "")],
+        options: &[("low", ""), ("negative prompt", "\"text\":\"blurry unicorns\"")],
         classes: &[],
     };
     suite::run(&subject).await;

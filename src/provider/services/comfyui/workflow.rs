@@ -12,7 +12,15 @@ use serde_json::{Map, Value};
 
 /// Stable Diffusion XL, from text to a picture, with nothing but what every server has.
 const DEFAULT: &str = include_str!("sdxl.json");
-const NAMES: [&str; 6] = ["prompt", "width", "height", "seed", "job", "checkpoint"];
+const NAMES: [&str; 7] = [
+    "prompt",
+    "negative",
+    "width",
+    "height",
+    "seed",
+    "job",
+    "checkpoint",
+];
 /// More than any workflow has.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -29,6 +37,8 @@ pub(super) struct Workflow {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inputs<'a> {
     pub(super) prompt: &'a str,
+    /// What is not to be seen; empty where nothing was said of that.
+    pub(super) negative: &'a str,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) seed: u64,
@@ -153,6 +163,7 @@ fn filled_text(text: &str, inputs: &Inputs<'_>) -> Value {
 fn input(name: &str, inputs: &Inputs<'_>) -> Value {
     match name {
         "prompt" => inputs.prompt.into(),
+        "negative" => inputs.negative.into(),
         "width" => inputs.width.into(),
         "height" => inputs.height.into(),
         "seed" => inputs.seed.into(),
@@ -202,6 +213,7 @@ mod tests {
 
     const INPUTS: Inputs<'_> = Inputs {
         prompt: "a \"boat\" {{seed}}\nat sea",
+        negative: "people",
         width: 1344,
         height: 768,
         seed: 7,
@@ -220,6 +232,7 @@ mod tests {
             json!({"width": 1344, "height": 768, "batch_size": 1})
         );
         assert_eq!(filled["6"]["inputs"]["text"], INPUTS.prompt);
+        assert_eq!(filled["7"]["inputs"]["text"], INPUTS.negative);
         assert_eq!(filled["4"]["inputs"]["ckpt_name"], "x.safetensors");
         assert_eq!(filled["9"]["inputs"]["filename_prefix"], "j-1");
         assert_eq!(filled["3"]["inputs"]["model"], json!(["4", 0]));
@@ -249,7 +262,7 @@ mod tests {
             ),
             (
                 r#"{"1":{"class_type":"A","inputs":{"text":"{{prompt}} {{promt}}"}}}"#,
-                "has the name {{promt}}; known are prompt, width",
+                "has the name {{promt}}; known are prompt, negative",
             ),
         ] {
             let file = tempfile::NamedTempFile::new().unwrap();

@@ -323,7 +323,7 @@ fn granted(answer: &Answer, target: &str, secrets: &[&str]) -> Result<Granted, T
                 ("", "") => body.message.clone(),
                 (error, description) => format!("{error}: {description}"),
             };
-            quote(&mask(&text, secrets, ""))
+            quote(&mask(&text, secrets, &[]))
         }
     };
     let retry_after =

@@ -33,10 +33,8 @@ pub(super) fn check(spec: &ImageSpec, id: &str) -> Result<CheckedSpec, Unsupport
     let checked = catalog::check(NAME, &as_like, living)?;
     Ok(CheckedSpec {
         model: id.to_owned(),
-        size: checked.size,
-        quality: None,
         seed: spec.seed,
-        options: spec.options,
+        ..checked
     })
 }
 

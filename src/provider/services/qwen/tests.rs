@@ -28,7 +28,10 @@ fn subject() -> Subject {
         seed: Some(7),
         ..CheckedSpec::default()
     };
-    Subject::keyed(&ACCESS, "sk-0123456789abcdef", spec, good)
+    Subject {
+        options: &[("negative prompt", "\"negative_prompt\":\"blurry unicorns\"")],
+        ..Subject::keyed(&ACCESS, "sk-0123456789abcdef", spec, good)
+    }
 }
 
 #[tokio::test]

@@ -46,13 +46,11 @@ pub(super) fn check(configured: &str, spec: &ImageSpec) -> Result<CheckedSpec, U
         return refuse(format!("Image quality is not supported for {NAME}; leave it out"));
     }
     let choices = rules.map(Model::choices).unwrap_or_default();
-    catalog::check_options(choices, NAME, configured, &spec.options)?;
     Ok(CheckedSpec {
         model: configured.to_owned(),
         size: Some(size),
-        quality: None,
         seed: spec.seed,
-        options: spec.options,
+        ..catalog::check_options(choices, NAME, configured, spec)?
     })
 }
 

@@ -45,7 +45,7 @@ impl Replicate {
             return Ok(Found::Unknown);
         }
         let (from, to) = (sent_at - EARLIER, sent_at + LATER);
-        let incident = self.service.posting("predictions", call.prompt);
+        let incident = self.service.posting("predictions", call);
         let client = self.service.client();
         let mut url = client.url("predictions");
         url.query_pairs_mut()

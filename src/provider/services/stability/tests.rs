@@ -73,6 +73,10 @@ async fn what_every_provider_has_to_get_right() {
             ("png", "name=\"output_format\"\r\n\r\npng\r\n"),
             ("jpeg", "name=\"output_format\"\r\n\r\njpeg\r\n"),
             ("webp", "name=\"output_format\"\r\n\r\nwebp\r\n"),
+            (
+                "negative prompt",
+                "name=\"negative_prompt\"\r\n\r\nblurry unicorns\r\n",
+            ),
         ],
         classes: &[],
     };
