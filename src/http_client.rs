@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
@@ -22,6 +20,7 @@ mod guard;
 mod outgoing;
 mod picture_text;
 mod posting;
+mod pieces;
 mod redact;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -34,6 +33,7 @@ pub use guard::{lasting_refusal, private_name, refusal};
 pub use outgoing::Outgoing;
 pub use picture_text::{NotDecoded, decode_picture_text, is_data_uri};
 pub use posting::{Posted, Posting};
+pub use pieces::{Attachment, Inline};
 pub use redact::{QUOTE_CHARS, mask, quote, redact};
 
 /// A service that does not accept a connection in this time is not there.
@@ -108,34 +108,13 @@ impl HttpClient {
         url
     }
 
-    /// Posts `body` as JSON to `path` and reads the whole answer, at most until `deadline`.
+    /// Sends `request` and reads the whole answer, at most until `deadline`.
     ///
     /// An answer of any status but a redirect is `Ok`, also one whose body broke off: see [`Answer::end`].
     ///
     /// # Errors
-    /// [`HttpFault`], which says whether the request can have reached the service.
-    pub async fn post_json<B: Serialize + ?Sized>(
-        &self,
-        path: &str,
-        headers: HeaderMap,
-        body: &B,
-        deadline: Instant,
-    ) -> Result<Answer, HttpFault> {
-        let body = serde_json::to_vec(body)
-            .map_err(|_| HttpFault::NotSent("the request cannot be written as JSON".into()))?;
-        let mut request = reqwest::Request::new(Method::POST, self.url(path));
-        *request.headers_mut() = headers;
-        request
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        *request.body_mut() = Some(body.into());
-        self.exchange(request, deadline).await
-    }
-
-    /// Sends `request` and reads the whole answer, at most until `deadline`.
-    ///
-    /// # Errors
-    /// As [`HttpClient::post_json`]. A request to another origin than the base URL's is not sent.
+    /// [`HttpFault`], which says whether the request can have reached the service. One to another origin than the base URL's is
+    /// not sent.
     pub async fn exchange(&self, request: reqwest::Request, deadline: Instant) -> Result<Answer, HttpFault> {
         if request.url().origin() != self.base.origin() {
             return Err(HttpFault::NotSent(
@@ -178,7 +157,7 @@ impl HttpClient {
     /// Sends what has been described and reads the whole answer, at most until `deadline`.
     ///
     /// # Errors
-    /// As [`HttpClient::post_json`].
+    /// As [`HttpClient::exchange`].
     pub async fn send(&self, outgoing: Outgoing, deadline: Instant) -> Result<Answer, HttpFault> {
         self.exchange(self.prepare(outgoing)?, deadline).await
     }

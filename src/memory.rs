@@ -4,8 +4,12 @@
 //! meanwhile takes a turn ([`work`]). Who holds waits for turns, and who has a turn waits for nothing more, so that
 //! all get on.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 /// Answers and pictures together, those apart that are larger than [`MOST_BYTES`].
 const IN_HAND_BYTES: usize = 16 * MIB;
@@ -13,6 +17,10 @@ const IN_HAND_BYTES: usize = 16 * MIB;
 pub const MOST_BYTES: usize = 8 * MIB;
 /// What an answer is taken for that does not say how long it is. More than pictures of usual sizes have, as base64 too.
 pub const UNKNOWN_BYTES: usize = 4 * MIB;
+/// Reference images of all calls, until they are sent.
+const REFERENCES_BYTES: usize = 20 * MIB;
+/// How long a call may take to have all of its reference images, once it has memory for them.
+const REFERENCES_TIME: Duration = Duration::from_secs(45);
 /// What is made of them: pixels, and values of JSON.
 const AT_WORK_BYTES: usize = 168 * MIB;
 
@@ -21,6 +29,7 @@ const MIB: usize = 1024 * 1024;
 const UNIT: usize = 1024;
 
 static IN_HAND: Semaphore = Semaphore::const_new(IN_HAND_BYTES / UNIT);
+static REFERENCES: Semaphore = Semaphore::const_new(REFERENCES_BYTES / UNIT);
 static LARGE: Semaphore = Semaphore::const_new(1);
 static AT_WORK: Semaphore = Semaphore::const_new(AT_WORK_BYTES / UNIT);
 
@@ -80,12 +89,59 @@ impl Hold {
     }
 }
 
-struct Held {
-    bytes: Bytes,
-    _hold: Hold,
+/// Memory for all reference images of one call together, so that none of them is waited for while another is held.
+#[derive(Debug)]
+pub struct SharedHold {
+    most: usize,
+    hold: Hold,
+    /// By when all are to be there, as others wait for the memory.
+    until: Option<Instant>,
 }
 
-impl AsRef<[u8]> for Held {
+impl SharedHold {
+    /// Nothing yet, of so many bytes at the most.
+    #[must_use]
+    pub fn of(most: usize) -> Self {
+        Self {
+            most: most.min(REFERENCES_BYTES),
+            hold: Hold::default(),
+            until: None,
+        }
+    }
+
+    /// Waits for the memory, the first time.
+    pub async fn take(&mut self) {
+        if self.hold.is_empty() {
+            self.hold.counted = Some(take(&REFERENCES, units(self.most)).await);
+            self.until = Some(Instant::now() + REFERENCES_TIME);
+        }
+    }
+
+    /// How long may be waited for files, and until `deadline` at the most: there is no hurry before there is memory.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Instant {
+        self.until.map_or(deadline, |until| until.min(deadline))
+    }
+
+    /// The files with what holds memory for them: it is given back with the last copy of the last one.
+    #[must_use]
+    pub fn around(mut self, files: Vec<Bytes>) -> Vec<Bytes> {
+        self.hold.shrink_to(files.iter().map(Bytes::len).sum());
+        let hold = Arc::new(self.hold);
+        let held = files.into_iter().map(|bytes| {
+            let _hold = hold.clone();
+            Bytes::from_owner(Held { bytes, _hold })
+        });
+        held.collect()
+    }
+}
+
+struct Held<H> {
+    bytes: Bytes,
+    _hold: H,
+}
+
+impl<H> AsRef<[u8]> for Held<H> {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -133,6 +189,27 @@ mod tests {
         assert!(IN_HAND.available_permits() < all);
         drop(part);
         assert_eq!(IN_HAND.available_permits(), all);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_together_is_given_back_with_the_last_file() {
+        let all = REFERENCES.available_permits();
+        let (mut first, mut second) = (SharedHold::of(usize::MAX), SharedHold::of(1));
+        first.take().await;
+        first.take().await;
+        assert!(second.take().now_or_never().is_none(), "one has all there is");
+        let files = [1, 2].map(|mib| Bytes::from(vec![1; mib * MIB])).to_vec();
+        let mut files = first.around(files);
+        assert_eq!(
+            REFERENCES.available_permits(),
+            all - 3 * MIB / UNIT,
+            "no more than there is"
+        );
+        files.pop();
+        assert!(REFERENCES.available_permits() < all);
+        drop(files);
+        assert_eq!(REFERENCES.available_permits(), all);
+        second.take().await;
     }
 
     #[tokio::test]

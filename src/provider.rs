@@ -29,9 +29,9 @@ use crate::failure::ErrorClass;
 use crate::work_package::Prompt;
 
 pub use crate::imaging::DigitalSource;
-pub use call::{Call, Cost, CostBasis, DrawnImage, Found, NotDrawn, Unwatched, Watch};
+pub use call::{Call, Cost, CostBasis, DrawnImage, Found, NotDrawn, References, Unwatched, Watch};
 pub use error::ProviderError;
-pub use spec::{CheckedSpec, ImageSpec, Unsupported};
+pub use spec::{CheckedSpec, ImageSpec, ReferencePlace, ReferenceRules, Unsupported};
 
 /// One image service, reached at a base URL that tests can replace.
 #[async_trait]

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
 pub use object_store::PutPayload;
 use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutOptions};
 use tokio::time::Instant;
@@ -86,6 +87,17 @@ pub struct Found {
     pub size_bytes: u64,
     /// Its `Content-Type`; a disk keeps none.
     pub content_type: Option<String>,
+}
+
+/// What [`Storage::read`] has of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// There is no such object.
+    Absent,
+    /// It has more bytes than were asked for, and was not read.
+    TooLarge,
+    /// All of it.
+    Whole(Bytes),
 }
 
 impl Storage {
@@ -190,6 +202,28 @@ impl Storage {
         }))
     }
 
+    /// Reads an object of `most` bytes or fewer. Takes at most 30 s.
+    ///
+    /// # Errors
+    /// [`StorageError`], retried. An object that is not there is no error.
+    pub async fn read(&self, key: &ObjectKey, most: usize) -> Result<Contents, StorageError> {
+        let path = self.path("read", key)?;
+        let call = async {
+            let found = match self.store.get(&path).await {
+                Err(object_store::Error::NotFound { .. }) => return Ok(Contents::Absent),
+                found => found?,
+            };
+            if found.meta.size > most as u64 {
+                return Ok(Contents::TooLarge);
+            }
+            found.bytes().await.map(Contents::Whole)
+        };
+        match self.limited("read", key, call).await {
+            Err(error) if self.says_missing("read", &error) => Ok(Contents::Absent),
+            read => read,
+        }
+    }
+
     /// Removes an object. Takes at most 30 s.
     ///
     /// # Errors
@@ -261,7 +295,9 @@ impl Storage {
 
     /// Whether a refusal is this store's word for an object that is not there.
     fn says_missing(&self, operation: &str, error: &StorageError) -> bool {
-        self.hides_missing && operation == "look up" && error.kind == StorageErrorKind::Refused
+        self.hides_missing
+            && ["look up", "read"].contains(&operation)
+            && error.kind == StorageErrorKind::Refused
     }
 
     async fn within_limit<T>(

@@ -10,6 +10,7 @@ mod near_misses;
 mod options;
 mod profile;
 mod reader;
+mod references;
 mod schema;
 
 use std::fmt;
@@ -20,10 +21,11 @@ use fields::Fields;
 pub(crate) use fields::any_of;
 pub use near_misses::NearMiss;
 pub use options::{Background, Complexity, ImageOptions, Moderation, OutputFormat, Word};
+pub use references::{MAX_REFERENCE_IMAGES, OBJECT_ROOT, ReferenceImage};
 pub use schema::json_schema;
 
 /// Every field that is read, in the order of the manual.
-pub const FIELDS: [&str; 24] = [
+pub const FIELDS: [&str; 25] = [
     "type",
     "jobId",
     "prompt",
@@ -39,6 +41,7 @@ pub const FIELDS: [&str; 24] = [
     "generationContext",
     "seed",
     "negativePrompt",
+    "referenceImages",
     "background",
     "moderation",
     "complexity",
@@ -89,7 +92,7 @@ pub struct WorkPackage {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
     /// `collection-image`: a picture for a group, community, domain or the like.
-    CollectionImage(ImageWork),
+    CollectionImage(Box<ImageWork>),
     /// A type that this version does not know. A value, not a parse error, so that the router alone decides.
     Unknown(String),
 }
@@ -136,6 +139,8 @@ pub struct ImageWork {
     pub seed: Option<i64>,
     /// What is not to be seen, for models that can be told.
     pub negative_prompt: Option<Prompt>,
+    /// What it is to be made from, for models that take pictures.
+    pub references: Vec<ReferenceImage>,
     /// What else is asked of the picture.
     pub options: ImageOptions,
 }
@@ -268,7 +273,7 @@ impl WorkPackage {
         let job_id = fields.note(|fields| fields.required_row_id("jobId"));
         let work = match type_name.as_str() {
             // Without a type, what else is wrong is found as well.
-            COLLECTION_IMAGE | "" => Work::CollectionImage(ImageWork::from_fields(fields)),
+            COLLECTION_IMAGE | "" => Work::CollectionImage(Box::new(ImageWork::from_fields(fields))),
             _ => Work::Unknown(type_name),
         };
         Self {
@@ -303,6 +308,7 @@ impl ImageWork {
             quality: fields.note(|fields| fields.text("imageQuality")),
             seed: fields.note(|fields| fields.integer("seed")),
             negative_prompt: fields.note(|fields| fields.prompt("negativePrompt")),
+            references: fields.references(),
             options: fields.options(),
         };
         let name = fields.note(|fields| fields.text("imageGenerationProfile"));

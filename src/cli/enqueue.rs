@@ -66,6 +66,9 @@ struct OptionArguments {
     /// What is not to be seen
     #[arg(long)]
     negative_prompt: Option<String>,
+    /// A picture that it is to be made from: an https URL, or the key of an object of this service; may be given several times
+    #[arg(long)]
+    reference: Vec<String>,
     /// Format of the file: png, jpeg or webp
     #[arg(long)]
     output_format: Option<String>,
@@ -127,6 +130,7 @@ impl EnqueueArguments {
             "moderation": self.options.moderation,
             "complexity": self.options.complexity,
             "negativePrompt": self.options.negative_prompt,
+            "referenceImages": self.options.reference,
             "outputFormat": self.options.output_format,
             "collectionType": self.collection_type,
             "collectionId": self.collection_id,

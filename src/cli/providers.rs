@@ -132,6 +132,8 @@ struct ShownModel<'a> {
     has_seeds: bool,
     prompt_max_chars: usize,
     negative_prompt_max_chars: Option<usize>,
+    /// How many pictures it takes to make one from.
+    reference_images: usize,
     price: Option<String>,
     ends_on: Option<NaiveDate>,
     successor: Option<&'a str>,
@@ -199,6 +201,7 @@ fn show<'a>(provider: &'a dyn ImageProvider, default: &str, today: NaiveDate) ->
                 has_seeds: model.has_seeds,
                 prompt_max_chars: model.prompt_max_chars,
                 negative_prompt_max_chars: model.negative_prompt_max_chars,
+                reference_images: model.references.as_ref().map_or(0, |taken| taken.most),
                 price: price(model),
                 ends_on: model.ends_on,
                 successor: model.successor.as_deref(),

@@ -10,6 +10,7 @@ use crate::findings::{Checked, Findings};
 use crate::generator::{Pipeline, PipelineSettings};
 use crate::notify::Notifier;
 use crate::ops::{self, OpsSettings, Port};
+use crate::http_client::Downloads;
 use crate::provider::list::Providers;
 use crate::queue::Queue;
 use crate::router::Router;
@@ -137,6 +138,7 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
         key_namespace: db.key_namespace().await.context("DATABASE_URL")?,
         keeps_originals: config.keeps_originals,
         suffixes: config.suffixes.clone(),
+        downloads: Downloads::new(config.providers.allow_private_result_urls)?,
     };
     let router = Router::new(Pipeline::new(settings));
     let notifier = config.notify.clone().map(Notifier::new).transpose()?;

@@ -13,6 +13,7 @@ use super::purchase::{Buyer, Purchase};
 use super::suffixes::PromptSuffixes;
 use super::{ImageRequest, Progress, StoredImage, Unfinished};
 use crate::failure::Failure;
+use crate::http_client::Downloads;
 use crate::imaging::{self, BadPicture, Format, Inspected, Mark, Provenance};
 use crate::measure::{self, Stage};
 use crate::provider::list::Providers;
@@ -23,6 +24,7 @@ use crate::work_package::OutputFormat;
 mod cancel;
 mod objects;
 mod orders;
+mod references;
 
 pub use objects::all_keys;
 
@@ -32,6 +34,8 @@ pub struct PipelineSettings {
     pub providers: Providers,
     /// Where the pictures go.
     pub storage: Storage,
+    /// Fetches what pictures are to be made from.
+    pub downloads: Downloads,
     /// Object keys derive from it and the job.
     pub key_namespace: Uuid,
     /// `KEEP_ORIGINALS`.
@@ -148,7 +152,7 @@ impl Pipeline {
         let buyer = || Buyer {
             request,
             namespace: namespace_of(self.settings.key_namespace, request),
-            suffixes: &self.settings.suffixes,
+            pipeline: self,
             progress,
             deadline: Instant::now() + request.patience,
             is_brief: false,
@@ -281,6 +285,11 @@ impl Pipeline {
                 imaging::mark(&bytes, &inspected, &provenance)
             })
             .await
+    }
+
+    /// What follows every prompt.
+    pub(super) fn suffixes(&self) -> &PromptSuffixes {
+        &self.settings.suffixes
     }
 
     fn namespace(&self, reuses: i32) -> Uuid {

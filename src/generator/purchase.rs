@@ -12,12 +12,13 @@ use uuid::Uuid;
 use super::ledger::{Intent, Unfinished};
 use super::meter::Meter;
 use super::order::Order;
-use super::suffixes::PromptSuffixes;
-use super::{ImageRequest, Progress};
+use super::{ImageRequest, Pipeline, Progress};
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
 use crate::provider::policy::resend::{self, Verdict};
-use crate::provider::{Call, CheckedSpec, DrawnImage, ImageProvider, NotDrawn, ProviderError, Watch};
+use crate::provider::{
+    Call, CheckedSpec, DrawnImage, ImageProvider, NotDrawn, ProviderError, References, Watch,
+};
 use crate::work_package::Prompt;
 
 /// A picture, the call that brought it (`None` where it cost nothing), and who drew it.
@@ -34,7 +35,7 @@ pub(super) struct Buyer<'a> {
     pub(super) request: &'a ImageRequest<'a>,
     /// Ids of calls derive from it.
     pub(super) namespace: Uuid,
-    pub(super) suffixes: &'a PromptSuffixes,
+    pub(super) pipeline: &'a Pipeline,
     pub(super) progress: &'a dyn Progress,
     /// Nobody waits for the picture in this attempt any longer than this.
     pub(super) deadline: Instant,
@@ -52,6 +53,8 @@ enum Answer {
     OutOfReach(Duration),
     /// Nothing was bought, and another provider may help.
     Refused(ProviderError),
+    /// What the picture is to be made from is not there, or not for this model: nothing was asked.
+    Unfit(Failure),
 }
 
 impl Buyer<'_> {
@@ -84,6 +87,9 @@ impl Buyer<'_> {
                 Answer::OutOfReach(time) => wait = Some(wait.map_or(time, |wait| wait.min(time))),
                 // What the provider that was meant has said is what people are told.
                 Answer::Refused(error) => refused = refused.or(Some(error)),
+                Answer::Unfit(failure) if index == 0 => return Err(failure.into()),
+                // Whoever was to help takes others than the one that was meant.
+                Answer::Unfit(_) => {}
             }
         }
         match (refused, wait) {
@@ -100,6 +106,14 @@ impl Buyer<'_> {
         let mut resends = 0;
         let mut refused = None;
         loop {
+            let fetched = self
+                .pipeline
+                .references(request.work, &order.spec, self.deadline)
+                .await;
+            let references = match fetched {
+                Ok(references) => references,
+                Err(failure) => return Ok(refused.map_or(Answer::Unfit(failure), Answer::Refused)),
+            };
             // Each call is counted that is made, and no other.
             if let Err(wait) = request.gate.enter(name).await {
                 // An attempt that has called counts, also where others have found out meanwhile that it is of no use.
@@ -116,7 +130,7 @@ impl Buyer<'_> {
                 Some(request.ledger.intend(intent).await?)
             };
             fault::point("intended");
-            let calling = Calling::new(self, &order.spec, provider, call_no);
+            let calling = Calling::new(self, &order.spec, provider, call_no).with(references);
             let begun = Instant::now();
             let meter = Meter::start(order);
             let error = match provider.draw(&calling.call()).await {
@@ -245,6 +259,7 @@ pub(super) struct Calling<'a> {
     buyer: &'a Buyer<'a>,
     spec: &'a CheckedSpec,
     prompt: Prompt,
+    references: References,
     id: Uuid,
     call_no: Option<i32>,
     is_accepted: AtomicBool,
@@ -263,12 +278,18 @@ impl<'a> Calling<'a> {
         Self {
             buyer,
             spec,
-            prompt: provider.prompt_for(&work.prompt, buyer.suffixes.of(work.image_type)),
+            prompt: provider.prompt_for(&work.prompt, buyer.pipeline.suffixes().of(work.image_type)),
+            references: References::default(),
             id: call_id(buyer.namespace, buyer.request.job_id, call_no.unwrap_or_default()),
             call_no,
             is_accepted: AtomicBool::new(false),
             may_be_forgotten: false,
         }
+    }
+
+    /// The same, whose picture is to be made from these.
+    fn with(self, references: References) -> Self {
+        Self { references, ..self }
     }
 
     /// The same, for a call that was made so long ago.
@@ -284,6 +305,7 @@ impl<'a> Calling<'a> {
             id: self.id,
             prompt: &self.prompt,
             spec: self.spec,
+            references: &self.references,
             deadline: self.buyer.deadline,
             is_brief: self.buyer.is_brief,
             may_be_forgotten: self.may_be_forgotten,

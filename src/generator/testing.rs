@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{Pipeline, PipelineSettings, PromptSuffixes};
+use crate::http_client::Downloads;
 use crate::provider::ImageProvider;
 use crate::provider::list::Providers;
 use crate::storage::{Storage, StorageSettings};
@@ -24,6 +25,7 @@ pub(super) fn work() -> ImageWork {
         quality: None,
         seed: None,
         negative_prompt: None,
+        references: Vec::new(),
         options: ImageOptions::default(),
     }
 }
@@ -43,6 +45,7 @@ pub(super) async fn pipeline_of(
     let settings = PipelineSettings {
         providers: Providers::new(all, default, fallbacks),
         storage: Storage::open(storage).await.unwrap(),
+        downloads: Downloads::new(false).unwrap(),
         key_namespace: Uuid::nil(),
         keeps_originals: false,
         suffixes: PromptSuffixes::default(),

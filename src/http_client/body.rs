@@ -24,7 +24,7 @@ pub(super) struct Body {
     hold: Hold,
     /// Whether there is no other to be had.
     is_only: bool,
-    /// Whether it is read although there is no memory for it.
+    /// Whether it is read without memory of its own: there is none for it, or somebody else has it.
     is_extra: bool,
 }
 
@@ -54,6 +54,14 @@ impl Body {
             hold: Hold::default(),
             is_only,
             is_extra: false,
+        }
+    }
+
+    /// Nothing yet, for who has memory for all of it and takes care of that.
+    pub(super) fn counted(cap: usize) -> Self {
+        Self {
+            is_extra: true,
+            ..Self::new(cap, false)
         }
     }
 
@@ -92,7 +100,7 @@ impl Body {
             if length > most.max(FREE_BYTES) {
                 self.enlarge(deadline).await?;
             }
-            if !self.hold.is_empty() && self.bytes.capacity() < length {
+            if (self.is_extra || !self.hold.is_empty()) && self.bytes.capacity() < length {
                 // Memory is used when it is written to, while a body that doubles its own is there twice for a moment.
                 let whole = if self.hold.is_large() { self.cap } else { most };
                 self.bytes.reserve_exact(whole.max(length) - self.bytes.len());

@@ -17,6 +17,7 @@ use super::body::{Body, Broken};
 use super::foreign::{ForeignClients, Reach, forbidden_by};
 use super::{BodyEnd, HttpClient, HttpFault, Outgoing, decode_picture_text, is_data_uri};
 use crate::failure::ErrorClass;
+use crate::memory::{Hold, SharedHold};
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,8 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_REDIRECTS: usize = 3;
 /// For this long a file may be missing where it was announced: delivery networks lag behind.
 const LAG: Duration = Duration::from_secs(10);
+/// So often a file is asked for where the job can come again later.
+const TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
@@ -139,6 +142,41 @@ impl Downloads {
         until(deadline, self.lag, || self.fetch_once(&url)).await
     }
 
+    /// The bytes behind `url`, at most `cap`, for who can come again later: what may pass is tried three times, and a file that is
+    /// not there is not waited for. Memory is taken in `hold` once there is an answer.
+    ///
+    /// # Errors
+    /// [`DownloadFault`].
+    pub async fn fetch_file(
+        &self,
+        url: &Url,
+        cap: usize,
+        hold: &mut SharedHold,
+        deadline: Instant,
+    ) -> Result<Bytes, DownloadFault> {
+        let late = || Trouble::Passing("it was not complete in time".to_owned());
+        for tries in 1.. {
+            let once = async {
+                let opening = timeout_at(hold.until(deadline), self.open(url));
+                let response = opening.await.map_err(|_| late())??;
+                hold.take().await;
+                let until = hold.until(deadline);
+                self.read(response, Body::counted(cap), until).await
+            };
+            let why = match timeout_at(deadline, once).await.unwrap_or_else(|_| Err(late())) {
+                Ok((bytes, _)) => return Ok(bytes),
+                Err(Trouble::Lasting(fault)) => return Err(fault),
+                Err(Trouble::Missing) => return Err(DownloadFault::Answered(404)),
+                Err(Trouble::Passing(why)) => why,
+            };
+            if tries == TRIES || Instant::now() >= hold.until(deadline) {
+                return Err(DownloadFault::OutOfTime(why));
+            }
+            sleep(FIRST_PAUSE * tries).await;
+        }
+        unreachable!("the loop ends by itself")
+    }
+
     async fn decode(&self, uri: &str) -> Result<Bytes, DownloadFault> {
         let (uri, cap) = (uri.to_owned(), self.cap);
         // Tens of megabytes at worst: too long for a thread that other jobs share.
@@ -148,13 +186,21 @@ impl Downloads {
     }
 
     async fn fetch_once(&self, url: &Url) -> Result<Bytes, Trouble> {
+        let response = self.open(url).await?;
+        let body = Body::new(self.cap, false);
+        let (content, hold) = self.read(response, body, Instant::now() + TRY_TIMEOUT).await?;
+        Ok(hold.around(content))
+    }
+
+    /// The answer with the file, of which nothing is read yet. Redirects are followed, each where it may lead.
+    async fn open(&self, url: &Url) -> Result<reqwest::Response, Trouble> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let sent = self.client_for(&url)?.get(url.clone()).send().await;
             let response = sent.map_err(trouble_of)?;
             let status = response.status();
             if !status.is_redirection() {
-                return self.read(response).await;
+                return status_trouble(status.as_u16()).map(|()| response);
             }
             let target = response.headers().get(LOCATION);
             url = target
@@ -179,17 +225,21 @@ impl Downloads {
         self.clients.client_for(url).map_err(|why| refused(&why))
     }
 
-    async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, Trouble> {
-        status_trouble(response.status().as_u16())?;
-        let (headers, deadline) = (response.headers().clone(), Instant::now() + TRY_TIMEOUT);
-        let mut body = Body::new(self.cap, false);
+    async fn read(
+        &self,
+        mut response: reqwest::Response,
+        mut body: Body,
+        deadline: Instant,
+    ) -> Result<(Bytes, Hold), Trouble> {
+        let headers = response.headers().clone();
+        let cap = body.cap;
         let filled = body.fill(&mut response, deadline).await;
         let content = match filled {
             Ok(()) => body.into_content(&headers, deadline).await,
             Err(broken) => Err(broken),
         };
         let (content, hold) = content.map_err(|broken| match broken {
-            Broken::TooLarge => Trouble::Lasting(DownloadFault::TooLarge(self.cap)),
+            Broken::TooLarge => Trouble::Lasting(DownloadFault::TooLarge(cap)),
             Broken::Cut(error) => trouble_of(error),
             Broken::TooSlow(why) | Broken::Encoded(why) => Trouble::Passing(why.to_owned()),
         })?;
@@ -198,7 +248,7 @@ impl Downloads {
                 "its address answers 200 with nothing".to_owned(),
             ));
         }
-        Ok(hold.around(content))
+        Ok((content, hold))
     }
 }
 

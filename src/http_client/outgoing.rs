@@ -1,11 +1,13 @@
-//! A request, described step by step: method, path and query, headers, a body in JSON or a form.
+//! A request, described step by step: method, path and query, headers, a body in JSON or a form, files.
 
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Serialize;
+use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
+use super::pieces::{Attachment, Pieces};
 use super::{HttpClient, HttpFault};
 
 /// A request to the service that an [`HttpClient`] is bound to.
@@ -15,13 +17,18 @@ pub struct Outgoing {
     target: Target,
     query: Vec<(&'static str, String)>,
     headers: HeaderMap,
-    body: Option<Result<Body, HttpFault>>,
+    content: Option<Content>,
+    attachments: Vec<Attachment>,
 }
 
 #[derive(Debug)]
-struct Body {
-    kind: HeaderValue,
-    bytes: Vec<u8>,
+enum Content {
+    Json(Result<Vec<u8>, HttpFault>),
+    Form {
+        fields: Value,
+        /// The name of each attachment.
+        files: &'static str,
+    },
 }
 
 #[derive(Debug)]
@@ -50,43 +57,43 @@ impl Outgoing {
             target: Target::Path(path.into()),
             query: Vec::new(),
             headers: HeaderMap::new(),
-            body: None,
+            content: None,
+            attachments: Vec::new(),
         }
     }
 
-    /// Posts `body` as JSON to `path`, as [`Outgoing::get`] takes it.
+    /// Posts `body` as JSON to `path`, as [`Outgoing::get`] takes it. [`super::Inline`] stands for attachments in it.
     #[must_use]
     pub fn post_json<B: Serialize + ?Sized>(path: impl Into<String>, body: &B) -> Self {
         let bytes = serde_json::to_vec(body)
             .map_err(|_| HttpFault::NotSent("the request cannot be written as JSON".into()));
-        let kind = HeaderValue::from_static("application/json");
-        Self::post(path, bytes.map(|bytes| Body { kind, bytes }))
+        Self::post(path, Content::Json(bytes))
     }
 
-    /// Posts a form (`multipart/form-data`) with these fields to `path`, as [`Outgoing::get`] takes it.
+    /// Posts a form (`multipart/form-data`) to `path`, as [`Outgoing::get`] takes it: of the texts and numbers in `fields`, which
+    /// become an object of JSON, and of the attachments, each of which is called `files`.
     #[must_use]
-    pub fn post_form(path: impl Into<String>, fields: &[(&str, &str)]) -> Self {
-        // New for each request, so that nobody can write a value that ends its field.
-        let boundary = Uuid::new_v4().simple().to_string();
-        let mut text = String::new();
-        for (name, value) in fields {
-            text.push_str(&format!(
-                "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
-            ));
-        }
-        text.push_str(&format!("--{boundary}--\r\n"));
-        let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"));
-        let kind = kind.map_err(|_| HttpFault::NotSent("the boundary is no header value".into()));
-        let bytes = text.into_bytes();
-        Self::post(path, kind.map(|kind| Body { kind, bytes }))
+    pub fn post_form<B: Serialize + ?Sized>(
+        path: impl Into<String>,
+        fields: &B,
+        files: &'static str,
+    ) -> Self {
+        let fields = serde_json::to_value(fields).unwrap_or_default();
+        Self::post(path, Content::Form { fields, files })
     }
 
-    fn post(path: impl Into<String>, body: Result<Body, HttpFault>) -> Self {
+    fn post(path: impl Into<String>, content: Content) -> Self {
         Self {
             method: Method::POST,
-            body: Some(body),
+            content: Some(content),
             ..Self::get(path)
         }
+    }
+
+    /// Sends these files too.
+    #[must_use]
+    pub fn carrying(self, attachments: Vec<Attachment>) -> Self {
+        Self { attachments, ..self }
     }
 
     /// Where it goes, below the base URL.
@@ -122,12 +129,39 @@ impl Outgoing {
         }
         let mut request = reqwest::Request::new(self.method, url);
         *request.headers_mut() = self.headers;
-        if let Some(body) = self.body {
-            let Body { kind, bytes } = body?;
+        if let Some(content) = self.content {
+            let (kind, pieces) = content.into_pieces(self.attachments)?;
+            let (length, body) = pieces.into_body();
             request.headers_mut().insert(CONTENT_TYPE, kind);
-            *request.body_mut() = Some(bytes.into());
+            if body.as_bytes().is_none() {
+                // Some services take no body whose length is not told.
+                request.headers_mut().insert(CONTENT_LENGTH, length.into());
+            }
+            *request.body_mut() = Some(body);
         }
         Ok(request)
+    }
+}
+
+impl Content {
+    fn into_pieces(self, attachments: Vec<Attachment>) -> Result<(HeaderValue, Pieces), HttpFault> {
+        match self {
+            Self::Json(json) => {
+                let kind = HeaderValue::from_static("application/json");
+                Ok((kind, Pieces::of_json(json?, &attachments)))
+            }
+            Self::Form { fields, files } => {
+                // New for each request, so that nobody can write a value that ends its field.
+                let boundary = Uuid::new_v4().simple().to_string();
+                let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"));
+                let kind = kind.map_err(|_| HttpFault::NotSent("the boundary is no header value".into()))?;
+                let fields = fields.as_object().into_iter().flatten().map(|(name, value)| {
+                    let text = value.as_str().map(str::to_owned);
+                    (name.as_str(), text.unwrap_or_else(|| value.to_string()))
+                });
+                Ok((kind, Pieces::of_form(&boundary, fields, files, attachments)))
+            }
+        }
     }
 }
 

@@ -120,7 +120,8 @@ impl Pieces {
         name: &str,
         files: Vec<Attachment>,
     ) -> Self {
-        let part = |about: &str| format!("--{boundary}\r\nContent-Disposition: form-data; name={about}\r\n\r\n");
+        let part =
+            |about: &str| format!("--{boundary}\r\nContent-Disposition: form-data; name={about}\r\n\r\n");
         let mut text: String = fields
             .map(|(name, value)| format!("{}{value}\r\n", part(&format!("{name:?}"))))
             .collect();
@@ -130,7 +131,9 @@ impl Pieces {
             text.push_str(&part(&format!(
                 "{name:?}; filename=\"{number}.{extension}\"\r\nContent-Type: {media_type}"
             )));
-            pieces.push(Piece::Plain(std::mem::replace(&mut text, "\r\n".to_owned()).into()));
+            pieces.push(Piece::Plain(
+                std::mem::replace(&mut text, "\r\n".to_owned()).into(),
+            ));
             pieces.push(Piece::Plain(file.bytes));
         }
         text.push_str(&format!("--{boundary}--\r\n"));
@@ -185,7 +188,8 @@ mod tests {
             let read: Value = serde_json::from_slice(&sent(pieces).await).unwrap();
             let text = |file: &Attachment| BASE64_STANDARD.encode(&file.bytes);
             let uri = |file: &Attachment| format!("data:image/png;base64,{}", text(file));
-            let expected = json!({"prompt": prompt, "all": [uri(&files[1]), uri(&files[0])], "one": text(&files[1])});
+            let expected =
+                json!({"prompt": prompt, "all": [uri(&files[1]), uri(&files[0])], "one": text(&files[1])});
             assert_eq!(read, expected, "{length}");
         }
     }
@@ -195,9 +199,10 @@ mod tests {
         let fields = [("prompt", "a \"boat\"".to_owned()), ("n", "1".to_owned())];
         let files = vec![attachment(2), attachment(STEP + 7)];
         let pieces = Pieces::of_form("limit", fields.into_iter(), "image[]", files.clone());
-        let mut expected = b"--limit\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\na \"boat\"\r\n\
+        let mut expected =
+            b"--limit\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\na \"boat\"\r\n\
             --limit\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n1\r\n"
-            .to_vec();
+                .to_vec();
         for (number, file) in (1..).zip(&files) {
             let head = format!(
                 "--limit\r\nContent-Disposition: form-data; name=\"image[]\"; filename=\"{number}.png\"\r\n\
@@ -214,7 +219,10 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_given_back_while_the_rest_is_sent() {
         let held = std::sync::Arc::new(());
-        struct Held(Vec<u8>, #[expect(dead_code, reason = "it is counted")] std::sync::Arc<()>);
+        struct Held(
+            Vec<u8>,
+            #[expect(dead_code, reason = "it is counted")] std::sync::Arc<()>,
+        );
         impl AsRef<[u8]> for Held {
             fn as_ref(&self) -> &[u8] {
                 &self.0
@@ -229,7 +237,10 @@ mod tests {
         let mut body = pieces.into_body().1;
         let mut kept = Vec::new();
         while let Some(frame) = body.frame().await {
-            kept.push((frame.unwrap().into_data().unwrap(), std::sync::Arc::strong_count(&held)));
+            kept.push((
+                frame.unwrap().into_data().unwrap(),
+                std::sync::Arc::strong_count(&held),
+            ));
         }
         let counts: Vec<usize> = kept.iter().map(|(_, count)| *count).collect();
         assert_eq!(counts.first(), Some(&2));

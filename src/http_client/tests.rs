@@ -67,7 +67,10 @@ async fn post(base: &Url, deadline: Instant) -> Result<Answer, HttpFault> {
     install_tls();
     let client = HttpClient::new(base).unwrap().with_body_cap(1000);
     client
-        .post_json("images", HeaderMap::new(), &serde_json::json!({"a": 1}), deadline)
+        .send(
+            Outgoing::post_json("images", &serde_json::json!({"a": 1})),
+            deadline,
+        )
         .await
 }
 

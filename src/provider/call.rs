@@ -1,6 +1,7 @@
 //! One call for one picture: what goes into it, who watches it, what comes out.
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use super::error::ProviderError;
 use super::spec::CheckedSpec;
-use crate::http_client::DownloadFault;
+use crate::http_client::{Attachment, DownloadFault};
 use crate::imaging::DigitalSource;
 use crate::work_package::Prompt;
 
@@ -23,6 +24,8 @@ pub struct Call<'a> {
     pub prompt: &'a Prompt,
     /// What [`super::ImageProvider::check`] has accepted.
     pub spec: &'a CheckedSpec,
+    /// What its picture is to be made from.
+    pub references: &'a References,
     /// This visit waits for the picture no longer than this.
     pub deadline: Instant,
     /// For a call that was accepted long ago: the service is asked once and not waited for, as the slot is others' by now.
@@ -34,6 +37,43 @@ pub struct Call<'a> {
     pub watch: &'a dyn Watch,
 }
 
+/// Reference images of a call, until they are sent: then nobody has them any more, and another call fetches them again.
+#[derive(Debug, Default)]
+pub struct References(Mutex<Vec<Attachment>>);
+
+#[cfg(test)]
+static NONE: References = References(Mutex::new(Vec::new()));
+
+impl References {
+    /// These, in their order.
+    #[must_use]
+    pub fn new(files: Vec<Attachment>) -> Self {
+        Self(Mutex::new(files))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Attachment>> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+
+    pub(in crate::provider) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub(in crate::provider) fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// What each is, as media type.
+    pub(in crate::provider) fn media_types(&self) -> Vec<&'static str> {
+        self.lock().iter().map(|file| file.media_type).collect()
+    }
+
+    /// Hands them to the request that is sent, which alone holds them from then on.
+    pub(in crate::provider) fn take(&self) -> Vec<Attachment> {
+        std::mem::take(&mut *self.lock())
+    }
+}
+
 #[cfg(test)]
 impl<'a> Call<'a> {
     /// A call that nobody watches.
@@ -42,6 +82,7 @@ impl<'a> Call<'a> {
             id: Uuid::nil(),
             prompt,
             spec,
+            references: &NONE,
             deadline,
             is_brief: false,
             may_be_forgotten: true,

@@ -9,13 +9,16 @@ use std::sync::{LazyLock, OnceLock};
 use chrono::{NaiveDate, TimeDelta};
 use serde::Deserialize;
 
+use crate::provider::ReferenceRules;
 use crate::work_package::{Background, Complexity, Moderation, OutputFormat, any_of};
 
 mod check;
+mod fit;
 mod limits;
 mod options;
 pub(in crate::provider) mod pixels;
 mod price;
+mod references;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +29,7 @@ pub use limits::{check_prompt, check_seed, split_resolution};
 pub use options::{Choices, check_options};
 pub use price::{TokenPrices, cost_usd};
 pub(in crate::provider) use price::{cost, listed, reported};
+pub use references::MAX_REFERENCE_BYTES;
 
 static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
     let table = parse(include_str!("catalog/models.json"))
@@ -43,7 +47,9 @@ pub const NOTICE: TimeDelta = TimeDelta::days(60);
 /// # Errors
 /// What is wrong, and where.
 pub fn parse(json: &str) -> Result<Vec<Model>, String> {
-    serde_json::from_str(json).map_err(|error| error.to_string())
+    let table: Vec<Model> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    table.iter().try_for_each(fit::check)?;
+    Ok(table)
 }
 
 /// Adds an operator's own models to the table, once per process and before anybody looks a model up.
@@ -109,6 +115,8 @@ pub struct Model {
     pub prompt_max_chars: usize,
     /// Longest text of what is not to be seen, in characters; `None` where it cannot be told that.
     pub negative_prompt_max_chars: Option<usize>,
+    /// Pictures that a picture can be made from; `None` where it takes none.
+    pub references: Option<ReferenceRules>,
     /// Backgrounds that can be asked for; none where the model chooses.
     #[serde(default)]
     pub backgrounds: Vec<Background>,
@@ -136,9 +144,10 @@ impl Model {
 
     /// What can be asked of it besides size and quality.
     #[must_use]
-    pub fn choices(&self) -> Choices<'_> {
+    pub fn choices(&'static self) -> Choices<'static> {
         Choices {
             negative_prompt_max_chars: self.negative_prompt_max_chars,
+            references: self.references.as_ref(),
             backgrounds: &self.backgrounds,
             moderations: &self.moderations,
             complexities: &self.complexities,
@@ -209,7 +218,7 @@ impl Sizes {
             return (is_known(&self.ratios, ratio) && is_known(&self.resolutions, resolution))
                 .then(|| size.to_owned());
         }
-        let (width_px, height_px) = parse_size(size)?;
+        let (width_px, height_px) = pixels::sides(size)?;
         if !self.ratios.is_empty() {
             let ratio = nearest_ratio(&self.ratios, width_px, height_px)?;
             return match limits::resolution_for(&self.resolutions, width_px, height_px) {
@@ -264,20 +273,6 @@ impl fmt::Display for Sizes {
         }
         Ok(())
     }
-}
-
-/// `WIDTHxHEIGHT` in decimal digits and a small x, nothing else.
-fn parse_size(size: &str) -> Option<(u32, u32)> {
-    let (width, height) = size.split_once('x')?;
-    // `parse` alone would take a plus sign.
-    let edge = |digits: &str| {
-        digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| digits.parse().ok())
-            .flatten()
-    };
-    Some((edge(width)?, edge(height)?))
 }
 
 /// The ratio whose shape is closest to these edges, neither of which is 0. Narrow and wide count alike.

@@ -1,5 +1,7 @@
 //! What is asked of a provider, before and after it has agreed.
 
+use serde::Deserialize;
+
 use crate::failure::{ErrorClass, Failure};
 use crate::work_package::{ImageOptions, ImageType, OutputFormat, Prompt, Word};
 
@@ -18,6 +20,8 @@ pub struct ImageSpec {
     pub seed: Option<i64>,
     /// What is not to be seen. Refused by models that cannot be told.
     pub negative_prompt: Option<Prompt>,
+    /// How many pictures it is to be made from. Refused by models that take fewer.
+    pub reference_count: usize,
     /// Refused by providers that do not have them.
     pub options: ImageOptions,
 }
@@ -35,6 +39,10 @@ pub struct CheckedSpec {
     pub seed: Option<i64>,
     /// What is not to be seen, where that was said and the model can be told.
     pub negative_prompt: Option<Prompt>,
+    /// How many pictures it is to be made from.
+    pub reference_count: usize,
+    /// What the model takes as such.
+    pub references: Option<&'static ReferenceRules>,
     /// What was asked for besides, all of which the provider has.
     pub options: ImageOptions,
 }
@@ -67,6 +75,49 @@ impl CheckedSpec {
     pub(in crate::provider) fn background(&self) -> Option<&'static str> {
         self.options.background.map(Word::as_str)
     }
+}
+
+/// The reference images that a model takes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceRules {
+    /// So many at the most.
+    pub most: usize,
+    /// Most bytes of all together.
+    #[serde(default = "usual_bytes")]
+    pub max_bytes: usize,
+    /// Formats that it reads.
+    #[serde(default = "usual_formats")]
+    pub formats: Vec<OutputFormat>,
+    /// Where they stand, for services whose models have different fields.
+    #[serde(rename = "in")]
+    pub place: Option<ReferencePlace>,
+    /// Who takes them, where that is not the model under its own id.
+    pub id: Option<String>,
+    /// Whether `moderation` cannot be chosen beside them.
+    #[serde(default)]
+    pub fixes_moderation: bool,
+}
+
+/// Where reference images stand in a request.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferencePlace {
+    /// The one that there can be is this field.
+    Field(String),
+    /// They are this list.
+    List(String),
+    /// Each is a field of its own: `name`, `name_2`, `name_3`, …
+    Fields(String),
+}
+
+/// As much as a replica has memory for at once.
+fn usual_bytes() -> usize {
+    20_000_000
+}
+
+fn usual_formats() -> Vec<OutputFormat> {
+    vec![OutputFormat::Png, OutputFormat::Jpeg, OutputFormat::Webp]
 }
 
 /// A request that a provider refuses before anything is spent.

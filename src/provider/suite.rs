@@ -21,11 +21,13 @@ use crate::work_package::Prompt;
 
 pub(crate) mod fake;
 mod options;
+mod references;
 mod rows;
 pub(crate) mod shapes;
 mod tests;
 
 pub(crate) use fake::{Asked, Fake, Reply};
+pub(crate) use references::{bought_from, pictures};
 pub(crate) use rows::{answers, bought};
 
 /// Stands in no text that a provider produces about a failure.

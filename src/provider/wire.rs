@@ -1,6 +1,7 @@
 //! What services share: how they are asked, and what their answers mean whoever they are.
 
 pub mod account;
+pub(in crate::provider) mod body;
 pub(in crate::provider) mod direct;
 pub(in crate::provider) mod error_body;
 pub(in crate::provider) mod errors;
@@ -18,6 +19,7 @@ pub(in crate::provider) mod picture;
 pub(in crate::provider) mod polling;
 pub(in crate::provider) mod prompt;
 pub(in crate::provider) mod reading;
+pub(in crate::provider) mod references;
 pub(in crate::provider) mod self_hosted;
 pub(in crate::provider) mod service;
 pub(in crate::provider) mod waits;

@@ -6,8 +6,7 @@ use uuid::Uuid;
 
 use crate::failure::{ErrorClass, Failure};
 
-/// Folder of everything that this service stores.
-pub(super) const ROOT: &str = "ypGenAi";
+pub(super) use crate::work_package::OBJECT_ROOT as ROOT;
 
 /// What an object is to its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::options::{Background, ImageOptions, OutputFormat, Word, words};
+use super::references::{MAX_REFERENCE_IMAGES, ReferenceImage};
 use super::{CallbackUrl, MAX_PROMPT_CHARS, NearMiss, PackageLimits, Prompt, near_misses};
 
 /// How much of a wrong value a message quotes, in characters.
@@ -125,6 +126,32 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// No address is repeated, as it may be signed.
+    pub(super) fn references(&mut self) -> Vec<ReferenceImage> {
+        let name = "referenceImages";
+        let list = self.note(|fields| match fields.value(name) {
+            None => Ok(&[][..]),
+            Some(Value::Array(list)) if list.len() <= MAX_REFERENCE_IMAGES => Ok(&list[..]),
+            Some(Value::Array(list)) => Err(format!(
+                "{name}: {} were found; at most {MAX_REFERENCE_IMAGES} are accepted",
+                list.len()
+            )),
+            Some(other) => Err(format!(
+                "{name}: {} was found; a list of {REFERENCES} is accepted",
+                kind_of(other)
+            )),
+        });
+        let read = (1..).zip(list).filter_map(|(number, value)| {
+            self.note(|_| match ReferenceImage::read(value) {
+                Some(reference) => Ok(Some(reference)),
+                None => Err(format!(
+                    "{name}: number {number} is something else; one of the {REFERENCES} is accepted"
+                )),
+            })
+        });
+        read.collect()
+    }
+
     pub(super) fn options(&mut self) -> ImageOptions {
         let options = ImageOptions {
             background: self.note(|fields| fields.word("background")),
@@ -228,6 +255,7 @@ fn prompt_text() -> String {
     format!("a text of 1 to {MAX_PROMPT_CHARS} characters")
 }
 
+const REFERENCES: &str = "https URLs and keys of this service's objects (ypGenAi/...)";
 const ROW_ID: &str = "an integer from 1 to 2147483647, as a number or a text of digits";
 const KEY_PART: &str = "1 to 64 of the characters A-Z, a-z, 0-9, _ and -";
 const KEY_PART_OR_NUMBER: &str = "an integer, or 1 to 64 of the characters A-Z, a-z, 0-9, _ and -";

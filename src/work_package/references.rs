@@ -30,8 +30,11 @@ impl ReferenceImage {
         }
         // What `Url` takes out or mends would not be what the package says.
         let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-        let has_scheme = ["https://", "http://"].iter().any(|start| text.starts_with(start));
-        let url = Url::parse(text).ok().filter(|_| is_plain && has_scheme)?;
+        let rest = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"))?;
+        let names_host = !rest.starts_with(['/', '\\', '?', '#']);
+        let url = Url::parse(text).ok().filter(|_| is_plain && names_host)?;
         let is_open = url.username().is_empty() && url.password().is_none();
         (is_open && url.has_host()).then_some(Self::Url(url))
     }
@@ -103,6 +106,7 @@ mod tests {
             "other/ypGenAi/a.png",
             "ypGenAiX/a.png",
             "https://",
+            "https:///a.png",
             "https://user:hunter2@example.org/a.png",
             "https://exam ple.org/a.png",
             "https:\\\\example.org\\a.png",
@@ -114,7 +118,12 @@ mod tests {
         ] {
             assert_eq!(ReferenceImage::read(&json!(text)), None, "{text:.80}");
         }
-        for other in [json!(1), json!(null), json!({"url": "https://h/a"}), json!(["https://h/a"])] {
+        for other in [
+            json!(1),
+            json!(null),
+            json!({"url": "https://h/a"}),
+            json!(["https://h/a"]),
+        ] {
             assert_eq!(ReferenceImage::read(&other), None);
         }
     }

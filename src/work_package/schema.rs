@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::options::{Background, Complexity, Moderation, OutputFormat, Word, words};
-use super::{COLLECTION_IMAGE, MAX_PROMPT_CHARS, PackageLimits};
+use super::{COLLECTION_IMAGE, MAX_PROMPT_CHARS, MAX_REFERENCE_IMAGES, OBJECT_ROOT, PackageLimits, references};
 
 /// JSON Schema (draft 2020-12) of the packages that this version accepts.
 ///
@@ -55,6 +55,20 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
             "negativePrompt": {
                 "anyOf": [
                     {"type": "string", "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S", "description": "What is not to be seen; for models that can be told"},
+                    {"type": "null"},
+                    {"const": ""}
+                ]
+            },
+            "referenceImages": {
+                "anyOf": [
+                    {
+                        "type": "array", "maxItems": MAX_REFERENCE_IMAGES,
+                        "items": {"type": "string", "maxLength": references::MAX_BYTES, "anyOf": [
+                            {"pattern": "^https?://[^/@\\s]+([/?#][!-~]*)?$"},
+                            {"pattern": format!("^{OBJECT_ROOT}(/[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*[.]?)+$")}
+                        ]},
+                        "description": "https URLs of pictures, or keys of objects of this service, that the picture is to be made from; for models that take them"
+                    },
                     {"type": "null"},
                     {"const": ""}
                 ]

@@ -30,7 +30,7 @@ fn parse(package: &Value) -> Result<WorkPackage, Rejection> {
 
 fn image(package: &Value) -> ImageWork {
     match parse(package).unwrap().work {
-        Work::CollectionImage(work) => work,
+        Work::CollectionImage(work) => *work,
         Work::Unknown(name) => panic!("unknown type {name}"),
     }
 }
@@ -394,6 +394,35 @@ fn schema_and_parser_agree() {
         with("imageModel", json!({})),
         with("seed", json!(-3)),
         with("seed", json!("3")),
+        with(
+            "referenceImages",
+            json!([
+                "https://cdn.example.org/a.png?sig=1",
+                "ypGenAi/group/7/a-icon.png"
+            ]),
+        ),
+        with("referenceImages", json!([])),
+        with("referenceImages", json!(null)),
+        with("referenceImages", json!("")),
+        with("referenceImages", json!("https://cdn.example.org/a.png")),
+        with("referenceImages", json!([""])),
+        with("referenceImages", json!([1])),
+        with("referenceImages", json!(["ftp://cdn.example.org/a.png"])),
+        with("referenceImages", json!(["https://me:hunter2@example.org/a.png"])),
+        with("referenceImages", json!(["https:///a.png"])),
+        with("referenceImages", json!(["https://h/a b.png"])),
+        with("referenceImages", json!(["other/group/7/a.png"])),
+        with("referenceImages", json!(["ypGenAi/../a.png"])),
+        with("referenceImages", json!(["ypGenAi/group//a.png"])),
+        with("referenceImages", json!(["ypGenAi/.probe"])),
+        with(
+            "referenceImages",
+            json!(vec!["https://h/a"; MAX_REFERENCE_IMAGES]),
+        ),
+        with(
+            "referenceImages",
+            json!(vec!["https://h/a"; MAX_REFERENCE_IMAGES + 1]),
+        ),
         with("negativePrompt", json!("people")),
         with("negativePrompt", json!(" ")),
         with("negativePrompt", json!("")),
@@ -542,10 +571,28 @@ fn whoever_is_told_changes_nothing_about_what_is_asked_for() {
         ("userId", json!(2)),
         ("outputFormat", json!("webp")),
         ("negativePrompt", json!("people")),
+        ("referenceImages", json!(["https://h/a"])),
     ] {
         assert!(
             !parse(&with(name, value)).unwrap().asks_for_the_same_as(&asked),
             "{name}"
         );
     }
+}
+
+#[test]
+fn what_is_wrong_with_references_is_told_by_number_and_no_address_is_repeated() {
+    let found = parse(&with(
+        "referenceImages",
+        json!(["https://h/?sig=hunter2", "gs://b/hunter2", 3]),
+    ))
+    .unwrap_err();
+    let accepted = "one of the https URLs and keys of this service's objects (ypGenAi/...) is accepted";
+    let expected = format!(
+        "2 faults: (1) referenceImages: number 2 is something else; {accepted}. (2) referenceImages: number 3 is something else; \
+         {accepted}"
+    );
+    assert_eq!(found.message, expected);
+    let package = parse(&with("referenceImages", json!(["https://h/?sig=hunter2"]))).unwrap();
+    assert!(!format!("{package:?}").contains("hunter2"));
 }

@@ -74,7 +74,7 @@ const MODULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("router", &["generator", "provider"]),
-    ("generator", &["provider", "imaging", "storage"]),
+    ("generator", &["provider", "imaging", "storage", "http_client"]),
     ("storage", &["http_client"]),
     ("provider", &["imaging", "http_client"]),
     ("notify", &["http_client"]),

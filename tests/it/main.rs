@@ -60,6 +60,7 @@ mod readme;
 mod reconcile;
 mod recovery;
 mod redis_setups;
+mod references;
 mod release;
 mod retention;
 mod retry;

@@ -16,6 +16,7 @@ pub(in crate::generator) fn spec(work: &ImageWork) -> ImageSpec {
         quality: work.quality.clone(),
         seed: work.seed,
         negative_prompt: work.negative_prompt.clone(),
+        reference_count: work.references.len(),
         options: ImageOptions {
             // An icon is made from what comes, in whichever format is asked for.
             output_format: work.options.output_format.filter(|_| !is_icon),

@@ -1,10 +1,8 @@
 //! Reference images, before anything is bought: fetched or read from the store, and looked at. They are in memory until they
 //! are sent, and fetched again for the next call.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Pipeline;
 use crate::failure::{ErrorClass, Failure};
@@ -15,9 +13,6 @@ use crate::provider::catalog::MAX_REFERENCE_BYTES;
 use crate::provider::{CheckedSpec, References};
 use crate::storage::{Contents, ObjectKey, StorageErrorKind};
 use crate::work_package::{ImageWork, ReferenceImage, any_of};
-
-/// For all of a package together: a slot that waits for them is missing to others.
-const PATIENCE: Duration = Duration::from_secs(45);
 
 impl Pipeline {
     /// The reference images of a package, for the model that has been chosen.
@@ -30,11 +25,10 @@ impl Pipeline {
         spec: &CheckedSpec,
         deadline: Instant,
     ) -> Result<References, Failure> {
-        let (count, taken) = (work.references.len(), spec.references.as_ref());
-        let Some(taken) = taken.filter(|_| count > 0) else {
+        let count = work.references.len();
+        let Some(taken) = spec.references.filter(|_| count > 0) else {
             return Ok(References::default());
         };
-        let deadline = deadline.min(Instant::now() + PATIENCE);
         let mut hold = SharedHold::of(taken.max_bytes.min(count * MAX_REFERENCE_BYTES));
         let mut left = taken.max_bytes;
         let mut found = Vec::new();
@@ -82,7 +76,11 @@ impl Pipeline {
     ) -> Result<Bytes, Missing> {
         let key = match reference {
             ReferenceImage::Url(url) => {
-                let fetched = self.settings.downloads.fetch_file(url, most, hold, deadline).await;
+                let fetched = self
+                    .settings
+                    .downloads
+                    .fetch_file(url, most, hold, deadline)
+                    .await;
                 return fetched.map_err(|fault| match fault {
                     DownloadFault::TooLarge(_) => Missing::TooLarge,
                     fault => Missing::Unfetched(fault),
@@ -94,7 +92,7 @@ impl Pipeline {
             hold.take().await;
             self.settings.storage.read(&key, most).await
         };
-        match tokio::time::timeout_at(deadline, reading).await {
+        match timeout_at(deadline, reading).await {
             Ok(Ok(Contents::Whole(bytes))) => Ok(bytes),
             Ok(Ok(Contents::Absent)) => Err(Missing::Absent),
             Ok(Ok(Contents::TooLarge)) => Err(Missing::TooLarge),
@@ -134,8 +132,12 @@ impl Place<'_> {
                 let most = megabytes(MAX_REFERENCE_BYTES);
                 self.refused(&format!("has more than {most}; use a smaller one"))
             }
-            Missing::Absent => self.refused("is not in the store of this service; use the key of a picture that is"),
-            Missing::Unfetched(DownloadFault::Refused(why)) => self.refused(&format!("is not fetched: {why}")),
+            Missing::Absent => {
+                self.refused("is not in the store of this service; use the key of a picture that is")
+            }
+            Missing::Unfetched(DownloadFault::Refused(why)) => {
+                self.refused(&format!("is not fetched: {why}"))
+            }
             Missing::Unfetched(DownloadFault::Answered(status)) => self.refused(&format!(
                 "is not there: its address answers {status}; use one that everybody can open"
             )),
@@ -146,7 +148,9 @@ impl Place<'_> {
             Missing::Unfetched(fault) => self.refused("cannot be read").with_details(fault.to_string()),
             Missing::Unread(kind, details) => {
                 let todo = match kind {
-                    StorageErrorKind::Busy | StorageErrorKind::Unreachable => "Start the job again in some minutes.",
+                    StorageErrorKind::Busy | StorageErrorKind::Unreachable => {
+                        "Start the job again in some minutes."
+                    }
                     _ => "Tell an operator; the prompt is not the cause.",
                 };
                 let message = format!("{which} could not be read from the store. {todo}");
@@ -157,8 +161,9 @@ impl Place<'_> {
 
     fn too_many_bytes(&self, most: usize) -> Failure {
         let (model, most) = (self.model, megabytes(most));
-        let message =
-            format!("The reference images have more than {most} together, which {model} does not take; use smaller ones");
+        let message = format!(
+            "The reference images have more than {most} together, which {model} does not take; use smaller ones"
+        );
         Failure::new(ErrorClass::InvalidPackage, message)
     }
 

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::generator::testing::work;
+use crate::generator::testing::{pipeline_of, work};
 use crate::generator::{Gate, Intent, Ledger};
 use crate::provider::{ImageSpec, Unsupported};
 
@@ -155,10 +155,11 @@ async fn attempt(provider: Arc<Failing>, notes: &Notes) -> Unfinished {
         patience: Duration::from_secs(60),
         buy_until: None,
     };
+    let pipeline = pipeline_of(Vec::new(), "nobody", &[]).await;
     let buyer = Buyer {
         request: &request,
         namespace: Uuid::nil(),
-        suffixes: &PromptSuffixes::default(),
+        pipeline: &pipeline,
         progress: &NoProgress,
         deadline: Instant::now() + Duration::from_secs(60),
         is_brief: false,

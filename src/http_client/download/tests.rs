@@ -328,3 +328,36 @@ async fn an_endless_picture_is_cut_off_at_the_cap() {
     .await;
     assert_eq!(fetch(&url).await, Err(DownloadFault::TooLarge(1000)));
 }
+
+/// A file as a reference image is fetched, by one that may hold little.
+async fn file(downloads: &Downloads, url: &str, cap: usize) -> Result<Bytes, DownloadFault> {
+    let mut hold = SharedHold::of(cap);
+    downloads
+        .fetch_file(&url.parse().unwrap(), cap, &mut hold, in_minutes(1))
+        .await
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_not_waited_for_and_one_that_may_come_is_asked_for_three_times() {
+    for (answers, expected, times) in [
+        (vec![picture()], Ok(Bytes::from_static(PICTURE)), 1),
+        (vec![status(503), picture()], Ok(Bytes::from_static(PICTURE)), 2),
+        (
+            vec![status(503)],
+            Err(DownloadFault::OutOfTime("503".to_owned())),
+            3,
+        ),
+        (vec![status(404)], Err(DownloadFault::Answered(404)), 1),
+        (vec![status(410)], Err(DownloadFault::Answered(410)), 1),
+    ] {
+        let server = scripted(answers).await;
+        assert_eq!(file(&downloads(true), &server.uri(), 1000).await, expected);
+        assert_eq!(asked(&server).await, times);
+    }
+    let server = scripted(vec![picture()]).await;
+    let fault = file(&downloads(true), &server.uri(), PICTURE.len() - 1).await;
+    assert_eq!(fault, Err(DownloadFault::TooLarge(PICTURE.len() - 1)));
+    let fault = file(&downloads(false), &server.uri(), 1000).await.unwrap_err();
+    assert!(matches!(fault, DownloadFault::Refused(_)), "{fault}");
+    assert_eq!(asked(&server).await, 1, "nobody is asked where nobody may be led");
+}

@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 
 use super::options::check_options;
+use super::pixels::refused;
 use super::{Model, all, find};
 use crate::failure::ErrorClass;
 use crate::http_client::mask;
@@ -24,10 +25,7 @@ pub fn check(provider: &str, spec: &ImageSpec, today: NaiveDate) -> Result<Check
         Some(id) => find(provider, id).ok_or_else(|| unknown_model(provider, id, today))?,
         None => all(provider)
             .find(|model| model.is_default)
-            .ok_or_else(|| Unsupported {
-                class: ErrorClass::InvalidRequest,
-                message: format!("No image model is configured for provider: {provider}"),
-            })?,
+            .ok_or_else(|| refused(format!("No image model is configured for provider: {provider}")))?,
     };
     let id = given(&spec.model).unwrap_or(&model.id);
     let fault = |what: &str, found: &str, right: String| Unsupported {
@@ -56,10 +54,9 @@ pub fn check(provider: &str, spec: &ImageSpec, today: NaiveDate) -> Result<Check
     let quality = match given(&spec.quality) {
         Some(quality) if model.qualities.iter().any(|known| known == quality) => Some(quality.to_owned()),
         Some(_) if model.qualities.is_empty() => {
-            return Err(Unsupported {
-                class: ErrorClass::InvalidRequest,
-                message: format!("Image quality is not supported for {provider}; leave it out"),
-            });
+            return Err(refused(format!(
+                "Image quality is not supported for {provider}; leave it out"
+            )));
         }
         Some(quality) => return Err(fault("quality", quality, any_of(&model.qualities))),
         None => model.default_quality.clone(),
@@ -88,14 +85,11 @@ fn unknown_model(provider: &str, id: &str, today: NaiveDate) -> Unsupported {
         .filter(|model| !model.has_ended(today))
         .map(|model| model.id.as_str())
         .collect();
-    Unsupported {
-        class: ErrorClass::InvalidRequest,
-        message: format!(
-            "Unsupported image model for {provider}: {}; use {}",
-            repeated(id),
-            any_of(&living)
-        ),
-    }
+    refused(format!(
+        "Unsupported image model for {provider}: {}; use {}",
+        repeated(id),
+        any_of(&living)
+    ))
 }
 
 fn end_of(model: &Model, today: NaiveDate) -> Option<String> {

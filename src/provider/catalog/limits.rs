@@ -1,7 +1,7 @@
 //! Limits that are looked at outside the table's own check: resolutions beside a ratio, seeds, lengths of prompts.
 
 use super::Model;
-use crate::failure::ErrorClass;
+use super::pixels::refused;
 use crate::provider::{CheckedSpec, Unsupported};
 use crate::work_package::Prompt;
 
@@ -55,13 +55,10 @@ pub(in crate::provider) fn pixels_of(size: &str, otherwise: &str, multiple: u32)
 /// `InvalidRequest`, with the range that is right.
 pub fn check_seed(checked: &CheckedSpec, most: i64) -> Result<(), Unsupported> {
     match checked.seed {
-        Some(seed) if !(0..=most).contains(&seed) => Err(Unsupported {
-            class: ErrorClass::InvalidRequest,
-            message: format!(
-                "Unsupported seed for {}: {seed}; use a number from 0 to {most}",
-                checked.model
-            ),
-        }),
+        Some(seed) if !(0..=most).contains(&seed) => Err(refused(format!(
+            "Unsupported seed for {}: {seed}; use a number from 0 to {most}",
+            checked.model
+        ))),
         _ => Ok(()),
     }
 }

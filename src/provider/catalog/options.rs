@@ -3,7 +3,8 @@
 
 use super::check::repeated;
 use super::pixels::refused;
-use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
+use super::references;
+use crate::provider::{CheckedSpec, ImageSpec, ReferenceRules, Unsupported};
 use crate::work_package::{Background, Complexity, Moderation, OutputFormat, Prompt, Word, any_of};
 
 /// What can be asked of a model besides size and quality.
@@ -11,6 +12,8 @@ use crate::work_package::{Background, Complexity, Moderation, OutputFormat, Prom
 pub struct Choices<'a> {
     /// `None` where it cannot be told what is not to be seen.
     pub negative_prompt_max_chars: Option<usize>,
+    /// `None` where it takes no pictures.
+    pub references: Option<&'static ReferenceRules>,
     /// None where the model chooses.
     pub backgrounds: &'a [Background],
     /// None where the service has one level alone.
@@ -38,12 +41,15 @@ pub fn check_options(
         choices.negative_prompt_max_chars,
         at,
     )?;
+    references::check(spec.reference_count, choices.references, &options, at)?;
     check_one("background", options.background, choices.backgrounds, at)?;
     check_one("moderation", options.moderation, choices.moderations, at)?;
     check_one("complexity", options.complexity, choices.complexities, at)?;
     check_one("output format", options.output_format, choices.formats, at)?;
     Ok(CheckedSpec {
         negative_prompt: spec.negative_prompt.clone(),
+        reference_count: spec.reference_count,
+        references: choices.references.filter(|_| spec.reference_count > 0),
         options,
         ..CheckedSpec::default()
     })
@@ -158,5 +164,30 @@ mod tests {
             refusal_of("openai", "gpt-image-2", &without("text")).unwrap(),
             "A negative prompt is not supported for openai's gpt-image-2; leave it out"
         );
+    }
+
+    #[test]
+    fn no_more_pictures_are_taken_than_a_model_takes_and_nothing_that_excludes_them() {
+        let from = |reference_count: usize| ImageSpec {
+            reference_count,
+            ..ImageSpec::default()
+        };
+        assert_eq!(refusal_of("xai", "grok-imagine-image", &from(3)), None);
+        assert_eq!(
+            refusal_of("xai", "grok-imagine-image", &from(4)).unwrap(),
+            "Too many reference images for grok-imagine-image: 4; use at most 3"
+        );
+        assert_eq!(
+            refusal_of("qwen", "qwen-image-3.0", &from(1)).unwrap(),
+            "Reference images are not supported for qwen's qwen-image-3.0; leave them out"
+        );
+        let mut lenient = from(1);
+        lenient.options.moderation = Some(Moderation::Low);
+        assert_eq!(
+            refusal_of("openai", "gpt-image-2", &lenient).unwrap(),
+            "Image moderation is not supported for openai's gpt-image-2 with reference images; leave it out"
+        );
+        lenient.reference_count = 0;
+        assert_eq!(refusal_of("openai", "gpt-image-2", &lenient), None);
     }
 }

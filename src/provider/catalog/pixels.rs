@@ -1,7 +1,7 @@
 //! Sizes for services that draw any `WIDTHxHEIGHT` within bounds: those that people run themselves.
 
+use super::check::repeated;
 use crate::failure::ErrorClass;
-use crate::http_client::quote;
 use crate::provider::Unsupported;
 use crate::work_package::ImageType;
 
@@ -18,8 +18,6 @@ const SHAPES: [(&str, &str); 7] = [
 ];
 const SMALLEST_SIDE_PX: u32 = 64;
 const LARGEST_SIDE_PX: u32 = 2048;
-/// What a person wrote is repeated up to this length.
-const REPEATED_CHARS: usize = 80;
 
 /// What is drawn where nothing is asked for: a square for icons, otherwise 16:9.
 pub(in crate::provider) fn default_size(image_type: ImageType) -> String {
@@ -79,15 +77,7 @@ pub(in crate::provider) fn sides(size: &str) -> Option<(u32, u32)> {
     Some((side(width)?, side(height)?))
 }
 
-/// A field of the package is somebody else's text: one line of it is repeated, and no more.
-pub(in crate::provider) fn repeated(text: &str) -> String {
-    let line = quote(text);
-    match line.char_indices().nth(REPEATED_CHARS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
-}
-
+/// What a service does not do.
 pub(in crate::provider) fn refused(message: String) -> Unsupported {
     Unsupported {
         class: ErrorClass::InvalidRequest,

@@ -20,8 +20,8 @@ use uuid::Uuid;
 
 use crate::failure::ErrorClass;
 use crate::http_client::{BodyEnd, HttpClient, HttpFault, Outgoing};
-use crate::provider::catalog::pixels::{check_size, not_configured, refused, repeated, sides};
-use crate::provider::catalog::{Choices, check_options};
+use crate::provider::catalog::pixels::{check_size, not_configured, refused, sides};
+use crate::provider::catalog::{Choices, check_options, repeated};
 use crate::provider::wire::incident::Incident;
 use crate::provider::wire::picture::Picture;
 use crate::provider::wire::prompt::without_markup;

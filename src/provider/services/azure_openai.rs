@@ -15,13 +15,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient, Outgoing};
-use crate::provider::catalog::cost_usd;
-use crate::provider::catalog::pixels::{not_configured, refused, repeated};
+use crate::provider::catalog::pixels::{not_configured, refused};
+use crate::provider::catalog::{cost_usd, repeated};
 use crate::provider::wire::errors::Signs;
 use crate::provider::wire::fetching::{self, Origin};
 use crate::provider::wire::header::header_value;
 use crate::provider::wire::incident::Incident;
-use crate::provider::wire::openai_images::{self, DIALECT, PATH};
+use crate::provider::wire::openai_images::{self, DIALECT, asking};
 use crate::provider::wire::reading::Dialect;
 use crate::provider::{
     Call, CheckedSpec, Cost, CostBasis, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported,
@@ -146,7 +146,7 @@ impl AzureOpenAi {
         };
         match &self.version {
             ApiVersion::V1(is_preview) => {
-                let outgoing = Outgoing::post_json(format!("openai/v1/{PATH}"), &request);
+                let outgoing = asking("openai/v1/", call, &request);
                 match is_preview {
                     true => outgoing.query("api-version", "preview"),
                     false => outgoing,
@@ -155,8 +155,8 @@ impl AzureOpenAi {
             ApiVersion::Dated(date) => {
                 let segment: String = url::form_urlencoded::byte_serialize(deployment.as_bytes()).collect();
                 let segment = segment.replace('+', "%20");
-                Outgoing::post_json(format!("openai/deployments/{segment}/{PATH}"), &request)
-                    .query("api-version", date.as_str())
+                let base = format!("openai/deployments/{segment}/");
+                asking(&base, call, &request).query("api-version", date.as_str())
             }
         }
     }
@@ -203,16 +203,16 @@ impl ImageProvider for AzureOpenAi {
     }
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let path = match &self.version {
-            ApiVersion::V1(_) => format!("/openai/v1/{PATH}"),
-            ApiVersion::Dated(_) => format!("/openai/deployments/{}/{PATH}", repeated(&call.spec.model)),
-        };
+        let outgoing = self.outgoing(call);
         let key = self.access.as_ref().map(|access| access.key.expose_secret());
-        let incident = Incident::new(NAME, format!("POST {path}"), call.prompt.expose()).with_secrets(key);
+        let incident =
+            Incident::new(NAME, format!("POST /{}", outgoing.path()), call.prompt.expose()).with_secrets(key);
         let Some(access) = &self.access else {
             return Err(incident.unset(self.missing).into());
         };
-        let outgoing = self.outgoing(call).headers(access.headers.clone());
+        let outgoing = outgoing
+            .headers(access.headers.clone())
+            .carrying(call.references.take());
         let answer = access.client.send(outgoing, call.deadline).await;
         let answer = answer.map_err(|fault| incident.fault(&fault))?;
         let reading = incident.picture(answer, OWN_DIALECT).await?;

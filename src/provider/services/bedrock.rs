@@ -13,6 +13,7 @@ use url::Url;
 use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient, Outgoing};
 use crate::provider::wire::account::ServiceSettings;
+use crate::provider::wire::body::with;
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::errors::{Signs, judge_by_path};
 use crate::provider::wire::key::{self, Key};
@@ -149,17 +150,13 @@ impl Direct for Bedrock {
 
     fn request(call: &Call<'_>) -> Outgoing {
         let spec = call.spec;
-        let mut body = json!({"prompt": call.prompt.expose(), "output_format": spec.format()});
-        if let Some(ratio) = &spec.size {
-            body["aspect_ratio"] = ratio.as_str().into();
-        }
-        if let Some(seed) = spec.seed {
-            body["seed"] = seed.into();
-        }
-        if let Some(negative) = spec.negative() {
-            body["negative_prompt"] = negative.into();
-        }
-        Outgoing::post_json(format!("model/{}/invoke", spec.model), &body)
+        let body = json!({"prompt": call.prompt.expose(), "output_format": spec.format()});
+        let fields = [
+            ("aspect_ratio", spec.size.as_deref().map(Value::from)),
+            ("seed", spec.seed.map(Value::from)),
+            ("negative_prompt", spec.negative().map(Value::from)),
+        ];
+        Outgoing::post_json(format!("model/{}/invoke", spec.model), &with(body, fields))
     }
 }
 

@@ -13,10 +13,14 @@ use tokio::time::Instant;
 use url::{Host, Url};
 
 use crate::failure::ErrorClass;
+use crate::http_client::Inline;
+use crate::provider::catalog::pixels::sides;
+use crate::provider::wire::body::with;
 use crate::provider::wire::errors::{Judge, judge_by_path};
 use crate::provider::wire::incident::{Incident, is_plain_id};
 use crate::provider::wire::keyed::Access;
 use crate::provider::wire::polling::{Handle, Look, Order, Polled};
+use crate::provider::wire::references;
 use crate::provider::wire::service::Service;
 use crate::provider::{Call, Cost, ProviderError, catalog};
 use crate::settings::variable;
@@ -107,38 +111,29 @@ fn pixels(ratio: &str) -> Option<(u32, u32)> {
 
 /// Exactly the fields that the model takes. Source: Black Forest Labs, API reference, as of 2026-11.
 fn body(call: &Call<'_>) -> Value {
-    let mut body = json!({"prompt": call.prompt.expose()});
-    let model = catalog::find(ACCESS.name, &call.spec.model);
+    let spec = call.spec;
+    let model = catalog::find(ACCESS.name, &spec.model);
     let takes_ratios = model.is_some_and(|model| !model.sizes.ratios.is_empty());
-    if let Some(size) = &call.spec.size {
-        let sides = pixels(size).or_else(|| {
-            let (width, height) = size.split_once('x')?;
-            Some((width.parse().ok()?, height.parse().ok()?))
-        });
-        match sides {
-            Some((width, height)) if !takes_ratios => {
-                body["width"] = width.into();
-                body["height"] = height.into();
-            }
-            _ => {
-                let (ratio, resolution) = catalog::split_resolution(size);
-                body["aspect_ratio"] = ratio.into();
-                if let Some(resolution) = resolution {
-                    body["resolution"] = resolution.into();
-                }
-            }
-        }
-    }
-    if let Some(seed) = call.spec.seed {
-        body["seed"] = seed.into();
-    }
-    match model {
+    let chooses_format = model.is_some_and(|model| model.formats.is_empty());
+    let size = spec.size.as_deref();
+    let edges = size
+        .filter(|_| !takes_ratios)
+        .and_then(|size| pixels(size).or_else(|| sides(size)));
+    let shape = size.filter(|_| edges.is_none()).map(catalog::split_resolution);
+    let resolution = shape.and_then(|(_, resolution)| resolution);
+    let fields = [
+        ("width", edges.map(|(width, _)| width.into())),
+        ("height", edges.map(|(_, height)| height.into())),
+        ("aspect_ratio", shape.map(|(ratio, _)| ratio.into())),
+        ("resolution", resolution.map(Value::from)),
+        ("seed", spec.seed.map(Value::from)),
         // It would look things up on the web otherwise, at a price.
-        Some(model) if model.formats.is_empty() => body["grounding"] = false.into(),
+        ("grounding", chooses_format.then(|| false.into())),
         // The default is JPEG.
-        _ => body["output_format"] = call.spec.format().into(),
-    }
-    body
+        ("output_format", (!chooses_format).then(|| spec.format().into())),
+    ];
+    let body = with(json!({"prompt": call.prompt.expose()}), fields);
+    references::put(body, call, Inline::Base64)
 }
 
 #[async_trait]

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use self::canvas::Canvas;
 use self::random::Random;
 use crate::failure::ErrorClass;
-use crate::provider::catalog::{Choices, check_options};
+use crate::provider::catalog::pixels::{self, refused};
+use crate::provider::catalog::{Choices, check_options, repeated};
 use crate::provider::{
     Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError,
     Unsupported,
@@ -63,13 +64,13 @@ impl ImageProvider for Builtin {
 
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
         if let Some(model) = spec.model.as_deref().filter(|model| *model != MODEL) {
-            return Err(unsupported(format!(
+            return Err(refused(format!(
                 "Unsupported image model for {NAME}: {}; use {MODEL}",
-                cut(model)
+                repeated(model)
             )));
         }
         if spec.quality.is_some() {
-            return Err(unsupported(format!("Image quality is not supported for {NAME}")));
+            return Err(refused(format!("Image quality is not supported for {NAME}")));
         }
         let size = match spec.size.as_deref() {
             None | Some("auto") => match spec.image_type {
@@ -78,10 +79,10 @@ impl ImageProvider for Builtin {
             },
             Some(size) => {
                 sides(size).ok_or_else(|| {
-                    unsupported(format!(
+                    refused(format!(
                         "Unsupported image size for {NAME}: {}; use auto or WIDTHxHEIGHT with both edges from \
                          {SMALLEST_SIDE_PX} to {LARGEST_SIDE_PX}",
-                        cut(size)
+                        repeated(size)
                     ))
                 })?;
                 size
@@ -185,27 +186,8 @@ fn encode(canvas: &Canvas) -> ImageResult<Vec<u8>> {
 
 /// Reads `WIDTHxHEIGHT`; `None` where it is written differently or out of bounds.
 fn sides(size: &str) -> Option<(u32, u32)> {
-    let (width, height) = size.split_once('x')?;
-    let side = |text: &str| {
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let side = text.parse().ok().filter(|_| digits)?;
-        (SMALLEST_SIDE_PX..=LARGEST_SIDE_PX)
-            .contains(&side)
-            .then_some(side)
-    };
-    Some((side(width)?, side(height)?))
-}
-
-/// What a person wrote, short enough for a message.
-fn cut(text: &str) -> String {
-    text.chars().take(80).collect()
-}
-
-fn unsupported(message: String) -> Unsupported {
-    Unsupported {
-        class: ErrorClass::InvalidRequest,
-        message,
-    }
+    let bounds = SMALLEST_SIDE_PX..=LARGEST_SIDE_PX;
+    pixels::sides(size).filter(|(width, height)| bounds.contains(width) && bounds.contains(height))
 }
 
 fn broken(details: String) -> ProviderError {

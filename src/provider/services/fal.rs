@@ -14,10 +14,14 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::failure::ErrorClass;
+use crate::http_client::Inline;
+use crate::provider::catalog::pixels::sides;
+use crate::provider::wire::body::with;
 use crate::provider::wire::errors::Judge;
 use crate::provider::wire::incident::{Incident, is_plain_id};
 use crate::provider::wire::keyed::Access;
 use crate::provider::wire::polling::{Handle, Look, Order, Polled};
+use crate::provider::wire::references;
 use crate::provider::wire::service::Service;
 use crate::provider::{Call, ProviderError, catalog};
 use crate::settings::variable;
@@ -100,34 +104,32 @@ fn word(size: &str) -> &str {
     }
 }
 
+fn image_size(size: &str) -> Value {
+    match sides(size) {
+        Some((width, height)) => json!({"width": width, "height": height}),
+        None => word(size).into(),
+    }
+}
+
 /// The fields that the models in the table share. Source: fal, model pages, "Schema", as of 2026-11.
 fn input(call: &Call<'_>) -> Value {
-    let mut input = json!({"prompt": call.prompt.expose(), "num_images": 1});
-    let takes_ratios =
-        catalog::find(ACCESS.name, &call.spec.model).is_some_and(|model| !model.sizes.ratios.is_empty());
-    if let Some(size) = &call.spec.size {
-        let pixels = size.split_once('x').and_then(|(width, height)| {
-            Some(json!({"width": width.parse::<u32>().ok()?, "height": height.parse::<u32>().ok()?}))
-        });
-        let (name, value) = match pixels {
-            _ if takes_ratios => ("aspect_ratio", size.as_str().into()),
-            Some(pixels) => ("image_size", pixels),
-            None => ("image_size", word(size).into()),
-        };
-        input[name] = value;
-    }
-    if let Some(quality) = &call.spec.quality {
-        input["quality"] = quality.as_str().into();
-    }
-    if let Some(seed) = call.spec.seed {
-        input["seed"] = seed.into();
-    }
-    if let Some(negative) = call.spec.negative() {
-        input["negative_prompt"] = negative.into();
-    }
+    let spec = call.spec;
+    let model = catalog::find(ACCESS.name, &spec.model);
+    let takes_ratios = model.is_some_and(|model| !model.sizes.ratios.is_empty());
+    let (ratio, pixels) = match spec.size.as_deref() {
+        Some(ratio) if takes_ratios => (Some(ratio), None),
+        size => (None, size),
+    };
     // The default is JPEG.
-    input["output_format"] = call.spec.format().into();
-    input
+    let input = json!({"prompt": call.prompt.expose(), "num_images": 1, "output_format": spec.format()});
+    let fields = [
+        ("aspect_ratio", ratio.map(Value::from)),
+        ("image_size", pixels.map(image_size)),
+        ("quality", spec.quality.as_deref().map(Value::from)),
+        ("seed", spec.seed.map(Value::from)),
+        ("negative_prompt", spec.negative().map(Value::from)),
+    ];
+    references::put(with(input, fields), call, Inline::DataUri)
 }
 
 #[async_trait]
@@ -140,7 +142,8 @@ impl Polled for Fal {
     }
 
     fn order(&self, call: &Call<'_>) -> Result<Order, ProviderError> {
-        Ok(Order::of(&call.spec.model, input(call)))
+        let edits = call.spec.references.and_then(|taken| taken.id.as_deref());
+        Ok(Order::of(edits.unwrap_or(&call.spec.model), input(call)))
     }
 
     fn accepted(&self, told: &Value, call: &Call<'_>) -> Option<Request> {

@@ -59,7 +59,7 @@ impl Direct for Gemini {
 
     fn request(call: &Call<'_>) -> Outgoing {
         let path = format!("v1beta/models/{}:generateContent", call.spec.model);
-        Outgoing::post_json(path, &google::request(call.prompt, call.spec))
+        Outgoing::post_json(path, &google::request(call))
     }
 
     fn cost(model: Option<&Model>, usage: Option<&Value>) -> Option<Cost> {

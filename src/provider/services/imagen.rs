@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::failure::ErrorClass;
-use crate::http_client::{Answer, HttpClient, check_base_url};
+use crate::http_client::{Answer, Attachment, HttpClient, Outgoing, check_base_url};
 use crate::provider::services::imagen::auth::{AccessToken, GoogleAuth, GoogleAuthSettings, TokenFault};
 use crate::provider::wire::account::ServiceSettings;
 use crate::provider::wire::google;
@@ -248,6 +248,7 @@ impl Imagen {
         &self,
         asked: &Asked<'_>,
         token: &AccessToken,
+        references: Vec<Attachment>,
         deadline: Instant,
     ) -> Result<Answer, ProviderError> {
         let incident = asked.incident(token);
@@ -258,12 +259,10 @@ impl Imagen {
                 "not sent: the token is not one that a header can carry",
             )
         })?;
-        asked
-            .place
-            .client
-            .post_json(&asked.path, headers, &asked.body, deadline)
-            .await
-            .map_err(|fault| incident.fault(&fault))
+        let outgoing = Outgoing::post_json(&*asked.path, &asked.body);
+        let outgoing = outgoing.headers(headers).carrying(references);
+        let answer = asked.place.client.send(outgoing, deadline).await;
+        answer.map_err(|fault| incident.fault(&fault))
     }
 }
 
@@ -354,7 +353,7 @@ impl ImageProvider for Imagen {
             ),
             body: match is_imagen(id) {
                 true => predict::request(call.prompt, call.spec),
-                false => google::request(call.prompt, call.spec),
+                false => google::request(call),
             },
             prompt: call.prompt.expose(),
         };
@@ -368,12 +367,19 @@ impl ImageProvider for Imagen {
 
         let token = self.auth.token(call.deadline).await;
         let mut token = token.map_err(|fault| asked.without_token(&fault))?;
-        let mut answer = self.send(&asked, &token, call.deadline).await?;
+        let references = call.references.take();
+        let has_references = !references.is_empty();
+        let mut answer = self.send(&asked, &token, references, call.deadline).await?;
         if answer.status == reqwest::StatusCode::UNAUTHORIZED {
             // Tokens end before their time when a key is exchanged. Nothing has been bought with this one.
             let renewed = self.auth.token_after(&token, call.deadline).await;
             token = renewed.map_err(|fault| asked.without_token(&fault))?;
-            answer = self.send(&asked, &token, call.deadline).await?;
+            if has_references {
+                // They were sent with the old one, and are fetched again.
+                let why = "the token was refused; there is a new one";
+                return Err(asked.before_token().error(ErrorClass::Network, why).into());
+            }
+            answer = self.send(&asked, &token, Vec::new(), call.deadline).await?;
         }
         let incident = asked.incident(&token);
         let (dialect, priced) = match is_imagen(id) {

@@ -8,7 +8,7 @@ use crate::http_client::Outgoing;
 use crate::provider::catalog::{self, Model};
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::keyed::Access;
-use crate::provider::wire::openai_images::{DIALECT, PATH};
+use crate::provider::wire::openai_images::{DIALECT, asking};
 use crate::provider::wire::reading::Dialect;
 use crate::provider::{Call, Cost};
 use crate::settings::variable;
@@ -42,7 +42,7 @@ pub(crate) const ACCESS: Access = Access {
 };
 
 /// Exactly the fields that GPT image models take: one more, and the request is refused.
-/// Source: OpenAI API reference, "Create image", as of 2026-11.
+/// Source: OpenAI API reference, "Create image" and "Create image edit", as of 2026-11.
 #[derive(serde::Serialize)]
 struct Request<'a> {
     model: &'a str,
@@ -57,7 +57,9 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     complexity: Option<&'static str>,
     output_format: &'static str,
-    moderation: &'static str,
+    /// Edits have no such choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moderation: Option<&'static str>,
 }
 
 struct OpenAi;
@@ -77,9 +79,9 @@ impl Direct for OpenAi {
             background: spec.background(),
             complexity: spec.complexity(),
             output_format: spec.format(),
-            moderation: spec.moderation().unwrap_or("auto"),
+            moderation: (call.references.is_empty()).then(|| spec.moderation().unwrap_or("auto")),
         };
-        Outgoing::post_json(PATH, &request)
+        asking("", call, &request)
     }
 
     /// Nothing is known without token counts: sizes and qualities cost very differently.

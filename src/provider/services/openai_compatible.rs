@@ -15,8 +15,8 @@ use url::Url;
 
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, Downloads, HttpClient, Outgoing, check_base_url};
-use crate::provider::catalog::pixels::{not_configured, refused, repeated, sides};
-use crate::provider::catalog::{self, Model};
+use crate::provider::catalog::pixels::{not_configured, refused, sides};
+use crate::provider::catalog::{self, Model, repeated};
 use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
 use crate::provider::wire::errors::Signs;
 use crate::provider::wire::fetching::{self, Origin};

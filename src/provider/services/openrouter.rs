@@ -5,8 +5,9 @@
 use serde_json::{Value, json};
 
 use crate::failure::ErrorClass;
-use crate::http_client::Outgoing;
+use crate::http_client::{Inline, Outgoing};
 use crate::provider::catalog::{self, Model};
+use crate::provider::wire::body::with;
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::errors::{Signs, judge_by_status};
 use crate::provider::wire::keyed::Access;
@@ -48,29 +49,26 @@ impl Direct for OpenRouter {
 
     fn request(call: &Call<'_>) -> Outgoing {
         let spec = call.spec;
-        let mut body = json!({"model": spec.model, "prompt": call.prompt.expose(), "n": 1});
-        if let Some(size) = &spec.size {
-            let (ratio, resolution) = catalog::split_resolution(size);
-            body["aspect_ratio"] = ratio.into();
-            if let Some(resolution) = resolution {
-                body["resolution"] = resolution.into();
-            }
-        }
-        let words = [
-            ("quality", spec.quality.as_deref()),
-            ("background", spec.background()),
-            // A model of which nothing is known chooses by itself.
-            ("output_format", spec.options.output_format.map(Word::as_str)),
+        let shape = spec.size.as_deref().map(catalog::split_resolution);
+        let resolution = shape.and_then(|(_, resolution)| resolution);
+        let count = call.references.count();
+        let picture = |number| json!({"type": "image_url", "image_url": {"url": Inline::DataUri(number)}});
+        let body = json!({"model": spec.model, "prompt": call.prompt.expose(), "n": 1});
+        // A model of which nothing is known chooses the format by itself.
+        let format = spec.options.output_format;
+        let fields = [
+            ("aspect_ratio", shape.map(|(ratio, _)| ratio.into())),
+            ("resolution", resolution.map(Value::from)),
+            ("quality", spec.quality.as_deref().map(Value::from)),
+            ("background", spec.background().map(Value::from)),
+            ("output_format", format.map(|format| format.as_str().into())),
+            ("seed", spec.seed.map(Value::from)),
+            (
+                "input_references",
+                (count > 0).then(|| (0..count).map(picture).collect()),
+            ),
         ];
-        for (name, word) in words {
-            if let Some(word) = word {
-                body[name] = word.into();
-            }
-        }
-        if let Some(seed) = spec.seed {
-            body["seed"] = seed.into();
-        }
-        Outgoing::post_json("images", &body)
+        Outgoing::post_json("images", &with(body, fields))
     }
 
     /// The service says what it has charged.

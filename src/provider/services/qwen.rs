@@ -2,12 +2,13 @@
 //!
 //! Source: Alibaba Cloud Model Studio, "Qwen-Image API reference" and "Error codes", as of 2026-11.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::failure::ErrorClass;
 use crate::http_client::Outgoing;
 use crate::provider::Call;
 use crate::provider::catalog::pixels_of;
+use crate::provider::wire::body::with;
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::errors::{Signs, judge_by_status};
 use crate::provider::wire::keyed::Access;
@@ -61,17 +62,20 @@ impl Direct for Qwen {
     const MAX_SEED: i64 = 2_147_483_647;
 
     fn request(call: &Call<'_>) -> Outgoing {
-        let mut parameters = json!({"n": 1, "watermark": false});
-        let size = call.spec.size.as_deref();
-        if let Some((width, height)) = size.and_then(|size| pixels_of(size, "1K", 16)) {
-            parameters["size"] = format!("{width}*{height}").into();
-        }
-        if let Some(seed) = call.spec.seed {
-            parameters["seed"] = seed.into();
-        }
-        if let Some(negative) = call.spec.negative() {
-            parameters["negative_prompt"] = negative.into();
-        }
+        let pixels = call
+            .spec
+            .size
+            .as_deref()
+            .and_then(|size| pixels_of(size, "1K", 16));
+        let fields = [
+            (
+                "size",
+                pixels.map(|(width, height)| format!("{width}*{height}").into()),
+            ),
+            ("seed", call.spec.seed.map(Value::from)),
+            ("negative_prompt", call.spec.negative().map(Value::from)),
+        ];
+        let parameters = with(json!({"n": 1, "watermark": false}), fields);
         let content = json!([{"text": call.prompt.expose()}]);
         let body = json!({
             "model": call.spec.model,

@@ -20,12 +20,14 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::failure::ErrorClass;
-use crate::http_client::Downloads;
+use crate::http_client::{Downloads, Inline};
 use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
+use crate::provider::wire::body::with;
 use crate::provider::wire::errors::{Judge, judge_by_path};
 use crate::provider::wire::incident::{Incident, is_plain_id};
 use crate::provider::wire::keyed::{Access, Keyed};
 use crate::provider::wire::polling::{Handle, Look, Order, Polled};
+use crate::provider::wire::references;
 use crate::provider::wire::service::Service;
 use crate::provider::{
     Call, CheckedSpec, Found, ImageProvider, ImageSpec, ProviderError, Unsupported, catalog,
@@ -160,23 +162,18 @@ struct Replicate {
 /// The fields that the FLUX models share. One that a model does not know is refused with 422 before it costs.
 /// Source: Replicate, the models' "Schema" pages, as of 2026-11.
 fn input(call: &Call<'_>) -> Value {
-    let mut input = json!({"prompt": call.prompt.expose()});
-    if let Some(ratio) = &call.spec.size {
-        input["aspect_ratio"] = ratio.as_str().into();
-    }
-    if let Some(seed) = call.spec.seed {
-        input["seed"] = seed.into();
-    }
-    if let Some(negative) = call.spec.negative() {
-        input["negative_prompt"] = negative.into();
-    }
     // The default is WebP, in which many places cannot show a picture.
     let format = match call.spec.format() {
         "jpeg" => "jpg",
         format => format,
     };
-    input["output_format"] = format.into();
-    input
+    let input = json!({"prompt": call.prompt.expose(), "output_format": format});
+    let fields = [
+        ("aspect_ratio", call.spec.size.as_deref().map(Value::from)),
+        ("seed", call.spec.seed.map(Value::from)),
+        ("negative_prompt", call.spec.negative().map(Value::from)),
+    ];
+    references::put(with(input, fields), call, Inline::DataUri)
 }
 
 fn unusable(message: String) -> Unsupported {

@@ -5,9 +5,10 @@
 use serde_json::{Value, json};
 
 use crate::failure::ErrorClass;
-use crate::http_client::Outgoing;
+use crate::http_client::{Inline, Outgoing};
 use crate::provider::Call;
 use crate::provider::catalog::pixels_of;
+use crate::provider::wire::body::with;
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::errors::{Signs, judge_by_status};
 use crate::provider::wire::keyed::Access;
@@ -55,17 +56,33 @@ impl Direct for Seedream {
 
     /// Nothing that a model of the family refuses: the newest knows no `sequential_image_generation`, none a seed.
     fn request(call: &Call<'_>) -> Outgoing {
-        let mut body = json!({
+        let pixels = call
+            .spec
+            .size
+            .as_deref()
+            .and_then(|size| pixels_of(size, "2K", 16));
+        let picture = |number| json!(Inline::DataUri(number));
+        let body = json!({
             "model": call.spec.model,
             "prompt": call.prompt.expose(),
             "response_format": "b64_json",
             "watermark": false,
         });
-        let size = call.spec.size.as_deref();
-        if let Some((width, height)) = size.and_then(|size| pixels_of(size, "2K", 16)) {
-            body["size"] = format!("{width}x{height}").into();
-        }
-        Outgoing::post_json(PATH, &body)
+        let fields = [
+            (
+                "size",
+                pixels.map(|(width, height)| format!("{width}x{height}").into()),
+            ),
+            (
+                "image",
+                match call.references.count() {
+                    0 => None,
+                    1 => Some(picture(0)),
+                    count => Some((0..count).map(picture).collect()),
+                },
+            ),
+        ];
+        Outgoing::post_json(PATH, &with(body, fields))
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::failure::ErrorClass;
 use crate::http_client::Outgoing;
+use crate::provider::wire::body::with;
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::errors::{Signs, judge_by_status};
 use crate::provider::wire::keyed::Access;
@@ -63,19 +64,22 @@ impl Direct for Stability {
             "core" | "ultra" => (id, None),
             id => ("sd3", Some(id)),
         };
-        let seed = call.spec.seed.map(|seed| seed.to_string());
-        let mut fields = vec![
-            ("prompt", call.prompt.expose()),
-            ("output_format", call.spec.format()),
+        let spec = call.spec;
+        let fields = [
+            ("model", sd3_model.map(Value::from)),
+            ("aspect_ratio", spec.size.as_deref().map(Value::from)),
+            ("seed", spec.seed.map(Value::from)),
+            ("negative_prompt", spec.negative().map(Value::from)),
         ];
-        fields.extend(sd3_model.map(|model| ("model", model)));
-        fields.extend(call.spec.size.as_deref().map(|ratio| ("aspect_ratio", ratio)));
-        fields.extend(seed.as_deref().map(|seed| ("seed", seed)));
-        fields.extend(call.spec.negative().map(|negative| ("negative_prompt", negative)));
+        let form = json!({"prompt": call.prompt.expose(), "output_format": spec.format()});
         // The picture itself otherwise, without what explains it.
         let accept = (ACCEPT, HeaderValue::from_static("application/json"));
-        Outgoing::post_form(format!("v2beta/stable-image/generate/{endpoint}"), &fields)
-            .headers(HeaderMap::from_iter([accept]))
+        Outgoing::post_form(
+            format!("v2beta/stable-image/generate/{endpoint}"),
+            &with(form, fields),
+            "image",
+        )
+        .headers(HeaderMap::from_iter([accept]))
     }
 }
 

@@ -2,16 +2,17 @@
 //!
 //! Source: xAI API reference, "Image generations"; AI SDK, provider xai; litellm 1.110.2; all as of 2026-11.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::failure::ErrorClass;
-use crate::http_client::Outgoing;
+use crate::http_client::{Inline, Outgoing};
 use crate::provider::Call;
 use crate::provider::catalog;
+use crate::provider::wire::body::with;
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::errors::Signs;
 use crate::provider::wire::keyed::Access;
-use crate::provider::wire::openai_images::{self, PATH};
+use crate::provider::wire::openai_images::{self, EDITS, PATH};
 use crate::provider::wire::reading::Dialect;
 use crate::settings::variable;
 
@@ -50,23 +51,26 @@ impl Direct for Xai {
 
     fn request(call: &Call<'_>) -> Outgoing {
         let spec = call.spec;
-        let mut body = json!({
+        let size = spec.size.as_deref().filter(|size| *size != "auto");
+        let shape = size.map(catalog::split_resolution);
+        let resolution = shape.and_then(|(_, resolution)| resolution);
+        // Source: xAI API reference, "Image edits".
+        let count = call.references.count();
+        let picture = |number| json!({"url": Inline::DataUri(number), "type": "image_url"});
+        let body = json!({
             "model": spec.model,
             "prompt": call.prompt.expose(),
             "n": 1,
             "response_format": "b64_json",
         });
-        if let Some(size) = spec.size.as_deref().filter(|size| *size != "auto") {
-            let (ratio, resolution) = catalog::split_resolution(size);
-            body["aspect_ratio"] = ratio.into();
-            if let Some(resolution) = resolution {
-                body["resolution"] = resolution.to_lowercase().into();
-            }
-        }
-        if let Some(quality) = &spec.quality {
-            body["quality"] = quality.as_str().into();
-        }
-        Outgoing::post_json(PATH, &body)
+        let fields = [
+            ("aspect_ratio", shape.map(|(ratio, _)| ratio.into())),
+            ("resolution", resolution.map(|word| word.to_lowercase().into())),
+            ("quality", spec.quality.as_deref().map(Value::from)),
+            ("image", (count == 1).then(|| picture(0))),
+            ("images", (count > 1).then(|| (0..count).map(picture).collect())),
+        ];
+        Outgoing::post_json(if count == 0 { PATH } else { EDITS }, &with(body, fields))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Duration, Fake, PROMPT, Run};
+use super::{Duration, Fake, PROMPT, Run, pictures};
 use crate::failure::ErrorClass;
 use crate::http_client::quote;
 use crate::provider::{Call, CheckedSpec, ImageSpec};
@@ -26,6 +26,11 @@ fn all() -> Vec<(String, ImageSpec)> {
     };
     let mut all: Vec<_> = words().into_iter().map(with).collect();
     all.push(("negative prompt".to_owned(), negative));
+    let from_another = ImageSpec {
+        reference_count: 1,
+        ..ImageSpec::default()
+    };
+    all.push(("reference".to_owned(), from_another));
     all
 }
 
@@ -74,18 +79,23 @@ impl Run<'_> {
             let sent = self.subject.options.iter().find(|(known, _)| *known == word);
             match (provider.check(&asked), sent) {
                 (Ok(checked), Some((_, sent))) => {
-                    let accepted = (checked.options, &checked.negative_prompt);
-                    if accepted != (asked.options, &asked.negative_prompt) {
+                    let accepted = (checked.options, &checked.negative_prompt, checked.reference_count);
+                    if accepted != (asked.options, &asked.negative_prompt, asked.reference_count) {
                         self.fault(format!("it was accepted as {checked:?}"));
                     }
                     let spec = CheckedSpec {
                         options: checked.options,
                         negative_prompt: checked.negative_prompt,
+                        references: checked.references,
                         ..self.subject.spec.clone()
                     };
                     let prompt = Prompt::new(PROMPT.to_owned());
                     let deadline = Instant::now() + Duration::from_secs(300);
-                    if let Err(error) = provider.draw(&Call::unwatched(&prompt, &spec, deadline)).await {
+                    let call = Call {
+                        references: &pictures(asked.reference_count),
+                        ..Call::unwatched(&prompt, &spec, deadline)
+                    };
+                    if let Err(error) = provider.draw(&call).await {
                         self.fault(format!("no picture: {error}"));
                     }
                     let bought = fake.asked().into_iter().find(|asked| (self.subject.buys)(asked));
@@ -95,7 +105,9 @@ impl Run<'_> {
                     }
                 }
                 (Err(refused), None) => {
-                    let is_explained = refused.message.contains("leave it out");
+                    let is_explained = ["leave it out", "leave them out"]
+                        .iter()
+                        .any(|said| refused.message.contains(said));
                     if refused.class != ErrorClass::InvalidRequest || !is_explained {
                         self.fault(format!("{:?}: {refused}", refused.class));
                     }

@@ -75,6 +75,7 @@ impl<S: Direct> ImageProvider for Provider<S> {
         let outgoing = S::request(call);
         let incident = self.service.posting(outgoing.path(), call);
         self.service.may_send(call, &incident)?;
+        let outgoing = outgoing.carrying(call.references.take());
         let answer = self.service.call(outgoing, &incident, call.deadline).await?;
         let reading = incident.picture(answer, S::DIALECT).await;
         let reading = reading.map_err(|error| match error.class {

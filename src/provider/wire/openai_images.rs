@@ -2,14 +2,29 @@
 //!
 //! What goes on the wire is each provider's business; so is what its service means by codes of its own.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::errors::{Signs, class_of_status, is_timeout};
 use super::reading::{Dialect, NoPicture};
 use crate::failure::ErrorClass;
+use crate::http_client::Outgoing;
+use crate::provider::Call;
 
 /// The path of every service, below its base URL.
 pub(in crate::provider) const PATH: &str = "images/generations";
+/// Where pictures are made from others.
+pub(in crate::provider) const EDITS: &str = "images/edits";
+
+/// Asks for a picture below `base`: from the prompt alone in JSON, or from reference images too in a form.
+///
+/// Source: OpenAI API reference, "Create image edit"; Microsoft Learn, "Image edit API".
+pub(in crate::provider) fn asking(base: &str, call: &Call<'_>, request: &impl Serialize) -> Outgoing {
+    match call.references.is_empty() {
+        true => Outgoing::post_json(format!("{base}{PATH}"), request),
+        false => Outgoing::post_form(format!("{base}{EDITS}"), request, "image[]"),
+    }
+}
 
 /// What OpenAI means by its answers.
 pub(in crate::provider) const DIALECT: Dialect = Dialect {

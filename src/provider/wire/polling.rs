@@ -17,7 +17,7 @@ use super::incident::Incident;
 use super::picture::Picture;
 use super::service::{NotTold, Service};
 use crate::failure::ErrorClass;
-use crate::http_client::Answer;
+use crate::http_client::{Answer, Outgoing};
 use crate::provider::{
     Call, CheckedSpec, Cost, DrawnImage, Found, ImageProvider, ImageSpec, NotDrawn, ProviderError,
     Unsupported, catalog,
@@ -195,7 +195,9 @@ impl<P: Polled> ImageProvider for P {
         let Order { path, headers, body } = self.order(call)?;
         let incident = service.posting(&path, call);
         service.may_send(call, &incident)?;
-        let ordered = service.order(&path, headers, &body, &incident, P::JUDGE, call.deadline);
+        let outgoing = Outgoing::post_json(path, &body).headers(headers);
+        let outgoing = outgoing.carrying(call.references.take());
+        let ordered = service.order(outgoing, &incident, P::JUDGE, call.deadline);
         let (answer, told) = ordered.await?;
         let Some(handle) = self.accepted(&told, call) else {
             return Err(match self.refusal(&told, &incident) {

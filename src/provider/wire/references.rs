@@ -3,21 +3,20 @@
 use serde_json::Value;
 
 use crate::http_client::Inline;
-use crate::provider::Call;
-use crate::provider::catalog::Place;
+use crate::provider::{Call, ReferencePlace};
 
-/// Puts the reference images of a call into its body. `inline` says how they are written.
-pub(in crate::provider) fn put(body: &mut Value, call: &Call<'_>, inline: fn(usize) -> Inline) {
+/// The body of a call with its reference images in it. `inline` says how they are written.
+pub(in crate::provider) fn put(mut body: Value, call: &Call<'_>, inline: fn(usize) -> Inline) -> Value {
     let count = call.references.count();
-    let taken = call.spec.references.as_ref().filter(|_| count > 0);
+    let taken = call.spec.references.filter(|_| count > 0);
     let Some(place) = taken.and_then(|taken| taken.place.as_ref()) else {
-        return;
+        return body;
     };
     let text = |number: usize| serde_json::json!(inline(number));
     match place {
-        Place::Field(name) => body[name] = text(0),
-        Place::List(name) => body[name] = (0..count).map(text).collect(),
-        Place::Fields(name) => {
+        ReferencePlace::Field(name) => body[name] = text(0),
+        ReferencePlace::List(name) => body[name] = (0..count).map(text).collect(),
+        ReferencePlace::Fields(name) => {
             for number in 0..count {
                 let name = match number {
                     0 => name.clone(),
@@ -27,4 +26,5 @@ pub(in crate::provider) fn put(body: &mut Value, call: &Call<'_>, inline: fn(usi
             }
         }
     }
+    body
 }

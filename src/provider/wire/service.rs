@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
@@ -200,14 +199,11 @@ impl Service {
     /// here knows.
     pub(in crate::provider) async fn order(
         &self,
-        path: &str,
-        headers: HeaderMap,
-        body: &(impl Serialize + Sync),
+        outgoing: Outgoing,
         incident: &Incident<'_>,
         judge: Judge,
         deadline: Instant,
     ) -> Result<(Answer, Value), ProviderError> {
-        let outgoing = Outgoing::post_json(path, body).headers(headers);
         let answer = self.call(outgoing, incident, deadline).await?;
         // Does nothing where the caller's span has no such field.
         tracing::Span::current().record("http.response.status_code", answer.status.as_u16());

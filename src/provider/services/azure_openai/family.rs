@@ -1,8 +1,8 @@
 //! What is behind a deployment, and what it takes: a name of an operator's choice does not say.
 
 use super::{ApiVersion, NAME};
-use crate::provider::catalog::pixels::{refused, repeated};
-use crate::provider::catalog::{self, Choices, Model};
+use crate::provider::catalog::pixels::refused;
+use crate::provider::catalog::{self, Choices, Model, repeated};
 use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
 use crate::work_package::{Background, ImageType, Moderation, OutputFormat};
 
@@ -122,9 +122,13 @@ impl Family {
             Self::DallE => Choices::default(),
             Self::Gpt(model) => Choices {
                 backgrounds: &model.backgrounds,
+                references: model.references.as_ref(),
                 ..gpt
             },
-            Self::AnyGpt => gpt,
+            Self::AnyGpt => Choices {
+                references: self.table().and_then(|model| model.references.as_ref()),
+                ..gpt
+            },
         };
         catalog::check_options(choices, NAME, deployment, spec)
     }

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::http_client::check_base_url;
 use crate::provider::catalog;
-use crate::provider::catalog::pixels::repeated;
+use crate::provider::catalog::repeated;
 use crate::provider::wire::account::ServiceSettings;
 use crate::provider::wire::header::header_value;
 

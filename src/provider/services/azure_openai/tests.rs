@@ -81,6 +81,7 @@ async fn what_every_provider_has_to_get_right() {
             ("low", "\"moderation\":\"low\""),
             ("png", "\"output_format\":\"png\""),
             ("jpeg", "\"output_format\":\"jpeg\""),
+            ("reference", "name=\"image[]\"; filename=\"1.png\""),
         ],
         classes: &[],
     };
@@ -274,4 +275,34 @@ async fn what_is_not_configured_is_named_and_nothing_is_sent() {
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::Auth);
     assert!(!format!("{:?}", provider(whole)).contains("0123456789"));
+}
+
+#[tokio::test]
+async fn both_paths_take_pictures_to_make_one_from_in_a_form() {
+    for (version, path, has_model) in [
+        ("v1", "/openai/v1/images/edits", true),
+        (
+            "2025-04-01-preview",
+            "/openai/deployments/gpt-image-2/images/edits?api-version=2025-04-01-preview",
+            false,
+        ),
+    ] {
+        let built = |base_url: &Url| -> std::sync::Arc<dyn ImageProvider> {
+            std::sync::Arc::new(provider(settings(base_url, version, DEPLOYMENT)))
+        };
+        let asked = suite::bought_from(built, |_| Reply::json(200, &picture()), DEPLOYMENT, 2).await;
+        assert_eq!(asked.path, path);
+        let names: Vec<String> = asked.form().into_iter().map(|(about, _)| about).collect();
+        let all = [
+            "\"model\"",
+            "\"n\"",
+            "\"output_format\"",
+            "\"prompt\"",
+            "\"quality\"",
+            "\"size\"",
+            "\"image[]\"; filename=\"1.png\" Content-Type: image/png",
+            "\"image[]\"; filename=\"2.jpg\" Content-Type: image/jpeg",
+        ];
+        assert_eq!(names, all[usize::from(!has_model)..]);
+    }
 }

@@ -114,6 +114,7 @@ async fn what_every_provider_has_to_get_right() {
             ("png", "\"output_format\":\"png\""),
             ("jpeg", "\"output_format\":\"jpeg\""),
             ("webp", "\"output_format\":\"webp\""),
+            ("reference", "\"input_image\":\"cGljdHVyZSAx\""),
         ],
         classes: &[],
     };
@@ -286,4 +287,34 @@ async fn a_sample_that_is_gone_is_asked_for_again_and_one_at_a_private_address_i
     assert_eq!(error.class, ErrorClass::BadOutput);
     assert!(error.details.contains("loopback"), "{error}");
     assert!(!error.details.contains("sig"), "{error}");
+}
+
+#[tokio::test]
+async fn pictures_to_make_one_from_stand_where_each_model_takes_them() {
+    let built = |base_url: &Url| -> Arc<dyn ImageProvider> { Arc::new(provider(base_url)) };
+    let (one, two, three) = ("cGljdHVyZSAx", "cGljdHVyZSAy", "cGljdHVyZSAz");
+    for (model, count, expected) in [
+        (
+            "flux-2-pro",
+            3,
+            json!({"input_image": one, "input_image_2": two, "input_image_3": three}),
+        ),
+        (
+            "flux-kontext-pro",
+            2,
+            json!({"input_image": one, "input_image_2": two}),
+        ),
+        ("flux-pro-1.1-ultra", 1, json!({"image_prompt": one})),
+        ("flux-3-image", 2, json!({"images": [one, two]})),
+    ] {
+        let asked = suite::bought_from(built, good, model, count).await;
+        assert_eq!(asked.path, format!("/v1/{model}"));
+        let body = asked.json();
+        let sent = body.as_object().unwrap().iter();
+        let sent: Value = sent
+            .filter(|(name, _)| name.contains("image"))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        assert_eq!(sent, expected, "{model}");
+    }
 }

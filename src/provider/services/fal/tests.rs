@@ -297,3 +297,22 @@ async fn a_picture_at_a_private_address_is_refused() {
     assert_eq!(error.class, ErrorClass::BadOutput);
     assert!(error.details.contains("loopback"), "{error}");
 }
+
+#[tokio::test]
+async fn pictures_to_make_one_from_go_to_the_model_that_edits() {
+    let built = |base_url: &Url| -> Arc<dyn ImageProvider> { Arc::new(provider(base_url)) };
+    let uris = json!([
+        "data:image/png;base64,cGljdHVyZSAx",
+        "data:image/jpeg;base64,cGljdHVyZSAy"
+    ]);
+    for (model, path) in [
+        ("fal-ai/nano-banana-pro", "/fal-ai/nano-banana-pro/edit"),
+        (
+            "openai/gpt-image-2.5/flare/text-to-image",
+            "/openai/gpt-image-2.5/flare/edit",
+        ),
+    ] {
+        let asked = suite::bought_from(built, good, model, 2).await;
+        assert_eq!((&*asked.path, &asked.json()["image_urls"]), (path, &uris));
+    }
+}

@@ -71,7 +71,10 @@ async fn what_every_provider_has_to_get_right() {
         buys: any_post,
         can_find_again: false,
         fixed_names: false,
-        options: &[],
+        options: &[(
+            "reference",
+            "\"inlineData\":{\"data\":\"cGljdHVyZSAx\",\"mimeType\":\"image/png\"}",
+        )],
         classes: &[],
     };
     suite::run(&subject).await;
@@ -240,4 +243,19 @@ async fn a_prompt_that_is_too_long_is_not_sent() {
         .map_err(suite::ended)
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::InvalidRequest, "{error}");
+}
+
+#[tokio::test]
+async fn pictures_to_make_one_from_follow_the_prompt() {
+    let asked = suite::bought_from(
+        provider,
+        |_| Reply::json(200, &picture()),
+        "gemini-3-pro-image",
+        2,
+    )
+    .await;
+    let parts = &asked.json()["contents"][0]["parts"];
+    let picture = |kind: &str, data: &str| json!({"inlineData": {"mimeType": kind, "data": data}});
+    let expected = json!([{"text": PROMPT}, picture("image/png", "cGljdHVyZSAx"), picture("image/jpeg", "cGljdHVyZSAy")]);
+    assert_eq!(*parts, expected);
 }

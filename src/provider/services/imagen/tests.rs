@@ -106,15 +106,25 @@ async fn error_of(reply: Reply, model: &str) -> ProviderError {
 
 #[tokio::test]
 async fn what_every_provider_has_to_get_right_with_gemini_models() {
-    has_everything_right(GEMINI).await;
+    let options = [(
+        "reference",
+        "\"inlineData\":{\"data\":\"cGljdHVyZSAx\",\"mimeType\":\"image/png\"}",
+    )];
+    has_everything_right(GEMINI, &[&FORMATS[..], &options].concat()).await;
 }
 
 #[tokio::test]
 async fn what_every_provider_has_to_get_right_with_imagen_models() {
-    has_everything_right(PRIVATE).await;
+    has_everything_right(PRIVATE, &FORMATS).await;
 }
 
-async fn has_everything_right(model: &str) {
+/// What is sent for a format.
+const FORMATS: [(&str, &str); 2] = [
+    ("png", "\"mimeType\":\"image/png\""),
+    ("jpeg", "\"mimeType\":\"image/jpeg\""),
+];
+
+async fn has_everything_right(model: &str, options: &[(&'static str, &'static str)]) {
     let tokens = Fake::start(|_| token(TOKEN, 3600)).await;
     let auth = auth_settings(None, Some(&tokens.url));
     let subject = Subject {
@@ -125,10 +135,7 @@ async fn has_everything_right(model: &str) {
         buys: any_post,
         can_find_again: false,
         fixed_names: false,
-        options: &[
-            ("png", "\"mimeType\":\"image/png\""),
-            ("jpeg", "\"mimeType\":\"image/jpeg\""),
-        ],
+        options: options.to_vec().leak(),
         classes: &[],
     };
     suite::run(&subject).await;
@@ -279,4 +286,26 @@ async fn every_success_without_a_picture_has_its_class() {
         let error = error_of(Reply::json(200, &body), GEMINI).await;
         assert_eq!(error.class, class, "{body}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_beside_pictures_is_renewed_for_the_next_call() {
+    let fake = Fake::start(|asked| match is_for_token(asked) {
+        true => token(TOKEN, 3600),
+        false => Reply::json(401, &json!({"error": {"code": 401, "status": "UNAUTHENTICATED"}})),
+    })
+    .await;
+    let (prompt, spec, references) = (
+        Prompt::new(PROMPT.into()),
+        spec(GEMINI, "1:1"),
+        suite::pictures(1),
+    );
+    let call = Call {
+        references: &references,
+        ..Call::unwatched(&prompt, &spec, in_minutes(5))
+    };
+    let error = suite::ended(provider(&fake.url).draw(&call).await.unwrap_err());
+    assert_eq!(error.class, ErrorClass::Network, "it is sent again: {error}");
+    let tokens = fake.asked().iter().filter(|asked| is_for_token(asked)).count();
+    assert_eq!((tokens, fake.asked().len()), (2, 3));
 }

@@ -113,6 +113,7 @@ async fn what_every_provider_has_to_get_right() {
             ("png", "\"output_format\":\"png\""),
             ("jpeg", "\"output_format\":\"jpeg\""),
             ("webp", "\"output_format\":\"webp\""),
+            ("reference", "name=\"image[]\"; filename=\"1.png\""),
         ],
         classes: &[],
     };
@@ -213,5 +214,34 @@ fn a_request_is_checked_against_the_table_before_the_key() {
     assert_eq!(
         provider(base).check(&ended).unwrap_err().class,
         ErrorClass::ModelGone
+    );
+}
+
+#[tokio::test]
+async fn a_picture_that_is_made_from_others_is_asked_for_in_a_form_with_what_edits_take() {
+    let good = |_: &_| Reply::json(200, &picture());
+    let keyed = |base_url: &Url| provider(base_url.join("v1").unwrap());
+    let asked = suite::bought_from(keyed, good, "gpt-image-2", 2).await;
+    assert_eq!(asked.path, "/v1/images/edits");
+    let form = asked.form();
+    let expected = [
+        ("\"model\"", "gpt-image-2"),
+        ("\"n\"", "1"),
+        ("\"output_format\"", "png"),
+        ("\"prompt\"", suite::PROMPT),
+        ("\"quality\"", "medium"),
+        ("\"size\"", "2048x1152"),
+        (
+            "\"image[]\"; filename=\"1.png\" Content-Type: image/png",
+            "picture 1",
+        ),
+        (
+            "\"image[]\"; filename=\"2.jpg\" Content-Type: image/jpeg",
+            "picture 2",
+        ),
+    ];
+    assert_eq!(
+        form,
+        expected.map(|(about, value)| (about.to_owned(), value.to_owned()))
     );
 }

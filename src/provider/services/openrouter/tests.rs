@@ -29,6 +29,10 @@ fn subject() -> Subject {
             ("png", "\"output_format\":\"png\""),
             ("jpeg", "\"output_format\":\"jpeg\""),
             ("webp", "\"output_format\":\"webp\""),
+            (
+                "reference",
+                "\"input_references\":[{\"image_url\":{\"url\":\"data:image/png;base64,cGljdHVyZSAx\"},\"type\":\"image_url\"}]",
+            ),
         ],
         ..Subject::keyed(&ACCESS, KEY, spec, good)
     }
@@ -99,4 +103,25 @@ async fn each_answer_means_what_the_service_means_by_it() {
         (Reply::json(200, &json!({"created": 1, "data": []})), BadOutput),
     ];
     answers(&subject(), rows).await;
+}
+
+#[tokio::test]
+async fn pictures_to_make_one_from_are_listed_for_models_that_are_known_to_take_them() {
+    let built = |base_url: &url::Url| suite::keyed(&ACCESS, base_url, KEY);
+    let asked = suite::bought_from(built, subject().good, "bytedance-seed/seedream-4.5", 2).await;
+    let item = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+    let expected = json!([
+        item("data:image/png;base64,cGljdHVyZSAx"),
+        item("data:image/jpeg;base64,cGljdHVyZSAy")
+    ]);
+    assert_eq!(
+        (&*asked.path, &asked.json()["input_references"]),
+        ("/images", &expected)
+    );
+    let unknown = crate::provider::ImageSpec {
+        reference_count: 1,
+        ..asking("maker/model-7", "", "")
+    };
+    let refused = built(&nowhere()).check(&unknown).unwrap_err();
+    assert!(refused.message.ends_with("leave them out"), "{refused}");
 }

@@ -2,7 +2,7 @@
 //! an operator is trusted to know that it takes the usual ones.
 
 use super::{MODEL, NAME, catalog};
-use crate::failure::ErrorClass;
+use crate::provider::catalog::pixels::refused;
 use crate::provider::catalog::{Model, repeated};
 use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
 use crate::work_package::ImageType;
@@ -12,18 +12,12 @@ pub(super) const ANY_OTHER: &str = "owner/any-other-model";
 
 /// Checks model, size and quality of `spec`, in this order, and fills in the default size.
 pub(super) fn check(configured: &str, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
-    let refuse = |message: String| {
-        Err(Unsupported {
-            class: ErrorClass::InvalidRequest,
-            message,
-        })
-    };
     let given = |option: &Option<String>| option.clone().filter(|text| !text.is_empty());
     if let Some(model) = given(&spec.model).filter(|model| model != configured) {
-        return refuse(format!(
+        return Err(refused(format!(
             "Unsupported image model for {NAME}: {}; use {configured}, which {MODEL} names",
             repeated(&model)
-        ));
+        )));
     }
     let rules = rules(configured);
     let size = match given(&spec.size) {
@@ -31,10 +25,10 @@ pub(super) fn check(configured: &str, spec: &ImageSpec) -> Result<CheckedSpec, U
             Some(size) => size,
             None => {
                 let right = rules.map(|rules| rules.sizes.to_string()).unwrap_or_default();
-                return refuse(format!(
+                return Err(refused(format!(
                     "Unsupported image size for {NAME}: {}; use {right}",
                     repeated(&size)
-                ));
+                )));
             }
         },
         None => match spec.image_type {
@@ -43,7 +37,9 @@ pub(super) fn check(configured: &str, spec: &ImageSpec) -> Result<CheckedSpec, U
         },
     };
     if given(&spec.quality).is_some() {
-        return refuse(format!("Image quality is not supported for {NAME}; leave it out"));
+        return Err(refused(format!(
+            "Image quality is not supported for {NAME}; leave it out"
+        )));
     }
     let choices = rules.map(Model::choices).unwrap_or_default();
     Ok(CheckedSpec {

@@ -79,7 +79,11 @@ impl Replicate {
                     }
                     Some(_) => {}
                 }
-                match (self.likeness(listed, &sent), &same, prediction::id(listed)) {
+                match (
+                    self.likeness(listed, &sent, call.spec.reference_count > 0),
+                    &same,
+                    prediction::id(listed),
+                ) {
                     (Likeness::Other, ..) => {}
                     (Likeness::Same, None, Some(id)) => same = Some(id),
                     // Two jobs may have the same prompt: which of two such orders is this one's, nobody knows.
@@ -107,7 +111,7 @@ impl Replicate {
         Ok(Found::Unknown)
     }
 
-    fn likeness(&self, listed: &Value, sent: &Value) -> Likeness {
+    fn likeness(&self, listed: &Value, sent: &Value, has_references: bool) -> Likeness {
         let is_removed = listed.get("data_removed") == Some(&Value::Bool(true));
         let known = match listed.get("input").and_then(Value::as_object) {
             Some(known) if !known.is_empty() && !is_removed => known,
@@ -119,7 +123,8 @@ impl Replicate {
         // More may be listed than was sent: the model's own defaults.
         let mut sent = sent.as_object().into_iter().flatten();
         let has_all = sent.all(|(name, value)| known.get(name) == Some(value));
-        match has_all && self.may_be_of_model(listed) {
+        // What it was made from is not at hand, and is listed in the service's own way.
+        match has_all && !has_references && self.may_be_of_model(listed) {
             true => Likeness::Same,
             false => Likeness::Doubtful,
         }

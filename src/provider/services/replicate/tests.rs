@@ -128,6 +128,10 @@ async fn what_every_provider_has_to_get_right() {
             ("png", "\"output_format\":\"png\""),
             ("jpeg", "\"output_format\":\"jpg\""),
             ("webp", "\"output_format\":\"webp\""),
+            (
+                "reference",
+                "\"image_prompt\":\"data:image/png;base64,cGljdHVyZSAx\"",
+            ),
         ],
         // A prediction that was not confirmed may exist.
         classes: &[(500, Ambiguous), (502, Ambiguous), (503, Ambiguous)],
@@ -322,4 +326,27 @@ async fn a_file_at_a_private_address_is_refused() {
         error.details.contains("its host has a loopback address"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn pictures_to_make_one_from_stand_where_each_model_takes_them() {
+    let (one, two) = (
+        "data:image/png;base64,cGljdHVyZSAx",
+        "data:image/jpeg;base64,cGljdHVyZSAy",
+    );
+    for (model, count, name, expected) in [
+        (OFFICIAL, 1, "image_prompt", json!(one)),
+        ("black-forest-labs/flux-kontext-pro", 1, "input_image", json!(one)),
+        (
+            "black-forest-labs/flux-2-pro",
+            2,
+            "input_images",
+            json!([one, two]),
+        ),
+    ] {
+        let built = |base_url: &Url| -> Arc<dyn ImageProvider> { Arc::new(provider_of(base_url, model)) };
+        let asked = suite::bought_from(built, good, model, count).await;
+        assert_eq!(asked.path, format!("/v1/models/{model}/predictions"));
+        assert_eq!(asked.json()["input"][name], expected);
+    }
 }

@@ -23,7 +23,10 @@ fn subject() -> Subject {
             "size": "2736x1536"}], "usage": {"generated_images": 1, "output_tokens": 16384, "total_tokens": 16384}});
         Reply::json(200, &answer)
     };
-    Subject::keyed(&ACCESS, "ark-0123456789abcdef", spec, good)
+    Subject {
+        options: &[("reference", "\"image\":\"data:image/png;base64,cGljdHVyZSAx\"")],
+        ..Subject::keyed(&ACCESS, "ark-0123456789abcdef", spec, good)
+    }
 }
 
 #[tokio::test]
@@ -100,4 +103,20 @@ async fn each_answer_means_what_the_service_means_by_it() {
         ),
     ];
     answers(&subject(), rows).await;
+}
+
+#[tokio::test]
+async fn one_picture_to_make_another_from_is_a_text_and_several_are_a_list() {
+    let built = |base_url: &url::Url| suite::keyed(&ACCESS, base_url, "k");
+    let (one, two) = (
+        "data:image/png;base64,cGljdHVyZSAx",
+        "data:image/jpeg;base64,cGljdHVyZSAy",
+    );
+    for (count, expected) in [(1, json!(one)), (2, json!([one, two]))] {
+        let asked = suite::bought_from(built, subject().good, LITE, count).await;
+        assert_eq!(
+            (&*asked.path, &asked.json()["image"]),
+            ("/images/generations", &expected)
+        );
+    }
 }

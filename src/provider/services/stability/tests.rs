@@ -122,9 +122,9 @@ async fn each_model_is_asked_at_its_address_with_a_form() {
         );
         assert_eq!(asked.header("authorization"), Some(&*format!("Bearer {KEY}")));
         assert_eq!(asked.header("accept"), Some("application/json"));
-        let mut expected = vec![("prompt", PROMPT), ("output_format", "png")];
+        let mut expected = vec![("aspect_ratio", "16:9")];
         expected.extend(own.map(|own| ("model", own)));
-        expected.extend([("aspect_ratio", "16:9"), ("seed", "7")]);
+        expected.extend([("output_format", "png"), ("prompt", PROMPT), ("seed", "7")]);
         let found = fields(asked);
         let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(found, expected);
@@ -252,7 +252,7 @@ async fn a_prompt_cannot_add_fields_to_the_form() {
         .into_iter()
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(names, ["prompt", "output_format", "aspect_ratio", "seed"]);
+    assert_eq!(names, ["aspect_ratio", "output_format", "prompt", "seed"]);
 }
 
 #[test]

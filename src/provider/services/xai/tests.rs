@@ -22,7 +22,13 @@ fn subject() -> Subject {
             "usage": {"cost_in_usd_ticks": 200_000_000}});
         Reply::json(200, &answer)
     };
-    Subject::keyed(&ACCESS, "xai-0123456789abcdef", spec, good)
+    Subject {
+        options: &[(
+            "reference",
+            "\"image\":{\"type\":\"image_url\",\"url\":\"data:image/png;base64,cGljdHVyZSAx\"}",
+        )],
+        ..Subject::keyed(&ACCESS, "xai-0123456789abcdef", spec, good)
+    }
 }
 
 #[tokio::test]
@@ -83,4 +89,20 @@ async fn each_answer_means_what_the_service_means_by_it() {
         ),
     ];
     answers(&subject(), rows).await;
+}
+
+#[tokio::test]
+async fn a_picture_is_made_from_one_or_from_several_by_the_path_for_edits() {
+    let built = |base_url: &url::Url| suite::keyed(&ACCESS, base_url, "xai-0123456789abcdef");
+    let item = |url: &str| json!({"url": url, "type": "image_url"});
+    let (one, two) = (
+        item("data:image/png;base64,cGljdHVyZSAx"),
+        item("data:image/jpeg;base64,cGljdHVyZSAy"),
+    );
+    for (count, name, expected) in [(1, "image", one.clone()), (2, "images", json!([one, two]))] {
+        let asked = suite::bought_from(built, subject().good, "grok-imagine-image", count).await;
+        let body = asked.json();
+        assert_eq!((&*asked.path, &body[name]), ("/images/edits", &expected));
+        assert_eq!((&body["aspect_ratio"], &body["n"]), (&json!("16:9"), &json!(1)));
+    }
 }

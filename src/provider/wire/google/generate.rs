@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use super::class_of;
 use crate::failure::ErrorClass;
+use crate::http_client::Inline;
 use crate::provider::catalog::{self, Model};
+use crate::provider::wire::body::with;
 use crate::provider::wire::error_body::ErrorBody;
 use crate::provider::wire::reading::{Dialect, NoPicture};
-use crate::provider::{CheckedSpec, Cost};
-use crate::work_package::Prompt;
+use crate::provider::{Call, Cost};
 
 /// Why a candidate was ended that says nothing against the prompt. Any other reason is a refusal: those that are new
 /// have been, and a prompt that is refused is not paid for a second time.
@@ -30,27 +31,33 @@ const ENDED: [&str; 9] = [
 const LIMITED: &str = "PUP_LIMITED_DISABLED";
 
 /// The body of a request for one picture. A size is a ratio, with or without `@` and a resolution.
-pub(in crate::provider) fn request(prompt: &Prompt, spec: &CheckedSpec) -> Value {
-    let mut picture = json!({});
+pub(in crate::provider) fn request(call: &Call<'_>) -> Value {
+    let spec = call.spec;
     // "auto": the model chooses.
-    if let Some(size) = spec.size.as_deref().filter(|size| *size != "auto") {
-        let (ratio, resolution) = catalog::split_resolution(size);
-        picture["aspectRatio"] = ratio.into();
-        if let Some(resolution) = resolution {
-            picture["imageSize"] = resolution.into();
-        }
-    }
+    let size = spec.size.as_deref().filter(|size| *size != "auto");
+    let shape = size.map(catalog::split_resolution);
+    let resolution = shape.and_then(|(_, resolution)| resolution);
     // Vertex AI alone has this choice.
-    if let Some(format) = spec.options.output_format {
-        picture["imageOutputOptions"] = json!({"mimeType": format.media_type()});
-    }
+    let format = spec.options.output_format;
+    let fields = [
+        ("aspectRatio", shape.map(|(ratio, _)| ratio.into())),
+        ("imageSize", resolution.map(Value::from)),
+        (
+            "imageOutputOptions",
+            format.map(|format| json!({"mimeType": format.media_type()})),
+        ),
+    ];
+    let picture = with(json!({}), fields);
     // Without the modality the model may answer with a text about the picture.
-    let mut config = json!({"responseModalities": ["IMAGE"], "imageConfig": picture});
-    if let Some(seed) = spec.seed {
-        config["seed"] = seed.into();
-    }
+    let config = json!({"responseModalities": ["IMAGE"], "imageConfig": picture});
+    let config = with(config, [("seed", spec.seed.map(Value::from))]);
+    let pictures = (0..).zip(call.references.media_types());
+    let pictures = pictures
+        .map(|(number, kind)| json!({"inlineData": {"mimeType": kind, "data": Inline::Base64(number)}}));
+    let text = json!({"text": call.prompt.expose()});
+    let parts: Vec<Value> = std::iter::once(text).chain(pictures).collect();
     json!({
-        "contents": [{"role": "user", "parts": [{"text": prompt.expose()}]}],
+        "contents": [{"role": "user", "parts": parts}],
         "generationConfig": config,
     })
 }

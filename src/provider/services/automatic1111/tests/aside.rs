@@ -3,7 +3,6 @@
 use std::sync::Mutex as StdMutex;
 
 use super::*;
-use crate::provider::Unwatched;
 
 #[derive(Default)]
 struct Seen(StdMutex<Vec<f32>>);
@@ -136,15 +135,7 @@ async fn at_the_deadline_the_server_is_told_to_stop_what_it_draws_for_us() {
         }
     });
     let (prompt, spec) = (Prompt::new("a boat".into()), spec());
-    let call = Call {
-        id: Uuid::nil(),
-        prompt: &prompt,
-        spec: &spec,
-        deadline: Instant::now() + Duration::from_millis(300),
-        is_brief: false,
-        may_be_forgotten: true,
-        watch: &Unwatched,
-    };
+    let call = Call::unwatched(&prompt, &spec, Instant::now() + Duration::from_millis(300));
     let begun = Instant::now();
     let error = provider(&url)
         .draw(&call)

@@ -157,3 +157,24 @@ async fn two_pages_are_read_and_the_token_goes_nowhere_else() {
         assert!(fake.asked().len() <= 2);
     }
 }
+
+#[tokio::test]
+async fn an_order_from_pictures_is_none_that_only_looks_like_it() {
+    let sent_at = some_minutes_ago();
+    let mut from_others = input_as_sent();
+    from_others["image_prompt"] = "https://replicate.delivery/x.png".into();
+    let reply = page(&[listed(ID, sent_at, from_others)]);
+    let fake = Fake::start(move |_| reply.clone()).await;
+    let (prompt, plain) = (prompt(), spec());
+    let from_pictures = CheckedSpec {
+        reference_count: 1,
+        ..spec()
+    };
+    for (spec, expected) in [
+        (&plain, Found::Handle(ID.into())),
+        (&from_pictures, Found::Unknown),
+    ] {
+        let call = Call::unwatched(&prompt, spec, after(Duration::from_secs(5)));
+        assert_eq!(provider(&fake.url).find(&call, sent_at).await.unwrap(), expected);
+    }
+}
