@@ -19,8 +19,8 @@ mod foreign;
 mod guard;
 mod outgoing;
 mod picture_text;
-mod posting;
 mod pieces;
+mod posting;
 mod redact;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,8 +32,8 @@ pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES};
 pub use guard::{lasting_refusal, private_name, refusal};
 pub use outgoing::Outgoing;
 pub use picture_text::{NotDecoded, decode_picture_text, is_data_uri};
-pub use posting::{Posted, Posting};
 pub use pieces::{Attachment, Inline};
+pub use posting::{Posted, Posting};
 pub use redact::{QUOTE_CHARS, mask, quote, redact};
 
 /// A service that does not accept a connection in this time is not there.

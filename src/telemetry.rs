@@ -39,7 +39,10 @@ pub fn start(format: Option<LogFormat>, filter: &str) {
     // keys. Only our own lines may be more talkative.
     // The library for BullMQ's queues says ten times a second that it has no connection; `bullmq` says it once.
     let cap = filter_fn(|metadata| {
-        let (target, is_ours) = (metadata.target(), metadata.target().starts_with("generative_ai_worker"));
+        let (target, is_ours) = (
+            metadata.target(),
+            metadata.target().starts_with("generative_ai_worker"),
+        );
         is_ours || *metadata.level() <= Level::INFO && !target.starts_with("bullmq")
     });
     // Levels of modules are all that most filters say, and far cheaper to keep to than what fields of spans may be told by.

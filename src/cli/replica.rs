@@ -5,16 +5,16 @@ use anyhow::Context;
 use super::providers;
 use crate::bullmq::BullmqQueue;
 use crate::config::Config;
-use crate::db::{self, Db, DbSettings, Lacking, UnfitDatabase};
+use crate::db::{self, Db, DbSettings, Lacking, PictureNames, UnfitDatabase};
 use crate::findings::{Checked, Findings};
 use crate::generator::{Pipeline, PipelineSettings};
+use crate::http_client::Downloads;
 use crate::notify::Notifier;
 use crate::ops::{self, OpsSettings, Port};
-use crate::http_client::Downloads;
 use crate::provider::list::Providers;
 use crate::queue::Queue;
 use crate::router::Router;
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageSettings};
 use crate::worker::Worker;
 
 /// What a worker relies on, each of it looked at as a worker uses it. `run` starts after this look, `check-config` is no
@@ -43,6 +43,7 @@ pub(super) struct Services {
 /// When a provider's settings cannot be used at all.
 pub(super) async fn look(config: &Config, lacking: Lacking) -> anyhow::Result<Look> {
     let providers = providers::check(&config.providers)?;
+    let names = names_of_pictures(&config.storage);
     let bullmq = async {
         match config.bullmq.clone() {
             Some(settings) => Some(BullmqQueue::check(settings).await),
@@ -52,7 +53,7 @@ pub(super) async fn look(config: &Config, lacking: Lacking) -> anyhow::Result<Lo
     let (queue, bullmq, db, storage) = tokio::join!(
         Queue::check(&config.queue),
         bullmq,
-        db::check(&config.db, lacking),
+        db::check(&config.db, lacking, &names),
         Storage::check(config.storage.clone())
     );
     Ok(Look {
@@ -62,6 +63,18 @@ pub(super) async fn look(config: &Config, lacking: Lacking) -> anyhow::Result<Lo
         db,
         storage,
     })
+}
+
+/// What rows of `images` are to hold.
+fn names_of_pictures(storage: &StorageSettings) -> PictureNames {
+    let Some((bucket, [url, longest_url])) = storage.example_names() else {
+        return PictureNames::default();
+    };
+    PictureNames {
+        url,
+        longest_url,
+        bucket,
+    }
 }
 
 impl Look {

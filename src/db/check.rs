@@ -1,8 +1,9 @@
 //! Whether a replica can work with this database, found before anything is bought.
 
 use super::inspect::{Base, Hidden, MissingRight, WrongColumn};
+use super::lengths::ShortColumn;
 use super::rehearse::Refusal;
-use super::{Db, DbError, DbSettings, UnfitDatabase, migrate, pending};
+use super::{Db, DbError, DbSettings, PictureNames, UnfitDatabase, migrate, pending};
 use crate::findings::{Checked, Findings};
 
 /// What is done about migrations that the database lacks.
@@ -18,13 +19,13 @@ pub enum Lacking {
 const OLDEST: i32 = 130_000;
 
 /// Looks at the database as a replica uses it, and says all that is wrong at once. What is tried in it is rolled back; of the
-/// numbers that `images` gives out, one is used up.
-pub async fn check(settings: &DbSettings, lacking: Lacking) -> Checked<Db> {
+/// numbers that `images` gives out, some are used up. `names` are those of pictures in the store.
+pub async fn check(settings: &DbSettings, lacking: Lacking, names: &PictureNames) -> Checked<Db> {
     let mut findings = Findings::about("postgres");
     let service = match reach(settings, lacking).await {
         Ok(db) => {
             findings.ok("every migration is applied");
-            if let Err(error) = look(&mut findings, &db).await {
+            if let Err(error) = look(&mut findings, &db, names).await {
                 tell(&mut findings, &anyhow::Error::new(error).context("DATABASE_URL"));
             }
             Some(db)
@@ -39,10 +40,13 @@ pub async fn check(settings: &DbSettings, lacking: Lacking) -> Checked<Db> {
 
 /// # Errors
 /// [`DbError`] when Postgres is away, or does not let this account look.
-async fn look(findings: &mut Findings, db: &Db) -> Result<(), DbError> {
+async fn look(findings: &mut Findings, db: &Db, names: &PictureNames) -> Result<(), DbError> {
     base(findings, &db.base().await?);
     for column in db.wrong_columns().await? {
         findings.fail(of_column(&column));
+    }
+    for column in db.short_columns(names).await? {
+        of_length(findings, &column);
     }
     for Hidden { table, command, role } in db.hidden().await? {
         findings.fail(format!(
@@ -53,7 +57,7 @@ async fn look(findings: &mut Findings, db: &Db) -> Result<(), DbError> {
     rights(findings, db).await;
     // Otherwise it would only say one of those again.
     if !findings.has_failures() {
-        try_all(findings, db).await?;
+        try_all(findings, db, names).await?;
     }
     Ok(())
 }
@@ -67,17 +71,12 @@ fn base(findings: &mut Findings, base: &Base) {
             "DATABASE_URL: Postgres {version} was found; 13 or later is needed"
         ));
     }
-    match encoding.as_str() {
-        "UTF8" => {}
-        // It takes whatever bytes it is given.
-        "SQL_ASCII" => findings.warn(
+    // It takes whatever bytes it is given.
+    if encoding == "SQL_ASCII" {
+        findings.warn(
             "DATABASE_URL: the database has no encoding (SQL_ASCII), so that nobody knows how to read what is not English; \
              make one with ENCODING 'UTF8'",
-        ),
-        _ => findings.fail(format!(
-            "DATABASE_URL: the database has the encoding {encoding}, which cannot hold every text: make one with ENCODING 'UTF8' and \
-             TEMPLATE template0, and move the tables there"
-        )),
+        );
     }
     if base.is_standby {
         findings.away("DATABASE_URL: this Postgres is a standby, to which nothing can be written; name its primary, or promote it");
@@ -112,12 +111,43 @@ fn of_column(column: &WrongColumn) -> String {
     }
 }
 
+fn of_length(findings: &mut Findings, column: &ShortColumn) {
+    let ShortColumn {
+        table,
+        name,
+        what,
+        holds,
+        usual,
+        longest,
+    } = column;
+    let cure = format!("ALTER TABLE {table} ALTER COLUMN {name} TYPE text");
+    if holds < usual {
+        findings.fail(format!(
+            "DATABASE_URL: {table}.{name} holds {holds} characters, and {what} {usual} and more, so that rows would be refused: {cure}"
+        ));
+    } else {
+        findings.warn(format!(
+            "DATABASE_URL: {table}.{name} holds {holds} characters, and {what} up to {longest}, so that some rows are refused: {cure}"
+        ));
+    }
+}
+
 /// # Errors
 /// As [`look`].
-async fn try_all(findings: &mut Findings, db: &Db) -> Result<(), DbError> {
-    let refusals = db.rehearse().await?;
-    for Refusal { step, error, depends } in &refusals {
+async fn try_all(findings: &mut Findings, db: &Db, names: &PictureNames) -> Result<(), DbError> {
+    let refusals = db.rehearse(names).await?;
+    for Refusal {
+        step,
+        error,
+        depends,
+        unfilled,
+    } in &refusals
+    {
         match error {
+            _ if let Some(column) = unfilled => findings.fail(format!(
+                "DATABASE_URL: images.{column} takes no NULL and has no default, and this worker does not fill it: ALTER TABLE images \
+                 ALTER COLUMN {column} SET DEFAULT what the application wants there, or DROP NOT NULL"
+            )),
             DbError::Locked(_) | DbError::Collided(_) => findings.warn(format!(
                 "DATABASE_URL: whether this account can {step} could not be tried, as others hold what it needs: {error}"
             )),
@@ -139,18 +169,48 @@ async fn try_all(findings: &mut Findings, db: &Db) -> Result<(), DbError> {
 async fn reach(settings: &DbSettings, lacking: Lacking) -> anyhow::Result<Db> {
     match lacking {
         Lacking::Applied => {
-            for name in migrate(settings).await? {
-                tracing::info!(migration = name, "applied a migration");
+            match migrate(settings).await {
+                Ok(names) => {
+                    for name in names {
+                        tracing::info!(migration = name, "applied a migration");
+                    }
+                }
+                Err(error) if is_away(&error) || error.is::<UnfitDatabase>() => return Err(error),
+                // Of the same database the other commands say the same.
+                Err(error) => {
+                    tracing::error!(
+                        cause = format!("{error:#}"),
+                        "the migrations that the database lacks cannot be applied from here"
+                    );
+                    all_applied(settings).await?;
+                    return Err(error);
+                }
             }
         }
-        Lacking::Fault => {
-            let pending = pending(settings).await?;
-            if !pending.is_empty() {
-                return Err(UnfitDatabase::Lacks(pending).into());
-            }
-        }
+        Lacking::Fault => all_applied(settings).await?,
     }
     Db::new(settings)
+}
+
+/// # Errors
+/// [`UnfitDatabase`], or when Postgres is away.
+async fn all_applied(settings: &DbSettings) -> anyhow::Result<()> {
+    let pending = pending(settings).await?;
+    if pending.is_empty() {
+        Ok(())
+    } else {
+        Err(UnfitDatabase::Lacks(pending).into())
+    }
+}
+
+fn is_away(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        is_silence(cause)
+            || matches!(
+                cause.downcast_ref(),
+                Some(DbError::Unavailable(_) | DbError::Demoted(_))
+            )
+    })
 }
 
 /// Whether Postgres could not be connected to, and has not said why.
@@ -162,18 +222,11 @@ pub(crate) fn is_silence(cause: &(dyn std::error::Error + 'static)) -> bool {
 
 /// What is no better tomorrow is a failure; all else is away.
 fn tell(findings: &mut Findings, error: &anyhow::Error) {
-    let is_away = error.chain().any(|cause| {
-        is_silence(cause)
-            || matches!(
-                cause.downcast_ref(),
-                Some(DbError::Unavailable(_) | DbError::Demoted(_))
-            )
-    });
     let mut text = format!("{error:#}");
     if !text.starts_with("DATABASE_URL") {
         text.insert_str(0, "DATABASE_URL: ");
     }
-    if is_away {
+    if is_away(error) {
         findings.away(text);
     } else {
         findings.fail(text);

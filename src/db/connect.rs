@@ -6,6 +6,7 @@
 //! finds out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,7 +26,7 @@ use tokio_postgres::error::SqlState;
 use super::address::{self, Target};
 use super::options::{Setting, at_startup, in_transaction};
 use super::pooler::{self, Sessions};
-use super::{DbError, DbSettings, STATEMENT_TIMEOUT};
+use super::{DbError, DbSettings, STATEMENT_TIMEOUT, UnfitDatabase};
 
 /// Statements are planned once per connection, and find rows by their keys. Without this a plan that was made while the
 /// ledger was small reads all of it for every batch, until somebody analyzes the table.
@@ -44,11 +45,18 @@ const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committe
 /// What the application has locked for longer is come back to later.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// Source: PgBouncer, `server_login_retry`, 15 s.
+const POOLER_PATIENCE: Duration = Duration::from_secs(20);
+
 /// The way to the database that a URL names.
 #[derive(Clone)]
 pub(super) struct Way {
     target: Arc<Target>,
     sessions: Arc<OnceCell<Sessions>>,
+    /// Whether a pooler has answered, whatever becomes of the connection.
+    has_pooler: Arc<AtomicBool>,
+    /// Connections that a replica opens at the most.
+    most: usize,
 }
 
 /// A pool of connections, and how statements are run on them.
@@ -78,6 +86,8 @@ impl Way {
         Ok(Self {
             target: Arc::new(target),
             sessions: Arc::default(),
+            has_pooler: Arc::default(),
+            most: settings.pool_size,
         })
     }
 
@@ -116,12 +126,16 @@ impl Way {
             Setting::new("statement_timeout", 0),
             Setting::new("lock_timeout", lock_timeout.as_millis()),
         ]);
-        let seconds = self.target.patience.as_secs();
-        let connection = tokio::time::timeout(self.target.patience, manners.open())
+        let connection = self
+            .within_patience(manners.open())
             .await
-            .map_err(|_| DbError::Unavailable(format!("no answer within {seconds} s")))
+            .map_err(|seconds| DbError::Unavailable(format!("no answer within {seconds} s")))
             .context("DATABASE_URL: Postgres cannot be reached")?
             .map_err(|error| {
+                if let Some((what, name)) = crowded(&error.to_string()) {
+                    let most = self.most;
+                    return UnfitDatabase::Crowded { what, name, most }.into();
+                }
                 let what = match error {
                     ConnectionError::InvalidConnectionUrl(_) => "refuses this connection",
                     _ => "cannot be reached",
@@ -129,6 +143,25 @@ impl Way {
                 anyhow::Error::new(error).context(format!("DATABASE_URL: Postgres {what}"))
             })?;
         Ok(Single { connection, manners })
+    }
+
+    /// Waits as long as is usual, and longer for a pooler: what its server has refused, it tells whoever comes next only when it has
+    /// asked that once more.
+    ///
+    /// # Errors
+    /// So many seconds were waited in vain.
+    async fn within_patience<T>(&self, opening: impl Future<Output = T>) -> Result<T, u64> {
+        let mut opening = std::pin::pin!(opening);
+        let usual = self.target.patience;
+        if let Ok(opened) = tokio::time::timeout(usual, &mut opening).await {
+            return Ok(opened);
+        }
+        let more = POOLER_PATIENCE.saturating_sub(usual);
+        if !self.has_pooler.load(Ordering::Relaxed) || more.is_zero() {
+            return Err(usual.as_secs());
+        }
+        let opened = tokio::time::timeout(more, opening).await;
+        opened.map_err(|_| POOLER_PATIENCE.as_secs())
     }
 
     fn manners(&self, own: Vec<Setting>) -> Manners {
@@ -166,6 +199,11 @@ impl Single {
 }
 
 impl Manners {
+    /// Connections that a replica opens at the most.
+    pub(super) fn most(&self) -> usize {
+        self.way.most
+    }
+
     /// What a transaction is told first; `None` where its session knows it.
     pub(super) fn at_its_beginning(&self) -> Option<String> {
         let Some(Sessions::Lent { keeps_statements }) = self.way.sessions.get() else {
@@ -204,7 +242,7 @@ impl Manners {
         let sessions = self
             .way
             .sessions
-            .get_or_try_init(|| pooler::look(target, &self.settings));
+            .get_or_try_init(|| pooler::look(target, &self.settings, &self.way.has_pooler));
         match sessions.await.map_err(|error| refused(&error))? {
             Sessions::Own => {
                 let options = at_startup(&self.settings);
@@ -256,6 +294,8 @@ fn is_refusal(error: &tokio_postgres::Error, text: &str) -> bool {
         "authentication failed",
         "no such database",
         "no such user",
+        // A pooler hands on what its server has said, and not its code.
+        "does not exist",
         "password missing",
         "server does not support TLS",
         "invalid peer certificate",
@@ -266,6 +306,20 @@ fn is_refusal(error: &tokio_postgres::Error, text: &str) -> bool {
     is_told || words.iter().any(|word| text.contains(word))
 }
 
+/// Of whom the server says that it has all the connections that it may have: `role` or `database`, and its name.
+fn crowded(said: &str) -> Option<(String, String)> {
+    let (_, whose) = said.split_once("too many connections for ")?;
+    let (what, rest) = whose.split_once(" \"")?;
+    let (name, _) = rest.split_once('"')?;
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let name = if name.chars().all(is_plain) {
+        name.to_owned()
+    } else {
+        format!("\"{name}\"")
+    };
+    Some((what.to_owned(), name))
+}
+
 fn refused(error: &tokio_postgres::Error) -> ConnectionError {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -273,8 +327,37 @@ fn refused(error: &tokio_postgres::Error) -> ConnectionError {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
+    if error
+        .as_db_error()
+        .is_some_and(|said| *said.code() == SqlState::TOO_MANY_CONNECTIONS)
+    {
+        text.push_str("; raise max_connections of the server, or end connections of others");
+    }
     match is_refusal(error, &text) {
         true => ConnectionError::InvalidConnectionUrl(text),
         false => ConnectionError::BadConnection(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_connections_are_used_up_is_read_from_what_the_server_says() {
+        let of = |said: &str| crowded(said).map(|(what, name)| format!("{what} {name}"));
+        for (said, whose) in [
+            (
+                "db error: FATAL: too many connections for role \"worker\"",
+                Some("role worker"),
+            ),
+            (
+                "FATAL: too many connections for database \"App\"",
+                Some("database \"App\""),
+            ),
+            ("db error: FATAL: sorry, too many clients already", None),
+        ] {
+            assert_eq!(of(said).as_deref(), whose, "{said}");
+        }
     }
 }

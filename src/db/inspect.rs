@@ -150,7 +150,12 @@ pub(super) struct Hidden {
 const HIDDEN: &str = "
     SELECT \"table\", command, quote_ident(current_user) AS role
     FROM (VALUES ('ac_background_jobs', 'r', 'SELECT'), ('ac_background_jobs', 'w', 'UPDATE'), ('images', 'r', 'SELECT'),
-        ('images', 'a', 'INSERT')) AS asked(\"table\", letter, command)
+        ('images', 'a', 'INSERT'), ('generative_ai.installation', 'r', 'SELECT'),
+        ('generative_ai.jobs', 'r', 'SELECT'), ('generative_ai.jobs', 'a', 'INSERT'), ('generative_ai.jobs', 'w', 'UPDATE'),
+        ('generative_ai.provider_calls', 'r', 'SELECT'), ('generative_ai.provider_calls', 'a', 'INSERT'),
+        ('generative_ai.provider_calls', 'w', 'UPDATE'), ('generative_ai.dead_packages', 'r', 'SELECT'),
+        ('generative_ai.dead_packages', 'a', 'INSERT'), ('generative_ai.dead_packages', 'w', 'UPDATE'))
+        AS asked(\"table\", letter, command)
     WHERE row_security_active(to_regclass(\"table\")::oid) AND NOT EXISTS (
         SELECT FROM pg_policy WHERE polrelid = to_regclass(\"table\") AND polpermissive AND polcmd::text IN ('*', letter)
             AND EXISTS (SELECT FROM unnest(polroles) AS role
@@ -160,7 +165,6 @@ const HIDDEN: &str = "
 const RIGHTS: &str = "
     WITH asked(object, rights, is_needed) AS (VALUES
         ('ac_background_jobs', ARRAY['SELECT', 'UPDATE'], true),
-        ('ac_background_jobs', ARRAY['INSERT'], false),
         ('images', ARRAY['SELECT', 'INSERT'], true),
         ('generative_ai.jobs', ARRAY['SELECT', 'INSERT', 'UPDATE'], true),
         ('generative_ai.provider_calls', ARRAY['SELECT', 'INSERT', 'UPDATE'], true),
@@ -233,7 +237,7 @@ impl Db {
         on_connection(&self.pool, async |connection| select.load(connection).await).await
     }
 
-    /// Tables of the application none of whose rows this account gets at.
+    /// Tables none of whose rows this account gets at.
     ///
     /// # Errors
     /// [`DbError`].

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use super::connect::{Single, Way};
 use super::{DbError, DbSettings};
+use fit::Reach;
 use turn::Turn;
 
 pub use fit::UnfitDatabase;
@@ -51,8 +52,12 @@ pub async fn pending(settings: &DbSettings) -> anyhow::Result<Vec<String>> {
 
 async fn found(connection: &mut Single) -> anyhow::Result<Names> {
     let known = known()?;
+    let reach = Reach {
+        is_direct: connection.manners.at_its_beginning().is_none(),
+        most: connection.manners.most(),
+    };
     connection
-        .run(async |connection| fit::pending(connection, known).await)
+        .run(async |connection| fit::pending(connection, known, &reach).await)
         .await
 }
 

@@ -1,5 +1,6 @@
 //! What stands between this process and Postgres: nothing, or a pooler that lends sessions.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::config::SslMode;
@@ -69,14 +70,19 @@ impl Target {
     }
 }
 
-/// Finds out whose the sessions are.
-pub(super) async fn look(target: &Target, settings: &[Setting]) -> Result<Sessions, Error> {
+/// Finds out whose the sessions are; `has_pooler` is set as soon as that is known.
+pub(super) async fn look(
+    target: &Target,
+    settings: &[Setting],
+    has_pooler: &AtomicBool,
+) -> Result<Sessions, Error> {
     match target.client(Some(&at_startup(settings))).await {
         Ok(client) if is_told(&client, settings).await? => return Ok(Sessions::Own),
         Ok(_) => {}
         Err(error) if is_about_options(&error) => {}
         Err(error) => return Err(error),
     }
+    has_pooler.store(true, Ordering::Relaxed);
     let keeps_statements = keeps_statements(target).await?;
     tracing::info!(
         keeps_statements,

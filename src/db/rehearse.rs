@@ -1,28 +1,21 @@
 //! What a replica does with the tables, tried in a transaction that is rolled back.
 //!
-//! The statements are those of a replica, for jobs that do not exist: Postgres looks at columns, types and rights of all that a
-//! statement names before it looks for rows.
+//! The statements are those of a replica, first for a job that does not exist: Postgres looks at columns, types and rights of all
+//! that a statement names before it looks for rows. What shows on rows alone (policies, lengths, columns that nobody fills, triggers)
+//! is tried with one that is made for it.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod requests;
+mod rows;
 
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sql_query;
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel::result::Error as DieselError;
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
-use uuid::Uuid;
 
-use super::begin::{self, BeginRequest};
-use super::callbacks;
-use super::calls::{self, IntendRequest};
-use super::fail::{self, BuryRequest, RetryRequest, Sequel};
-use super::look::{self, LookRequest};
-use super::record::{self, PictureRecord};
-use super::reject::{self, RejectRequest};
+use super::record::Recorded;
 use super::statement::on_connection;
-use super::{Db, DbError, jobs};
-use crate::failure::{ErrorClass, Failure};
+use super::{Db, DbError, PictureNames, begin, callbacks, calls, fail, jobs, look, record, reject};
+use requests::Requests;
 
 /// A step of a job that cannot be done, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,90 +25,104 @@ pub(super) struct Refusal {
     pub(super) error: DbError,
     /// Whether it depends on the row: other rows may be taken.
     pub(super) depends: bool,
+    /// The column of `images` that wants a value and that nobody gives one.
+    pub(super) unfilled: Option<String>,
+}
+
+impl Refusal {
+    fn of(step: &'static str, error: DbError) -> Self {
+        Self {
+            step,
+            error,
+            depends: false,
+            unfilled: None,
+        }
+    }
 }
 
 /// No application gives out such a number.
 const NOBODY: i32 = -1;
 
-type Step<'c> = BoxFuture<'c, Result<(), DbError>>;
+/// Returns whether there was a row to do it to.
+type Step<'c> = BoxFuture<'c, Result<bool, DbError>>;
 type Try = for<'c> fn(&'c mut AsyncPgConnection, &'c Requests) -> Step<'c>;
 
-/// In the order in which a job meets them.
+/// In the order in which a job meets them, for one that is not there: what a statement names is looked at all the same.
 const STEPS: [(&str, Try); 9] = [
     ("look at a job", |connection, all| {
-        look::run(connection, &all.look).map_ok(drop).boxed()
+        look::run(connection, &all.look).map_ok(|_| true).boxed()
     }),
     ("begin a job", |connection, all| {
-        begin::run(connection, &all.begin).map_ok(drop).boxed()
+        begin::run(connection, &all.begin).map_ok(|_| true).boxed()
     }),
     ("show the progress of a job", |connection, all| {
         jobs::raise(connection, &all.progress)
-            .map_ok(drop)
+            .map_ok(|_| true)
             .err_into()
             .boxed()
     }),
-    ("write down a call", |connection, all| {
-        calls::run_intend(connection, &all.intend).map_ok(drop).boxed()
-    }),
-    ("record a picture", |connection, all| {
-        record::run_record(connection, &all.record).map_ok(drop).boxed()
-    }),
-    ("put a job off", |connection, all| {
-        fail::run_retry(connection, &all.retry).map_ok(drop).boxed()
-    }),
-    ("end a job that has failed", |connection, all| {
-        fail::run_bury(connection, &all.bury).map_ok(drop).boxed()
+    (WRITE_DOWN_A_CALL, intend),
+    (RECORD_A_PICTURE, record),
+    (PUT_OFF, retry),
+    (END, |connection, all| {
+        fail::run_bury(connection, &all.bury).map_ok(|_| true).boxed()
     }),
     ("refuse a package", |connection, all| {
-        reject::run(connection, &all.reject).map_ok(drop).boxed()
+        reject::run(connection, &all.reject).map_ok(|_| true).boxed()
     }),
     ("look for ends that are to be posted", |connection, all| {
         callbacks::claim(connection, &all.begin[0].queue, &all.room)
-            .map_ok(drop)
+            .map_ok(|_| true)
             .boxed()
     }),
 ];
 
-/// A row of `images` as a replica makes it, for somebody who has one already, as the application may take none that is nobody's.
-const IMAGE_OF_SOMEBODY: &str = "
-    INSERT INTO images (user_id, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
-    SELECT (SELECT user_id FROM (SELECT user_id FROM images ORDER BY id DESC LIMIT 100) AS last WHERE user_id IS NOT NULL LIMIT 1),
-        'n/a', '[]', 'AI worker', '127.0.0.1', false, now(), now()
-    RETURNING id";
-const IMAGE_OF_NOBODY: &str = "
-    INSERT INTO images (user_id, original_filename, formats, user_agent, ip_address, deleted, created_at, updated_at)
-    VALUES (NULL, 'n/a', '[]', 'AI worker', '127.0.0.1', false, now(), now())
-    RETURNING id";
+const WRITE_DOWN_A_CALL: &str = "write down a call";
+const RECORD_A_PICTURE: &str = "record a picture";
+const PUT_OFF: &str = "put a job off";
+const END: &str = "end a job that has failed";
+
+fn intend<'c>(connection: &'c mut AsyncPgConnection, all: &'c Requests) -> Step<'c> {
+    let intended = calls::run_intend(connection, &all.intend);
+    intended
+        .map_ok(|answers| answers.into_values().any(|call| call.is_some()))
+        .boxed()
+}
+
+fn record<'c>(connection: &'c mut AsyncPgConnection, all: &'c Requests) -> Step<'c> {
+    let recorded = record::run_record(connection, &all.record);
+    let is_image = |recorded| matches!(recorded, Recorded::Image { .. });
+    recorded
+        .map_ok(move |answers| answers.into_values().any(is_image))
+        .boxed()
+}
+
+fn retry<'c>(connection: &'c mut AsyncPgConnection, all: &'c Requests) -> Step<'c> {
+    let put_off = fail::run_retry(connection, &all.retry);
+    put_off
+        .map_ok(|answers| answers.into_values().any(|attempts| attempts.is_some()))
+        .boxed()
+}
 
 impl Db {
     /// Tries every step of a job, and returns those that Postgres does not let this account do.
     ///
     /// # Errors
     /// [`DbError`] when Postgres is away.
-    pub(super) async fn rehearse(&self) -> Result<Vec<Refusal>, DbError> {
-        let requests = Requests::of_nobody();
+    pub(super) async fn rehearse(&self, names: &PictureNames) -> Result<Vec<Refusal>, DbError> {
         let mut refusals = Vec::new();
         let tried = on_connection(&self.pool, async |connection| {
             connection
                 .transaction(async |connection| {
+                    let nobodys = Requests::of(NOBODY, None, names);
                     for (step, attempt) in STEPS {
-                        let done =
-                            connection.transaction(async |connection| attempt(connection, &requests).await);
-                        match done.await {
-                            Ok(()) => {}
-                            Err(error @ (DbError::Unavailable(_) | DbError::Demoted(_))) => {
-                                return Err(error);
-                            }
-                            Err(error) => refusals.push(Refusal {
-                                step,
-                                error,
-                                depends: false,
-                            }),
+                        if let Err(error) = tried(connection, attempt, &nobodys, true).await? {
+                            refusals.push(Refusal::of(step, error));
                         }
                     }
-                    // What the statement itself refuses has been said.
+                    // What a statement itself refuses has been said.
                     if refusals.is_empty() {
-                        refusals.extend(image(connection).await?);
+                        refusals = rows::try_all(connection, names).await?;
                     }
                     Err::<(), _>(DbError::from(DieselError::RollbackTransaction))
                 })
@@ -131,119 +138,29 @@ fn is_rollback(error: &DbError) -> bool {
     *error == DbError::from(DieselError::RollbackTransaction)
 }
 
-async fn image(connection: &mut AsyncPgConnection) -> Result<Option<Refusal>, DbError> {
-    let mut last = None;
-    for insert in [IMAGE_OF_SOMEBODY, IMAGE_OF_NOBODY] {
-        let done = connection.transaction(async |connection| sql_query(insert).execute(connection).await);
-        let error = match done.await {
-            Ok(_) => return Ok(None),
-            Err(error) => error,
-        };
-        // A key that nobody gives is missing in every row.
-        let depends = match &error {
-            DieselError::DatabaseError(DatabaseErrorKind::NotNullViolation, info) => {
-                info.column_name() != Some("id")
+/// Tries a step, and takes back what it has done unless that is to be kept. Only what says nothing of the step is an error.
+async fn tried(
+    connection: &mut AsyncPgConnection,
+    attempt: Try,
+    requests: &Requests,
+    is_kept: bool,
+) -> Result<Result<bool, DbError>, DbError> {
+    let mut was_there = None;
+    let found = &mut was_there;
+    let done = connection
+        .transaction(async move |connection| {
+            *found = Some(attempt(connection, requests).await?);
+            if is_kept {
+                Ok(())
+            } else {
+                Err(DbError::from(DieselError::RollbackTransaction))
             }
-            DieselError::DatabaseError(
-                DatabaseErrorKind::CheckViolation
-                | DatabaseErrorKind::ForeignKeyViolation
-                | DatabaseErrorKind::UniqueViolation
-                | DatabaseErrorKind::ExclusionViolation,
-                _,
-            ) => true,
-            _ => false,
-        };
-        let error = DbError::from(error);
-        if matches!(error, DbError::Unavailable(_) | DbError::Demoted(_)) {
-            return Err(error);
-        }
-        last = Some(Refusal {
-            step: "make a row of images",
-            error,
-            depends,
-        });
-    }
-    Ok(last)
-}
-
-struct Requests {
-    look: [LookRequest; 1],
-    begin: [Arc<BeginRequest>; 1],
-    progress: [(i32, i32); 1],
-    intend: [IntendRequest; 1],
-    record: [Arc<PictureRecord>; 1],
-    retry: [RetryRequest; 1],
-    bury: [BuryRequest; 2],
-    reject: [RejectRequest; 2],
-    room: [(String, i32); 1],
-}
-
-impl Requests {
-    fn of_nobody() -> Self {
-        let name = || "rehearsal".to_owned();
-        let failure = || Failure::new(ErrorClass::Internal, "a rehearsal");
-        let bury = |is_shown| BuryRequest {
-            job_id: NOBODY,
-            fence: 0,
-            payload: Vec::new(),
-            failure: failure(),
-            worker_id: name(),
-            is_shown,
-        };
-        let reject = |is_shown| RejectRequest {
-            id: Uuid::new_v4(),
-            job_id: Some(NOBODY),
-            is_shown,
-            payload: Vec::new(),
-            failure: failure(),
-            worker_id: name(),
-            queue: name(),
-            callback_url: None,
-        };
-        Self {
-            look: [LookRequest { job_id: NOBODY }],
-            begin: [Arc::new(BeginRequest {
-                job_id: NOBODY,
-                worker_id: name(),
-                queue: name(),
-                package: String::new(),
-                replaces_fence: 0,
-                only_looks: false,
-            })],
-            progress: [(NOBODY, 5)],
-            intend: [IntendRequest {
-                job_id: NOBODY,
-                fence: 0,
-                worker_id: name(),
-                provider: name(),
-                model: name(),
-                patience: Duration::ZERO,
-            }],
-            record: [Arc::new(PictureRecord {
-                job_id: NOBODY,
-                reuses: 0,
-                user_id: None,
-                urls: vec![name()],
-                object_keys: Vec::new(),
-                bucket: None,
-                provenance_mark: None,
-                provider: name(),
-                model: name(),
-                provider_request_id: None,
-                usage: None,
-                cost: None,
-                call_no: None,
-            })],
-            retry: [RetryRequest {
-                job_id: NOBODY,
-                fence: 0,
-                sequel: Sequel::Retry,
-                delay: Duration::ZERO,
-                failure: failure(),
-            }],
-            bury: [bury(true), bury(false)],
-            reject: [reject(true), reject(false)],
-            room: [(name(), 1)],
-        }
+        })
+        .await;
+    match (done, was_there) {
+        (Ok(()), was_there) => Ok(Ok(was_there.unwrap_or_default())),
+        (Err(error), Some(was_there)) if is_rollback(&error) => Ok(Ok(was_there)),
+        (Err(error @ (DbError::Unavailable(_) | DbError::Demoted(_))), _) => Err(error),
+        (Err(error), _) => Ok(Err(error)),
     }
 }

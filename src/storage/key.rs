@@ -77,6 +77,15 @@ impl ObjectKey {
         is_ours.then(|| Self(text.to_owned()))
     }
 
+    /// One as it usually is, and the longest that a package can ask for: to see whether others have room for them.
+    pub(super) fn examples() -> [Self; 2] {
+        let long = "x".repeat(64);
+        [("community", "1234567"), (&long, &long)].map(|(collection_type, collection_id)| {
+            let key = Self::for_job(Uuid::nil(), 0, collection_type, collection_id, Role::Icon, "jpeg");
+            key.expect("its parts are such as may stand in one")
+        })
+    }
+
     /// A key for a moment, to see whether the store takes objects.
     pub(super) fn probe() -> Self {
         Self(format!("{ROOT}/.probe-{}", Uuid::new_v4()))

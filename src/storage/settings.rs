@@ -6,6 +6,7 @@ use anyhow::ensure;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::key::ObjectKey;
 use super::location::Location;
 use super::profile::Profile;
 
@@ -95,6 +96,14 @@ impl StorageSettings {
             );
         }
         Location::from_settings(self, profile)
+    }
+
+    /// How pictures will be called, without any I/O: the bucket, where there is one, an address as it usually is, and the longest.
+    #[must_use]
+    pub fn example_names(&self) -> Option<(Option<String>, [String; 2])> {
+        let location = self.location(&Profile::default()).ok()?;
+        let urls = ObjectKey::examples().map(|key| location.public_url(self, &key));
+        Some((location.bucket().map(str::to_owned), urls))
     }
 
     pub(super) fn cloud_variable(&self, name: &str) -> Option<&str> {

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::options::{Background, Complexity, Moderation, OutputFormat, Word, words};
-use super::{COLLECTION_IMAGE, MAX_PROMPT_CHARS, MAX_REFERENCE_IMAGES, OBJECT_ROOT, PackageLimits, references};
+use super::{
+    COLLECTION_IMAGE, MAX_PROMPT_CHARS, MAX_REFERENCE_IMAGES, OBJECT_ROOT, PackageLimits, references,
+};
 
 /// JSON Schema (draft 2020-12) of the packages that this version accepts.
 ///

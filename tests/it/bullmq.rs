@@ -268,7 +268,11 @@ async fn a_redis_that_was_away_is_gone_on_with_and_told_of_once() {
     add(&stack, "bullmq5", &[as_the_application(&logo(jobs[1]))]).await;
     assert_eq!(stack.ended(jobs[1]).await.error, None);
     is_as_bullmq_leaves_it(&stack, "bullmq5").await;
-    assert!(replica.times_said("BullMQ queue; trying again") <= 1, "{}", replica.log());
+    assert!(
+        replica.times_said("BullMQ queue; trying again") <= 1,
+        "{}",
+        replica.log()
+    );
     assert!(replica.log().lines().count() < 30, "{}", replica.log());
 }
 

@@ -155,10 +155,6 @@ async fn what_is_wrong_is_told_with_what_to_do() {
             "this account lacks DELETE on generative_ai.dead_packages, which housekeeping needs",
         ),
         (
-            "warn  postgres",
-            "this account lacks INSERT on ac_background_jobs, which enqueue needs",
-        ),
-        (
             "warn  storage",
             "addresses of pictures begin with http://cdn.example.org, which pages under https cannot show",
         ),

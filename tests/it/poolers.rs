@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::harness::command::command_on;
 use crate::harness::pgbouncer::PgBouncer;
 use crate::harness::stack::{Stack, icon, logo};
+use crate::set_ups::all_say;
 
 /// PgBouncer's default, which refuses what it does not know at the beginning of a connection.
 const SESSION: &[&str] = &["pool_mode = session"];
@@ -145,6 +146,22 @@ async fn options_of_the_url_reach_migrations_and_jobs_through_a_pooler_and_nobod
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_missing_behind_a_pooler_is_told_alike_by_all_three() {
+    let stack = Stack::start().await;
+    let bouncer = PgBouncer::before(&stack, "pgbouncer", TRANSACTION).await;
+    let url = bouncer.url(&stack.postgres.url("nobodys"));
+    let expected = "Postgres refuses this connection: db error: FATAL: database \"nobodys\" does not exist";
+    all_say(
+        &stack,
+        &[("DATABASE_URL", url.as_str())],
+        "no database",
+        78,
+        &[expected],
+    )
+    .await;
 }
 
 /// Answers like RDS Proxy where `options` are asked for, and leads to Postgres otherwise. Returns its port.

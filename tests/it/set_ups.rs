@@ -1,227 +1,284 @@
-//! Set-ups that a replica cannot work with: `run`, `check-config` and `doctor` say the same of each, before anything is bought.
+//! Wrong set-ups: `check-config`, `doctor` and `run` end with the same status and say the same of each, before anything is bought,
+//! and nothing stays behind. The rows stand in the files beside.
+
+mod postgres;
+mod redis_server;
+mod settings;
+mod store;
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use redis::AsyncCommands;
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::harness::command::{Said, command_on};
+use crate::harness::files_below;
 use crate::harness::openai::{OpenAi, Reply};
 use crate::harness::picture::any_picture;
 use crate::harness::stack::{PATIENCE, Stack};
 
-/// What is wrong, as a superuser has made it, and as it is mended; the status, and what is said.
+/// One thing that is wrong, the status that all three end with, and what they say of it.
 struct Wrong {
-    made: &'static str,
-    mended: &'static str,
+    made: Made,
     status: i32,
+    /// The first one stands in the first line, each other one in any.
     said: &'static [&'static str],
 }
 
-/// A role with the rights that a replica has and without those of an owner.
-const ROLE: &str = "CREATE ROLE worker LOGIN PASSWORD 'change-me';
-    GRANT USAGE ON SCHEMA generative_ai TO worker;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA generative_ai TO worker;
-    GRANT SELECT, UPDATE ON ac_background_jobs TO worker;
-    GRANT SELECT, INSERT ON images TO worker;
-    GRANT USAGE ON SEQUENCE images_id_seq TO worker";
+/// How it comes to be wrong. `{redis}`, `{postgres}` and `{stranger}` are ports, and `{redis_url}` is the right one.
+enum Made {
+    /// By the first, in Postgres; the second one mends it.
+    InPostgres(&'static str, &'static str),
+    /// By the first, in Redis; the second ones mend it. The variables lead there.
+    InRedis(&'static [Command], &'static [Command], Variables),
+    /// By what is set.
+    Set(Variables),
+}
 
-const POSTGRES: &[Wrong] = &[
-    Wrong {
-        made: "ALTER TABLE images ENABLE ROW LEVEL SECURITY",
-        mended: "ALTER TABLE images DISABLE ROW LEVEL SECURITY",
-        status: 78,
-        said: &[
-            "row level security hides every row of images from SELECT, as no policy is for worker: CREATE POLICY",
-            "row level security hides every row of images from INSERT, as no policy is for worker: CREATE POLICY",
-        ],
-    },
-    Wrong {
-        made: "ALTER TABLE ac_background_jobs ENABLE ROW LEVEL SECURITY;
-            CREATE POLICY readers ON ac_background_jobs FOR SELECT USING (true)",
-        mended: "ALTER TABLE ac_background_jobs DISABLE ROW LEVEL SECURITY; DROP POLICY readers ON ac_background_jobs",
-        status: 78,
-        said: &["row level security hides every row of ac_background_jobs from UPDATE"],
-    },
-    Wrong {
-        made: "REVOKE INSERT ON images FROM worker",
-        mended: "GRANT INSERT ON images TO worker",
-        status: 78,
-        said: &["this account lacks INSERT on images: GRANT it"],
-    },
-    Wrong {
-        made: "REVOKE INSERT ON images FROM worker; GRANT INSERT (id, user_id, formats) ON images TO worker",
-        mended: "REVOKE INSERT ON images FROM worker; GRANT INSERT ON images TO worker",
-        status: 78,
-        said: &["this account cannot record a picture: ", "permission denied for table images"],
-    },
-    Wrong {
-        made: "REVOKE USAGE ON SEQUENCE images_id_seq FROM worker",
-        mended: "GRANT USAGE ON SEQUENCE images_id_seq TO worker",
-        status: 78,
-        said: &["this account lacks USAGE on public.images_id_seq: GRANT it"],
-    },
-    Wrong {
-        made: "REVOKE UPDATE ON generative_ai.provider_calls FROM worker; REVOKE SELECT ON ac_background_jobs FROM worker",
-        mended: "GRANT UPDATE ON generative_ai.provider_calls TO worker; GRANT SELECT ON ac_background_jobs TO worker",
-        status: 78,
-        said: &[
-            "this account lacks UPDATE on generative_ai.provider_calls: GRANT it",
-            "this account lacks SELECT on ac_background_jobs: GRANT it",
-        ],
-    },
-    Wrong {
-        made: "ALTER TABLE ac_background_jobs ALTER COLUMN data TYPE json USING data::json",
-        mended: "ALTER TABLE ac_background_jobs ALTER COLUMN data TYPE jsonb USING data::jsonb",
-        status: 78,
-        said: &["ac_background_jobs.data is json, not jsonb: ALTER TABLE ac_background_jobs ALTER COLUMN data TYPE jsonb"],
-    },
-    Wrong {
-        made: "ALTER TABLE ac_background_jobs ALTER COLUMN data TYPE text",
-        mended: "ALTER TABLE ac_background_jobs ALTER COLUMN data TYPE jsonb USING data::jsonb",
-        status: 78,
-        said: &["ac_background_jobs.data is text, not jsonb"],
-    },
-    Wrong {
-        made: "ALTER TABLE ac_background_jobs ALTER COLUMN progress TYPE text",
-        mended: "ALTER TABLE ac_background_jobs ALTER COLUMN progress TYPE integer USING progress::integer",
-        status: 78,
-        said: &["this account cannot begin a job: ", "this account cannot show the progress of a job: "],
-    },
-    Wrong {
-        made: "ALTER TABLE images RENAME TO old_images;
-            CREATE TABLE images (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), url text NOT NULL, owner uuid);
-            GRANT SELECT, INSERT ON images TO worker",
-        mended: "DROP TABLE images; ALTER TABLE old_images RENAME TO images",
-        status: 78,
-        said: &[
-            "images.id is uuid, not integer, which this worker counts by; if images is another application's table, make one",
-            "images has no column formats: add it, or, if images is another application's table",
-        ],
-    },
-    Wrong {
-        made: "ALTER TABLE images DROP COLUMN user_agent",
-        mended: "ALTER TABLE images ADD COLUMN user_agent text NOT NULL DEFAULT ''; ALTER TABLE images ALTER COLUMN user_agent DROP DEFAULT",
-        status: 78,
-        said: &["images has no column user_agent: add it"],
-    },
-    Wrong {
-        made: "ALTER TABLE images ALTER COLUMN id DROP DEFAULT",
-        mended: "ALTER TABLE images ALTER COLUMN id SET DEFAULT nextval('images_id_seq')",
-        status: 78,
-        said: &["this account cannot make a row of images: ", "null value in column \"id\""],
-    },
-    Wrong {
-        made: "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''pictures are frozen''; END';
-            CREATE TRIGGER no BEFORE INSERT ON images FOR EACH ROW EXECUTE FUNCTION no()",
-        mended: "DROP FUNCTION no CASCADE",
-        status: 78,
-        said: &["this account cannot make a row of images: ", "pictures are frozen"],
-    },
-    Wrong {
-        made: "ALTER ROLE worker SET default_transaction_read_only = on",
-        mended: "ALTER ROLE worker RESET default_transaction_read_only",
-        status: 78,
-        said: &["default_transaction_read_only is on: set it to off"],
-    },
-    Wrong {
-        made: "REVOKE USAGE ON SCHEMA generative_ai FROM worker",
-        mended: "GRANT USAGE ON SCHEMA generative_ai TO worker",
-        status: 78,
-        said: &["GRANT USAGE ON SCHEMA generative_ai"],
-    },
-    Wrong {
-        made: "ALTER ROLE worker NOLOGIN",
-        mended: "ALTER ROLE worker LOGIN",
-        status: 78,
-        said: &["Postgres refuses this connection: ", "is not permitted to log in"],
-    },
-];
+type Command = &'static [&'static str];
+type Variables = &'static [(&'static str, &'static str)];
 
-/// What keeps a replica from starting, as a command has said it.
-fn failures(said: &Said) -> BTreeSet<String> {
+/// A row for something that has to be mended.
+const fn set(variables: Variables, said: &'static [&'static str]) -> Wrong {
+    Wrong {
+        made: Made::Set(variables),
+        status: 78,
+        said,
+    }
+}
+
+/// The same for a service that is away.
+const fn away(variables: Variables, said: &'static [&'static str]) -> Wrong {
+    Wrong {
+        made: Made::Set(variables),
+        status: 69,
+        said,
+    }
+}
+
+const fn in_postgres(made: &'static str, mended: &'static str, said: &'static [&'static str]) -> Wrong {
+    Wrong {
+        made: Made::InPostgres(made, mended),
+        status: 78,
+        said,
+    }
+}
+
+const fn in_redis(
+    made: &'static [Command],
+    mended: &'static [Command],
+    variables: Variables,
+    said: &'static [&'static str],
+) -> Wrong {
+    Wrong {
+        made: Made::InRedis(made, mended, variables),
+        status: 78,
+        said,
+    }
+}
+
+/// Servers that are well, a role with the rights of a replica, and a provider whose calls are counted.
+struct Bench {
+    stack: Stack,
+    openai: OpenAi,
+    /// Answers whatever it is asked, as any page does.
+    stranger: MockServer,
+    variables: Vec<(String, String)>,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let stack = Stack::start().await;
+        let sql = stack.sql_client().await;
+        sql.batch_execute(postgres::ROLE).await.unwrap();
+        let openai = OpenAi::start(Reply::Picture(any_picture())).await;
+        let stranger = MockServer::start().await;
+        let page = ResponseTemplate::new(200).set_body_string("welcome");
+        Mock::given(any()).respond_with(page).mount(&stranger).await;
+        // A machine that is busy is slow, and not wrong.
+        let url = format!(
+            "postgres://worker:change-me@127.0.0.1:{}/postgres?connect_timeout=60",
+            stack.postgres.port()
+        );
+        let mut variables = openai.variables().to_vec();
+        variables.push(("DATABASE_URL".to_owned(), url));
+        Self {
+            stack,
+            openai,
+            stranger,
+            variables,
+        }
+    }
+
+    fn filled(&self, text: &str) -> String {
+        text.replace("{redis}", &self.stack.redis.port().to_string())
+            .replace("{postgres}", &self.stack.postgres.port().to_string())
+            .replace("{stranger}", &self.stranger.address().port().to_string())
+            .replace("{redis_url}", &self.stack.redis.url())
+    }
+
+    async fn run(&self, commands: &[Command]) {
+        let mut redis = self.stack.redis().await;
+        for words in commands {
+            let words: Vec<String> = words.iter().map(|word| self.filled(word)).collect();
+            let mut command = redis::cmd(&words[0]);
+            command.arg(&words[1..]);
+            command.query_async::<redis::Value>(&mut redis).await.unwrap();
+        }
+    }
+
+    /// Makes it wrong, and asks the three.
+    async fn is_told(&self, wrong: &Wrong) {
+        let (what, variables): (String, Variables) = match &wrong.made {
+            Made::InPostgres(made, _) => {
+                self.stack.sql_client().await.batch_execute(made).await.unwrap();
+                ((*made).to_owned(), &[])
+            }
+            Made::InRedis(made, _, variables) => {
+                self.run(made).await;
+                (format!("{made:?} {variables:?}"), variables)
+            }
+            Made::Set(variables) => (format!("{variables:?}"), variables),
+        };
+        let mut all = self.variables.clone();
+        for (name, value) in variables {
+            all.push(((*name).to_owned(), self.filled(value)));
+        }
+        let all: Vec<(&str, &str)> = all
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let keys = self.keys().await;
+        let said: Vec<String> = wrong.said.iter().map(|text| self.filled(text)).collect();
+        let said: Vec<&str> = said.iter().map(String::as_str).collect();
+        all_say(&self.stack, &all, &what, wrong.status, &said).await;
+        assert_eq!(self.keys().await, keys, "what stays in Redis of {what}");
+    }
+
+    async fn mend(&self, wrong: &Wrong) {
+        match &wrong.made {
+            Made::InPostgres(_, mended) => {
+                let sql = self.stack.sql_client().await;
+                sql.batch_execute(mended).await.unwrap();
+            }
+            Made::InRedis(_, mended, _) => self.run(mended).await,
+            Made::Set(_) => {}
+        }
+    }
+
+    async fn keys(&self) -> BTreeSet<String> {
+        let keys: Vec<String> = self.stack.redis().await.keys("*").await.unwrap();
+        keys.into_iter().collect()
+    }
+
+    /// What is mended is told to be well, nothing was bought, and nothing stays.
+    async fn is_well_and_empty(&self) {
+        let variables: Vec<(&str, &str)> = self
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let well = command_on(&self.stack, &["check-config"], &variables).await;
+        assert_eq!((well.status, well.err.as_str()), (Some(0), ""), "{}", well.out);
+        assert_eq!((self.openai.calls().len(), self.openai.bills()), (0, 0));
+        for empty in [
+            "images",
+            "generative_ai.jobs",
+            "generative_ai.provider_calls",
+            "generative_ai.dead_packages",
+        ] {
+            let count = self.stack.count(&format!("SELECT count(*) FROM {empty}")).await;
+            assert_eq!(count, 0, "a try stays in {empty}");
+        }
+        assert_eq!(self.keys().await, BTreeSet::new());
+        assert!(files_below(self.stack.pictures.path()).is_empty());
+    }
+}
+
+/// What keeps a replica from starting, as a command has said it. Probes of the store have names of their own.
+fn failures(said: &Said) -> Vec<String> {
     let of_doctor = |line: &str| line.strip_prefix("FAIL  ").map(|line| line[11..].to_owned());
     let of_others = |line: &str| line.strip_prefix("generative-ai-worker: ").map(str::to_owned);
     let lines = said.out.lines().filter_map(of_doctor);
-    lines.chain(said.err.lines().filter_map(of_others)).collect()
+    let all = lines.chain(said.err.lines().filter_map(of_others));
+    all.map(|line| match line.split_once(".probe-") {
+        Some((before, after)) => format!("{before}.probe-*{}", &after[36..]),
+        None => line,
+    })
+    .collect()
 }
 
 /// Looks that the three say the same, and this.
-async fn all_say(stack: &Stack, variables: &[(&str, &str)], what: &str, status: i32, expected: &[&str]) {
-    let mut verdicts = Vec::new();
-    for arguments in [&["check-config"][..], &["doctor", "--offline"], &["run"]] {
+pub(crate) async fn all_say(
+    stack: &Stack,
+    variables: &[(&str, &str)],
+    what: &str,
+    status: i32,
+    expected: &[&str],
+) {
+    let asking = |arguments: &'static [&'static str]| async move {
         let said = tokio::time::timeout(PATIENCE, command_on(stack, arguments, variables)).await;
         let said = said.unwrap_or_else(|_| panic!("{arguments:?} has started with {what}"));
-        assert_eq!(
-            said.status,
-            Some(status),
-            "{arguments:?} with {what}: {}{}",
-            said.out,
-            said.err
-        );
-        verdicts.push(failures(&said));
-    }
-    for text in expected {
-        let is_said = verdicts[0].iter().any(|failure| failure.contains(text));
-        assert!(is_said, "{text} is not said of {what}: {:#?}", verdicts[0]);
-    }
-    assert_eq!(verdicts[0], verdicts[1], "check-config and doctor, with {what}");
-    assert_eq!(verdicts[0], verdicts[2], "check-config and run, with {what}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_postgres_is_found_by_all_three_before_anything_is_bought() {
-    let stack = Stack::start().await;
-    stack.sql_client().await.batch_execute(ROLE).await.unwrap();
-    let openai = OpenAi::start(Reply::Picture(any_picture())).await;
-    let url = format!(
-        "postgres://worker:change-me@127.0.0.1:{}/postgres",
-        stack.postgres.port()
+        let (out, err) = (&said.out, &said.err);
+        assert_eq!(said.status, Some(status), "{arguments:?} with {what}: {out}{err}");
+        failures(&said)
+    };
+    let (checked, diagnosed, ran) = tokio::join!(
+        asking(&["check-config"]),
+        asking(&["doctor", "--offline"]),
+        asking(&["run"])
     );
-    let own = openai.variables();
-    let mut variables: Vec<(&str, &str)> = own
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    variables.push(("DATABASE_URL", &url));
-    let well = command_on(&stack, &["check-config"], &variables).await;
-    assert_eq!((well.status, well.err.as_str()), (Some(0), ""), "{}", well.out);
-    for wrong in POSTGRES {
-        stack.sql_client().await.batch_execute(wrong.made).await.unwrap();
-        all_say(&stack, &variables, wrong.made, wrong.status, wrong.said).await;
-        stack
-            .sql_client()
-            .await
-            .batch_execute(wrong.mended)
-            .await
-            .unwrap();
+    let first = checked
+        .first()
+        .unwrap_or_else(|| panic!("nothing is said of {what}"));
+    assert!(
+        first.contains(expected[0]),
+        "{} is not the first that is said of {what}: {checked:#?}",
+        expected[0]
+    );
+    for text in expected {
+        let is_said = checked.iter().any(|failure| failure.contains(text));
+        assert!(is_said, "{text} is not said of {what}: {checked:#?}");
     }
-    let well = command_on(&stack, &["check-config"], &variables).await;
-    assert_eq!((well.status, well.err.as_str()), (Some(0), ""), "{}", well.out);
-    assert_eq!((openai.calls().len(), openai.bills()), (0, 0));
-    for empty in ["images", "generative_ai.jobs", "generative_ai.dead_packages"] {
-        assert_eq!(
-            stack.count(&format!("SELECT count(*) FROM {empty}")).await,
-            0,
-            "a try stays in {empty}"
-        );
-    }
+    assert_eq!(checked, diagnosed, "check-config and doctor, with {what}");
+    assert_eq!(checked, ran, "check-config and run, with {what}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_cannot_hold_every_text_is_found_by_all_three() {
+async fn every_wrong_set_up_is_told_alike_by_all_three_before_anything_is_bought() {
+    let bench = Bench::start().await;
+    bench.is_well_and_empty().await;
+    let tables = [postgres::ROWS, redis_server::ROWS, store::ROWS, settings::ROWS];
+    let (mut count, mut failed) = (0, 0);
+    for table in tables {
+        for wrong in table {
+            count += 1;
+            // What is wrong with one row is told beside what is wrong with others.
+            let told = AssertUnwindSafe(bench.is_told(wrong)).catch_unwind().await;
+            failed += usize::from(told.is_err());
+            bench.mend(wrong).await;
+        }
+        bench.is_well_and_empty().await;
+    }
+    assert_eq!(failed, 0, "of {count} wrong set-ups");
+    assert!(count >= 40, "{count} wrong set-ups");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_hold_every_text_is_found_by_all_three_and_not_migrated() {
     let stack = Stack::start().await;
     let make = "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0";
     stack.sql_client().await.batch_execute(make).await.unwrap();
     let url = stack.postgres.url("latin");
     let variables = [("DATABASE_URL", url.as_str())];
+    let expected = "the encoding LATIN1, which cannot hold every text";
     let migrated = command_on(&stack, &["migrate"], &variables).await;
-    assert_eq!(migrated.status, Some(0), "{}", migrated.err);
-    all_say(
-        &stack,
-        &variables,
-        "LATIN1",
-        78,
-        &["the encoding LATIN1, which cannot hold every text"],
-    )
-    .await;
+    assert_eq!(migrated.status, Some(78), "{}", migrated.err);
+    assert!(migrated.err.contains(expected), "{}", migrated.err);
+    all_say(&stack, &variables, "LATIN1", 78, &[expected]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,13 +292,67 @@ async fn faults_of_all_services_and_of_the_provider_are_told_at_once() {
         ("IMAGE_PROVIDER_FALLBACKS", "gemini"),
     ];
     let expected = [
-        "DATABASE_URL: Postgres cannot be reached: ",
         "REDIS_URL: Redis at 127.0.0.1:1 cannot be reached: ",
+        "DATABASE_URL: Postgres cannot be reached: ",
         "STORAGE_URL",
         "IMAGE_PROVIDER: openai cannot be used: openai is not configured on this service: OPENAI_API_KEY is not set",
         "IMAGE_PROVIDER_FALLBACKS: gemini cannot be used: ",
     ];
     all_say(&stack, &variables, "all of it", 69, &expected).await;
-    let one = [("IMAGE_PROVIDER", "openai")];
-    all_say(&stack, &one, "a missing key", 78, &expected[3..4]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_for_some_jobs_alone_is_a_warning() {
+    let bench = Bench::start().await;
+    bench.stack.job().await;
+    let made = "ALTER TABLE ac_background_jobs ALTER COLUMN error TYPE varchar(255);
+        CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''the year is closed''; END';
+        CREATE TRIGGER no BEFORE UPDATE ON ac_background_jobs FOR EACH ROW EXECUTE FUNCTION no()";
+    bench.stack.sql_client().await.batch_execute(made).await.unwrap();
+    let mut variables: Vec<(&str, &str)> = bench
+        .variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    variables.push((
+        "ALLOWED_MODELS",
+        "openai:gpt-image-2.6-flare,openai:gpt-image-1,builtin",
+    ));
+    let said = command_on(&bench.stack, &["check-config"], &variables).await;
+    assert_eq!((said.status, said.err.as_str()), (Some(0), ""), "{}", said.out);
+    for warning in [
+        "DATABASE_URL: ac_background_jobs.error holds 255 characters, and the reason of a job that has failed takes up to 1000",
+        "DATABASE_URL: this account could not show the end of a job for a try: Postgres refused the statement: the year is closed",
+        "ALLOWED_MODELS: openai:gpt-image-1 was shut down on 2026-10-23; name ",
+        "ALLOWED_MODELS: packages that name neither imageProvider nor imageModel will fail: openai:gpt-image-2 is not allowed",
+    ] {
+        let is_said = said.out.contains(&format!("warning: {warning}"));
+        assert!(is_said, "{warning} is not said:\n{}", said.out);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_looks_leaves_no_directory_and_names_what_nobody_reads() {
+    let stack = Stack::start().await;
+    let pictures = stack.path("new/pictures");
+    let variables = [
+        ("STORAGE_URL", pictures.to_str().unwrap()),
+        ("WORKER_CONCURENCY", "50"),
+        ("WORKER_CONCURRENCY", "2"),
+    ];
+    let misspelled = "WORKER_CONCURENCY: nobody reads a variable of this name; did you mean WORKER_CONCURRENCY, which is set as well?";
+    for arguments in [&["check-config"][..], &["doctor"]] {
+        let said = command_on(&stack, arguments, &variables).await;
+        assert_eq!(
+            (said.status, &*said.err),
+            (Some(0), ""),
+            "{arguments:?}: {}",
+            said.out
+        );
+        assert!(said.out.contains(misspelled), "{arguments:?}: {}", said.out);
+        assert!(!stack.path("new").exists(), "{arguments:?}");
+    }
+    let replica = stack.replica(&variables).await;
+    assert!(pictures.is_dir());
+    drop(replica);
 }

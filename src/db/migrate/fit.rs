@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use anyhow::Context;
-use diesel::sql_types::{Array, Bool, Nullable, Text};
+use diesel::sql_types::{Array, Bool, Integer, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
@@ -57,6 +57,26 @@ pub enum UnfitDatabase {
         /// Where this account looks.
         path: String,
     },
+    /// It cannot hold every text.
+    #[error(
+        "DATABASE_URL: the database has the encoding {0}, which cannot hold every text: make one with ENCODING 'UTF8' and \
+         TEMPLATE template0, and move the tables there"
+    )]
+    Encoding(String),
+    /// It takes too few connections of this account.
+    #[error(
+        "DATABASE_URL: the {what} {name} may not have as many connections at once as a replica opens, up to {most}: ALTER {} {name} \
+         CONNECTION LIMIT {most} or more for each replica, or -1",
+        .what.to_uppercase()
+    )]
+    Crowded {
+        /// `role` or `database`.
+        what: String,
+        /// Its name, quoted where needed.
+        name: String,
+        /// What a replica opens.
+        most: usize,
+    },
     /// One of the application's tables is gone, after they were adopted or made.
     #[error(
         "DATABASE_URL: there is no table {0} where this account looks, in {1}; it was there when the database was migrated"
@@ -89,6 +109,35 @@ struct Place {
     role: String,
 }
 
+/// What the database and this account are, whatever is in them.
+#[derive(QueryableByName)]
+struct Frame {
+    #[diesel(sql_type = Text)]
+    encoding: String,
+    /// What has the lowest limit of connections.
+    #[diesel(sql_type = Nullable<Text>)]
+    what: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    name: Option<String>,
+    #[diesel(sql_type = Nullable<Integer>)]
+    connections: Option<i32>,
+}
+
+/// A superuser's connections are not limited.
+const FRAME: &str = "
+    SELECT current_setting('server_encoding') AS encoding, what, name, connections
+    FROM (SELECT) AS one LEFT JOIN LATERAL (
+        SELECT 'role' AS what, quote_ident(rolname) AS name, rolconnlimit AS connections
+        FROM pg_roles WHERE rolname = session_user AND NOT rolsuper AND rolconnlimit >= 0
+        UNION ALL
+        SELECT 'database', quote_ident(datname), datconnlimit FROM pg_database
+        WHERE datname = current_database() AND datconnlimit >= 0
+            AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = session_user)
+        ORDER BY 3 LIMIT 1) AS limited ON true";
+
+/// So many a replica cannot do with less, and `migrate` opens.
+const LEAST_CONNECTIONS: i32 = 4;
+
 const PLACES: &str = "
     SELECT name, to_regclass(name) IS NOT NULL AS is_seen, current_setting('search_path') AS path,
         quote_ident(current_user) AS role,
@@ -104,7 +153,12 @@ const PLACES: &str = "
 ///
 /// # Errors
 /// [`UnfitDatabase`], or when Postgres refuses a query.
-pub(super) async fn pending(connection: &mut AsyncPgConnection, known: Names) -> anyhow::Result<Names> {
+pub(super) async fn pending(
+    connection: &mut AsyncPgConnection,
+    known: Names,
+    reach: &Reach,
+) -> anyhow::Result<Names> {
+    check_frame(connection, reach).await?;
     let applied = applied(connection).await?;
     let unknown = applied.iter().filter(|version| !known.contains_key(*version));
     if let Some(newest) = unknown.max() {
@@ -122,6 +176,40 @@ pub(super) async fn pending(connection: &mut AsyncPgConnection, known: Names) ->
         .into_iter()
         .filter(|(version, _)| !applied.contains(version));
     Ok(pending.collect())
+}
+
+/// How a database is reached.
+pub(super) struct Reach {
+    /// Whether its sessions are this process's own, and not lent by a pooler, which opens as many as it was told to.
+    pub(super) is_direct: bool,
+    /// Connections that a replica opens at the most.
+    pub(super) most: usize,
+}
+
+async fn check_frame(connection: &mut AsyncPgConnection, reach: &Reach) -> anyhow::Result<()> {
+    let frames: Vec<Frame> = sql_query(FRAME)
+        .load(connection)
+        .await
+        .context("DATABASE_URL: Postgres refused a query")?;
+    let Some(Frame {
+        encoding,
+        what,
+        name,
+        connections,
+    }) = frames.into_iter().next()
+    else {
+        return Ok(());
+    };
+    if !matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") {
+        return Err(UnfitDatabase::Encoding(encoding).into());
+    }
+    match (what, name, connections) {
+        (Some(what), Some(name), Some(limit)) if reach.is_direct && limit < LEAST_CONNECTIONS => {
+            let most = reach.most;
+            Err(UnfitDatabase::Crowded { what, name, most }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn applied(connection: &mut AsyncPgConnection) -> anyhow::Result<HashSet<String>> {
