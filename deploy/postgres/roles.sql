@@ -4,7 +4,11 @@
 --     psql --set ON_ERROR_STOP=on --file deploy/postgres/roles.sql app
 --
 -- then give each role a password (`\password generative_ai_worker` in psql). Where the application's tables stand in another
--- schema than public, replace that name throughout.
+-- schema than public, which has to be there first, run this for it instead, with the double quotes where its name has capitals:
+--
+--     sed 's/public/"App"/g' deploy/postgres/roles.sql | psql --set ON_ERROR_STOP=on app
+--
+-- and have all three roles look there: ALTER ROLE generative_ai_worker SET search_path = "App", and so on.
 --
 -- generative_ai_migrator   runs `generative-ai-worker migrate`, and owns the schema generative_ai
 -- generative_ai_worker     runs the replicas, and doctor, which looks at their rights; can change no table's shape, removes nothing but

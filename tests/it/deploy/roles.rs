@@ -4,6 +4,7 @@ use generative_ai_worker::db::{self, DbSettings};
 use secrecy::SecretString;
 
 use super::live;
+use crate::harness::command::command_on;
 use crate::harness::stack::{Stack, logo, with};
 
 const ROLES: &str = include_str!("../../../deploy/postgres/roles.sql");
@@ -166,4 +167,24 @@ async fn every_right_of_a_column_is_needed() {
         "it works with all of them again"
     );
     drop(replica);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roles_fit_a_schema_with_capitals_as_the_file_says() {
+    let stack = Stack::start_without_tables().await;
+    run_sql(&stack, "CREATE SCHEMA \"App\"").await;
+    run_sql(&stack, &format!("SET search_path = \"App\"; {TABLES}")).await;
+    run_sql(&stack, &ROLES.replace("public", "\"App\"")).await;
+    for role in ["migrator", "worker", "operator"] {
+        let role = format!("generative_ai_{role}");
+        run_sql(
+            &stack,
+            &format!("ALTER ROLE {role} PASSWORD 'change-me'; ALTER ROLE {role} SET search_path = \"App\""),
+        )
+        .await;
+    }
+    migrate(&stack).await;
+    let url = url(&stack, "worker");
+    let said = command_on(&stack, &["check-config"], &[("DATABASE_URL", url.as_str())]).await;
+    assert_eq!((said.status, said.err.as_str()), (Some(0), ""), "{}", said.out);
 }
