@@ -25,11 +25,13 @@ export interface WorkPackage {
   jobId: number | string;
   /** How strict the service is; for models that offer it. */
   moderation?: "low" | "auto" | "" | null;
+  negativePrompt?: string | null;
   /** Not started before this time. */
   notBefore?: string | number | null;
   /** Of the file that is delivered; jpeg has no transparent background. */
   outputFormat?: "png" | "jpeg" | "webp" | "" | null;
   prompt?: string;
+  referenceImages?: (unknown)[] | null | "";
   replyTo?: string | null;
   seed?: number | null;
   /** W3C trace context; ignored when it is not one. */

@@ -218,7 +218,15 @@ mod tests {
         let both = format!("{manual}\n{rules}");
         let words = both.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let prefixes = ["messaging_", "gen_ai_client_", "generative_ai_", "db_client_"];
-        for word in words.filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix))) {
+        // Names of roles begin so too.
+        let roles = [
+            "generative_ai_worker",
+            "generative_ai_operator",
+            "generative_ai_migrator",
+        ];
+        let is_one =
+            |word: &&str| prefixes.iter().any(|prefix| word.starts_with(prefix)) && !roles.contains(word);
+        for word in words.filter(is_one) {
             let base = ["_bucket", "_count", "_sum"]
                 .iter()
                 .find_map(|suffix| word.strip_suffix(suffix))

@@ -53,9 +53,6 @@ fn comment(text: &mut String, indent: &str, schema: &Value) {
 
 /// The type of a value with this schema; `unknown` where the schema says nothing.
 fn type_of(schema: &Value) -> String {
-    if let Some(any) = schema["anyOf"].as_array() {
-        return union(any.iter().map(type_of));
-    }
     if let Some(values) = schema["enum"].as_array() {
         return union(values.iter().map(ToString::to_string));
     }
@@ -68,9 +65,10 @@ fn type_of(schema: &Value) -> String {
         Some(kind @ ("string" | "boolean" | "null")) => kind.to_owned(),
         _ => "unknown".to_owned(),
     };
-    match &schema["type"] {
-        Value::Array(kinds) => union(kinds.iter().map(named)),
-        kind => named(kind),
+    match (&schema["type"], schema["anyOf"].as_array()) {
+        (Value::Array(kinds), _) => union(kinds.iter().map(named)),
+        (Value::Null, Some(any)) => union(any.iter().map(type_of)),
+        (kind, _) => named(kind),
     }
 }
 
@@ -105,6 +103,10 @@ mod tests {
             (
                 json!({"type": "array", "items": {"type": "string"}}),
                 "(string)[]",
+            ),
+            (
+                json!({"type": "string", "anyOf": [{"pattern": "^a"}, {"pattern": "^b"}]}),
+                "string",
             ),
             (json!({}), "unknown"),
         ];
