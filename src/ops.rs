@@ -3,11 +3,13 @@
 //! Only looks. It is served from before the first package is taken until the process ends, also while the replica
 //! drains, and no answer holds a secret or anything of a package.
 
+pub(crate) mod acts;
 mod cached;
 mod connections;
 mod health;
 mod metrics;
 mod port;
+pub(crate) mod words;
 
 use std::io;
 use std::net::SocketAddr;

@@ -3,19 +3,17 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 
 use super::exit::ExitStatus;
 use super::replica::reach_migrated;
 use super::text as words;
 use crate::config::{Environment, operator};
-use crate::db::{Action, Db, DbError, DbSettings};
+use crate::db::{Action, Db, DbSettings};
+use crate::ops::acts::{Done, Intent, MOST_CHARS};
 use crate::plain_text::{one_line, plain};
 use crate::queue::QueueSettings;
 
-/// What is written down of what somebody has typed.
-const MOST_CHARS: usize = 300;
 /// For so long a command that has done its work waits for Postgres to take the row.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -34,81 +32,47 @@ impl By {
     }
 }
 
-/// What a command is about to do.
-pub(super) struct Intent<'a> {
-    pub(super) db: &'a Db,
-    pub(super) queue: &'a str,
-    pub(super) by: &'a str,
-    /// The command.
-    pub(super) action: &'a str,
-    /// About what.
-    pub(super) subject: String,
+/// Does it, says what came of it, and leaves a row of it: begun before anything is changed, so that what is cut off is seen as
+/// well. What is asked for at night is done all the same where Postgres does not take the row, which is said then.
+///
+/// # Errors
+/// Those of what is done.
+pub(super) async fn run_said(
+    intent: &Intent<'_>,
+    doing: impl Future<Output = anyhow::Result<Done>>,
+) -> anyhow::Result<ExitStatus> {
+    let id = intent
+        .begin()
+        .await
+        .map_err(|error| warn(&error.to_string()))
+        .ok();
+    let done = doing.await;
+    if let Some(id) = id
+        && let Err(error) = intent.end(id, &done).await
+    {
+        warn(&error.to_string());
+    }
+    say(&done?)
 }
 
-/// What a command has done.
-pub(super) struct Done {
-    /// To how many jobs or packages.
-    pub(super) count: i64,
-    /// In a sentence.
-    pub(super) said: String,
-    pub(super) status: ExitStatus,
+/// The same for what must not be done without a row of it.
+///
+/// # Errors
+/// Those of what is done; and where Postgres does not take the row, when nothing is done.
+pub(super) async fn run_noted(
+    intent: &Intent<'_>,
+    doing: impl Future<Output = anyhow::Result<Done>>,
+) -> anyhow::Result<ExitStatus> {
+    say(&intent.run_noted(doing).await?)
 }
 
-impl Intent<'_> {
-    /// Does it, says what came of it, and leaves a row of it: begun before anything is changed, so that what is cut off is seen as
-    /// well. What is asked for at night is done all the same where Postgres does not take the row, which is said then.
-    ///
-    /// # Errors
-    /// Those of what is done.
-    pub(super) async fn run(
-        self,
-        doing: impl Future<Output = anyhow::Result<Done>>,
-    ) -> anyhow::Result<ExitStatus> {
-        let id = self.begin().await.map_err(|error| warn(&error.to_string())).ok();
-        self.finish(id, doing).await
-    }
-
-    async fn finish(
-        &self,
-        id: Option<i64>,
-        doing: impl Future<Output = anyhow::Result<Done>>,
-    ) -> anyhow::Result<ExitStatus> {
-        let done = doing.await;
-        if let Some(id) = id {
-            let (count, outcome) = match &done {
-                Ok(done) => (done.count, done.said.clone()),
-                Err(error) => (0, format!("it failed: {error:#}")),
-            };
-            let outcome = one_line(&outcome, MOST_CHARS);
-            if let Err(error) = self.db.end_action(id, count, &outcome).await {
-                warn(&error.to_string());
-            }
-        }
-        let done = done?;
-        words::say(&done.said)?;
-        Ok(done.status)
-    }
-
-    /// The same for what must not be done without a row of it.
-    ///
-    /// # Errors
-    /// Those of what is done; and where Postgres does not take the row, when nothing is done.
-    pub(super) async fn run_noted(
-        self,
-        doing: impl Future<Output = anyhow::Result<Done>>,
-    ) -> anyhow::Result<ExitStatus> {
-        let begun = self.begin().await;
-        let id = begun
-            .context("nothing was done, as it cannot be written down in generative_ai.operator_actions")?;
-        self.finish(Some(id), doing).await
-    }
-
-    async fn begin(&self) -> Result<i64, DbError> {
-        let subject = one_line(&self.subject, MOST_CHARS);
-        self.db
-            .begin_action(self.queue, self.by, self.action, &subject)
-            .await
-    }
+fn say(done: &Done) -> anyhow::Result<ExitStatus> {
+    words::say(&done.said)?;
+    Ok(if done.is_done {
+        ExitStatus::Done
+    } else {
+        ExitStatus::Failed
+    })
 }
 
 fn warn(why: &str) {

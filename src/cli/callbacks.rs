@@ -5,12 +5,13 @@ mod shown;
 
 use clap::{Args, Subcommand};
 
-use super::actions::{By, Done, Intent};
+use super::actions::{By, run_said};
 use super::dead::{Which, which};
 use super::exit::ExitStatus;
 use super::replica::reach_migrated;
 use crate::config::Environment;
 use crate::db::{CallbackChoice, Db, DbSettings};
+use crate::ops::acts::{Done, Intent};
 use crate::queue::QueueSettings;
 
 pub(super) use shown::{as_json, headline, target};
@@ -105,16 +106,15 @@ async fn retry(arguments: RetryArguments, by: &str, db: &Db, queue: &str) -> any
         failed: arguments.all,
         ..choice(arguments.which)
     };
-    intent
-        .run(async {
-            let count = db.retry_callbacks(queue, &choice).await?;
-            Ok(done(
-                count,
-                arguments.all,
-                "tried again at once, where replicas run",
-            ))
-        })
-        .await
+    run_said(&intent, async {
+        let count = db.retry_callbacks(queue, &choice).await?;
+        Ok(done(
+            count,
+            arguments.all,
+            "tried again at once, where replicas run",
+        ))
+    })
+    .await
 }
 
 async fn forget(arguments: DropArguments, by: &str, db: &Db, queue: &str) -> anyhow::Result<ExitStatus> {
@@ -126,12 +126,11 @@ async fn forget(arguments: DropArguments, by: &str, db: &Db, queue: &str) -> any
         subject: in_words(&arguments.which),
     };
     let choice = choice(arguments.which);
-    intent
-        .run(async {
-            let count = db.drop_callbacks(queue, &choice).await?;
-            Ok(done(count, false, "forgotten; nobody is told"))
-        })
-        .await
+    run_said(&intent, async {
+        let count = db.drop_callbacks(queue, &choice).await?;
+        Ok(done(count, false, "forgotten; nobody is told"))
+    })
+    .await
 }
 
 fn done(count: usize, may_be_none: bool, what: &str) -> Done {
@@ -143,9 +142,6 @@ fn done(count: usize, may_be_none: bool, what: &str) -> Done {
     Done {
         count: i64::try_from(count).unwrap_or(i64::MAX),
         said,
-        status: match count {
-            0 if !may_be_none => ExitStatus::Failed,
-            _ => ExitStatus::Done,
-        },
+        is_done: count > 0 || may_be_none,
     }
 }

@@ -1,13 +1,13 @@
 //! `pause` and `resume`: whether replicas take new work.
 
-use chrono::DateTime;
 use clap::Args;
 
 use super::actions::{self, By};
 use super::exit::ExitStatus;
 use super::text;
 use crate::config::Environment;
-use crate::queue::{PauseNote, QueueSettings, Redis};
+use crate::ops::words::by_whom;
+use crate::queue::{QueueSettings, Redis};
 
 #[derive(Debug, Args)]
 pub(super) struct PauseArguments {
@@ -39,17 +39,6 @@ pub(super) async fn pause(
     }
     actions::note(environment, queue, &by, "pause", is_new).await;
     Ok(ExitStatus::Done)
-}
-
-/// `by anna since 2026-11-30 03:00:00 UTC`
-pub(super) fn by_whom(note: &PauseNote) -> String {
-    let PauseNote { by, at } = note;
-    let by = by.as_deref().unwrap_or("somebody who has left no name");
-    let at = at.as_deref().and_then(|at| DateTime::parse_from_rfc3339(at).ok());
-    match at {
-        Some(at) => format!("by {by} since {}", text::time(at.to_utc())),
-        None => format!("by {by}"),
-    }
 }
 
 pub(super) async fn resume(

@@ -2,7 +2,6 @@
 
 mod allowed;
 mod resume;
-mod state;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,13 +14,12 @@ use super::exit::ExitStatus;
 use crate::config::{Environment, ProviderSettings};
 use crate::findings::{Checked, Findings};
 use crate::http_client::Downloads;
+use crate::ops::words::now_of;
 use crate::provider::catalog::{self, Model};
 use crate::provider::list::Providers;
 use crate::provider::{ImageProvider, ImageSpec};
 use crate::queue::{ProviderState, QueueSettings, Redis};
 use crate::work_package::Word;
-
-pub(super) use state::now_of;
 
 /// How long the list waits for Redis, which need not be there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -62,8 +60,8 @@ pub(super) fn check(config: &ProviderSettings) -> anyhow::Result<Checked<Provide
             }
             Err(_) => {}
             Ok(_) => {
-                for model in catalog::all(name).filter(|model| ends_soon(model, today)) {
-                    findings.warn(format!("{name}: its model {} {}", model.id, end_of(model)));
+                for model in catalog::all(name).filter(|model| model.ends_soon(today)) {
+                    findings.warn(format!("{name}: its model {} {}", model.id, model.end_in_words()));
                 }
             }
         }
@@ -71,20 +69,6 @@ pub(super) fn check(config: &ProviderSettings) -> anyhow::Result<Checked<Provide
     allowed::check(&providers, today, &mut findings);
     let service = Some(providers);
     Ok(Checked { findings, service })
-}
-
-pub(super) fn ends_soon(model: &Model, today: NaiveDate) -> bool {
-    !model.has_ended(today) && model.ends_in_days(today).is_some()
-}
-
-pub(super) fn end_of(model: &Model) -> String {
-    let (Some(ends_on), successor) = (model.ends_on, &model.successor) else {
-        return String::new();
-    };
-    match successor {
-        Some(successor) => format!("ends on {ends_on}; use {successor} instead"),
-        None => format!("ends on {ends_on}"),
-    }
 }
 
 #[derive(Debug, Args)]
@@ -294,12 +278,12 @@ mod tests {
     fn a_model_is_warned_about_in_its_last_sixty_days() {
         let model = catalog::find("openai", "gpt-image-1.5").unwrap();
         let day = |text: &str| text.parse::<NaiveDate>().unwrap();
-        assert!(!ends_soon(model, day("2026-10-01")));
-        assert!(ends_soon(model, day("2026-10-02")));
-        assert!(ends_soon(model, day("2026-11-30")));
-        assert!(!ends_soon(model, day("2026-12-01")), "it has ended");
+        assert!(!model.ends_soon(day("2026-10-01")));
+        assert!(model.ends_soon(day("2026-10-02")));
+        assert!(model.ends_soon(day("2026-11-30")));
+        assert!(!model.ends_soon(day("2026-12-01")), "it has ended");
         assert_eq!(
-            end_of(model),
+            model.end_in_words(),
             "ends on 2026-12-01; use gpt-image-2.6-sunburst instead"
         );
     }

@@ -4,10 +4,11 @@
 use clap::Args;
 use uuid::Uuid;
 
-use super::actions::{By, Done, Intent};
+use super::actions::{By, run_said};
 use super::exit::ExitStatus;
 use crate::config::{Environment, PROVIDERS};
 use crate::db::{Db, DbSettings};
+use crate::ops::acts::{Done, Intent};
 use crate::queue::{QueueSettings, Redis};
 use crate::worker::Books;
 
@@ -55,30 +56,25 @@ pub(super) async fn run(
         action: "reseed",
         subject: format!("{} {what}", jobs.len()),
     };
-    intent
-        .run(async {
-            let jobs = if arguments.held {
-                db.release(&jobs).await?
-            } else {
-                jobs
-            };
-            // A replica that compares at this moment is to leave it to this command.
-            let name = format!("reseed-{}", Uuid::new_v4().simple());
-            redis.take_over_reconciling(&name, settings.lease_ttl * 2).await?;
-            let count = books.put_back(&name, &jobs, true).await?;
-            let said = match count {
-                Some(count) => format!("put back {count} packages into {queue}"),
-                None => "another process puts packages back at this moment; run it again".to_owned(),
-            };
-            Ok(Done {
-                count: i64::try_from(count.unwrap_or_default()).unwrap_or(i64::MAX),
-                said,
-                status: if count.is_some() {
-                    ExitStatus::Done
-                } else {
-                    ExitStatus::Failed
-                },
-            })
+    let putting_back = async {
+        let jobs = if arguments.held {
+            db.release(&jobs).await?
+        } else {
+            jobs
+        };
+        // A replica that compares at this moment is to leave it to this command.
+        let name = format!("reseed-{}", Uuid::new_v4().simple());
+        redis.take_over_reconciling(&name, settings.lease_ttl * 2).await?;
+        let count = books.put_back(&name, &jobs, true).await?;
+        let said = match count {
+            Some(count) => format!("put back {count} packages into {queue}"),
+            None => "another process puts packages back at this moment; run it again".to_owned(),
+        };
+        Ok(Done {
+            count: i64::try_from(count.unwrap_or_default()).unwrap_or(i64::MAX),
+            said,
+            is_done: count.is_some(),
         })
-        .await
+    };
+    run_said(&intent, putting_back).await
 }

@@ -1,10 +1,11 @@
-//! What commands print for people: tables, ages, and times.
+//! What commands print for people: tables, and times for machines.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+pub(super) use crate::ops::words::{age, age_of_seconds, time, took};
 use crate::plain_text::{cut, plain};
 
 /// Where a column's values stand.
@@ -42,17 +43,6 @@ pub(super) fn table(columns: &[(&str, Align)], rows: &[Vec<String>], width: Opti
     text
 }
 
-/// `42 s`, `12 min`, `3 h`, `5 d`: the largest unit of which there is at least one.
-pub(super) fn age(age: Duration) -> String {
-    let seconds = age.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..86_400 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
 /// Reads an age as people write it: `90s`, `30m`, `12h`, `2d`.
 pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
     let wrong = || "no age was found; write for example 30m, 12h or 2d".to_owned();
@@ -70,25 +60,6 @@ pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
         .checked_mul(seconds)
         .map(Duration::from_secs)
         .ok_or_else(wrong)
-}
-
-/// An age in seconds as a database counts it; the future counts as now.
-pub(super) fn age_of_seconds(seconds: f64) -> String {
-    age(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-}
-
-/// How long something took: `480 ms`, `1.2 s`, `3 min 20 s`.
-pub(super) fn took(time: Duration) -> String {
-    match time.as_millis() {
-        ms @ 0..1_000 => format!("{ms} ms"),
-        ms @ 1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        ms => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
-    }
-}
-
-/// A time for people.
-pub(super) fn time(time: DateTime<Utc>) -> String {
-    time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// A time for machines, as in events.
@@ -141,24 +112,6 @@ mod tests {
             "id    no  reason\na      1  short\nboat  12  a long …\n"
         );
         assert!(table(&columns, &rows, None).ends_with("a long reason\n"));
-    }
-
-    #[test]
-    fn ages_have_one_unit_and_durations_are_as_exact_as_they_are_short() {
-        for (seconds, text) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min"),
-            (3_599, "59 min"),
-            (7_300, "2 h"),
-            (200_000, "2 d"),
-        ] {
-            assert_eq!(age(Duration::from_secs(seconds)), text);
-        }
-        assert_eq!(age_of_seconds(-3.0), "0 s");
-        for (ms, text) in [(480, "480 ms"), (1_290, "1.2 s"), (200_000, "3 min 20 s")] {
-            assert_eq!(took(Duration::from_millis(ms)), text);
-        }
     }
 
     #[test]

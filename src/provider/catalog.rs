@@ -155,6 +155,22 @@ impl Model {
         }
     }
 
+    /// Whether the model still answers and is in its last [`NOTICE`].
+    #[must_use]
+    pub fn ends_soon(&self, today: NaiveDate) -> bool {
+        !self.has_ended(today) && self.ends_in_days(today).is_some()
+    }
+
+    /// `ends on 2026-12-01; use … instead`; empty where no end is known.
+    #[must_use]
+    pub fn end_in_words(&self) -> String {
+        match (self.ends_on, &self.successor) {
+            (None, _) => String::new(),
+            (Some(ends_on), Some(successor)) => format!("ends on {ends_on}; use {successor} instead"),
+            (Some(ends_on), None) => format!("ends on {ends_on}"),
+        }
+    }
+
     /// Whether the model has stopped answering by `today` (UTC).
     #[must_use]
     pub fn has_ended(&self, today: NaiveDate) -> bool {

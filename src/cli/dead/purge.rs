@@ -1,15 +1,13 @@
-//! `dead purge`: forgets them, in Redis first, so that a purge that was cut off is found and done again.
+//! `dead purge`: forgets them.
 
 use clap::Args;
 
-use super::super::actions::{By, Done, Intent};
+use super::super::actions::{By, run_said};
 use super::super::exit::ExitStatus;
-use super::selection::{Selection, ask, packages, tell_counts};
+use super::selection::{Selection, ask, tell_counts};
 use crate::db::Db;
+use crate::ops::acts::{Intent, packages, purge_all};
 use crate::queue::Redis;
-
-/// Packages that are read and deleted at once.
-const CHUNK: u32 = 100;
 
 #[derive(Debug, Args)]
 pub(super) struct PurgeArguments {
@@ -63,28 +61,5 @@ pub(super) async fn run(
         action: "dead purge",
         subject,
     };
-    intent
-        .run(async {
-            let mut purged = 0;
-            loop {
-                let chunk = selection.next(CHUNK).await?;
-                if chunk.is_empty() {
-                    break;
-                }
-                let mirrors: Vec<_> = chunk
-                    .iter()
-                    .map(|package| (package.id, package.dead_at.timestamp_millis()))
-                    .collect();
-                redis.forget_dead(&mirrors).await?;
-                let ids: Vec<_> = chunk.iter().map(|package| package.id).collect();
-                purged += db.purge_dead(&ids).await?;
-            }
-            let count = i64::try_from(purged).unwrap_or(i64::MAX);
-            Ok(Done {
-                count,
-                said: format!("purged {}", packages(count)),
-                status: ExitStatus::Done,
-            })
-        })
-        .await
+    run_said(&intent, purge_all(&mut selection, db, redis)).await
 }

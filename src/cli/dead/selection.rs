@@ -10,6 +10,7 @@ use super::super::exit::ExitStatus;
 use super::super::text;
 use crate::db::{DeadCount, DeadFilter};
 use crate::failure::ErrorClass;
+use crate::ops::acts::packages;
 
 /// Fewer digits of an id would name too many.
 const ID_DIGITS: usize = 4;
@@ -148,13 +149,6 @@ pub(super) fn tell_counts(counts: &[DeadCount], what: &str) -> anyhow::Result<i6
         text::table(&columns, &rows, None)
     ))?;
     Ok(total)
-}
-
-pub(super) fn packages(count: i64) -> String {
-    match count {
-        1 => "1 package".to_owned(),
-        count => format!("{count} packages"),
-    }
 }
 
 /// Asks a person at a terminal. `Err` holds the status that the command ends with.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::super::providers::now_of;
 use crate::config::{PROVIDERS, ProviderSettings};
 use crate::findings::Findings;
+use crate::ops::words::now_of;
 use crate::provider::catalog;
 use crate::provider::list::Providers;
 use crate::provider::wire::account::{Account, AccountAnswer};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::pause::by_whom;
 use crate::config::PROVIDERS;
 use crate::db::{CallbackCounts, Db, Stuck};
 use crate::findings::Findings;
+use crate::ops::words::by_whom;
 use crate::queue::{Keys, Overview, Redis, StrayList};
 use crate::worker::Books;
 

@@ -6,13 +6,14 @@
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::super::actions::{By, Done, Intent};
+use super::super::actions::{By, run_noted};
 use super::super::exit::ExitStatus;
 use super::super::replica::reach_migrated;
 use super::super::text;
 use crate::config::{Config, Environment};
 use crate::db::{Db, Erasable, MaybeOfUser};
 use crate::generator::all_keys;
+use crate::ops::acts::{Done, Intent, is_alive};
 use crate::queue::Redis;
 use crate::storage::{ObjectKey, Storage};
 use crate::work_package::{PackageLimits, Work, WorkPackage};
@@ -92,7 +93,7 @@ pub(super) async fn run(arguments: &EraseArguments, environment: &Environment) -
         action: "jobs erase",
         subject: subject.clone(),
     };
-    intent.run_noted(eraser.erase_all(&subject, &job_ids)).await
+    run_noted(&intent, eraser.erase_all(&subject, &job_ids)).await
 }
 
 /// The jobs whose packages really are this user's.
@@ -136,11 +137,7 @@ impl Eraser {
         Ok(Done {
             count: tally.erased,
             said,
-            status: if tally.left.is_empty() {
-                ExitStatus::Done
-            } else {
-                ExitStatus::Failed
-            },
+            is_done: tally.left.is_empty(),
         })
     }
 
@@ -150,7 +147,7 @@ impl Eraser {
             return Ok(());
         };
         for worker_id in found.worker_id.iter().chain(&found.caller) {
-            if super::release::is_alive(worker_id, &self.redis, self.lease_ttl).await? {
+            if is_alive(worker_id, &self.redis, self.lease_ttl).await? {
                 tally.left.push(format!(
                     "job {job_id} is left alone, as {worker_id} works on it: cancel it, then erase it"
                 ));

@@ -3,19 +3,16 @@
 //!
 //! Postgres first, then the package: cut off in between, the job waits and its package comes when its time does, or is put back.
 
-use std::time::Duration;
-
 use clap::Args;
-use uuid::Uuid;
 
-use super::super::actions::{By, Done, Intent};
+use super::super::actions::{By, run_said};
 use super::super::exit::ExitStatus;
 use super::super::replica::reach_migrated;
 use super::super::text;
-use crate::config::{Environment, PROVIDERS};
-use crate::db::{Db, DbSettings, Wait};
+use crate::config::Environment;
+use crate::db::DbSettings;
+use crate::ops::acts::{Intent, release, why_not};
 use crate::queue::{QueueSettings, Redis};
-use crate::worker::Books;
 
 #[derive(Debug, Args)]
 pub(super) struct ReleaseArguments {
@@ -40,7 +37,7 @@ pub(super) async fn run(
         ))?;
         return Ok(ExitStatus::Failed);
     };
-    if let Some(why) = why_not(&wait, &redis, &settings).await? {
+    if let Some(why) = why_not(&wait, &redis, settings.lease_ttl).await? {
         text::say(&format!("{why}; nothing was changed"))?;
         return Ok(ExitStatus::Failed);
     }
@@ -52,88 +49,5 @@ pub(super) async fn run(
         action: "jobs release",
         subject: format!("job {job_id}"),
     };
-    intent.run(release(&wait, &db, &redis, &settings)).await
-}
-
-/// Why there is nothing to release, or nobody may.
-async fn why_not(wait: &Wait, redis: &Redis, settings: &QueueSettings) -> anyhow::Result<Option<String>> {
-    let job_id = wait.job.version.job_id;
-    let of_other = wait.queue.as_ref().filter(|queue| **queue != settings.name);
-    let why = match wait.job.state.as_str() {
-        "done" => Some(format!("job {job_id} is done")),
-        "cancelled" => Some(format!("job {job_id} is cancelled")),
-        "dead" => Some(format!(
-            "job {job_id} has failed for good: generative-ai-worker dead retry {job_id} starts it again"
-        )),
-        _ if !wait.has_row => Some(format!("job {job_id} has no row in ac_background_jobs any more")),
-        _ => of_other.map(|queue| format!("job {job_id} is of the queue {queue}: set QUEUE_NAME={queue}")),
-    };
-    if why.is_some() {
-        return Ok(why);
-    }
-    if let Some(owner) = &wait.worker_id
-        && is_alive(owner, redis, settings.lease_ttl).await?
-    {
-        return Ok(Some(format!("job {job_id} is being worked on by {owner}")));
-    }
-    if let (Some(call_no), Some(provider), Some(caller)) = (wait.call_no, &wait.provider, &wait.caller)
-        && !wait.has_handle
-        && is_alive(caller, redis, settings.lease_ttl).await?
-    {
-        return Ok(Some(format!(
-            "call {call_no} to {provider} for job {job_id} is open, and {caller}, which has made it, is alive and may still get its picture"
-        )));
-    }
-    Ok(None)
-}
-
-/// Leases that Redis has just lost are there again after the second look.
-pub(super) async fn is_alive(worker_id: &str, redis: &Redis, lease_ttl: Duration) -> anyhow::Result<bool> {
-    if redis.has_lease(worker_id).await? {
-        return Ok(true);
-    }
-    tokio::time::sleep(lease_ttl / 2).await;
-    Ok(redis.has_lease(worker_id).await?)
-}
-
-async fn release(wait: &Wait, db: &Db, redis: &Redis, settings: &QueueSettings) -> anyhow::Result<Done> {
-    let job_id = wait.job.version.job_id;
-    if !db.end_wait(&wait.job).await? {
-        return Ok(Done {
-            count: 0,
-            said: format!(
-                "job {job_id} has just changed and nothing was done: look at it with jobs show {job_id}"
-            ),
-            status: ExitStatus::Failed,
-        });
-    }
-    let brought = redis.bring_forward(job_id).await?;
-    let mut put_back = false;
-    if brought == 0 {
-        // A replica that compares at this moment is to leave it to this command.
-        let name = format!("release-{}", Uuid::new_v4().simple());
-        redis.take_over_reconciling(&name, settings.lease_ttl * 2).await?;
-        let books = Books::new(db.clone(), redis.clone(), PROVIDERS.into_iter());
-        put_back = books.put_back_if_nowhere(&name, &wait.job).await?;
-    }
-    let what = match (wait.job.state.as_str(), wait.call_no, &wait.provider) {
-        ("held", ..) => "another picture may be bought for it".to_owned(),
-        (_, Some(call_no), Some(provider)) if wait.has_handle => {
-            format!("{provider} is asked at once for the picture of call {call_no}")
-        }
-        (_, Some(call_no), Some(provider)) => format!(
-            "nobody waits any longer for call {call_no} to {provider}, and UNKNOWN_OUTCOME says whether another picture may be bought"
-        ),
-        ("retry_wait", ..) => "its next attempt is made at once".to_owned(),
-        _ => "it waits for a replica".to_owned(),
-    };
-    let where_to = match (brought, put_back) {
-        (0, false) => "its package has its place in the queue, or comes back from the replica that is gone",
-        _ => "its package is at the head of the queue",
-    };
-    Ok(Done {
-        count: 1,
-        said: format!("job {job_id} is released: {what}; {where_to}"),
-        status: ExitStatus::Done,
-    })
+    run_said(&intent, release(&wait, &db, &redis, settings.lease_ttl)).await
 }

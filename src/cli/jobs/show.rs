@@ -7,9 +7,10 @@ use super::super::callbacks::as_json;
 use super::super::exit::{ExitStatus, report};
 use super::super::replica::reach_migrated;
 use super::super::text;
-use super::told::{self, Life, Owner};
+use super::told;
 use crate::config::Environment;
 use crate::db::{DbSettings, DeadFilter};
+use crate::ops::words::{Life, Owner};
 use crate::queue::{QueueSettings, Redis};
 
 /// Earlier lives beyond these are not told.

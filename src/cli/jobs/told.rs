@@ -6,99 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::callbacks::{headline, target};
-use super::super::text::{age_of_seconds, rfc3339, time, took};
-use crate::db::{CallRow, DeadPackage, LedgerRow, Story};
+use super::super::text::{rfc3339, time, took};
+use crate::db::{CallRow, DeadPackage, LedgerRow};
+use crate::ops::words::Life;
 use crate::plain_text::plain;
 
-/// Who works on a job.
-pub(super) struct Owner {
-    pub(super) worker_id: String,
-    /// Whether it holds its lease; `None` = Redis cannot be asked.
-    pub(super) is_alive: Option<bool>,
-}
-
-/// All that is known of a job.
-pub(super) struct Life<'a> {
-    pub(super) job_id: i32,
-    pub(super) story: &'a Story,
-    pub(super) owner: Option<&'a Owner>,
-    pub(super) dead: &'a [DeadPackage],
-}
-
-/// What a job's calls have cost.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct TotalCost {
-    pub(super) usd: f64,
-    /// Calls that are open, or of which nobody knows what they brought: they may be billed.
-    pub(super) unknown: usize,
-}
-
 impl Life<'_> {
-    /// How it stands, in one sentence.
-    pub(super) fn headline(&self) -> String {
-        let job_id = self.job_id;
-        let Some(ledger) = &self.story.ledger else {
-            let shown = self.story.shown.as_ref();
-            if let Some(image_id) = shown.and_then(|row| row.image_id.as_ref())
-                && shown.is_some_and(|row| row.progress == Some(100))
-            {
-                return format!(
-                    "job {job_id} is done: image {image_id}; the ledger has forgotten it (JOBS_RETENTION)"
-                );
-            }
-            return match shown.and_then(|row| row.error.as_deref()) {
-                Some(error) => format!("job {job_id} failed before it was begun: {}", plain(error)),
-                None if shown.is_none() => {
-                    format!("job {job_id} has no row in ac_background_jobs; only refused packages name it")
-                }
-                None => format!("no replica has begun job {job_id}: its package waits, or was never pushed"),
-            };
-        };
-        let reason = plain(ledger.error_message.as_deref().unwrap_or("no reason is known"));
-        match ledger.state.as_str() {
-            "waiting" => format!("job {job_id} waits for a replica"),
-            "begun" => format!(
-                "job {job_id} is being worked on, in attempt {}",
-                ledger.attempts + 1
-            ),
-            "retry_wait" => {
-                let due_in = ledger.due_in_s.unwrap_or_default();
-                let due = match due_in > 0.0 {
-                    true => format!("next in {}", age_of_seconds(due_in)),
-                    false => "next now".to_owned(),
-                };
-                match ledger.attempts {
-                    0 => format!("job {job_id} is looked at again, {due}: {reason}"),
-                    failed => format!("attempt {failed} of job {job_id} failed, {due}: {reason}"),
-                }
-            }
-            "held" => format!(
-                "job {job_id} is held: decide whether another picture may be bought, then run generative-ai-worker jobs release {job_id}"
-            ),
-            "done" => format!(
-                "job {job_id} is done: image {}",
-                ledger.image_id.unwrap_or_default()
-            ),
-            "dead" => format!(
-                "job {job_id} failed for good in attempt {}: {reason}",
-                ledger.attempts
-            ),
-            other => format!("job {job_id} is {other}"),
-        }
-    }
-
-    pub(super) fn cost(&self) -> TotalCost {
-        let mut total = TotalCost::default();
-        for call in &self.story.calls {
-            match call.cost_usd {
-                Some(usd) => total.usd += usd,
-                None if call.state != "failed" => total.unknown += 1,
-                None => {}
-            }
-        }
-        total
-    }
-
     /// The whole story.
     pub(super) fn tell(&self) -> String {
         let mut text = format!("{}\n", plain(&self.headline()));
@@ -193,22 +106,6 @@ impl Life<'_> {
             }
             None if ledger.image_id.is_some() => line("image row", "gone"),
             None => {}
-        }
-    }
-
-    fn cost_in_words(&self) -> String {
-        let calls = self.story.calls.len();
-        if calls == 0 {
-            return "nothing was bought".to_owned();
-        }
-        let TotalCost { usd, unknown } = self.cost();
-        let calls = match calls {
-            1 => "1 call".to_owned(),
-            calls => format!("{calls} calls"),
-        };
-        match unknown {
-            0 => format!("${usd:.4} for {calls}"),
-            unknown => format!("${usd:.4} for {calls}, and what {unknown} of them may still be billed"),
         }
     }
 }

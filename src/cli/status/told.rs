@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::super::pause::by_whom;
-use super::super::providers::now_of;
 use super::super::text::{Align, age, age_of_seconds, table};
 use crate::db::{CallbackCounts, Figures};
+use crate::ops::words::{by_whom, now_of};
 use crate::plain_text::plain;
 use crate::queue::{Gone, Overview, ProviderRoom, Replica, StrayList};
 

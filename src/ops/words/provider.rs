@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chrono::DateTime;
 
-use super::super::text::{age, time};
+use super::{age, time};
 use crate::queue::{ProviderState, Shut};
 
 /// A few words for a line about the provider.
-pub(in crate::cli) fn now_of(state: &ProviderState) -> String {
+pub(crate) fn now_of(state: &ProviderState) -> String {
     let ProviderState { faults, refusals, .. } = state;
     if let Some(window) = state.window {
         return format!("recovering, at most {window} calls at once");
