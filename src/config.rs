@@ -2,6 +2,7 @@
 //!
 //! Every fault is found before the first one is reported, so that an operator mends them in one go.
 
+mod dashboard;
 mod providers;
 mod shares;
 mod values;
@@ -88,6 +89,7 @@ impl Config {
         };
         let ops = OpsSettings {
             http_addr: reader.unless_empty("HTTP_ADDR", values::socket_address),
+            dashboard: dashboard::dashboard_settings(&mut reader),
         };
         // Every command has read them before; their faults are to be told with all others.
         let _ = log_settings(&mut reader);
@@ -119,7 +121,9 @@ impl Config {
                  or more"
             )
         });
-        self.misspelled.iter().cloned().chain(warning).collect()
+        let of_dashboard = self.ops.dashboard.iter().flat_map(dashboard::warnings);
+        let all = self.misspelled.iter().cloned().chain(warning);
+        all.chain(of_dashboard).collect()
     }
 }
 

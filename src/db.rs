@@ -14,6 +14,7 @@ mod cancel;
 mod check;
 mod connect;
 mod costs;
+mod dashboard;
 mod dead;
 mod erase;
 mod error;
@@ -59,6 +60,9 @@ pub use cancel::{AbandonedCall, Cancelled};
 pub(crate) use check::is_silence;
 pub use check::{Lacking, check};
 pub use costs::{Costs, CostsBy};
+pub use dashboard::{
+    DaySpending, Hit, Picture, PictureFilter, PicturePage, ProviderDay, Totals, UnfinishedJob,
+};
 pub use dead::{DeadCount, DeadFilter, DeadPackage, DeadSelection, Revived};
 pub use erase::{DeadBytes, Erasable, Erased, MaybeOfUser};
 pub use error::DbError;

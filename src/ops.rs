@@ -1,11 +1,13 @@
-//! HTTP for operators: `/healthz` and `/readyz` for orchestrators, `/metrics` for Prometheus.
+//! HTTP for operators: `/healthz` and `/readyz` for orchestrators, `/metrics` for Prometheus, and on a port of its own the page
+//! for people (`dashboard`), with what it does to jobs as commands do (`acts`).
 //!
-//! Only looks. It is served from before the first package is taken until the process ends, also while the replica
-//! drains, and no answer holds a secret or anything of a package.
+//! The first three only look. They are served from before the first package is taken until the process ends, also while the replica
+//! drains, and no answer of them holds a secret or anything of a package.
 
 pub(crate) mod acts;
 mod cached;
 mod connections;
+mod dashboard;
 mod health;
 mod metrics;
 mod port;
@@ -29,6 +31,7 @@ use crate::db::Db;
 use crate::queue::Redis;
 use crate::storage::Storage;
 use crate::worker::Observer;
+pub use dashboard::{Dashboard, DashboardSettings, Sources};
 use health::Readiness;
 use metrics::{Metrics, Recording};
 
@@ -39,6 +42,8 @@ pub use port::{Port, look};
 pub struct OpsSettings {
     /// `HTTP_ADDR`; `None` = nothing is served.
     pub http_addr: Option<SocketAddr>,
+    /// The operators' page; `None` = it is not served.
+    pub dashboard: Option<DashboardSettings>,
 }
 
 /// What is looked at.

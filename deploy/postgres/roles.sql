@@ -11,7 +11,7 @@
 -- and have all three roles look there: ALTER ROLE generative_ai_worker SET search_path = "App", and so on.
 --
 -- generative_ai_migrator   runs `generative-ai-worker migrate`, and owns the schema generative_ai
--- generative_ai_worker     runs the replicas, and doctor, which looks at their rights; can change no table's shape, removes nothing but
+-- generative_ai_worker     runs the replicas with the operators' page, and doctor, which looks at their rights; can change no table's shape, removes nothing but
 --                          what is old in the schema generative_ai, and sees of the application's rows what it writes there
 -- generative_ai_operator   runs the commands: enqueue, cancel, reseed, dead, jobs show, status
 --
@@ -68,6 +68,7 @@ BEGIN
         REVOKE ALL ON public.ac_background_jobs FROM generative_ai_worker, generative_ai_operator;
         GRANT SELECT (id, progress, error, data, created_at), UPDATE (progress, error, data, updated_at)
             ON public.ac_background_jobs TO generative_ai_worker, generative_ai_operator;
+        GRANT SELECT (updated_at) ON public.ac_background_jobs TO generative_ai_worker;
         GRANT SELECT (updated_at), INSERT (progress, data, internal_data, created_at, updated_at)
             ON public.ac_background_jobs TO generative_ai_operator;
         sequence := pg_get_serial_sequence('public.ac_background_jobs', 'id');
@@ -81,6 +82,8 @@ BEGIN
         REVOKE ALL ON public.images FROM generative_ai_worker, generative_ai_operator;
         GRANT SELECT (id), INSERT (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted,
             created_at, updated_at) ON public.images TO generative_ai_worker;
+        -- What the operators' page shows of a job.
+        GRANT SELECT (formats, user_id, deleted) ON public.images TO generative_ai_worker;
         GRANT SELECT (id, formats, user_id, deleted) ON public.images TO generative_ai_operator;
         sequence := pg_get_serial_sequence('public.images', 'id');
         IF sequence IS NOT NULL THEN

@@ -15,11 +15,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{ExitStatus, Unfit};
-use super::replica::{assemble, look};
+use super::replica::{assemble, look, sources};
 use super::run::stop_on_signals;
 use crate::config::{Config, Environment, demo_directory};
 use crate::db::{self, Db, Lacking};
 use crate::findings::{Checked, Findings};
+use crate::ops::Dashboard;
 use crate::private_servers::{PostgresOptions, PostgresServer, RedisOptions, RedisServer};
 use crate::queue::Redis;
 use story::{Act, Story};
@@ -57,7 +58,16 @@ pub(super) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitStatus> 
     println!("Migrated an empty database: {} migrations.", applied.len());
 
     let Checked { findings, service } = look(&config, Lacking::Fault).await?.join(Findings::default());
-    let worker = assemble(&config, service.ok_or(Unfit(findings))?).await?;
+    let services = service.ok_or(Unfit(findings))?;
+    let page = match (&config.ops.dashboard, arguments.keep) {
+        (Some(settings), true) => {
+            let dashboard = Dashboard::listen(settings.clone()).await;
+            let dashboard = dashboard.context("no port is free for the operators' page")?;
+            Some(dashboard.serve(sources(&config, &services).await?))
+        }
+        _ => None,
+    };
+    let worker = assemble(&config, services).await?;
     let worker = tokio::spawn(worker.run(stop.clone(), hurry));
     println!(
         "The worker runs. Pushing five packages to the Redis list \"{}\":\n",
@@ -67,7 +77,7 @@ pub(super) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitStatus> 
     let redis = Redis::new(&config.queue)?;
     let told = tell(&db, &redis, &stop).await;
     if arguments.keep && told.is_ok() && !stop.is_cancelled() {
-        invite(&config, &db).await?;
+        invite(&config, &db, page.as_deref().unwrap_or_default()).await?;
         stop.cancelled().await;
     }
     stop.cancel();
@@ -114,6 +124,7 @@ fn config(servers: &Servers, directory: &Path) -> anyhow::Result<Config> {
         ("IMAGE_PROVIDER", "builtin".to_owned()),
         ("WORKER_NAME", "demo".to_owned()),
         ("HTTP_ADDR", String::new()),
+        ("DASHBOARD_ADDR", "127.0.0.1:0".to_owned()),
     ]
     .into_iter()
     .collect();
@@ -162,11 +173,11 @@ async fn show_progress(db: &Db, act: &Act, shown: &mut Option<i32>) -> anyhow::R
     Ok(())
 }
 
-async fn invite(config: &Config, db: &Db) -> anyhow::Result<()> {
+async fn invite(config: &Config, db: &Db, page: &str) -> anyhow::Result<()> {
     let redis_url = config.queue.url.expose_secret();
     let job_id = db.create_job(serde_json::json!({})).await?;
     println!(
-        "\nIt goes on running. Push a package for job {job_id}, whose row is there already:\n\n  \
+        "\nIt goes on running. The operators' page: {page}\n\nPush a package for job {job_id}, whose row is there already:\n\n  \
          redis-cli -u {redis_url} LPUSH {} '{}'\n\n\
          or have the row made as well:\n\n  \
          REDIS_URL={redis_url} DATABASE_URL='{}' generative-ai-worker enqueue --wait --prompt \"a lighthouse at night\"\n\n\

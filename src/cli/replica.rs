@@ -1,5 +1,7 @@
 //! Where everything is built and joined: from a configuration to a worker that is ready to run.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 
 use super::providers;
@@ -10,8 +12,9 @@ use crate::findings::{Checked, Findings};
 use crate::generator::{Pipeline, PipelineSettings};
 use crate::http_client::Downloads;
 use crate::notify::Notifier;
-use crate::ops::{self, OpsSettings, Port};
+use crate::ops::{self, OpsSettings, Port, Sources};
 use crate::provider::list::Providers;
+use crate::provider::{ImageProvider, ImageSpec};
 use crate::queue::Queue;
 use crate::router::Router;
 use crate::storage::{Storage, StorageSettings};
@@ -131,6 +134,23 @@ pub(super) async fn reach_migrated(settings: &DbSettings) -> anyhow::Result<Db> 
         return Err(UnfitDatabase::Lacks(pending).into());
     }
     Db::new(settings)
+}
+
+/// What the operators' page is made from.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) async fn sources(config: &Config, services: &Services) -> anyhow::Result<Sources> {
+    let is_ready = |provider: &&Arc<dyn ImageProvider>| provider.check(&ImageSpec::default()).is_ok();
+    let ready = services.providers.iter().filter(is_ready);
+    Ok(Sources {
+        redis: services.queue.redis().clone(),
+        db: services.db.clone(),
+        storage: services.storage.clone(),
+        lease_ttl: config.queue.lease_ttl,
+        configured: ready.map(|provider| provider.name()).collect(),
+        namespace: services.db.key_namespace().await.context("DATABASE_URL")?,
+    })
 }
 
 /// Joins the services to a worker.

@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{ExitStatus, Unfit};
 use super::open_files;
-use super::replica::{assemble, look};
+use super::replica::{assemble, look, sources};
 use crate::bullmq::Intake;
 use crate::config::{Config, Environment};
 use crate::db::Lacking;
 use crate::findings::{Checked, Findings};
-use crate::ops::{Ops, OpsSettings, Watched};
+use crate::ops::{Dashboard, Ops, OpsSettings, Watched};
 
 /// A BullMQ job that is in hand is completed, or comes back there.
 const INTAKE_PATIENCE: Duration = Duration::from_secs(2);
@@ -31,6 +31,7 @@ pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus>
     let (stop, hurry) = stop_on_signals()?;
     // Before anything is reached: what cannot be watched is not to begin.
     let ops = listen(&config.ops, &mut settings).await;
+    let dashboard = listen_for_people(&config.ops, &mut settings).await;
     let Some(look) = stop.run_until_cancelled(look(&config, Lacking::Applied)).await else {
         tracing::info!("stopped before it began");
         return Ok(ExitStatus::Done);
@@ -48,6 +49,10 @@ pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus>
         services.storage.clone(),
     );
     let bullmq = services.bullmq.clone();
+    let dashboard = match dashboard {
+        Some(dashboard) => Some((dashboard, sources(&config, &services).await?)),
+        None => None,
+    };
     let worker = assemble(&config, services).await?;
     let intake = bullmq.clone().map(|source| {
         let observer = worker.observer();
@@ -62,6 +67,9 @@ pub(super) async fn run(environment: &Environment) -> anyhow::Result<ExitStatus>
             db,
             storage,
         });
+    }
+    if let Some((dashboard, sources)) = dashboard {
+        dashboard.serve(sources);
     }
     let ended = worker.run(stop.clone(), hurry).await;
     // Also where the replica could not begin.
@@ -84,6 +92,21 @@ async fn listen(settings: &OpsSettings, findings: &mut Findings) -> Option<Ops> 
         Ok(ops) => Some(ops),
         Err(why) => {
             findings.fail(why);
+            None
+        }
+    }
+}
+
+/// The same for the operators' page.
+async fn listen_for_people(settings: &OpsSettings, findings: &mut Findings) -> Option<Dashboard> {
+    let settings = settings.dashboard.clone()?;
+    let addr = settings.addr;
+    match Dashboard::listen(settings).await {
+        Ok(dashboard) => Some(dashboard),
+        Err(error) => {
+            findings.fail(format!(
+                "DASHBOARD_ADDR: {addr} cannot be listened on: {error}; choose another or leave it out"
+            ));
             None
         }
     }

@@ -222,6 +222,22 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// `/workers`, without the slash that some write behind it.
+pub(super) fn base_path(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    let is_part = |part: &str| {
+        !part.is_empty() && part != "." && part != ".." && part.chars().all(|c| is_name_char(c) || c == '~')
+    };
+    match path.strip_prefix('/') {
+        None if path.is_empty() => Ok(String::new()),
+        Some(parts) if parts.split('/').all(is_part) => Ok(path.to_owned()),
+        _ => Err(format!(
+            "\"{text}\" was found; a path such as /workers, of the characters A-Z, a-z, 0-9, '.', '_', '-', '~' and '/', or nothing \
+             at all, is accepted"
+        )),
+    }
+}
+
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "pretty" => Ok(LogFormat::Pretty),

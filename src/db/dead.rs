@@ -4,6 +4,7 @@
 
 mod revive;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -108,6 +109,8 @@ pub struct DeadSelection {
     until: DateTime<Utc>,
     last: Option<(DateTime<Utc>, Uuid)>,
     left: i64,
+    /// Those that are still to be read, where they were chosen one by one.
+    named: Option<VecDeque<Uuid>>,
 }
 
 /// The rows with what is known of their providers. Columns that nobody reads cost nothing, as Postgres drops them. A
@@ -168,6 +171,20 @@ impl Db {
             last: None,
             left: filter.limit.map_or(i64::MAX, i64::from),
             filter,
+            named: None,
+        })
+    }
+
+    /// Chooses dead packages one by one, which are read in this order. Those that were pushed again or forgotten meanwhile are
+    /// passed over.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn select_named_dead(&self, ids: Vec<Uuid>) -> Result<DeadSelection, DbError> {
+        let all = self.select_dead(DeadFilter::default()).await?;
+        Ok(DeadSelection {
+            named: Some(ids.into()),
+            ..all
         })
     }
 }
@@ -226,6 +243,9 @@ impl DeadSelection {
     /// # Errors
     /// [`DbError`].
     pub async fn next(&mut self, most: u32) -> Result<Vec<DeadPackage>, DbError> {
+        if self.named.is_some() {
+            return self.next_named(most).await;
+        }
         let dead = self.dead();
         let query = format!(
             "{} FROM {dead} AND ($9 IS NULL OR (dead.dead_at, dead.id) > ($9, $10))
@@ -244,6 +264,28 @@ impl DeadSelection {
         }
         self.left -= i64::try_from(packages.len()).unwrap_or(i64::MAX);
         Ok(packages)
+    }
+
+    async fn next_named(&mut self, most: u32) -> Result<Vec<DeadPackage>, DbError> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        loop {
+            let named = self.named.as_mut().expect("they were chosen one by one");
+            let ids: Vec<Uuid> = named.drain(..most.min(named.len())).collect();
+            if ids.is_empty() {
+                return Ok(Vec::new());
+            }
+            let query = format!(
+                "{} FROM {} AND dead.id = ANY($9) ORDER BY dead.dead_at, dead.id",
+                columns(true),
+                self.dead()
+            );
+            let select = bound!(self, query).bind::<Array<diesel::sql_types::Uuid>, _>(ids);
+            let packages: Vec<DeadPackage> =
+                on_connection(&self.db.pool, async |connection| select.load(connection).await).await?;
+            if !packages.is_empty() {
+                return Ok(packages);
+            }
+        }
     }
 }
 

@@ -28,6 +28,18 @@ const LARGE_BYTES: u64 = 32 * 1024 * 1024;
 /// [`BadPicture::Corrupt`] where the pixels cannot be decoded and [`BadPicture::TooMuchMemory`] where that
 /// would take more than 168 MiB; both retried.
 pub fn icon(bytes: &[u8], inspected: &Inspected, format: Format) -> Result<Vec<u8>, BadPicture> {
+    shrink(bytes, inspected, format, ICON_SIDE_PX)
+}
+
+/// The same as a JPEG of at most `side_px`, see-through parts white, to be looked at in a list.
+///
+/// # Errors
+/// As [`icon`].
+pub fn thumbnail(bytes: &[u8], inspected: &Inspected, side_px: u32) -> Result<Vec<u8>, BadPicture> {
+    shrink(bytes, inspected, Format::Jpeg, side_px)
+}
+
+fn shrink(bytes: &[u8], inspected: &Inspected, format: Format, side_px: u32) -> Result<Vec<u8>, BadPicture> {
     let corrupt = |error: &dyn std::fmt::Display| BadPicture::Corrupt {
         format: inspected.format,
         details: error.to_string(),
@@ -46,14 +58,14 @@ pub fn icon(bytes: &[u8], inspected: &Inspected, format: Format) -> Result<Vec<u
         None => DynamicImage::from_decoder(decoder).map_err(|error| corrupt(&error))?,
     };
 
-    let mut small = fit(picture).map_err(|error| corrupt(&error))?;
+    let mut small = fit(picture, side_px).map_err(|error| corrupt(&error))?;
     // Last, because turning a small picture is cheap and the fit is square.
     small.apply_orientation(orientation);
     encode(small, profile, format).map_err(|error| corrupt(&error))
 }
 
-fn fit(mut picture: DynamicImage) -> Result<DynamicImage, Box<dyn std::error::Error>> {
-    let (width, height) = fitted_size(picture.width(), picture.height());
+fn fit(mut picture: DynamicImage, side_px: u32) -> Result<DynamicImage, Box<dyn std::error::Error>> {
+    let (width, height) = fitted_size(picture.width(), picture.height(), side_px);
     if (width, height) == (picture.width(), picture.height()) {
         return Ok(picture);
     }
@@ -75,13 +87,13 @@ fn fit(mut picture: DynamicImage) -> Result<DynamicImage, Box<dyn std::error::Er
     Ok(small)
 }
 
-/// The largest size inside the icon's square with the same aspect ratio, at least one pixel each way.
-fn fitted_size(width: u32, height: u32) -> (u32, u32) {
+/// The largest size inside a square with the same aspect ratio, at least one pixel each way.
+fn fitted_size(width: u32, height: u32, side_px: u32) -> (u32, u32) {
     let longer = width.max(height);
-    if longer <= ICON_SIDE_PX {
+    if longer <= side_px {
         return (width, height);
     }
-    let scaled = |side: u32| ((side * ICON_SIDE_PX + longer / 2) / longer).max(1);
+    let scaled = |side: u32| ((side * side_px + longer / 2) / longer).max(1);
     (scaled(width), scaled(height))
 }
 

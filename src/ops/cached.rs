@@ -33,6 +33,11 @@ impl<T: Clone> Cached<T> {
         *kept = Some((Instant::now(), answer.clone()));
         answer
     }
+
+    /// Has the next one ask, as what is kept is not true any more.
+    pub(super) async fn forget(&self) {
+        *self.answer.lock().await = None;
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! How the port for operators is served: few connections, short ones, with small requests.
+//! How the ports for operators are served: few connections, short ones, with small requests.
 //!
-//! Probes of an orchestrator end a replica that does not answer them, so nobody else who reaches this port may take its
+//! Probes of an orchestrator end a replica that does not answer them, so nobody else who reaches such a port may take its
 //! descriptors, its memory or its place in the queue. axum's own server sets no limits.
 
 use std::collections::VecDeque;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use hyper::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -40,7 +41,7 @@ struct Open {
 pub(super) async fn serve(listener: TcpListener, router: Router) {
     let mut open: VecDeque<Open> = VecDeque::with_capacity(MOST);
     loop {
-        let Ok((stream, _)): std::io::Result<(TcpStream, SocketAddr)> = listener.accept().await else {
+        let Ok((stream, address)): std::io::Result<(TcpStream, SocketAddr)> = listener.accept().await else {
             sleep(PAUSE).await;
             continue;
         };
@@ -53,7 +54,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router) {
             connection.task.abort();
         }
         let has_asked = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(answer(stream, router.clone(), Arc::clone(&has_asked)));
+        let task = tokio::spawn(answer(stream, address, router.clone(), Arc::clone(&has_asked)));
         open.push_back(Open {
             task: task.abort_handle(),
             has_asked,
@@ -62,9 +63,10 @@ pub(super) async fn serve(listener: TcpListener, router: Router) {
 }
 
 /// Answers one request.
-async fn answer(stream: TcpStream, router: Router, has_asked: Arc<AtomicBool>) {
+async fn answer(stream: TcpStream, address: SocketAddr, router: Router, has_asked: Arc<AtomicBool>) {
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(address));
         has_asked.store(true, Ordering::Relaxed);
         hyper::service::Service::call(&router, request)
     });

@@ -346,6 +346,30 @@ pub const VARIABLES: &[Variable] = &[
         "Where /healthz, /readyz and /metrics are served; nothing after the equals sign: nowhere; port 0: any free port",
     ),
     variable(
+        "DASHBOARD_ADDR",
+        None,
+        "127.0.0.1:9465",
+        "Where the operators' page is served. Default: nowhere. An address that is not loopback needs a token",
+    ),
+    variable(
+        "DASHBOARD_OPERATOR_TOKEN",
+        None,
+        "...",
+        "Whoever has it may look at the page and change what it shows: 16 characters or more",
+    ),
+    variable(
+        "DASHBOARD_VIEWER_TOKEN",
+        None,
+        "...",
+        "Whoever has it may look at the page and change nothing",
+    ),
+    variable(
+        "DASHBOARD_BASE_PATH",
+        None,
+        "/workers",
+        "What stands before each path of the page, where a proxy serves it below a prefix",
+    ),
+    variable(
         "LOG_FORMAT",
         None,
         "json",

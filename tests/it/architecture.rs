@@ -59,8 +59,13 @@ const MODULES: &[(&str, &[&str])] = &[
             "notify",
         ],
     ),
-    // Only looks: at the worker through its observer, at the services through their own types.
-    ("ops", &["worker", "provider", "storage", "bullmq", "queue", "db"]),
+    // Looks at the worker through its observer, at the services through their own types, and does what operators ask for.
+    (
+        "ops",
+        &[
+            "worker", "provider", "imaging", "storage", "bullmq", "queue", "db",
+        ],
+    ),
     (
         "worker",
         &[

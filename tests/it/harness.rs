@@ -10,6 +10,7 @@ pub(crate) mod node;
 pub(crate) mod odd_store;
 pub(crate) mod openai;
 pub(crate) mod operator;
+pub(crate) mod page;
 pub(crate) mod pgbouncer;
 pub(crate) mod picture;
 pub(crate) mod polled;

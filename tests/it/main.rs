@@ -17,6 +17,7 @@ mod contract;
 mod control;
 mod corrected;
 mod cost;
+mod dashboard;
 mod dead_commands;
 mod dead_letter;
 mod demo;

@@ -5,6 +5,7 @@ use secrecy::SecretString;
 
 use super::live;
 use crate::harness::command::command_on;
+use crate::harness::page::Page;
 use crate::harness::stack::{Stack, logo, with};
 
 const ROLES: &str = include_str!("../../../deploy/postgres/roles.sql");
@@ -129,8 +130,13 @@ async fn every_right_of_a_column_is_needed() {
     let stack = ready().await;
     let worker = url(&stack, "worker");
     let replica = stack
-        .replica(&[("DATABASE_URL", &*worker), ("RECONCILE_INTERVAL", "1s")])
+        .replica(&[
+            ("DATABASE_URL", &*worker),
+            ("RECONCILE_INTERVAL", "1s"),
+            ("DASHBOARD_ADDR", "127.0.0.1:0"),
+        ])
         .await;
+    let page = Page::of(&replica).await;
     let granted = stack
         .sql(
             "SELECT privilege_type::text, column_name::text, table_name::text FROM information_schema.column_privileges
@@ -138,7 +144,7 @@ async fn every_right_of_a_column_is_needed() {
             &[],
         )
         .await;
-    assert_eq!(granted.len(), 19, "as many as roles.sql grants");
+    assert_eq!(granted.len(), 23, "as many as roles.sql grants");
     for row in granted {
         let (right, column, table): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         let what = format!("{right} ({column}) ON {table}");
@@ -149,6 +155,7 @@ async fn every_right_of_a_column_is_needed() {
         stack.push(&with(logo(jobs[1]), "imageSize", "1x1")).await;
         let needed = stack
             .until(&format!("{what} is missed, or not needed"), async || {
+                page.get(&format!("/jobs/{}", jobs[0])).await;
                 if denials(&stack) > before {
                     return Some(true);
                 }

@@ -1,0 +1,95 @@
+//! Jobs that have begun and not ended, and how old those are whose packages come next.
+
+use std::collections::HashMap;
+
+use diesel::sql_types::{Array, BigInt, Double, Integer, Nullable, Text};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::RunQueryDsl;
+
+use super::super::statement::on_connection;
+use super::super::{Db, DbError};
+
+/// A job that has begun and not ended.
+#[derive(Clone, Debug, PartialEq, QueryableByName)]
+pub struct UnfinishedJob {
+    /// Which.
+    #[diesel(sql_type = Integer)]
+    pub job_id: i32,
+    /// `begun`, `retry_wait` or `held`.
+    #[diesel(sql_type = Text)]
+    pub state: String,
+    /// Who works on it, or has last.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub worker_id: Option<String>,
+    /// Attempts that have failed.
+    #[diesel(sql_type = Integer)]
+    pub attempts: i32,
+    /// Since it was last begun.
+    #[diesel(sql_type = Double)]
+    pub for_s: f64,
+    /// Until it is due again.
+    #[diesel(sql_type = Nullable<Double>)]
+    pub due_in_s: Option<f64>,
+    /// Class of its last failure.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub error_class: Option<String>,
+    /// What the person who waits sees, in percent.
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub progress: Option<i32>,
+    /// The provider of its open call, or else the one that the package names.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub provider: Option<String>,
+    /// The model of its open call.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub model: Option<String>,
+    /// State of its open call.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub call_state: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct Age {
+    #[diesel(sql_type = Integer)]
+    job_id: i32,
+    #[diesel(sql_type = Double)]
+    age_s: f64,
+}
+
+impl Db {
+    /// The jobs of this queue that have begun and not ended, those that are worked on first, of these the oldest.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn unfinished(&self, queue: &str, most: i64) -> Result<Vec<UnfinishedJob>, DbError> {
+        let select = sql_query(
+            r#"SELECT job.job_id, job.state, job.worker_id, job.attempts, shown.progress, job.error_class,
+                extract(epoch FROM now() - job.begun_at)::double precision AS for_s,
+                CASE job.state WHEN 'retry_wait' THEN extract(epoch FROM job.next_attempt_at - now())::double precision END AS due_in_s,
+                coalesce(call.provider, substring(job.package FROM '"imageProvider"\s*:\s*"([A-Za-z0-9_-]+)"')) AS provider,
+                call.model, call.state AS call_state
+             FROM generative_ai.jobs AS job
+             LEFT JOIN ac_background_jobs AS shown ON shown.id = job.job_id
+             LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = job.job_id AND call.state IN ('intended', 'accepted')
+             WHERE job.state IN ('begun', 'retry_wait', 'held') AND coalesce(job.queue, $1) = $1
+             ORDER BY job.state, job.begun_at LIMIT $2"#,
+        )
+        .bind::<Text, _>(queue)
+        .bind::<BigInt, _>(most);
+        on_connection(&self.pool, async |connection| select.load(connection).await).await
+    }
+
+    /// How long ago the application has made the rows of these jobs, in seconds.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn ages_of(&self, job_ids: Vec<i32>) -> Result<HashMap<i32, f64>, DbError> {
+        let select = sql_query(
+            "SELECT id AS job_id, extract(epoch FROM now() - created_at)::double precision AS age_s
+             FROM ac_background_jobs WHERE id = ANY($1)",
+        )
+        .bind::<Array<Integer>, _>(job_ids);
+        let rows: Vec<Age> =
+            on_connection(&self.pool, async |connection| select.load(connection).await).await?;
+        Ok(rows.into_iter().map(|row| (row.job_id, row.age_s)).collect())
+    }
+}

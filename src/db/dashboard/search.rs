@@ -1,0 +1,59 @@
+//! Jobs by what somebody knows of them.
+
+use diesel::sql_types::{Integer, Nullable, Text};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::RunQueryDsl;
+
+use super::super::statement::on_connection;
+use super::super::{Db, DbError};
+
+/// A job that was found.
+#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
+pub struct Hit {
+    /// By what: `job`, `image`, `user`, `collection` or `request`.
+    #[diesel(sql_type = Text)]
+    pub by: String,
+    /// Which.
+    #[diesel(sql_type = Integer)]
+    pub job_id: i32,
+    /// How it stands; `None`: no replica has begun it.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub state: Option<String>,
+    /// Its picture.
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub image_id: Option<i32>,
+}
+
+/// By number all jobs are found, by the rest the latest, as nobody pays for an index with every job.
+const SEARCH: &str = "
+    WITH latest AS MATERIALIZED (
+        SELECT job_id, state, image_id, object_keys FROM generative_ai.jobs ORDER BY job_id DESC LIMIT 20000
+    )
+    (SELECT 'job' AS by, shown.id AS job_id, job.state, job.image_id
+        FROM ac_background_jobs AS shown LEFT JOIN generative_ai.jobs AS job ON job.job_id = shown.id WHERE shown.id = $1)
+    UNION ALL (SELECT 'image', job_id, state, image_id FROM latest WHERE image_id = $1 LIMIT 20)
+    UNION ALL (SELECT 'user', job_id, state, image_id FROM latest JOIN images AS image ON image.id = latest.image_id
+        WHERE $1 IS NOT NULL AND image.user_id = $1 ORDER BY job_id DESC LIMIT 20)
+    UNION ALL (SELECT 'collection', job_id, state, image_id FROM latest
+        WHERE split_part(object_keys[1], '/', 3) = $2
+            OR split_part(object_keys[1], '/', 2) || '/' || split_part(object_keys[1], '/', 3) = $2
+        ORDER BY job_id DESC LIMIT 20)
+    UNION ALL (SELECT 'request', call.job_id, job.state, job.image_id FROM (
+            SELECT job_id, provider_request_id, handle FROM generative_ai.provider_calls ORDER BY sent_at DESC LIMIT 20000
+        ) AS call LEFT JOIN generative_ai.jobs AS job ON job.job_id = call.job_id
+        WHERE call.provider_request_id = $2 OR call.handle = $2 LIMIT 20)";
+
+impl Db {
+    /// Jobs whose number, image, user, collection or request this is.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn search(&self, text: &str) -> Result<Vec<Hit>, DbError> {
+        let number: Option<i32> = text.parse().ok();
+        let text = text.replace('\0', "");
+        let select = sql_query(SEARCH)
+            .bind::<Nullable<Integer>, _>(number)
+            .bind::<Text, _>(text);
+        on_connection(&self.pool, async |connection| select.load(connection).await).await
+    }
+}

@@ -1,0 +1,266 @@
+//! The first page: the lists, the replicas, and what an operator should know before anything else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use maud::{Markup, html};
+
+use super::layout::{button, foreign, job_link, maybe, page as framed, trouble};
+use super::strip::in_time;
+use super::{Site, Visitor};
+use crate::db::Stuck;
+use crate::ops::words::{age, age_of_seconds, by_whom, now_of};
+use crate::queue::{Gone, Overview, Replica};
+
+/// So long after its time a delayed package should be on its list.
+const OVERDUE_MS: i64 = 10_000;
+/// Replicas that are gone for longer are not shown.
+const GONE_MS: i64 = 24 * 60 * 60 * 1_000;
+const GONE_MOST: usize = 10;
+
+/// Something that an operator should know.
+struct Warning {
+    text: String,
+    /// What ends it: a path and the words on its button.
+    cure: Option<(String, &'static str)>,
+}
+
+pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Extension<Visitor>) -> Markup {
+    let strip = site.strips.get(&site.sources).await;
+    let redis = Arc::clone(&strip.redis);
+    let body = match redis.as_ref() {
+        Ok(overview) => of(&site, &visitor, overview).await,
+        Err(why) => trouble("The queue", why),
+    };
+    framed(&site, &visitor, &strip, "/", "Overview", body)
+}
+
+async fn of(site: &Site, visitor: &Visitor, overview: &Overview) -> Markup {
+    let db = &site.sources.db;
+    let queue = site.sources.redis.keys().inbox();
+    let live: Vec<String> = overview
+        .replicas
+        .iter()
+        .filter(|replica| replica.has_lease)
+        .map(|replica| replica.worker_id.clone())
+        .collect();
+    let next: Vec<i32> = overview
+        .depths
+        .waiting
+        .iter()
+        .filter_map(|list| list.next_job_id)
+        .collect();
+    let (stuck, ages) = tokio::join!(in_time(db.stuck(queue, &live)), in_time(db.ages_of(next)));
+    let warnings = warnings(overview, stuck.as_ref().copied().unwrap_or_default());
+    html! {
+        @if warnings.is_empty() { p.well { "Nothing needs you: no pause, no provider that is shut, nothing held or stuck." } }
+        @else {
+            ul.warnings {
+                @for warning in &warnings {
+                    li {
+                        span { (foreign(&warning.text)) }
+                        @if let Some((path, label)) = warning.cure.as_ref().filter(|_| visitor.is_operator()) {
+                            (button(site, visitor, path, label, ""))
+                        }
+                    }
+                }
+            }
+        }
+        div.columns {
+            (lists(site, overview, &ages.unwrap_or_default()))
+            (replicas(&overview.replicas))
+        }
+        (gone(site, &overview.gone))
+        @if visitor.is_operator() && overview.paused.is_none() {
+            details.change {
+                summary { "Pause the queue" }
+                p { "No replica takes new work until somebody resumes it. What is in hand is finished." }
+                (button(site, visitor, "/pause", "Pause", "danger"))
+            }
+        }
+    }
+}
+
+fn warnings(overview: &Overview, stuck: Stuck) -> Vec<Warning> {
+    let mut all = Vec::new();
+    let mut warn = |text: String| all.push(Warning { text, cure: None });
+    let waiting: u64 = overview.depths.waiting.iter().map(|list| list.count).sum();
+    if overview.ping_age_ms.is_none() {
+        warn(format!(
+            "No replica is able to work, and {waiting} packages wait: start one, or read the log of those that run."
+        ));
+    }
+    for (count, what) in [
+        (
+            stuck.held,
+            "Jobs that are held until an operator decides whether another picture may be bought",
+        ),
+        (
+            stuck.ownerless,
+            "Jobs of replicas that are gone, which live ones take over within twice LEASE_TTL",
+        ),
+        (
+            stuck.overdue_calls,
+            "Calls to providers that are open after their time",
+        ),
+    ] {
+        if count > 0 {
+            warn(format!("{what}: {count}."));
+        }
+    }
+    for stray in &overview.stray_lists {
+        warn(format!(
+            "{} packages stand in {}, a list that no replica reads.",
+            stray.count, stray.key
+        ));
+    }
+    if overview.depths.set_aside > 0 {
+        let count = overview.depths.set_aside;
+        warn(format!(
+            "{count} packages are larger than MAX_PACKAGE_BYTES and were set aside unread; see dead list."
+        ));
+    }
+    if let Some(ms) = overview.next_due_in_ms.filter(|ms| *ms < -OVERDUE_MS) {
+        warn(format!(
+            "A delayed package is overdue for {}: no replica brings it back.",
+            age_of_ms(-ms)
+        ));
+    }
+    let lost: u64 = overview
+        .replicas
+        .iter()
+        .filter(|replica| !replica.has_lease)
+        .map(|replica| replica.landing + replica.processing)
+        .sum();
+    if lost > 0 {
+        warn(format!(
+            "{lost} packages are with replicas that are gone; live ones take them back."
+        ));
+    }
+    for room in &overview.providers {
+        let Some(state) = room.state.as_ref().filter(|state| state.is_shut()) else {
+            continue;
+        };
+        all.push(Warning {
+            text: format!("{}: {}", room.provider, now_of(state)),
+            cure: Some((format!("/providers/{}/resume", room.provider), "Resume")),
+        });
+    }
+    if let Some(note) = &overview.paused {
+        let text = format!(
+            "The queue is paused {}: no replica takes new work.",
+            by_whom(note)
+        );
+        let cure = Some(("/resume".to_owned(), "Resume"));
+        all.insert(0, Warning { text, cure });
+    }
+    all
+}
+
+pub(super) fn age_of_ms(ms: i64) -> String {
+    age(Duration::from_millis(u64::try_from(ms).unwrap_or_default()))
+}
+
+fn lists(site: &Site, overview: &Overview, ages: &HashMap<i32, f64>) -> Markup {
+    html! {
+        section {
+            table {
+                caption { "Lists" }
+                thead { tr { th scope="col" { "List" } th.n scope="col" { "Packages" } th scope="col" { "Next job" } th.n scope="col" { "Age" } } }
+                tbody {
+                    @for list in &overview.depths.waiting {
+                        tr {
+                            th scope="row" { (list.priority) }
+                            td.n { (list.count) }
+                            td { @match list.next_job_id { Some(job_id) => (job_link(site, job_id)), None => (maybe(None)) } }
+                            td.n { @match list.next_job_id.and_then(|job_id| ages.get(&job_id)) {
+                                Some(age) => (age_of_seconds(*age)),
+                                None => (maybe(None)),
+                            } }
+                        }
+                    }
+                    (row("delayed", overview.depths.delayed, overview.next_due_in_ms.map(|ms| match ms {
+                        0.. => format!("next in {}", age_of_ms(ms)),
+                        _ => format!("due for {}", age_of_ms(-ms)),
+                    })))
+                    @for room in overview.providers.iter().filter(|room| room.parked > 0) {
+                        (row(&format!("parked: {}", room.provider), room.parked, None))
+                    }
+                    (row("in flight", overview.depths.in_flight, overview.oldest_in_flight.as_ref().map(|oldest| age_of_ms(oldest.for_ms))))
+                    (row("set aside", overview.depths.set_aside, None))
+                }
+            }
+        }
+    }
+}
+
+fn row(name: &str, count: u64, age: Option<String>) -> Markup {
+    html! { tr { th scope="row" { (foreign(name)) } td.n { (count) } td {} td.n { (maybe(age.as_deref())) } } }
+}
+
+fn replicas(replicas: &[Replica]) -> Markup {
+    html! {
+        section {
+            table {
+                caption { "Replicas" }
+                thead { tr {
+                    th scope="col" { "Replica" } th scope="col" { "State" } th.n scope="col" { "In hand" }
+                    th.n scope="col" { "Done" } th.n scope="col" { "Failed" } th scope="col" { "Version" } th.n scope="col" { "Ping" }
+                } }
+                tbody {
+                    @if replicas.is_empty() { tr { td colspan="7" { "None is running." } } }
+                    @for replica in replicas {
+                        @let ping = replica.ping.as_ref();
+                        @let state = match (replica.has_lease, ping) {
+                            (false, _) => "gone",
+                            (true, None) => "not able",
+                            (true, Some(ping)) => &*ping.state,
+                        };
+                        tr {
+                            th scope="row" { (foreign(&replica.worker_id)) }
+                            td { span.badge.(if state == "running" { "good" } else { "bad" }) { (foreign(state)) } }
+                            td.n { (replica.landing + replica.processing) @if let Some(ping) = ping { "/" (ping.concurrency) } }
+                            td.n { @match ping { Some(ping) => (ping.completed), None => (maybe(None)) } }
+                            td.n { @match ping { Some(ping) => (ping.failed), None => (maybe(None)) } }
+                            td { (maybe(ping.map(|ping| &*ping.version))) }
+                            td.n { @match replica.ping_age_ms { Some(ms) => (age_of_ms(ms)), None => (maybe(None)) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn gone(site: &Site, gone: &[Gone]) -> Markup {
+    let recent: Vec<&Gone> = gone
+        .iter()
+        .filter(|gone| gone.recovered_for_ms < GONE_MS)
+        .take(GONE_MOST)
+        .collect();
+    html! {
+        @if !recent.is_empty() {
+            section {
+                table {
+                    caption { "Replicas that died within a day" }
+                    thead { tr {
+                        th scope="col" { "Replica" } th.n scope="col" { "Silent for" } th.n scope="col" { "Packages" } th scope="col" { "Jobs" }
+                    } }
+                    tbody {
+                        @for gone in recent {
+                            tr {
+                                th scope="row" { (foreign(&gone.worker_id)) }
+                                td.n { (age_of_ms(gone.silent_for_ms)) }
+                                td.n { (gone.packages) }
+                                td.jobs { @for job_id in gone.job_ids.iter().take(GONE_MOST) { (job_link(site, *job_id)) " " } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

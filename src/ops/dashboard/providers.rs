@@ -1,0 +1,154 @@
+//! How it stands with providers: whether they are called, how calls have gone, and what they have cost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use chrono::Utc;
+use maud::{Markup, html};
+
+use super::layout::{button, foreign, maybe, page as framed, trouble, usd};
+use super::strip::in_time;
+use super::{Site, Visitor};
+use crate::db::{DaySpending, ProviderDay};
+use crate::ops::words::{now_of, took};
+use crate::provider::catalog;
+use crate::provider::list::PROVIDERS;
+use crate::queue::{Overview, ProviderRoom};
+
+const DAYS: i32 = 7;
+const MOST: i64 = 100;
+
+pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Extension<Visitor>) -> Markup {
+    let db = &site.sources.db;
+    let (strip, day, spending) = tokio::join!(
+        site.strips.get(&site.sources),
+        in_time(db.provider_day()),
+        in_time(db.spending_by_day(DAYS, MOST))
+    );
+    let redis = strip.redis.as_ref().as_ref();
+    let body = html! {
+        @match redis {
+            Ok(overview) => (states(&site, &visitor, overview, day.as_deref().unwrap_or_default())),
+            Err(why) => (trouble("How it stands with providers", why)),
+        }
+        @if let Err(why) = &day { (trouble("How calls have gone", why)) }
+        (ending(&site))
+        @match &spending {
+            Ok(spending) => (spent(spending)),
+            Err(why) => (trouble("What was spent", why)),
+        }
+    };
+    framed(&site, &visitor, &strip, "/providers", "Providers", body)
+}
+
+fn states(site: &Site, visitor: &Visitor, overview: &Overview, day: &[ProviderDay]) -> Markup {
+    let room_of = |name: &str| overview.providers.iter().find(|room| room.provider == name);
+    let day_of = |name: &str| day.iter().find(|day| day.provider == name);
+    let is_shown = |name: &&&str| {
+        site.sources.configured.contains(*name) || room_of(name).is_some() || day_of(name).is_some()
+    };
+    html! {
+        div.wide { table {
+            caption { "Now, and calls of the last 24 hours" }
+            thead { tr {
+                th scope="col" { "Provider" } th scope="col" { "State" } th.n scope="col" { "Parked" } th.n scope="col" { "Open" }
+                th.n scope="col" { "Calls" } th.n scope="col" { "Succeeded" } th.n scope="col" { "p50" } th.n scope="col" { "p95" }
+                th.n scope="col" { "Spent" } th scope="col" { span.unseen { "Change" } }
+            } }
+            tbody {
+                @for name in PROVIDERS.iter().filter(is_shown) {
+                    (state(site, visitor, name, room_of(name), day_of(name)))
+                }
+            }
+        } }
+    }
+}
+
+fn state(
+    site: &Site,
+    visitor: &Visitor,
+    name: &str,
+    room: Option<&ProviderRoom>,
+    day: Option<&ProviderDay>,
+) -> Markup {
+    let state = room.and_then(|room| room.state.as_ref());
+    let is_shut = state.is_some_and(|state| state.is_shut());
+    let time = |seconds: Option<f64>| {
+        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        maybe(time.map(took).as_deref())
+    };
+    html! {
+        tr {
+            th scope="row" { (name) }
+            td { @match state {
+                None => span.badge.good { "well" },
+                Some(state) => { span.badge.(if is_shut { "bad" } else { "soon" }) { @if is_shut { "shut" } @else { "careful" } } " " (foreign(&now_of(state))) },
+            } }
+            td.n { (room.map_or(0, |room| room.parked)) }
+            td.n { @match day { Some(day) => (day.open), None => (room.map_or(0, |room| room.open_calls)) } }
+            @match day {
+                None => { td.n { "0" } td.n { (maybe(None)) } td.n { (maybe(None)) } td.n { (maybe(None)) } td.n { (maybe(None)) } },
+                Some(day) => {
+                    td.n { (day.calls) }
+                    td.n { (rate(day)) }
+                    td.n { (time(day.p50_s)) }
+                    td.n { (time(day.p95_s)) }
+                    td.n { (usd(day.cost_usd)) }
+                },
+            }
+            td { @if visitor.is_operator() && state.is_some() {
+                (button(site, visitor, &format!("/providers/{name}/resume"), "Resume", ""))
+            } }
+        }
+    }
+}
+
+/// Of the calls that have ended.
+fn rate(day: &ProviderDay) -> String {
+    let ended = day.succeeded + day.failed + day.unknown;
+    match ended {
+        0 => "–".to_owned(),
+        ended => format!("{} %", day.succeeded * 100 / ended),
+    }
+}
+
+fn ending(site: &Site) -> Markup {
+    let today = Utc::now().date_naive();
+    let models: Vec<(&str, &catalog::Model)> = site
+        .sources
+        .configured
+        .iter()
+        .flat_map(|name| catalog::all(name).map(move |model| (*name, model)))
+        .filter(|(_, model)| model.ends_soon(today))
+        .collect();
+    html! {
+        @if !models.is_empty() {
+            section { h2 { "Models that end soon" }
+                ul.warnings { @for (name, model) in models { li { span { (name) ": " (foreign(&model.id)) " " (foreign(&model.end_in_words())) } } } }
+            }
+        }
+    }
+}
+
+fn spent(spending: &[DaySpending]) -> Markup {
+    html! {
+        div.wide { table {
+            caption { "Spent in the last " (DAYS) " days, by day (UTC) and model" }
+            thead { tr {
+                th scope="col" { "Day" } th scope="col" { "Provider" } th scope="col" { "Model" } th.n scope="col" { "Calls" }
+                th.n scope="col" { "Dollars" } th.n scope="col" { "Of unknown cost" }
+            } }
+            tbody {
+                @if spending.is_empty() { tr { td colspan="6" { "No call that costs money was made." } } }
+                @for row in spending {
+                    tr {
+                        th.t scope="row" { (row.day) } td { (foreign(&row.provider)) } td { (foreign(&row.model)) }
+                        td.n { (row.calls) } td.n { (usd(row.cost_usd)) } td.n { (row.unknown) }
+                    }
+                }
+            }
+        } }
+    }
+}

@@ -1,0 +1,57 @@
+//! The operators' page: who may see it, what it shows, and what its buttons do.
+
+use crate::harness::page::Page;
+use crate::harness::replica::Replica;
+use crate::harness::stack::Stack;
+
+mod access;
+mod failures;
+mod pages;
+mod text;
+
+const OPERATOR: &str = "operator-6d1f0c77a1";
+const VIEWER: &str = "viewer-0b94e2c5d3";
+const PAGES: [&str; 7] = [
+    "/",
+    "/running",
+    "/results",
+    "/failures",
+    "/providers",
+    "/search?q=1",
+    "/jobs/1",
+];
+
+const ON: (&str, &str) = ("DASHBOARD_ADDR", "127.0.0.1:0");
+
+/// A replica with a page that anybody on this machine may use.
+async fn open(stack: &Stack) -> (Replica, Page) {
+    let replica = stack.replica(&[ON]).await;
+    let page = Page::of(&replica).await;
+    (replica, page)
+}
+
+/// One that asks for a token.
+async fn guarded(stack: &Stack, more: &[(&str, &str)]) -> (Replica, Page) {
+    let mut variables = vec![
+        ON,
+        ("DASHBOARD_OPERATOR_TOKEN", OPERATOR),
+        ("DASHBOARD_VIEWER_TOKEN", VIEWER),
+    ];
+    variables.extend(more);
+    let replica = stack.replica(&variables).await;
+    let page = Page::of(&replica).await;
+    (replica, page)
+}
+
+/// What was written down: who, what, about what.
+async fn actions(stack: &Stack) -> Vec<(String, String, String)> {
+    let rows = stack
+        .sql(
+            "SELECT who, action, subject FROM generative_ai.operator_actions WHERE ended_at IS NOT NULL ORDER BY id",
+            &[],
+        )
+        .await;
+    rows.iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2)))
+        .collect()
+}

@@ -1,0 +1,249 @@
+//! Each page shows what there is, and each button does what the command does.
+
+use futures_util::StreamExt as _;
+use redis::AsyncCommands as _;
+
+use super::{ON, PAGES, actions, open};
+use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::page::Page;
+use crate::harness::stack::{QUEUE, Stack, icon, logo, with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_failures_and_stories_are_shown_and_found() {
+    let stack = Stack::start().await;
+    let (replica, page) = open(&stack).await;
+    page.get("/failures").await.is(200).has("Nothing has failed.");
+    page.get("/results").await.is(200).has("No picture matches");
+    page.get("/jobs/4711").await.is(404).has("There is no job 4711");
+    page.get("/jobs/none").await.is(400);
+    let jobs = stack.jobs(3).await;
+    stack
+        .push(&with(with(logo(jobs[0]), "userId", 5), "prompt", "a lighthouse"))
+        .await;
+    stack.push(&with(icon(jobs[1]), "collectionId", "nine")).await;
+    stack.push(&with(logo(jobs[2]), "imageSize", "1x1")).await;
+    for job_id in &jobs {
+        stack.ended(*job_id).await;
+    }
+    stack.idle().await;
+    for path in PAGES {
+        page.get(path).await.is(200);
+    }
+    page.get("/").await.has(&replica.worker_id());
+    stack
+        .until("nothing needs anybody", async || {
+            page.get("/")
+                .await
+                .text()
+                .contains("Nothing needs you")
+                .then_some(())
+        })
+        .await;
+    let image_id = stack.job_row(jobs[0]).await.data["imageId"].clone();
+    let thumbnail = format!("/thumbnails/{image_id}?job={}", jobs[0]);
+    let results = page.get("/results").await;
+    results
+        .has(&thumbnail)
+        .has(&format!("Job {}", jobs[1]))
+        .has("builtin");
+    for (query, expected) in [
+        ("user=5", vec![jobs[0]]),
+        ("collection=nine", vec![jobs[1]]),
+        ("collection=group%2Fnine", vec![jobs[1]]),
+        ("provider=openai", vec![]),
+        ("day=2020-01-01", vec![]),
+        ("provider=builtin", vec![jobs[1], jobs[0]]),
+    ] {
+        let text = page.get(&format!("/results?{query}")).await.is(200).text();
+        let shown: Vec<i32> = text
+            .split("href=\"/jobs/")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap().parse().unwrap())
+            .collect();
+        let mut shown = shown;
+        shown.dedup();
+        assert_eq!(shown, expected, "{query}");
+    }
+    page.get("/results?user=x")
+        .await
+        .is(200)
+        .has("A user is a number");
+
+    let small = page.get(&thumbnail).await;
+    small.is(200);
+    let picture = image::load_from_memory_with_format(&small.body, image::ImageFormat::Jpeg).unwrap();
+    assert_eq!(picture.width().max(picture.height()), 320);
+    assert_eq!(
+        page.get(&format!("/thumbnails/{image_id}")).await.body,
+        small.body
+    );
+    for missing in [
+        "/thumbnails/99999",
+        &*format!("/thumbnails/{image_id}?job={}", jobs[2]),
+    ] {
+        page.get(missing).await.is(404);
+    }
+
+    let story = page.get(&format!("/jobs/{}", jobs[2])).await;
+    story
+        .is(200)
+        .has("failed for good")
+        .has("invalid_request")
+        .has("imageSize");
+    for (wanted, by) in [
+        (jobs[0].to_string(), "job"),
+        (image_id.to_string(), "image"),
+        ("5".to_owned(), "user"),
+        ("group/nine".to_owned(), "collection"),
+    ] {
+        let found = page
+            .get(&format!("/search?q={}", wanted.replace('/', "%2F")))
+            .await;
+        found.is(200).has(&format!("<td>{by}</td>"));
+    }
+    page.get("/search?q=%27%3B--")
+        .await
+        .is(200)
+        .has("Nothing was found");
+
+    page.post(&format!("/jobs/{}/retry", jobs[2]))
+        .await
+        .is(200)
+        .has("retried 1 package");
+    stack.ended(jobs[2]).await;
+    page.post(&format!("/jobs/{}/retry", jobs[0])).await.is(409);
+    page.post(&format!("/jobs/{}/cancel", jobs[0]))
+        .await
+        .is(409)
+        .has("has its picture already");
+    page.post(&format!("/jobs/{}/release", jobs[0]))
+        .await
+        .is(409)
+        .has("is done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_cancelled_and_a_pause_and_a_shut_provider_are_shown_and_ended() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let replica = stack
+        .replica_of(&openai, &[ON, ("WORKER_CONCURRENCY", "1")])
+        .await;
+    let page = Page::of(&replica).await;
+    let jobs = stack.jobs(2).await;
+    stack.push(&logo(jobs[0])).await;
+    openai.called(1).await;
+    stack.push(&logo(jobs[1])).await;
+    let text = page
+        .get("/running")
+        .await
+        .is(200)
+        .has("openai")
+        .has("being drawn")
+        .text();
+    assert!(text.contains(&format!("/jobs/{}/cancel", jobs[0])), "{text}");
+    page.get("/").await.has("<dt>In flight</dt><dd>1</dd>");
+    page.post(&format!("/jobs/{}/cancel", jobs[0]))
+        .await
+        .is(200)
+        .has("is cancelled");
+    let error = stack.ended(jobs[0]).await.error.unwrap();
+    assert_eq!(error, "Cancelled by operator (dashboard).");
+    openai.open();
+    stack.ended(jobs[1]).await;
+
+    page.post("/pause").await.is(200).has("is paused");
+    page.get("/")
+        .await
+        .has("The queue is paused by operator (dashboard)");
+    page.post("/resume").await.is(200).has("is resumed");
+    let key = format!("{{{QUEUE}}}:provider:openai");
+    let until = chrono::Utc::now().timestamp_millis() + 600_000;
+    let shut = [
+        ("why", "asked".to_owned()),
+        ("began", "1".to_owned()),
+        ("until", until.to_string()),
+    ];
+    let _: () = stack.redis().await.hset_multiple(&key, &shut).await.unwrap();
+    stack
+        .until("the page knows", async || {
+            page.get("/providers")
+                .await
+                .text()
+                .contains("as it asks")
+                .then_some(())
+        })
+        .await;
+    page.post("/providers/openai/resume")
+        .await
+        .is(200)
+        .has("openai is resumed");
+    page.post("/providers/nobody/resume").await.is(404);
+    let exists: bool = stack.redis().await.exists(&key).await.unwrap();
+    assert!(!exists);
+    page.get("/providers")
+        .await
+        .is(200)
+        .has("openai")
+        .has("p95")
+        .has("$0.");
+    let done: Vec<String> = actions(&stack)
+        .await
+        .into_iter()
+        .map(|(_, action, _)| action)
+        .collect();
+    assert_eq!(done, ["cancel", "pause", "resume", "providers resume"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_is_said_and_released() {
+    let stack = Stack::start().await;
+    let held = stack.job().await;
+    let package = logo(held).to_string();
+    let hold = "INSERT INTO generative_ai.jobs (job_id, state, queue, package) VALUES ($1, 'held', 'generative-ai', $2)";
+    stack.sql(hold, &[&held, &package]).await;
+    let (_replica, page) = open(&stack).await;
+    page.get("/")
+        .await
+        .has("whether another picture may be bought: 1.");
+    page.get("/running").await.has("for an operator");
+    page.post(&format!("/jobs/{held}/release"))
+        .await
+        .is(200)
+        .has("is released");
+    assert_eq!(stack.ended(held).await.error, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn totals_come_as_a_stream_and_outages_are_said_on_the_page() {
+    let mut stack = Stack::start().await;
+    let (_replica, page) = open(&stack).await;
+    let response = page.getting("/events").send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut stream = response.bytes_stream();
+    let mut text = String::new();
+    while text.matches("event: strip").count() < 2 {
+        text.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
+    }
+    assert!(text.contains("<section id=\"strip\""), "{text}");
+    drop(stream);
+    stack.postgres.stop();
+    stack
+        .until("the page says that Postgres is away", async || {
+            let answer = page.get("/").await;
+            (answer.status == 200 && answer.text().contains("Postgres does not answer")).then_some(())
+        })
+        .await;
+    stack.postgres.restart().unwrap();
+    stack.redis.stop();
+    stack
+        .until("the page says that Redis is away", async || {
+            page.get("/")
+                .await
+                .text()
+                .contains("Redis does not answer")
+                .then_some(())
+        })
+        .await;
+}
