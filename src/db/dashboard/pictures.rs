@@ -172,7 +172,7 @@ impl Db {
             let keys = row.object_keys?;
             let url = row.image_url.unwrap_or_default();
             let shown = keys.iter().find(|key| url.ends_with(key.as_str()));
-            shown.or_else(|| keys.iter().next()).cloned()
+            shown.or_else(|| keys.as_slice().first()).cloned()
         }))
     }
 }
