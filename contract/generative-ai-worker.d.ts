@@ -31,7 +31,7 @@ export interface WorkPackage {
   /** Of the file that is delivered; jpeg has no transparent background. */
   outputFormat?: "png" | "jpeg" | "webp" | "" | null;
   prompt?: string;
-  referenceImages?: (unknown)[] | null | "";
+  referenceImages?: (string)[] | null | "";
   replyTo?: string | null;
   seed?: number | null;
   /** W3C trace context; ignored when it is not one. */

@@ -13,6 +13,7 @@ mod headers;
 mod job;
 mod layout;
 mod login;
+mod number;
 mod origin;
 mod overview;
 mod providers;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::forms::{self, Fields, filled};
 use super::layout::{not_found, outcome};
+use super::number::Number;
 use super::{Site, Visitor, job};
 use crate::db::DeadFilter;
 use crate::ops::acts::{self, Done, Intent, Tally, retry_all};
@@ -66,7 +67,7 @@ async fn act(
 pub(super) async fn cancel(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
-    Path(job_id): Path<i32>,
+    Number(job_id): Number,
     request: Request,
 ) -> Response {
     if let Err(refusal) = fields_of(&site, &visitor, request).await {
@@ -81,7 +82,7 @@ pub(super) async fn cancel(
 pub(super) async fn release(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
-    Path(job_id): Path<i32>,
+    Number(job_id): Number,
     request: Request,
 ) -> Response {
     if let Err(refusal) = fields_of(&site, &visitor, request).await {
@@ -114,7 +115,7 @@ pub(super) async fn release(
 pub(super) async fn retry(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
-    Path(job_id): Path<i32>,
+    Number(job_id): Number,
     request: Request,
 ) -> Response {
     if let Err(refusal) = fields_of(&site, &visitor, request).await {
@@ -152,7 +153,7 @@ pub(super) async fn retry(
 pub(super) async fn reveal(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
-    Path(job_id): Path<i32>,
+    Number(job_id): Number,
     request: Request,
 ) -> Response {
     if let Err(refusal) = fields_of(&site, &visitor, request).await {

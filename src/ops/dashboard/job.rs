@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::layout::{button, foreign, maybe, page as framed, trouble};
+use super::number::Number;
 use super::results::{cost, thumbnail};
 use super::strip::in_time;
 use super::{Site, Visitor, layout};
@@ -38,7 +39,7 @@ struct Step {
 pub(super) async fn page(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
-    Path(job_id): Path<i32>,
+    Number(job_id): Number,
 ) -> Response {
     show(&site, &visitor, job_id, None).await
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::Site;
 use super::forms::{self, filled};
+use super::number::Number;
 use super::strip::in_time;
 use crate::imaging::{self, MAX_PICTURE_BYTES};
 use crate::memory::{self, Hold};
@@ -69,7 +70,7 @@ enum Missing {
 
 pub(super) async fn picture(
     State(site): State<Arc<Site>>,
-    Path(image_id): Path<i32>,
+    Number(image_id): Number,
     RawQuery(query): RawQuery,
 ) -> Response {
     let fields = forms::query(query.as_deref());
