@@ -15,7 +15,7 @@ async fn pictures_failures_and_stories_are_shown_and_found() {
     page.get("/failures").await.is(200).has("Nothing has failed.");
     page.get("/results").await.is(200).has("No picture matches");
     page.get("/jobs/4711").await.is(404).has("There is no job 4711");
-    page.get("/jobs/none").await.is(400);
+    page.get("/jobs/none").await.is(404);
     let jobs = stack.jobs(3).await;
     stack
         .push(&with(with(logo(jobs[0]), "userId", 5), "prompt", "a lighthouse"))
