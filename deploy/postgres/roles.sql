@@ -33,6 +33,27 @@ $$;
 -- The worker's own schema belongs to the migrator, with whatever it makes there.
 CREATE SCHEMA IF NOT EXISTS generative_ai;
 ALTER SCHEMA generative_ai OWNER TO generative_ai_migrator;
+-- What another account has made there before is handed over too, as by `run` under the application's own account.
+DO $$
+DECLARE
+    own regclass;
+    routine regprocedure;
+BEGIN
+    FOR own IN SELECT oid FROM pg_class
+        WHERE relnamespace = 'generative_ai'::regnamespace AND relkind IN ('r', 'p')
+            AND relowner <> 'generative_ai_migrator'::regrole
+    LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO generative_ai_migrator', own);
+    END LOOP;
+    -- All but the one below, which has the rights of who runs this.
+    FOR routine IN SELECT oid FROM pg_proc
+        WHERE pronamespace = 'generative_ai'::regnamespace AND proname <> 'grant_rights'
+            AND proowner <> 'generative_ai_migrator'::regrole
+    LOOP
+        EXECUTE format('ALTER ROUTINE %s OWNER TO generative_ai_migrator', routine);
+    END LOOP;
+END
+$$;
 GRANT USAGE ON SCHEMA generative_ai TO generative_ai_worker, generative_ai_operator;
 ALTER DEFAULT PRIVILEGES FOR ROLE generative_ai_migrator IN SCHEMA generative_ai
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO generative_ai_worker, generative_ai_operator;
