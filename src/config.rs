@@ -115,8 +115,10 @@ impl Config {
             (self.worker.shutdown_timeout, self.worker.attempts.job_timeout);
         let is_cut_off = shutdown_timeout < job_timeout;
         let warning = is_cut_off.then(|| {
+            // Of nothing the standard library says "0ns".
+            let seconds = shutdown_timeout.as_secs_f64();
             format!(
-                "SHUTDOWN_TIMEOUT: {shutdown_timeout:?} is less than JOB_TIMEOUT ({job_timeout:?}), so a picture that is \
+                "SHUTDOWN_TIMEOUT: {seconds}s is less than JOB_TIMEOUT ({job_timeout:?}), so a picture that is \
                  being drawn when a replica stops may be paid for twice; leave it out, or set it to {job_timeout:?} \
                  or more"
             )
@@ -302,7 +304,7 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
         ));
     }
     let concurrency = reader.or_default("WORKER_CONCURRENCY", values::concurrency);
-    let job_timeout = reader.or_default("JOB_TIMEOUT", values::duration);
+    let job_timeout = reader.or_default("JOB_TIMEOUT", values::job_timeout);
     WorkerSettings {
         concurrency,
         // An open call is over by then, whatever comes of it.

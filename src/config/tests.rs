@@ -60,6 +60,24 @@ fn a_stopping_replica_waits_as_long_as_a_call_can_take() {
         times(&[("SHUTDOWN_TIMEOUT", "30s")]),
         (30, vec![warning.to_owned()])
     );
+    let (seconds, warnings) = times(&[("SHUTDOWN_TIMEOUT", "0s")]);
+    assert_eq!(seconds, 0);
+    assert!(
+        warnings[0].starts_with("SHUTDOWN_TIMEOUT: 0s is less than"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn no_call_is_given_up_before_a_provider_can_have_drawn() {
+    for wrong in ["0s", "999ms", "25h"] {
+        assert_eq!(
+            faults(&[("JOB_TIMEOUT", wrong)]),
+            [format!(
+                "JOB_TIMEOUT: \"{wrong}\" is out of range; 1s to 86400s is accepted"
+            )]
+        );
+    }
 }
 
 #[test]

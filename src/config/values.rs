@@ -69,6 +69,11 @@ pub(super) fn lease_ttl(text: &str) -> Result<Duration, String> {
     duration_between(text, Duration::from_secs(1), Duration::from_secs(600))
 }
 
+/// Below a second no provider has drawn, and what it draws all the same is billed; an order is asked about for a day at the most.
+pub(super) fn job_timeout(text: &str) -> Result<Duration, String> {
+    duration_between(text, Duration::from_secs(1), Duration::from_secs(86_400))
+}
+
 pub(super) fn ping_interval(text: &str) -> Result<Duration, String> {
     duration_between(text, Duration::from_millis(100), Duration::from_secs(600))
 }
