@@ -175,7 +175,9 @@ async fn reach(settings: &DbSettings, lacking: Lacking) -> anyhow::Result<Db> {
                         tracing::info!(migration = name, "applied a migration");
                     }
                 }
-                Err(error) if is_away(&error) || error.is::<UnfitDatabase>() => return Err(error),
+                Err(error) if is_away(&error) || is_refused(&error) || error.is::<UnfitDatabase>() => {
+                    return Err(error);
+                }
                 // Of the same database the other commands say the same.
                 Err(error) => {
                     tracing::error!(
@@ -211,6 +213,11 @@ fn is_away(error: &anyhow::Error) -> bool {
                 Some(DbError::Unavailable(_) | DbError::Demoted(_))
             )
     })
+}
+
+/// Whether Postgres could not be connected to, whatever it has said: then nothing is known of migrations.
+fn is_refused(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<diesel::ConnectionError>())
 }
 
 /// Whether Postgres could not be connected to, and has not said why.
@@ -249,10 +256,25 @@ async fn rights(findings: &mut Findings, db: &Db) {
     };
     let needed = missing.iter().filter(|right| right.is_needed);
     let before = findings.iter().count();
-    for MissingRight { object, right, .. } in needed {
-        findings.fail(format!(
-            "DATABASE_URL: this account lacks {right} on {object}: GRANT it"
-        ));
+    let mut gone = None;
+    for MissingRight {
+        object,
+        right,
+        is_there,
+        ..
+    } in needed
+    {
+        if *is_there != Some(false) {
+            findings.fail(format!(
+                "DATABASE_URL: this account lacks {right} on {object}: GRANT it"
+            ));
+        } else if gone != Some(object) {
+            // Its rights come one after another.
+            gone = Some(object);
+            findings.fail(format!(
+                "DATABASE_URL: there is no table {object}; it was there when the database was migrated: restore it from a backup"
+            ));
+        }
     }
     if findings.iter().count() == before {
         findings.ok("this account has every right that it needs");

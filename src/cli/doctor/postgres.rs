@@ -24,7 +24,11 @@ pub(super) async fn advise(db: &Db) -> Findings {
         ));
     }
     let missing = db.missing_rights().await.unwrap_or_default();
-    for MissingRight { object, right, .. } in missing.iter().filter(|missing| !missing.is_needed) {
+    // Of a table that is not there, the look before has said so.
+    let of_commands = missing
+        .iter()
+        .filter(|missing| !missing.is_needed && missing.is_there != Some(false));
+    for MissingRight { object, right, .. } in of_commands {
         let what = match right.as_str() {
             "DELETE" => "housekeeping",
             _ => "enqueue",

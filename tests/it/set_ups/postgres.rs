@@ -41,6 +41,11 @@ pub(super) const ROWS: &[Wrong] = &[
         &["this account lacks USAGE on public.images_id_seq: GRANT it"],
     ),
     in_postgres(
+        "ALTER TABLE generative_ai.callbacks RENAME TO away",
+        "ALTER TABLE generative_ai.away RENAME TO callbacks",
+        &["there is no table generative_ai.callbacks; it was there when the database was migrated: restore it from a backup"],
+    ),
+    in_postgres(
         "REVOKE UPDATE ON generative_ai.provider_calls FROM worker; REVOKE SELECT ON ac_background_jobs FROM worker",
         "GRANT UPDATE ON generative_ai.provider_calls TO worker; GRANT SELECT ON ac_background_jobs TO worker",
         &[
