@@ -327,6 +327,10 @@ fn refused(error: &tokio_postgres::Error) -> ConnectionError {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
+    // What the driver says before the words of the server.
+    if let Some(said) = text.strip_prefix("db error: ") {
+        text = said.to_owned();
+    }
     if error
         .as_db_error()
         .is_some_and(|said| *said.code() == SqlState::TOO_MANY_CONNECTIONS)
@@ -348,14 +352,14 @@ mod tests {
         let of = |said: &str| crowded(said).map(|(what, name)| format!("{what} {name}"));
         for (said, whose) in [
             (
-                "db error: FATAL: too many connections for role \"worker\"",
+                "FATAL: too many connections for role \"worker\"",
                 Some("role worker"),
             ),
             (
                 "FATAL: too many connections for database \"App\"",
                 Some("database \"App\""),
             ),
-            ("db error: FATAL: sorry, too many clients already", None),
+            ("FATAL: sorry, too many clients already", None),
         ] {
             assert_eq!(of(said).as_deref(), whose, "{said}");
         }

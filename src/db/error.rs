@@ -68,6 +68,8 @@ impl From<PoolError> for DbError {
     fn from(error: PoolError) -> Self {
         Self::Unavailable(match error {
             PoolError::Timeout(_) => "no connection became free or could be opened in time".to_owned(),
+            // Around the error of Postgres itself the pool has words of its own.
+            PoolError::Backend(error) => error.to_string(),
             other => other.to_string(),
         })
     }

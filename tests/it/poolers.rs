@@ -153,7 +153,7 @@ async fn a_database_that_is_missing_behind_a_pooler_is_told_alike_by_all_three()
     let stack = Stack::start().await;
     let bouncer = PgBouncer::before(&stack, "pgbouncer", TRANSACTION).await;
     let url = bouncer.url(&stack.postgres.url("nobodys"));
-    let expected = "Postgres refuses this connection: db error: FATAL: database \"nobodys\" does not exist";
+    let expected = "Postgres refuses this connection: FATAL: database \"nobodys\" does not exist";
     all_say(
         &stack,
         &[("DATABASE_URL", url.as_str())],
