@@ -81,6 +81,25 @@ fn no_call_is_given_up_before_a_provider_can_have_drawn() {
 }
 
 #[test]
+fn a_log_filter_that_would_hide_everything_is_refused() {
+    for right in [
+        "warn",
+        "info,hyper=off",
+        "off",
+        "3",
+        "generative_ai_worker::worker",
+        "WARN",
+    ] {
+        assert!(config(&[("RUST_LOG", right)]).is_ok(), "{right}");
+    }
+    for (wrong, word) in [("warning", "warning"), ("info,verbose", "verbose")] {
+        let faults = faults(&[("RUST_LOG", wrong)]);
+        let expected = format!("RUST_LOG: \"{word}\" was found, which is no level; off, error, warn, ");
+        assert!(faults[0].starts_with(&expected), "{faults:?}");
+    }
+}
+
+#[test]
 fn a_job_without_a_row_may_be_looked_for_or_not() {
     let wait = |variables| config(variables).unwrap().worker.attempts.job_row_wait;
     assert_eq!(wait(&[]), Duration::from_secs(30));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::provider::list::PROVIDERS;
 use crate::telemetry::LogFormat;
@@ -261,6 +262,17 @@ pub(super) fn unknown_outcome(text: &str) -> Result<UnknownOutcome, String> {
 }
 
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    // The library takes "warning" for a part of the program, of which all is told, and of the rest nothing.
+    let is_other = |word: &&str| {
+        let is_plain = !word.is_empty() && !word.contains(['=', '[', ']', '{', '}']);
+        is_plain && !word.starts_with("generative_ai_worker") && word.parse::<LevelFilter>().is_err()
+    };
+    if let Some(word) = text.split(',').map(str::trim).find(is_other) {
+        return Err(format!(
+            "\"{word}\" was found, which is no level; off, error, warn, info, debug and trace are accepted, or {word}=trace for a \
+             part that is called so"
+        ));
+    }
     match EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!(
