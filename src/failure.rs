@@ -305,17 +305,7 @@ impl Failure {
     /// The sentence while the job is tried again by itself: without what a person is to do about it.
     #[must_use]
     pub fn message_while_retried(&self) -> String {
-        let text = &self.message;
-        let said = match text.to_ascii_lowercase().find("start the job again") {
-            // What is left before the sentence that says so.
-            Some(place) => text[..place].rfind(". ").map_or("", |end| &text[..=end]),
-            None => text.as_str(),
-        };
-        let said = if said.is_empty() {
-            "The attempt failed."
-        } else {
-            said
-        };
+        let said = without_advice(&self.message);
         one_line(&format!("{said} It is tried again by itself."), MESSAGE_CHARS)
     }
 
@@ -324,6 +314,21 @@ impl Failure {
     pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self
+    }
+}
+
+/// A sentence for a person without its advice to start the job again, for a job that goes on by itself.
+#[must_use]
+pub fn without_advice(message: &str) -> &str {
+    let said = match message.to_ascii_lowercase().find("start the job again") {
+        // What is left before the sentence that says so.
+        Some(place) => message[..place].rfind(". ").map_or("", |end| &message[..=end]),
+        None => message,
+    };
+    if said.is_empty() {
+        "The attempt failed."
+    } else {
+        said
     }
 }
 

@@ -11,7 +11,7 @@ use super::health::Health;
 use super::in_hand::InHand;
 use super::upkeep::Alarm;
 use crate::db::PictureRecord;
-use crate::failure::{ErrorClass, Failure};
+use crate::failure::{ErrorClass, Failure, without_advice};
 use crate::fault;
 use crate::measure::{self, Outcome, Stage};
 use crate::queue::{Command, Due, Queue, ReplicaStatus};
@@ -185,7 +185,8 @@ impl Report {
                 error.r#type = %failure.class,
                 delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
                 details = failure.details,
-                "attempt {attempt} of {max_attempts} of job {job_id} failed, next in {delay:.1?}: {failure}"
+                "attempt {attempt} of {max_attempts} of job {job_id} failed, next in {delay:.1?}: {}",
+                without_advice(&failure.message)
             ),
             Self::Delayed { job_id, failure } => tracing::warn!(
                 error.r#type = %failure.class,

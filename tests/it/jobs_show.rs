@@ -154,7 +154,7 @@ async fn a_story_begins_with_how_it_stands_now() {
         stack
             .sql(
                 "INSERT INTO generative_ai.jobs (job_id, state, package, attempts, next_attempt_at, error_class, error_message)
-                 VALUES ($1, $2, '{}', $3, now() + interval '90 minutes', 'network', 'No answer.')",
+                 VALUES ($1, $2, '{}', $3, now() + interval '90 minutes', 'network', 'No answer. Start the job again in some minutes.')",
                 &[&job_id, &state, &attempts],
             )
             .await;

@@ -70,8 +70,15 @@ impl Life<'_> {
             line("owner", &format!("{}, {lease}", owner.worker_id));
         }
         if let Some(next) = ledger.next_attempt_at.filter(|_| ledger.state == "retry_wait") {
-            let cure = format!("generative-ai-worker jobs release {} ends the wait", self.job_id);
-            line("next", &format!("{}; {cure}", time(next)));
+            // What is due and not worked on waits for something else than its time.
+            let cure = match ledger.due_in_s.is_some_and(|due_in| due_in > 0.0) {
+                true => format!(
+                    "; generative-ai-worker jobs release {} ends the wait",
+                    self.job_id
+                ),
+                false => String::new(),
+            };
+            line("next", &format!("{}{cure}", time(next)));
         }
         if let Some(finished) = ledger.finished_at {
             line("ended", &time(finished));

@@ -2,6 +2,7 @@
 
 use super::age_of_seconds;
 use crate::db::{DeadPackage, Story};
+use crate::failure::without_advice;
 use crate::plain_text::plain;
 
 /// Who works on a job.
@@ -59,8 +60,11 @@ impl Life<'_> {
                 let due_in = ledger.due_in_s.unwrap_or_default();
                 let due = match due_in > 0.0 {
                     true => format!("next in {}", age_of_seconds(due_in)),
-                    false => "next now".to_owned(),
+                    false => {
+                        "next as soon as its provider is called and a replica is free (see status)".to_owned()
+                    }
                 };
+                let reason = without_advice(&reason);
                 match ledger.attempts {
                     0 => format!("job {job_id} is looked at again, {due}: {reason}"),
                     failed => format!("attempt {failed} of job {job_id} failed, {due}: {reason}"),
