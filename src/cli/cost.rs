@@ -123,16 +123,27 @@ fn tell(title: &str, since: DateTime<Utc>, costs: &[Costs]) -> String {
         rows.push(row("all", &all));
     }
     text.push_str(&table(&columns, &rows, None));
-    for (count, sentence) in [
-        (all.without_price, "pictures have a price that nobody knows"),
+    for (count, of_one, of_many) in [
+        (
+            all.without_price,
+            "picture has a price that nobody knows",
+            "pictures have a price that nobody knows",
+        ),
         (
             all.unknown,
+            "call ended with nobody knowing what it brought: it may be billed beyond",
             "calls ended with nobody knowing what they brought: they may be billed beyond",
         ),
-        (all.open, "calls are under way"),
+        (all.open, "call is under way", "calls are under way"),
     ] {
-        if count > 0 {
-            let _ = writeln!(text, "\n{count} {sentence}");
+        match count {
+            ..1 => {}
+            1 => {
+                let _ = writeln!(text, "\n1 {of_one}");
+            }
+            _ => {
+                let _ = writeln!(text, "\n{count} {of_many}");
+            }
         }
     }
     text
