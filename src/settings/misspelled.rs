@@ -26,7 +26,7 @@ pub fn misspelled(
         let meant = known
             .iter()
             .filter(|known| known.len() >= SHORTEST)
-            .map(|known| (strsim::osa_distance(&shouted, known), known))
+            .map(|known| (slips(&shouted, known), known))
             .filter(|(slips, _)| *slips <= SLIPS)
             .min();
         if let Some((_, meant)) = meant {
@@ -47,9 +47,24 @@ pub(super) fn meant_to_be<'e>(environment: &'e Environment, name: &str) -> Optio
     let shouted = |found: &str| found.to_uppercase().replace('-', "_");
     let near = environment
         .iter()
-        .map(|(found, _)| (strsim::osa_distance(&shouted(found), name), found))
+        .map(|(found, _)| (slips(&shouted(found), name), found))
         .filter(|(slips, found)| *slips <= SLIPS && *found != name);
     near.min().map(|(_, found)| found)
+}
+
+/// How far apart two names are: not at all where only the order of their words differs.
+fn slips(found: &str, known: &str) -> usize {
+    if words(found) == words(known) {
+        0
+    } else {
+        strsim::osa_distance(found, known)
+    }
+}
+
+fn words(name: &str) -> Vec<&str> {
+    let mut words: Vec<&str> = name.split('_').collect();
+    words.sort_unstable();
+    words
 }
 
 #[cfg(test)]
@@ -66,6 +81,7 @@ mod tests {
             ("Redis-Url", Some("REDIS_URL")),
             ("DATABASE_URL_FIEL", Some("DATABASE_URL_FILE")),
             ("STROAGE_URL", Some("STORAGE_URL")),
+            ("PUBLIC_BASE_URL", Some("PUBLIC_URL_BASE")),
             ("REDIS_URL", None),
             ("DATABASE_URL_FILE", None),
             ("LANGUAGE", None),
