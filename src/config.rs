@@ -91,6 +91,7 @@ impl Config {
             http_addr: reader.unless_empty("HTTP_ADDR", values::socket_address),
             dashboard: dashboard::dashboard_settings(&mut reader),
         };
+        dashboard::beside(&mut reader, &ops);
         // Every command has read them before; their faults are to be told with all others.
         let _ = log_settings(&mut reader);
         reader.finish(Self {

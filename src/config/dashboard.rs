@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use secrecy::ExposeSecret;
 
 use super::values;
-use crate::ops::DashboardSettings;
+use crate::ops::{DashboardSettings, OpsSettings};
 use crate::settings::Reader;
 
 /// Shorter ones can be guessed by whoever reaches the page for long enough.
@@ -37,6 +37,20 @@ pub(super) fn dashboard_settings(reader: &mut Reader<'_>) -> Option<DashboardSet
         operator_token,
         viewer_token,
     })
+}
+
+/// The page and the probes cannot share a port.
+pub(super) fn beside(reader: &mut Reader<'_>, ops: &OpsSettings) {
+    let Some((probes, page)) = ops.http_addr.zip(ops.dashboard.as_ref().map(|page| page.addr)) else {
+        return;
+    };
+    let is_everywhere = probes.ip().is_unspecified() || page.ip().is_unspecified();
+    if probes.port() == page.port() && probes.port() != 0 && (is_everywhere || probes.ip() == page.ip()) {
+        reader.fault(format!(
+            "DASHBOARD_ADDR: \"{page}\" was found, and HTTP_ADDR has that port already; choose another one, such as {}:9465",
+            page.ip()
+        ));
+    }
 }
 
 /// What works and is easily guessed, a sentence each.

@@ -127,6 +127,29 @@ fn an_address_that_is_set_to_nothing_is_none() {
 }
 
 #[test]
+fn the_operators_page_needs_a_port_of_its_own() {
+    let both = |probes, page| [("HTTP_ADDR", probes), ("DASHBOARD_ADDR", page)];
+    for (probes, page) in [
+        ("127.0.0.1:9464", "127.0.0.1:9464"),
+        ("0.0.0.0:9464", "127.0.0.1:9464"),
+    ] {
+        assert_eq!(
+            faults(&both(probes, page)),
+            [format!(
+                "DASHBOARD_ADDR: \"{page}\" was found, and HTTP_ADDR has that port already; choose another one, such as 127.0.0.1:9465"
+            )]
+        );
+    }
+    for (probes, page) in [
+        ("127.0.0.1:9464", "127.0.0.1:9465"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+        ("", "127.0.0.1:9464"),
+    ] {
+        assert!(config(&both(probes, page)).is_ok(), "{probes} {page}");
+    }
+}
+
+#[test]
 fn every_fault_is_reported_at_once_and_names_its_variable() {
     let environment = [
         ("JOB_TIMEOUT", "5 minutes"),
