@@ -29,7 +29,7 @@ use crate::measure::{self, Stage};
 use crate::plain_text::one_line;
 use crate::queue::{Delivery, Event, Queue};
 use crate::router::Router;
-use crate::work_package::{ImageWork, NearMiss, Rejection, Work, WorkPackage};
+use crate::work_package::{ImageWork, NearMiss, Rejection, WORK_TYPES, Work, WorkPackage};
 
 /// What attempts need, all of a replica's alike.
 pub(super) struct Attempts {
@@ -354,7 +354,10 @@ fn unknown_type(name: &str) -> Failure {
     let name: String = name.chars().take(80).collect();
     Failure::new(
         ErrorClass::InvalidPackage,
-        format!("Unknown type for workPackage: {name}; this version knows collection-image"),
+        format!(
+            "Unknown type for workPackage: {name}; this version knows {}",
+            WORK_TYPES.join(", ")
+        ),
     )
 }
 
