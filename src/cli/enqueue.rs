@@ -11,6 +11,7 @@ use super::exit::ExitStatus;
 use super::text;
 use crate::config::{Environment, PROVIDERS};
 use crate::db::{Db, DbSettings, JobRow};
+use crate::ops::words::by_whom;
 use crate::queue::{QueueSettings, Redis};
 use crate::work_package::{COLLECTION_IMAGE, PackageLimits, WorkPackage};
 
@@ -93,6 +94,11 @@ pub(super) async fn run(
     if let Err(rejection) = WorkPackage::parse(as_package(1).as_bytes(), &limits) {
         bail!("{rejection}");
     }
+    let hindrance = if arguments.wait {
+        hindrance(&redis).await
+    } else {
+        None
+    };
     let internal_data =
         json!({"collectionType": arguments.collection_type, "collectionId": arguments.collection_id});
     let job_id = db
@@ -105,6 +111,9 @@ pub(super) async fn run(
         .with_context(|| format!("job {job_id} was made but cannot be queued"))?;
     text::say(&format!("job {job_id} is queued on {}", redis.keys().inbox()))?;
     if arguments.wait {
+        if let Some(hindrance) = hindrance {
+            text::say(&hindrance)?;
+        }
         follow(&db, job_id).await
     } else {
         Ok(ExitStatus::Done)
@@ -137,6 +146,18 @@ impl EnqueueArguments {
             "userId": self.user_id,
         })
     }
+}
+
+/// Why nobody will take the package for now, for the person who waits. A producer's account may not be able to tell.
+async fn hindrance(redis: &Redis) -> Option<String> {
+    if let Ok(Some(note)) = redis.paused_by().await {
+        let whom = by_whom(&note);
+        return Some(format!(
+            "the queue is paused {whom}: the job waits until generative-ai-worker resume"
+        ));
+    }
+    let pings = redis.has_ping(None).await.unwrap_or(true);
+    (!pings).then(|| "no replica pings: the job waits until one is started".to_owned())
 }
 
 /// Tells a job's progress until its end, as a browser that polls the row would see it.

@@ -228,6 +228,26 @@ async fn enqueue_follows_a_job_to_its_picture_or_its_reason() {
         said.out
     );
 
+    // Whoever waits is told why nobody takes it.
+    command_on(&stack, &["pause", "--by", "anna"], &[]).await;
+    let waits = command_on(&stack, &["enqueue", "--prompt", "a boat", "--wait"], &[]);
+    let resumes = async {
+        while stack.count("SELECT count(*) FROM ac_background_jobs").await < 4 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        command_on(&stack, &["resume"], &[]).await
+    };
+    let (said, _) = tokio::join!(waits, resumes);
+    assert_eq!((said.status, &*said.err), (Some(0), ""), "{}", said.out);
+    assert!(
+        said.out.contains("the queue is paused by anna since ")
+            && said
+                .out
+                .contains(": the job waits until generative-ai-worker resume\n"),
+        "{}",
+        said.out
+    );
+
     // What no worker would accept leaves no job behind.
     let said = command_on(
         &stack,
@@ -241,7 +261,7 @@ async fn enqueue_follows_a_job_to_its_picture_or_its_reason() {
         "{}",
         said.err
     );
-    assert_eq!(stack.count("SELECT count(*) FROM ac_background_jobs").await, 3);
+    assert_eq!(stack.count("SELECT count(*) FROM ac_background_jobs").await, 4);
     stack.idle().await;
 }
 
