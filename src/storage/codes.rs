@@ -126,7 +126,7 @@ const CODES: &[(&[&str], Kind, &str)] = &[
     (
         &["MethodNotAllowed", "NotImplemented", "UnsupportedHttpVerb"],
         Kind::Settings,
-        "what answers there does not store objects: mend S3_ENDPOINT, and leave S3_ACL out if it is set",
+        "leave S3_ACL out if it is set, which many stores do not know; without it, what answers there does not store objects: mend S3_ENDPOINT",
     ),
 ];
 

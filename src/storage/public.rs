@@ -97,9 +97,10 @@ fn is_example(url: &Url) -> bool {
 }
 
 fn origin(url: &Url) -> String {
-    match url.host_str() {
-        Some(host) => format!("{}://{host}", url.scheme()),
-        None => format!("{}:", url.scheme()),
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{}://{host}:{port}", url.scheme()),
+        (Some(host), None) => format!("{}://{host}", url.scheme()),
+        (None, _) => format!("{}:", url.scheme()),
     }
 }
 
@@ -114,7 +115,7 @@ fn reach(url: &Url, findings: &mut Findings) {
     let begin = format!("addresses of pictures begin with {}", origin(url));
     if is_here {
         findings.warn(format!(
-            "{begin}, which other machines cannot open; set PUBLIC_URL_BASE"
+            "{begin}, which other machines cannot open; set PUBLIC_URL_BASE to one that they can"
         ));
     } else if url.scheme() != "https" {
         findings.warn(format!(

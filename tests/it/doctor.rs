@@ -52,7 +52,7 @@ ok    postgres   * of * connections are open
 ok    postgres   its clock agrees with this machine's within 2 s
 ok    storage    * takes an object and gives it back
 ok    storage    an object can be removed
-warn  storage    addresses of pictures begin with file:, which other machines cannot open; set PUBLIC_URL_BASE
+warn  storage    addresses of pictures begin with file:, which other machines cannot open; set PUBLIC_URL_BASE to one that they can
 ok    providers  replicas call each of them
 ok    providers  builtin: draws by itself
 ok    providers  blank: draws by itself
