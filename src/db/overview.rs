@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use diesel::sql_types::{Array, BigInt, Double, Integer, Text};
+use diesel::sql_types::{Array, BigInt, Double, Integer, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
@@ -65,7 +65,7 @@ pub struct Figures {
 }
 
 /// What no replica works on any more although it should.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, QueryableByName)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, QueryableByName)]
 pub struct Stuck {
     /// Jobs begun by workers that are not alive.
     #[diesel(sql_type = BigInt)]
@@ -76,6 +76,9 @@ pub struct Stuck {
     /// Jobs that wait for an operator.
     #[diesel(sql_type = BigInt)]
     pub held: i64,
+    /// The numbers of the first ten of them, with commas between; `None`: there are none.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub held_jobs: Option<String>,
 }
 
 #[derive(QueryableByName)]
@@ -157,6 +160,7 @@ impl Db {
         let select = sql_query(
             "SELECT count(*) FILTER (WHERE state = 'begun' AND worker_id <> ALL($1)) AS ownerless,
                 count(*) FILTER (WHERE state = 'held') AS held,
+                array_to_string((array_agg(job_id ORDER BY begun_at, job_id) FILTER (WHERE state = 'held'))[1:10], ', ') AS held_jobs,
                 (SELECT count(*) FROM generative_ai.provider_calls AS call
                  JOIN generative_ai.jobs AS job ON job.job_id = call.job_id AND coalesce(job.queue, $2) = $2
                  WHERE (call.state = 'intended' AND call.deadline_at < now())

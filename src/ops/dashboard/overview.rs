@@ -54,7 +54,7 @@ async fn of(site: &Site, visitor: &Visitor, overview: &Overview) -> Markup {
         .filter_map(|list| list.next_job_id)
         .collect();
     let (stuck, ages) = tokio::join!(in_time(db.stuck(queue, &live)), in_time(db.ages_of(next)));
-    let warnings = warnings(overview, stuck.as_ref().copied().unwrap_or_default());
+    let warnings = warnings(overview, stuck.unwrap_or_default());
     html! {
         @if warnings.is_empty() { p.well { "Nothing needs you: no pause, no provider that is shut, nothing held or stuck." } }
         @else {
@@ -93,11 +93,14 @@ fn warnings(overview: &Overview, stuck: Stuck) -> Vec<Warning> {
             "No replica is able to work, and {waiting} packages wait: start one, or read the log of those that run."
         ));
     }
-    for (count, what) in [
-        (
+    if stuck.held > 0 {
+        warn(format!(
+            "Jobs that are held until an operator decides whether another picture may be bought: {}, first {}.",
             stuck.held,
-            "Jobs that are held until an operator decides whether another picture may be bought",
-        ),
+            stuck.held_jobs.unwrap_or_default()
+        ));
+    }
+    for (count, what) in [
         (
             stuck.ownerless,
             "Jobs of replicas that are gone, which live ones take over within twice LEASE_TTL",
