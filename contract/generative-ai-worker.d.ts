@@ -14,6 +14,8 @@ export interface WorkPackage {
   generationContext?: string | null;
   /** Fixes provider, model, size and quality. */
   imageGenerationProfile?: string | null;
+  /** Row of images: which picture is to be deleted. */
+  imageId?: number | string | null;
   imageModel?: string | null;
   /** Default: IMAGE_PROVIDER of the worker. */
   imageProvider?: string | null;
@@ -21,6 +23,7 @@ export interface WorkPackage {
   imageSize?: string | null;
   /** "icon" for an icon of at most 400 x 400 px, anything else for the picture as drawn. */
   imageType?: string | null;
+  imageUrl?: string | null;
   /** Row of ac_background_jobs. */
   jobId: number | string;
   /** How strict the service is; for models that offer it. */
@@ -76,13 +79,13 @@ export interface RetryingEvent {
   status: "retrying";
 }
 
-/** The picture is there; the end of the job. */
+/** The picture is there, or is deleted where the package has asked for that; the end of the job. */
 export interface CompletedEvent {
   at: string;
-  /** Row of images. */
-  imageId: number;
-  /** The address of the picture. */
-  imageUrl: string;
+  /** Row of images; always there of a picture that was made. */
+  imageId?: number;
+  /** The address of the picture; always there of one that was made. */
+  imageUrl?: string;
   /** Row of ac_background_jobs. */
   jobId: number;
   progress: number;

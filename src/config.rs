@@ -19,6 +19,7 @@ use crate::notify::{NotifySettings, Receivers, Secrets};
 use crate::ops::OpsSettings;
 use crate::queue::QueueSettings;
 use crate::redis::is_cluster;
+use crate::removal::{self, CloudflareSettings};
 use crate::settings::{Reader, misspelled};
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
@@ -42,6 +43,8 @@ pub struct Config {
     pub db: DbSettings,
     /// Where pictures go.
     pub storage: StorageSettings,
+    /// The cache in front of it; `None`: nothing there is told of pictures that are gone.
+    pub cloudflare: Option<CloudflareSettings>,
     /// Who draws.
     pub providers: ProviderSettings,
     /// Whether the pictures that icons are made from are kept.
@@ -78,6 +81,7 @@ impl Config {
         let bullmq = bullmq_settings(&mut reader);
         let db = db_settings(&mut reader);
         let storage = storage_settings(&mut reader);
+        let cloudflare = cloudflare_settings(&mut reader);
         let worker = worker_settings(&mut reader, &queue);
         let notify = notify_settings(&mut reader);
         let providers = providers::provider_settings(&mut reader);
@@ -99,6 +103,7 @@ impl Config {
             bullmq,
             db,
             storage,
+            cloudflare,
             providers,
             keeps_originals,
             suffixes,
@@ -293,6 +298,31 @@ fn storage_settings(reader: &mut Reader<'_>) -> StorageSettings {
         reader.fault(format!("{error:#}"));
     }
     settings
+}
+
+fn cloudflare_settings(reader: &mut Reader<'_>) -> Option<CloudflareSettings> {
+    let api_key = reader.optional("CLOUDFLARE_API_KEY", removal::api_key);
+    let zone_id = reader.optional("CLOUDFLARE_ZONE_ID", removal::zone_id);
+    let api_url = reader.or_default("CLOUDFLARE_API_URL", removal::api_url);
+    let is_set = |reader: &mut Reader<'_>, name| reader.text(name).is_some();
+    let (has_key, has_zone) = (
+        is_set(reader, "CLOUDFLARE_API_KEY"),
+        is_set(reader, "CLOUDFLARE_ZONE_ID"),
+    );
+    if has_key != has_zone {
+        let (set, missing) = match has_key {
+            true => ("CLOUDFLARE_API_KEY", "CLOUDFLARE_ZONE_ID"),
+            false => ("CLOUDFLARE_ZONE_ID", "CLOUDFLARE_API_KEY"),
+        };
+        reader.fault(format!(
+            "{missing}: is not set, and {set} is; Cloudflare is told of deleted pictures with both, and of none without either"
+        ));
+    }
+    Some(CloudflareSettings {
+        api_url,
+        zone_id: zone_id?,
+        api_key: api_key?,
+    })
 }
 
 fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSettings {

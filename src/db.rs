@@ -16,6 +16,7 @@ mod connect;
 mod costs;
 mod dashboard;
 mod dead;
+mod delete;
 mod erase;
 mod error;
 mod fail;
@@ -64,6 +65,7 @@ pub use dashboard::{
     DaySpending, Hit, Picture, PictureFilter, PicturePage, ProviderDay, Totals, UnfinishedJob,
 };
 pub use dead::{DeadCount, DeadFilter, DeadPackage, DeadSelection, Revived};
+pub use delete::{Deletable, DeletableRow, DeletedRecord, Made};
 pub use erase::{DeadBytes, Erasable, Erased, MaybeOfUser};
 pub use error::DbError;
 pub use fail::{Buried, BuryRequest, RetryRequest, Sequel};

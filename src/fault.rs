@@ -7,7 +7,7 @@
 //! `docs/guarantees.md`.
 
 /// Where the process may be told to die. Each stands right after the step that it names.
-pub const POINTS: [&str; 20] = [
+pub const POINTS: [&str; 23] = [
     "landed",
     "adopted",
     "begun",
@@ -26,6 +26,9 @@ pub const POINTS: [&str; 20] = [
     "posted",
     "to-be-read",
     "to-be-drawn",
+    "image-marked",
+    "objects-removed",
+    "cache-purged",
     "bullmq-taken",
     "bullmq-kept",
 ];

@@ -25,6 +25,7 @@ pub mod private_servers;
 pub mod provider;
 pub mod queue;
 pub mod redis;
+pub mod removal;
 pub mod router;
 pub mod settings;
 pub mod storage;

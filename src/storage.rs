@@ -257,6 +257,19 @@ impl Storage {
         self.location.public_url(&self.settings, key)
     }
 
+    /// The key of the object that has this address, now or before the addresses of pictures were set to others; `None` where it
+    /// is none of a picture of this store.
+    #[must_use]
+    pub fn key_of(&self, url: &str) -> Option<ObjectKey> {
+        let known = [&*self.settings, &StorageSettings::default()];
+        known.into_iter().find_map(|settings| {
+            let probe = ObjectKey::standing_probe();
+            let example = self.location.public_url(settings, &probe);
+            let base = example.strip_suffix(probe.as_str())?;
+            ObjectKey::read_strictly(url.strip_prefix(base)?)
+        })
+    }
+
     /// The bucket or container, for `images.s3_bucket_name`; a disk has none.
     #[must_use]
     pub fn bucket_name(&self) -> Option<&str> {

@@ -4,6 +4,7 @@
 //! asked for is the provider's own question, asked later and also for free.
 
 mod callback;
+mod deletion;
 mod fields;
 mod job_number;
 mod near_misses;
@@ -17,6 +18,7 @@ use std::fmt;
 
 pub use callback::{CallbackOrigins, CallbackUrl};
 use chrono::{DateTime, Utc};
+pub use deletion::DeletionWork;
 use fields::Fields;
 pub(crate) use fields::any_of;
 pub use near_misses::NearMiss;
@@ -25,7 +27,7 @@ pub use references::{MAX_REFERENCE_IMAGES, OBJECT_ROOT, ReferenceImage};
 pub use schema::json_schema;
 
 /// Every field that is read, in the order of the manual.
-pub const FIELDS: [&str; 25] = [
+pub const FIELDS: [&str; 27] = [
     "type",
     "jobId",
     "prompt",
@@ -46,6 +48,8 @@ pub const FIELDS: [&str; 25] = [
     "moderation",
     "complexity",
     "outputFormat",
+    "imageId",
+    "imageUrl",
     "notBefore",
     "deadline",
     "replyTo",
@@ -93,6 +97,8 @@ pub struct WorkPackage {
 pub enum Work {
     /// `collection-image`: a picture for a group, community, domain or the like.
     CollectionImage(Box<ImageWork>),
+    /// `delete-image`: a picture that this service has made is to go, with all that is kept of it.
+    DeleteImage(DeletionWork),
     /// A type that this version does not know. A value, not a parse error, so that the router alone decides.
     Unknown(String),
 }
@@ -103,6 +109,7 @@ impl Work {
     pub fn type_name(&self) -> &str {
         match self {
             Self::CollectionImage(_) => COLLECTION_IMAGE,
+            Self::DeleteImage(_) => DELETE_IMAGE,
             Self::Unknown(name) => name,
         }
     }
@@ -111,8 +118,11 @@ impl Work {
 /// `type` of the packages that ask for a picture.
 pub const COLLECTION_IMAGE: &str = "collection-image";
 
+/// `type` of the packages that ask for a picture to be deleted.
+pub const DELETE_IMAGE: &str = "delete-image";
+
 /// Every `type` that this version knows.
-pub const WORK_TYPES: [&str; 1] = [COLLECTION_IMAGE];
+pub const WORK_TYPES: [&str; 2] = [COLLECTION_IMAGE, DELETE_IMAGE];
 
 /// What a person asked to have drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -274,6 +284,7 @@ impl WorkPackage {
         let work = match type_name.as_str() {
             // Without a type, what else is wrong is found as well.
             COLLECTION_IMAGE | "" => Work::CollectionImage(Box::new(ImageWork::from_fields(fields))),
+            DELETE_IMAGE => Work::DeleteImage(DeletionWork::from_fields(fields)),
             _ => Work::Unknown(type_name),
         };
         Self {

@@ -10,6 +10,7 @@ mod begin;
 mod callbacks;
 mod cancelled;
 mod claims;
+mod deletion;
 mod ending;
 mod failing;
 mod health;
@@ -40,6 +41,7 @@ use crate::db::Db;
 use crate::measure;
 use crate::notify::Notifier;
 use crate::queue::{Delivery, Queue, ReplicaStatus};
+use crate::removal::Remover;
 use crate::router::Router;
 
 use attempt::{AtStake, Attempts, Stake};
@@ -68,6 +70,7 @@ pub struct Worker {
     queue: Queue,
     db: Db,
     router: Arc<Router>,
+    remover: Remover,
     /// `None`: the ends of jobs are posted to nobody.
     notifier: Option<Notifier>,
     status: Arc<ReplicaStatus>,
@@ -84,6 +87,7 @@ impl Worker {
         queue: Queue,
         db: Db,
         router: Router,
+        remover: Remover,
         notifier: Option<Notifier>,
     ) -> Self {
         let status = Arc::new(ReplicaStatus::new(settings.concurrency));
@@ -105,6 +109,7 @@ impl Worker {
             queue,
             db,
             router: Arc::new(router),
+            remover,
             notifier,
             status,
         }
@@ -169,6 +174,7 @@ impl Replica {
             queue,
             db,
             router,
+            remover,
             notifier,
             status,
             health,
@@ -226,6 +232,7 @@ impl Replica {
                 queue,
                 statements,
                 router,
+                remover,
                 room: room.clone(),
                 in_hand: in_hand.clone(),
                 reporter,

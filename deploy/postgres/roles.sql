@@ -103,8 +103,8 @@ BEGIN
         REVOKE ALL ON public.images FROM generative_ai_worker, generative_ai_operator;
         GRANT SELECT (id), INSERT (user_id, s3_bucket_name, original_filename, formats, user_agent, ip_address, deleted,
             created_at, updated_at) ON public.images TO generative_ai_worker;
-        -- What the operators' page shows of a job.
-        GRANT SELECT (formats, user_id, deleted) ON public.images TO generative_ai_worker;
+        -- What the operators' page shows of a job, and what it takes to delete a picture (delete-image).
+        GRANT SELECT (formats, user_id, deleted), UPDATE (deleted, updated_at) ON public.images TO generative_ai_worker;
         GRANT SELECT (id, formats, user_id, deleted) ON public.images TO generative_ai_operator;
         sequence := pg_get_serial_sequence('public.images', 'id');
         IF sequence IS NOT NULL THEN

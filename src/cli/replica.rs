@@ -16,6 +16,7 @@ use crate::ops::{self, OpsSettings, Port, Sources};
 use crate::provider::list::Providers;
 use crate::provider::{ImageProvider, ImageSpec};
 use crate::queue::Queue;
+use crate::removal::Remover;
 use crate::router::Router;
 use crate::storage::{Storage, StorageSettings};
 use crate::worker::Worker;
@@ -165,6 +166,7 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
         storage,
         ..
     } = services;
+    let remover = Remover::new(storage.clone(), config.cloudflare.as_ref())?;
     let settings = PipelineSettings {
         providers,
         storage,
@@ -175,5 +177,12 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
     };
     let router = Router::new(Pipeline::new(settings));
     let notifier = config.notify.clone().map(Notifier::new).transpose()?;
-    Ok(Worker::new(config.worker.clone(), queue, db, router, notifier))
+    Ok(Worker::new(
+        config.worker.clone(),
+        queue,
+        db,
+        router,
+        remover,
+        notifier,
+    ))
 }

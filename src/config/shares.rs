@@ -121,7 +121,7 @@ mod tests {
         assert!(work_type_limits("collection-image:3").is_ok());
         assert_eq!(
             work_type_limits("video:3").unwrap_err(),
-            "\"video\" was found; accepted: collection-image"
+            "\"video\" was found; accepted: collection-image, delete-image"
         );
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::ErrorClass;
 
 /// Statuses with the fields that their events have; all of them also have `status`, `jobId` and `at`. `error` and `errorClass`
-/// go together.
+/// go together. Those with a question mark may be absent.
 const STATUSES: [(&str, &str, &[&str]); 6] = [
     ("started", "An attempt has begun", &["progress", "attempt"]),
     ("progress", "The job has come further", &["progress"]),
@@ -16,8 +16,8 @@ const STATUSES: [(&str, &str, &[&str]); 6] = [
     ),
     (
         "completed",
-        "The picture is there; the end of the job",
-        &["progress", "imageId", "imageUrl"],
+        "The picture is there, or is deleted where the package has asked for that; the end of the job",
+        &["progress", "imageId?", "imageUrl?"],
     ),
     (
         "failed",
@@ -36,10 +36,13 @@ pub(super) fn schema() -> Value {
     let statuses = STATUSES.iter().map(|(status, description, fields)| {
         let mut properties = Map::new();
         properties.insert("status".to_owned(), json!({"const": status}));
+        let mut required = vec!["status"];
         for name in ["jobId", "at"].iter().chain(*fields) {
-            properties.insert((*name).to_owned(), field(name, status));
+            let plain = name.trim_end_matches('?');
+            properties.insert(plain.to_owned(), field(plain, status));
+            required.extend((plain == *name).then_some(plain));
         }
-        let required: Vec<&String> = properties.keys().collect();
+        required.sort_unstable();
         json!({
             "title": format!("{}{}", status[..1].to_uppercase(), &status[1..]),
             "description": description,
@@ -66,8 +69,12 @@ fn field(name: &str, status: &str) -> Value {
         "at" => json!({"type": "string", "format": "date-time"}),
         "progress" => json!({"type": "integer", "minimum": 0, "maximum": 100}),
         "attempt" => json!({"type": "integer", "minimum": 1, "description": "Counted from 1"}),
-        "imageId" => json!({"type": "integer", "description": "Row of images"}),
-        "imageUrl" => json!({"type": "string", "description": "The address of the picture"}),
+        "imageId" => {
+            json!({"type": "integer", "description": "Row of images; always there of a picture that was made"})
+        }
+        "imageUrl" => {
+            json!({"type": "string", "description": "The address of the picture; always there of one that was made"})
+        }
         "errorClass" => json!({"enum": classes}),
         _ => json!({"type": "string", "description": "One sentence for the person who waits"}),
     }

@@ -51,12 +51,12 @@ pub enum Begun {
     },
     /// There is no such row in `ac_background_jobs`.
     NoSuchJob,
-    /// The job has its picture already. Its row says so, also where somebody had overwritten it.
+    /// The job has its picture already, or has deleted one. Its row says so, also where somebody had overwritten it.
     Done {
-        /// Row of `images`.
-        image_id: i32,
-        /// Its public URL.
-        image_url: String,
+        /// Row of `images`; always known of a picture that was made.
+        image_id: Option<i32>,
+        /// Its public URL; the same.
+        image_url: Option<String>,
     },
     /// The job has failed for good.
     Dead,
@@ -216,14 +216,14 @@ batch_statement! {
     ), put_right AS (
         UPDATE ac_background_jobs AS shown_row SET
             data = CASE WHEN job.state <> 'done' THEN shown_row.data ELSE
-                ", data_with_image!("shown_row.data", "jsonb_build_object('imageId', job.image_id, 'imageUrl', job.image_url)"), " END,
+                ", data_with_image!("shown_row.data", "jsonb_strip_nulls(jsonb_build_object('imageId', job.image_id, 'imageUrl', job.image_url))"), " END,
             progress = CASE WHEN job.state = 'done' THEN 100 ELSE shown_row.progress END,
             error = CASE WHEN job.state <> 'done' THEN job.error_message END, updated_at = now()
         FROM known JOIN generative_ai.jobs AS job ON job.job_id = known.job_id JOIN free ON free.id = known.job_id
         WHERE shown_row.id = known.job_id AND coalesce(job.row_created_at = known.created_at, true)
             AND CASE WHEN job.state = 'done' THEN
                 (shown_row.progress, shown_row.error, shown_row.data) IS DISTINCT FROM (100, NULL::text,
-                    ", data_with_image!("shown_row.data", "jsonb_build_object('imageId', job.image_id, 'imageUrl', job.image_url)"), ")
+                    ", data_with_image!("shown_row.data", "jsonb_strip_nulls(jsonb_build_object('imageId', job.image_id, 'imageUrl', job.image_url))"), ")
             ELSE job.state IN ('dead', 'cancelled') AND shown_row.error IS NULL AND job.error_message IS NOT NULL END
     )
     SELECT asked.job_id, known.job_id IS NOT NULL, coalesce(job.row_created_at <> known.created_at, false),
@@ -388,9 +388,9 @@ impl BegunRow {
             };
         }
         match (self.state.as_deref(), self.image_id, self.held_by) {
-            (Some("done"), Some(image_id), _) => Begun::Done {
+            (Some("done"), image_id, _) => Begun::Done {
                 image_id,
-                image_url: self.image_url.unwrap_or_default(),
+                image_url: self.image_url,
             },
             (Some("dead"), ..) => Begun::Dead,
             (Some("begun"), _, Some(worker_id)) => Begun::HeldBy {
@@ -401,7 +401,7 @@ impl BegunRow {
             (Some("retry_wait"), ..) => Begun::NotDue(milliseconds(self.due_in_ms)),
             (Some("held"), ..) => Begun::Held,
             (Some("cancelled"), ..) => Begun::Cancelled(self.error_message.unwrap_or_default()),
-            (Some(state), ..) if !matches!(state, "waiting" | "begun" | "done") => {
+            (Some(state), ..) if !matches!(state, "waiting" | "begun") => {
                 Begun::UnknownState(state.to_owned())
             }
             _ => Begun::Raced,

@@ -140,11 +140,11 @@ impl Db {
         job_id: i32,
         url: &str,
         queue: &str,
-        image: (i32, &str),
+        image: (Option<i32>, Option<&str>),
     ) -> Result<(), DbError> {
         let insert = sql_query(
             "INSERT INTO generative_ai.callbacks AS callback (id, job_id, queue, url, origin, outcome, image_id, image_url, ended_at)
-             SELECT generative_ai.callback_id($1, 'image ' || $4::integer, $2), $1, $3, $2, substring($2 FROM '^[a-z]+://[^/?#]+'), 'done',
+             SELECT generative_ai.callback_id($1, 'image ' || coalesce($4::integer, 0), $2), $1, $3, $2, substring($2 FROM '^[a-z]+://[^/?#]+'), 'done',
                 $4, $5, now()
              ON CONFLICT (id) DO UPDATE SET state = 'waiting', due_at = now(), tries = 0, settled_at = NULL
                 WHERE callback.state <> 'waiting'",
@@ -152,8 +152,8 @@ impl Db {
         .bind::<Integer, _>(job_id)
         .bind::<Text, _>(url)
         .bind::<Text, _>(queue)
-        .bind::<Integer, _>(image.0)
-        .bind::<Text, _>(image.1);
+        .bind::<Nullable<Integer>, _>(image.0)
+        .bind::<Nullable<Text>, _>(image.1);
         on_connection(&self.pool, async |connection| insert.execute(connection).await)
             .await
             .map(|_| ())

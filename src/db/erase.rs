@@ -37,6 +37,9 @@ pub struct Erasable {
     /// All objects that belong to it, as far as that was written down.
     #[diesel(sql_type = Array<Text>)]
     pub object_keys: Vec<String>,
+    /// The address of its picture, until it is erased.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub image_url: Option<String>,
     /// The call that is open, and its provider.
     #[diesel(sql_type = Nullable<Integer>)]
     pub call_no: Option<i32>,
@@ -107,6 +110,7 @@ impl Db {
         let select = sql_query(
             "SELECT job.fence, job.state, CASE job.state WHEN 'begun' THEN job.worker_id END AS worker_id,
                 coalesce(job.reuses, 0) AS reuses, coalesce(job.package, '') AS package, coalesce(job.object_keys, '{}') AS object_keys,
+                CASE WHEN job.object_keys IS NOT NULL THEN job.image_url END AS image_url,
                 call.call_no, call.provider, CASE WHEN call.deadline_at > now() THEN call.worker_id END AS caller
              FROM (VALUES ($1)) AS asked(job_id)
              LEFT JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id

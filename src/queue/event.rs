@@ -13,7 +13,7 @@ pub enum Status {
     Started,
     /// The job has come further.
     Progress,
-    /// The picture is there.
+    /// The picture is there, or is deleted as the package has asked.
     Completed,
     /// The job has failed for good.
     Failed,
@@ -92,13 +92,17 @@ impl Event {
         }
     }
 
-    /// The picture is there.
+    /// The picture is there, or is deleted. Of one that is there both are known.
     #[must_use]
-    pub fn completed(job_id: i32, image_id: i32, image_url: String) -> Self {
+    pub fn completed(
+        job_id: i32,
+        image_id: impl Into<Option<i32>>,
+        image_url: impl Into<Option<String>>,
+    ) -> Self {
         Self {
             progress: Some(100),
-            image_id: Some(image_id),
-            image_url: Some(image_url),
+            image_id: image_id.into(),
+            image_url: image_url.into(),
             ..Self::new(Some(job_id), Status::Completed)
         }
     }

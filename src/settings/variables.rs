@@ -218,6 +218,24 @@ pub const VARIABLES: &[Variable] = &[
         "The same, as a domain",
     ),
     variable(
+        "CLOUDFLARE_API_KEY",
+        None,
+        "<API token>",
+        "With CLOUDFLARE_ZONE_ID: Cloudflare stands in front of the store and is told of deleted pictures; a token that may purge the cache of that zone",
+    ),
+    variable(
+        "CLOUDFLARE_ZONE_ID",
+        None,
+        "023e105f4ecef8ad9ca31a8372d0c353",
+        "The zone of the pictures' domain at Cloudflare",
+    ),
+    variable(
+        "CLOUDFLARE_API_URL",
+        Some("https://api.cloudflare.com/client/v4"),
+        "https://api.cloudflare.com/client/v4",
+        "Where Cloudflare's API is",
+    ),
+    variable(
         "KEEP_ORIGINALS",
         Some("false"),
         "true",

@@ -86,6 +86,32 @@ impl ObjectKey {
         })
     }
 
+    /// A key that somebody else has written; `None` where it is none that [`ObjectKey::for_job`] can make.
+    #[must_use]
+    pub fn read_strictly(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let is_name = |part: &&str| !part.is_empty() && !part.starts_with('.');
+        (parts.len() == 4 && parts.iter().all(is_name)).then(|| Self::read(text))?
+    }
+
+    /// This key and all others that objects of the same picture can have, in these formats.
+    pub fn of_same_picture<'a>(&'a self, extensions: &'a [&str]) -> impl Iterator<Item = Self> + 'a {
+        let name = self.0.rsplit_once('.').map_or(&*self.0, |(name, _)| name);
+        let roles = [Role::Picture, Role::Icon, Role::Original];
+        let suffixed = roles.into_iter().filter(|role| *role != Role::Picture);
+        let uuid = suffixed
+            .filter_map(|role| name.strip_suffix(role.suffix()))
+            .next()
+            .unwrap_or(name);
+        let others = roles.into_iter().flat_map(move |role| {
+            let suffix = role.suffix();
+            extensions
+                .iter()
+                .map(move |extension| Self(format!("{uuid}{suffix}.{extension}")))
+        });
+        std::iter::once(self.clone()).chain(others.filter(move |other| other != self))
+    }
+
     /// A key for a moment, to see whether the store takes objects.
     pub(super) fn probe() -> Self {
         Self(format!("{ROOT}/.probe-{}", Uuid::new_v4()))
@@ -175,6 +201,53 @@ mod tests {
             ),
         ] {
             assert_eq!(key("domain", "1", role, extension).unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn of_a_picture_all_keys_are_known_from_one() {
+        let root = "ypGenAi/domain/1/7c41";
+        for one in ["", "-icon", "-original"] {
+            let key = ObjectKey::read(&format!("{root}{one}.jpg")).unwrap();
+            let mut all: Vec<String> = key
+                .of_same_picture(&["png", "jpg"])
+                .map(|key| key.to_string())
+                .collect();
+            assert_eq!(all[0], key.as_str());
+            all.sort();
+            let expected = [
+                "-icon.jpg",
+                "-icon.png",
+                "-original.jpg",
+                "-original.png",
+                ".jpg",
+                ".png",
+            ];
+            assert_eq!(all, expected.map(|rest| format!("{root}{rest}")));
+        }
+    }
+
+    #[test]
+    fn of_keys_that_others_have_written_only_those_are_read_that_a_job_can_have() {
+        assert!(ObjectKey::read_strictly("ypGenAi/domain/1/7c41-icon.png").is_some());
+        for text in [
+            "",
+            "ypGenAi",
+            "ypGenAi/.probe",
+            "ypGenAi/domain/1",
+            "ypGenAi/domain/1/",
+            "ypGenAi/domain//a.png",
+            "ypGenAi/domain/./a.png",
+            "ypGenAi/domain/../a.png",
+            "ypGenAi/domain/1/.a.png",
+            "ypGenAi/domain/1/2/a.png",
+            "ypGenAi/domain/1/a.png?x=1",
+            "ypGenAi/domain/1/a%2e.png",
+            "ypGenAi/domain/1/a\0.png",
+            "/ypGenAi/domain/1/a.png",
+            "uploads/domain/1/a.png",
+        ] {
+            assert_eq!(ObjectKey::read_strictly(text), None, "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use super::deletion::MAX_URL_CHARS;
 use super::options::{Background, ImageOptions, OutputFormat, Word, words};
 use super::references::{MAX_REFERENCE_IMAGES, ReferenceImage};
 use super::{CallbackUrl, MAX_PROMPT_CHARS, NearMiss, PackageLimits, Prompt, near_misses};
@@ -201,6 +202,25 @@ impl<'a> Fields<'a> {
             Some(other) => Err(wrong(name, other, KEY_PART_OR_NUMBER)),
             None => Err(self.missing(name, KEY_PART_OR_NUMBER)),
         }
+    }
+
+    /// The address of a picture that is there: it is compared with what is known, and never asked for.
+    pub(super) fn image_url(&self, name: &str) -> Result<Option<String>, String> {
+        match self.text(name)? {
+            Some(url) if url.chars().count() > MAX_URL_CHARS => Err(format!(
+                "{name}: {} characters were found; at most {MAX_URL_CHARS} are accepted",
+                url.chars().count()
+            )),
+            url => Ok(url),
+        }
+    }
+
+    /// Says so where neither of two fields is there.
+    pub(super) fn one_of(&self, name: &str, other: &str) -> Result<(), String> {
+        if self.value(name).or_else(|| self.value(other)).is_some() {
+            return Ok(());
+        }
+        Err(self.missing(name, &format!("{name} or {other}")))
     }
 
     pub(super) fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>, String> {

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::deletion::MAX_URL_CHARS;
 use super::options::{Background, Complexity, Moderation, OutputFormat, Word, words};
 use super::{
-    COLLECTION_IMAGE, MAX_PROMPT_CHARS, MAX_REFERENCE_IMAGES, OBJECT_ROOT, PackageLimits, references,
+    COLLECTION_IMAGE, DELETE_IMAGE, MAX_PROMPT_CHARS, MAX_REFERENCE_IMAGES, OBJECT_ROOT, PackageLimits,
+    WORK_TYPES, references,
 };
 
 /// JSON Schema (draft 2020-12) of the packages that this version accepts.
@@ -35,11 +37,11 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
         "type": "object",
         "required": ["type", "jobId"],
         "properties": {
-            "type": {"type": "string", "minLength": 1, "examples": [COLLECTION_IMAGE]},
+            "type": {"type": "string", "minLength": 1, "examples": WORK_TYPES},
             "jobId": with(row_id, "Row of ac_background_jobs"),
             "prompt": {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S"},
             "imageType": with(optional_text.clone(), "\"icon\" for an icon of at most 400 x 400 px, anything else for the picture as drawn"),
-            "userId": with(optional_row_id, "Owner of the image row"),
+            "userId": with(optional_row_id.clone(), "Owner of the image row"),
             "collectionType": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "examples": ["group", "community", "domain"]},
             "collectionId": {
                 "anyOf": [
@@ -79,6 +81,13 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
             "moderation": with(choice::<Moderation>(), "How strict the service is; for models that offer it"),
             "complexity": with(choice::<Complexity>(), "How much thought the service spends before it draws; for models that offer it"),
             "outputFormat": with(choice::<OutputFormat>(), "Of the file that is delivered; jpeg has no transparent background"),
+            "imageId": with(optional_row_id, "Row of images: which picture is to be deleted"),
+            "imageUrl": {
+                "anyOf": [
+                    {"type": "string", "maxLength": MAX_URL_CHARS, "description": "Its address: which picture is to be deleted"},
+                    {"type": "null"}
+                ]
+            },
             "notBefore": with(time.clone(), "Not started before this time"),
             "deadline": with(time, "Fails as expired when it has not been started by this time"),
             "replyTo": {
@@ -98,6 +107,10 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
                 "required": ["background", "outputFormat"],
                 "properties": {"background": {"const": "transparent"}, "outputFormat": {"const": "jpeg"}}
             }
+        },
+        "else": {
+            "if": {"properties": {"type": {"const": DELETE_IMAGE}}},
+            "then": {"anyOf": [there("imageId"), there("imageUrl")]}
         }
     })
 }
@@ -113,6 +126,11 @@ fn callback_url(limits: &PackageLimits) -> Value {
         }));
     }
     json!({ "anyOf": any_of })
+}
+
+/// That a field is there, and not as what counts as absent.
+fn there(name: &str) -> Value {
+    json!({"required": [name], "properties": {name: {"not": {"enum": [null, ""]}}}})
 }
 
 /// `null` and `""` count as absent.

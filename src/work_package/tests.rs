@@ -31,7 +31,7 @@ fn parse(package: &Value) -> Result<WorkPackage, Rejection> {
 fn image(package: &Value) -> ImageWork {
     match parse(package).unwrap().work {
         Work::CollectionImage(work) => *work,
-        Work::Unknown(name) => panic!("unknown type {name}"),
+        other => panic!("no image: {other:?}"),
     }
 }
 
@@ -110,6 +110,50 @@ fn only_the_exact_word_icon_selects_an_icon() {
 fn an_unknown_type_is_a_value_and_not_a_parse_error() {
     let parsed = parse(&json!({"type": "video", "jobId": 1})).unwrap();
     assert_eq!(parsed.work, Work::Unknown("video".to_owned()));
+}
+
+#[test]
+fn a_picture_to_be_deleted_is_named_by_its_number_or_its_address() {
+    let read = |rest: Value| {
+        let mut package = json!({"type": "delete-image", "jobId": 1, "prompt": 7, "imageType": [1]});
+        package
+            .as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
+        parse(&package)
+            .map(|package| package.work)
+            .map_err(|rejection| rejection.message)
+    };
+    let url = "https://h/a.png".to_owned();
+    for (rest, image_id, image_url) in [
+        (json!({"imageId": "7"}), Some(7), None),
+        (json!({"imageUrl": url}), None, Some(url.clone())),
+        (
+            json!({"imageId": 7.0, "imageUrl": url}),
+            Some(7),
+            Some(url.clone()),
+        ),
+        (json!({"imageId": 7, "imageUrl": ""}), Some(7), None),
+    ] {
+        assert_eq!(
+            read(rest),
+            Ok(Work::DeleteImage(DeletionWork { image_id, image_url }))
+        );
+    }
+    let missing = "imageId: nothing was found; imageId or imageUrl is required".to_owned();
+    for rest in [json!({}), json!({"imageId": null, "imageUrl": ""})] {
+        assert_eq!(read(rest), Err(missing.clone()));
+    }
+    assert!(
+        read(json!({"imageId": 0}))
+            .unwrap_err()
+            .starts_with("imageId: 0 was found")
+    );
+    assert!(
+        read(json!({"imageUrl": "x".repeat(2_049)}))
+            .unwrap_err()
+            .starts_with("imageUrl: 2049 characters")
+    );
 }
 
 #[test]
@@ -454,6 +498,14 @@ fn schema_and_parser_agree() {
         with("outputFormat", json!(1)),
         see_through("jpeg"),
         see_through("webp"),
+        json!({"type": "delete-image", "jobId": 1}),
+        json!({"type": "delete-image", "jobId": 1, "imageId": 7}),
+        json!({"type": "delete-image", "jobId": 1, "imageId": "7", "imageUrl": ""}),
+        json!({"type": "delete-image", "jobId": 1, "imageUrl": "https://h/a.png"}),
+        json!({"type": "delete-image", "jobId": 1, "imageId": null, "imageUrl": ""}),
+        json!({"type": "delete-image", "jobId": 1, "imageId": 0}),
+        json!({"type": "delete-image", "jobId": 1, "imageUrl": 7}),
+        json!({"type": "delete-image", "jobId": 1, "imageUrl": "x".repeat(2_049)}),
         with("traceparent", json!(3)),
         with("something", json!("else")),
     ];

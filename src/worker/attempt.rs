@@ -28,6 +28,7 @@ use crate::generator::{self, ImageRequest, Progress, StoredImage};
 use crate::measure::{self, Stage};
 use crate::plain_text::one_line;
 use crate::queue::{Delivery, Event, Queue};
+use crate::removal::Remover;
 use crate::router::Router;
 use crate::work_package::{ImageWork, NearMiss, Rejection, WORK_TYPES, Work, WorkPackage};
 
@@ -37,6 +38,7 @@ pub(super) struct Attempts {
     pub(super) queue: Queue,
     pub(super) statements: Statements,
     pub(super) router: Arc<Router>,
+    pub(super) remover: Remover,
     pub(super) room: Arc<Room>,
     pub(super) in_hand: Arc<InHand>,
     pub(super) reporter: Reporter,
@@ -76,6 +78,14 @@ impl AtStake {
     pub(super) fn set(&self, stake: Stake) {
         *self.lock() = stake;
     }
+}
+
+/// Why the work of an attempt has not come to its end.
+pub(super) enum Stopped {
+    /// Somebody has ended the job.
+    Cancelled,
+    /// It has panicked.
+    Broken(Failure),
 }
 
 impl Attempts {
@@ -124,6 +134,7 @@ impl Attempts {
         };
         match &package.work {
             Work::CollectionImage(work) => self.make_image(delivery, &package, work, stake).await,
+            Work::DeleteImage(work) => self.delete_image(delivery, &package, work).await,
             Work::Unknown(name) => {
                 let failure = unknown_type(name);
                 self.reject(
@@ -138,7 +149,7 @@ impl Attempts {
         }
     }
 
-    /// Makes an image, unless all that could be done now is to buy one and that may not be done now.
+    /// Makes an image.
     async fn make_image(
         &self,
         delivery: &Delivery,
@@ -150,24 +161,65 @@ impl Attempts {
             work_type: package.work.type_name(),
             providers: self.router.pipeline().providers_for(work),
         };
-        if (package.not_before.is_some() || self.room.is_in_doubt(&wanted))
+        match self.take_up(delivery, package, &wanted).await {
+            Ok(owned) => self.work_on(&owned, work, &wanted, stake).await,
+            Err(ending) => ending,
+        }
+    }
+
+    /// Begins a job of any type, unless all that could be done now is what may not be done now: to buy, or to begin.
+    ///
+    /// # Errors
+    /// The ending that the job's state asks for, or that the package waits, or that it is poison.
+    pub(super) async fn take_up<'a>(
+        &'a self,
+        delivery: &'a Delivery,
+        package: &'a WorkPackage,
+        wanted: &Wanted<'_>,
+    ) -> Result<Owned<'a>, Ending> {
+        if (package.not_before.is_some() || self.room.is_in_doubt(wanted))
             && self.needs_purchase(package.job_id).await
         {
             if let Some(time) = package.not_before
                 && self.room.waits_until(time, delivery).await
             {
-                return Ending::parked();
+                return Err(Ending::parked());
             }
-            if !self.room.admit(&wanted, delivery).await {
-                return Ending::parked();
+            if !self.room.admit(wanted, delivery).await {
+                return Err(Ending::parked());
             }
         }
-        match measure::stage(Stage::Begin, self.begin(delivery, package)).await {
-            Ok(owned) => {
-                tracing::Span::current().record("job.attempt", owned.failed + 1);
-                self.work_on(&owned, work, &wanted, stake).await
+        let owned = measure::stage(Stage::Begin, self.begin(delivery, package)).await?;
+        tracing::Span::current().record("job.attempt", owned.failed + 1);
+        if let Some(poison) = suspects::poisoned(delivery) {
+            return Err(self.bury(&owned, poison).await);
+        }
+        if !owned.is_visit() {
+            if owned.deliveries == 1 {
+                note_near_misses(Some(package.job_id), &package.near_misses);
             }
-            Err(ending) => ending,
+            self.queue
+                .publish(Event::started(package.job_id, owned.failed + 1));
+        }
+        Ok(owned)
+    }
+
+    /// Runs the work of an attempt to its end.
+    ///
+    /// # Errors
+    /// [`Stopped`]: somebody has ended the job, or the work has panicked.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        owned: &Owned<'_>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Stopped> {
+        tokio::select! {
+            done = AssertUnwindSafe(work).catch_unwind() => done.map_err(|_| {
+                let message = "This service stumbled over the job. Start the job again; an operator finds the reason in the log.";
+                Stopped::Broken(Failure::new(ErrorClass::Internal, message))
+            }),
+            // The fence has risen: the job's state says what becomes of the package.
+            () = owned.job.cancelled.cancelled() => Err(Stopped::Cancelled),
         }
     }
 
@@ -188,15 +240,6 @@ impl Attempts {
         stake: &AtStake,
     ) -> Ending {
         let job_id = owned.package.job_id;
-        if let Some(poison) = suspects::poisoned(owned.delivery) {
-            return self.bury(owned, poison).await;
-        }
-        if !owned.is_visit() {
-            if owned.deliveries == 1 {
-                note_near_misses(Some(job_id), &owned.package.near_misses);
-            }
-            self.queue.publish(Event::started(job_id, owned.failed + 1));
-        }
         let ledger = JobLedger {
             attempts: self,
             job_id,
@@ -232,24 +275,14 @@ impl Attempts {
         // A crash before the picture is stored costs the picture, unless the provider knows it by an id; after it, the next owner
         // finds it under its key.
         let generating = self.router.generator(work).generate(&request, &progress);
-        let generated = tokio::select! {
-            generated = AssertUnwindSafe(generating).catch_unwind() => generated,
-            () = owned.job.cancelled.cancelled() => {
-                drop(progress);
-                // The fence has risen: the job's state says what becomes of the package.
-                return self.leave_cancelled(owned).await;
-            }
-        };
+        let generated = self.unless_stopped(owned, generating).await;
         // From here on no more progress is shown: the next event is the end.
         drop(progress);
         match generated {
             Ok(Ok(image)) => self.complete(owned, wanted, work, image).await,
             Ok(Err(unfinished)) => self.leave_unfinished(owned, wanted, unfinished).await,
-            Err(_) => {
-                let message = "This service stumbled over the job. Start the job again; an operator finds the reason in the log.";
-                self.fail(owned, wanted, Failure::new(ErrorClass::Internal, message))
-                    .await
-            }
+            Err(Stopped::Cancelled) => self.leave_cancelled(owned).await,
+            Err(Stopped::Broken(failure)) => self.fail(owned, wanted, failure).await,
         }
     }
 

@@ -176,7 +176,7 @@ impl Attempts {
                     ..later(UNKNOWN_STATE)
                 },
                 Begun::Done { image_id, image_url } => {
-                    if let Err(refused) = self.tell_done(package, (image_id, &image_url)).await {
+                    if let Err(refused) = self.tell_done(package, (image_id, image_url.as_deref())).await {
                         return Err(refused_ending(delivery, refused));
                     }
                     let event = Event::completed(job_id, image_id, image_url);

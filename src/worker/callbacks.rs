@@ -54,7 +54,11 @@ impl Attempts {
     ///
     /// # Errors
     /// As above.
-    pub(super) async fn tell_done(&self, package: &WorkPackage, image: (i32, &str)) -> Result<(), Failure> {
+    pub(super) async fn tell_done(
+        &self,
+        package: &WorkPackage,
+        image: (Option<i32>, Option<&str>),
+    ) -> Result<(), Failure> {
         if self.want_callback(package, true).await? {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::health::Health;
 use super::in_hand::InHand;
 use super::upkeep::Alarm;
-use crate::db::PictureRecord;
+use crate::db::{DeletedRecord, PictureRecord};
 use crate::failure::{ErrorClass, Failure, without_advice};
 use crate::fault;
 use crate::measure::{self, Outcome, Stage};
@@ -35,6 +35,8 @@ pub(super) enum Report {
         image_id: i32,
         picture: Arc<PictureRecord>,
     },
+    /// The job has deleted its picture.
+    Deleted { record: DeletedRecord },
     /// The attempt has failed, and there will be another.
     Retried {
         job_id: i32,
@@ -101,14 +103,14 @@ impl Endings {
         if let Some(command) = ending.command {
             measure::stage(Stage::Settle, self.run(command)).await;
         }
-        if matches!(ending.report, Report::Completed { .. }) {
+        if matches!(ending.report, Report::Completed { .. } | Report::Deleted { .. }) {
             fault::point("settled");
         }
     }
 
     fn count(&self, report: &Report) {
         let counter = match report {
-            Report::Completed { .. } => Some(&self.status.completed),
+            Report::Completed { .. } | Report::Deleted { .. } => Some(&self.status.completed),
             Report::Retried { .. } | Report::Delayed { .. } => Some(&self.status.retried),
             Report::Failed { .. } | Report::Rejected { .. } => Some(&self.status.failed),
             _ => None,
@@ -149,7 +151,7 @@ impl Report {
     /// How it is counted, where it is.
     pub(super) fn outcome(&self) -> Option<(Outcome, Option<ErrorClass>)> {
         match self {
-            Self::Completed { .. } => Some((Outcome::Completed, None)),
+            Self::Completed { .. } | Self::Deleted { .. } => Some((Outcome::Completed, None)),
             Self::Retried { failure, .. } | Self::Delayed { failure, .. } => {
                 Some((Outcome::Retried, Some(failure.class)))
             }
@@ -174,6 +176,15 @@ impl Report {
                 gen_ai.request.model = picture.model,
                 cost_usd = picture.cost.map(|(usd, _)| usd),
                 "job {job_id} is done: image {image_id}"
+            ),
+            Self::Deleted { record } => tracing::info!(
+                image_id = record.image_id,
+                "job {} is done: {} is {}",
+                record.job_id,
+                record
+                    .image_id
+                    .map_or_else(|| "a picture".to_owned(), |id| format!("image {id}")),
+                record.word
             ),
             Self::Retried {
                 job_id,

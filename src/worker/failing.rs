@@ -338,7 +338,7 @@ impl Attempts {
 
 /// The fence is used: by a new owner, or by this very statement when its first answer was lost. The job's row
 /// knows which, and the package's next delivery will ask it.
-fn recheck(delivery: &Delivery) -> Ending {
+pub(super) fn recheck(delivery: &Delivery) -> Ending {
     Ending::waits(delivery.delay(Due::In(RECHECK_AFTER), None))
 }
 

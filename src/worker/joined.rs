@@ -90,11 +90,11 @@ impl End<'_> {
     /// Its final event.
     pub(super) fn event(&self) -> Event {
         let message = self.error_message.unwrap_or_default().to_owned();
-        match (self.state, self.job_id, self.image_id) {
-            ("done", Some(job_id), Some(image_id)) => {
-                Event::completed(job_id, image_id, self.image_url.unwrap_or_default().to_owned())
+        match (self.state, self.job_id) {
+            ("done", Some(job_id)) => {
+                Event::completed(job_id, self.image_id, self.image_url.map(str::to_owned))
             }
-            ("cancelled", Some(job_id), _) => Event::cancelled(job_id, message),
+            ("cancelled", Some(job_id)) => Event::cancelled(job_id, message),
             _ => {
                 let class = self.error_class.unwrap_or_default();
                 let class = ErrorClass::ALL.into_iter().find(|known| known.as_str() == class);

@@ -135,7 +135,7 @@ async fn a_job_whose_package_is_refused_says_why_and_is_never_begun() {
         (
             "type",
             json!("text-to-speech"),
-            "Unknown type for workPackage: text-to-speech; this version knows collection-image",
+            "Unknown type for workPackage: text-to-speech; this version knows collection-image and delete-image",
         ),
         ("type", Value::Null, "type: nothing was found; "),
         ("prompt", json!(""), "prompt: nothing was found; "),

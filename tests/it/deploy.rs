@@ -89,6 +89,16 @@ async fn live(stack: &Stack, worker: &[(&str, &str)], operator: &[(&str, &str)])
     receiver.told(stack, "/gone", 2).await;
     stack.outbox_has("state = 'failed'", 1).await;
     ok(&["callbacks", "drop", &told.to_string()]).await;
+    let deletion = stack.job().await;
+    let image_id = stack.job_row(jobs[0]).await.data["imageId"].clone();
+    stack
+        .push(&serde_json::json!({"type": "delete-image", "jobId": deletion, "imageId": image_id}))
+        .await;
+    let deleted = stack.ended(deletion).await;
+    assert_eq!(
+        (deleted.error, &deleted.data["imageDeletion"]),
+        (None, &"deleted".into())
+    );
     ok(&["reseed"]).await;
     ok(&["tidy"]).await;
     ok(&["status"]).await;

@@ -20,6 +20,7 @@ mod cost;
 mod dashboard;
 mod dead_commands;
 mod dead_letter;
+mod deletions;
 mod demo;
 mod deploy;
 mod doctor;
@@ -29,6 +30,7 @@ mod foreign_text;
 mod gone;
 mod harness;
 mod hostile;
+
 mod hosts;
 mod jobs_show;
 mod joined;

@@ -1,9 +1,9 @@
-//! `jobs erase`: removes what is kept of a job, or of all jobs of a user: the prompt, the objects, the dead packages, and what the ledger
-//! knows of the picture. A row stays of each job, so that no package of it is drawn again, and one that says who has erased what.
+//! `jobs erase`: removes what is kept of a job, or of all jobs of a user: the prompt, the objects and what a cache has of them, the dead
+//! packages, and what the ledger knows of the picture. A row stays of each job, so that no package of it is drawn again, and one that says who has erased what.
 //!
 //! Cut off at any point, the next run goes on: the names of the objects are in the ledger until they are gone.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::super::actions::{By, run_noted};
@@ -15,6 +15,7 @@ use crate::db::{Db, Erasable, MaybeOfUser};
 use crate::generator::all_keys;
 use crate::ops::acts::{Done, Intent, is_alive};
 use crate::queue::Redis;
+use crate::removal::Remover;
 use crate::storage::{ObjectKey, Storage};
 use crate::work_package::{PackageLimits, Work, WorkPackage};
 
@@ -40,7 +41,7 @@ pub(super) struct EraseArguments {
 struct Eraser {
     db: Db,
     redis: Redis,
-    storage: Storage,
+    remover: Remover,
     limits: PackageLimits,
     lease_ttl: std::time::Duration,
 }
@@ -62,7 +63,7 @@ pub(super) async fn run(arguments: &EraseArguments, environment: &Environment) -
     let eraser = Eraser {
         redis: Redis::new(&config.queue)?,
         db: reach_migrated(&config.db).await?,
-        storage: Storage::open(config.storage).await?,
+        remover: Remover::new(Storage::open(config.storage).await?, config.cloudflare.as_ref())?,
         limits: config.worker.attempts.packages.clone(),
         lease_ttl: config.queue.lease_ttl,
     };
@@ -104,8 +105,8 @@ fn of_user(maybe: Vec<MaybeOfUser>, user_id: i32, limits: &PackageLimits) -> Vec
             let Some(package) = package else { return true };
             match WorkPackage::parse(package, limits).map(|package| package.work) {
                 Ok(Work::CollectionImage(work)) => work.user_id == Some(user_id),
-                // Whatever it is, it names the user, and nothing can be made of it.
-                Ok(Work::Unknown(_)) | Err(_) => true,
+                // Whatever it is, it names the user, and nothing else can be made of it.
+                Ok(Work::DeleteImage(_) | Work::Unknown(_)) | Err(_) => true,
             }
         })
         .map(|(job_id, _)| job_id)
@@ -167,12 +168,8 @@ impl Eraser {
         if !matches!(found.state.as_deref(), Some("done" | "dead" | "cancelled")) {
             self.redis.tell_of_cancelled(job_id, MESSAGE).await?;
         }
-        for key in &keys {
-            if self.storage.find(key).await?.is_some() {
-                self.storage.remove(key).await?;
-                tally.objects += 1;
-            }
-        }
+        tally.objects += self.remover.remove(&keys).await?;
+        self.forget_copies(&found, &keys).await?;
         let mirrors: Vec<_> = dead
             .iter()
             .map(|dead| (dead.id, dead.dead_at.timestamp_millis()))
@@ -200,6 +197,15 @@ impl Eraser {
             });
         }
         Ok(())
+    }
+
+    /// Has the cache in front of the store forget the picture. Which addresses these are is known until the end: cut off here, the next
+    /// run does it again.
+    async fn forget_copies(&self, found: &Erasable, keys: &[ObjectKey]) -> anyhow::Result<()> {
+        let mut urls: Vec<String> = keys.iter().map(|key| self.remover.public_url(key)).collect();
+        urls.extend(found.image_url.clone().filter(|url| !urls.contains(url)));
+        let purged = self.remover.purge(&urls).await;
+        purged.map_err(|failure| anyhow!("{}", failure.details.unwrap_or(failure.message)))
     }
 
     /// All objects that the job has, or could have from what is known of its packages.

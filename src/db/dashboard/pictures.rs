@@ -105,7 +105,7 @@ impl Db {
                 extract(epoch FROM job.finished_at - job.begun_at)::double precision AS took_s, job.object_keys[1] AS object_key,
                 image.user_id, coalesce(image.deleted, true) AS is_deleted
              FROM ({WINDOW}) AS job LEFT JOIN images AS image ON image.id = job.image_id
-             WHERE job.state = 'done' AND job.image_id IS NOT NULL
+             WHERE job.state = 'done' AND job.image_id IS NOT NULL AND job.object_keys IS NOT NULL
                 AND ($3 IS NULL OR job.provider = $3) AND ($4 IS NULL OR job.model = $4) AND ($5 IS NULL OR image.user_id = $5)
                 AND ($6 IS NULL OR split_part(job.object_keys[1], '/', 3) = $6
                     OR split_part(job.object_keys[1], '/', 2) || '/' || split_part(job.object_keys[1], '/', 3) = $6)
@@ -162,7 +162,7 @@ impl Db {
             "SELECT object_keys, image_url FROM generative_ai.jobs WHERE job_id = $2 AND image_id = $1";
         let of_latest = "SELECT object_keys, image_url FROM (
                 SELECT image_id, object_keys, image_url FROM generative_ai.jobs ORDER BY job_id DESC LIMIT 20000
-            ) AS job WHERE image_id = $1 AND $2 IS NULL LIMIT 1";
+            ) AS job WHERE image_id = $1 AND object_keys IS NOT NULL AND $2 IS NULL LIMIT 1";
         let select = sql_query(if job_id.is_some() { of_job } else { of_latest })
             .bind::<Integer, _>(image_id)
             .bind::<Nullable<Integer>, _>(job_id);

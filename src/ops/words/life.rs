@@ -73,10 +73,19 @@ impl Life<'_> {
             "held" => format!(
                 "job {job_id} is held: decide whether another picture may be bought, then run generative-ai-worker jobs release {job_id}"
             ),
-            "done" => format!(
-                "job {job_id} is done: image {}",
-                ledger.image_id.unwrap_or_default()
-            ),
+            "done" => {
+                let image = match ledger.image_id {
+                    Some(image_id) => format!("image {image_id}"),
+                    None => "a picture".to_owned(),
+                };
+                // Only a job that has made its picture has objects.
+                let deleted = if ledger.object_keys.is_none() {
+                    " is deleted"
+                } else {
+                    ""
+                };
+                format!("job {job_id} is done: {image}{deleted}")
+            }
             "dead" => format!(
                 "job {job_id} failed for good in attempt {}: {reason}",
                 ledger.attempts

@@ -63,7 +63,7 @@ async fn is_denied(stack: &Stack, role: &str, harm: &str) {
 const HARM: &[&str] = &[
     "DELETE FROM ac_background_jobs",
     "DELETE FROM images",
-    "UPDATE images SET deleted = true",
+    "UPDATE images SET formats = '[]'",
     "UPDATE ac_background_jobs SET internal_data = NULL",
     "SELECT internal_data FROM ac_background_jobs",
     "SELECT * FROM ac_background_jobs",
@@ -96,6 +96,8 @@ async fn the_worker_and_its_commands_need_no_more_of_postgres_than_their_roles_m
         is_denied(&stack, "worker", harm).await;
         is_denied(&stack, "operator", harm).await;
     }
+    // Pictures are deleted by replicas, for packages.
+    is_denied(&stack, "operator", "UPDATE images SET deleted = true").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,15 +146,19 @@ async fn every_right_of_a_column_is_needed() {
             &[],
         )
         .await;
-    assert_eq!(granted.len(), 23, "as many as roles.sql grants");
+    assert_eq!(granted.len(), 25, "as many as roles.sql grants");
     for row in granted {
         let (right, column, table): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         let what = format!("{right} ({column}) ON {table}");
+        let drawn = stack.push_logos(1).await[0];
+        let image_id = stack.ended(drawn).await.data["imageId"].clone();
         let before = denials(&stack);
         run_sql(&stack, &format!("REVOKE {what} FROM generative_ai_worker")).await;
-        let jobs = stack.jobs(2).await;
+        let jobs = stack.jobs(3).await;
         stack.push(&logo(jobs[0])).await;
         stack.push(&with(logo(jobs[1]), "imageSize", "1x1")).await;
+        let deletion = serde_json::json!({"type": "delete-image", "jobId": jobs[2], "imageId": image_id});
+        stack.push(&deletion).await;
         let needed = stack
             .until(&format!("{what} is missed, or not needed"), async || {
                 page.get(&format!("/jobs/{}", jobs[0])).await;
@@ -160,7 +166,11 @@ async fn every_right_of_a_column_is_needed() {
                     return Some(true);
                 }
                 let (done, failed) = (stack.job_row(jobs[0]).await, stack.job_row(jobs[1]).await);
-                (done.data.get("imageId").is_some() && failed.error.is_some()).then_some(false)
+                let deleted = stack.job_row(jobs[2]).await;
+                let have_ended = done.data.get("imageId").is_some()
+                    && failed.error.is_some()
+                    && (deleted.progress == Some(100) || deleted.error.is_some());
+                have_ended.then_some(false)
             })
             .await;
         assert!(needed, "{what} is not needed");
