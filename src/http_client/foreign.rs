@@ -12,9 +12,9 @@ use anyhow::Context;
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use url::{Host, Url};
+use url::Url;
 
-use super::guard::{lasting_refusal, private_name, refusal};
+use super::guard::{lasting_refusal, literal_address, private_name, refusal};
 use super::{is_loopback, trust};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,23 +68,20 @@ impl ForeignClients {
         })
     }
 
-    /// The client for an address. A proxy resolves names out of our sight: there, those are refused that say themselves
-    /// that they are private, and the rest is the proxy's to judge.
+    /// The client for an address. A proxy resolves names out of our sight, and the rest is the proxy's to judge there.
     ///
     /// # Errors
-    /// Why it is not asked. Names are looked at once they are resolved.
+    /// Why it is not asked. Names that say themselves that they are private are not resolved; others are looked at once they are.
     pub(super) fn client_for(&self, url: &Url) -> Result<&reqwest::Client, String> {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("it holds a user name or password".to_owned());
         }
         // The resolver is never asked for addresses.
-        let address: Option<IpAddr> = match url.host() {
-            Some(Host::Ipv4(address)) => Some(address.into()),
-            Some(Host::Ipv6(address)) => Some(address.into()),
-            Some(Host::Domain(_)) => None,
-            None => return Err("it names no host".to_owned()),
-        };
-        if let Some(forbidden) = address.and_then(|address| Forbidden::of(address, self.reach)) {
+        if !url.has_host() {
+            return Err("it names no host".to_owned());
+        }
+        let of_address = literal_address(url).and_then(|address| Forbidden::of(address, self.reach));
+        if let Some(forbidden) = of_address.or_else(|| Forbidden::of_name(url, self.reach)) {
             return Err(forbidden.to_string());
         }
         let is_proxied = !is_loopback(url)
@@ -92,14 +89,7 @@ impl ForeignClients {
                 .as_str()
                 .parse::<Uri>()
                 .is_ok_and(|uri| self.proxies.intercept(&uri).is_some());
-        match (is_proxied, private_name(url)) {
-            (false, _) => Ok(&self.direct),
-            (true, Some(kind)) if !self.reach.allow_private => {
-                let cure = Some(self.reach.cure);
-                Err(Forbidden { kind, cure }.to_string())
-            }
-            (true, _) => Ok(&self.proxied),
-        }
+        Ok(if is_proxied { &self.proxied } else { &self.direct })
     }
 }
 
@@ -124,6 +114,12 @@ struct Forbidden {
 }
 
 impl Forbidden {
+    fn of_name(url: &Url, reach: Reach) -> Option<Self> {
+        let kind = private_name(url).filter(|_| !reach.allow_private)?;
+        let cure = Some(reach.cure);
+        Some(Self { kind, cure })
+    }
+
     fn of(address: IpAddr, reach: Reach) -> Option<Self> {
         let never = lasting_refusal(address).map(|kind| Self { kind, cure: None });
         never.or_else(|| {
@@ -164,5 +160,46 @@ impl Resolve for GuardedNames {
                 None => Ok(Box::new(addresses.into_iter()) as Addrs),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach(allow_private: bool) -> Reach {
+        let cure = "nothing here";
+        Reach { allow_private, cure }
+    }
+
+    /// The one name that every machine resolves by itself.
+    #[tokio::test]
+    async fn a_name_is_judged_by_the_addresses_that_it_has() {
+        let resolve = |allow_private| {
+            let name = "localhost".parse().unwrap();
+            GuardedNames(reach(allow_private)).resolve(name)
+        };
+        let refused = resolve(false).await.err().unwrap().to_string();
+        assert_eq!(refused, "its host has a loopback address; nothing here");
+        assert!(resolve(true).await.is_ok());
+    }
+
+    #[test]
+    fn a_name_that_says_itself_that_it_is_private_is_not_resolved() {
+        crate::http_client::install_tls();
+        for url in [
+            "http://localhost/",
+            "http://metadata.google.internal/computeMetadata/v1/",
+            "https://db.internal/",
+            "https://intranet/",
+        ] {
+            let url = Url::parse(url).unwrap();
+            let refused = ForeignClients::new(reach(false))
+                .unwrap()
+                .client_for(&url)
+                .map(drop);
+            assert!(refused.unwrap_err().ends_with("; nothing here"), "{url}");
+            assert!(ForeignClients::new(reach(true)).unwrap().client_for(&url).is_ok());
+        }
     }
 }

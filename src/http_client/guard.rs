@@ -9,18 +9,37 @@ use url::{Host, Url};
 /// Source: IANA IPv4 and IPv6 Special-Purpose Address Registries; RFC 6598 (shared address space), RFC 6052 (NAT64);
 /// cloud vendors' pages on their metadata services.
 #[must_use]
-pub fn refusal(address: IpAddr) -> Option<&'static str> {
+pub(super) fn refusal(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => refusal_v4(address),
         IpAddr::V6(address) => refusal_v6(address),
     }
 }
 
+/// The address that a URL names as its host, in whatever way it is written; `None`: a name.
+#[must_use]
+pub fn literal_address(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+        Host::Domain(_) => None,
+    }
+}
+
+/// What is wrong with the host of a URL that may lead to public addresses alone, as far as that can be told without asking anybody:
+/// the address that it is, or a name that says so itself.
+#[must_use]
+pub fn refused_host(url: &Url) -> Option<&'static str> {
+    literal_address(url)
+        .and_then(refusal)
+        .or_else(|| private_name(url))
+}
+
 /// What is wrong with a name that says itself that it leads to nowhere public.
 ///
 /// Source: RFC 6761 (localhost), RFC 6762 (local), RFC 9476 (internal); cloud vendors' pages on their metadata services.
 #[must_use]
-pub fn private_name(url: &Url) -> Option<&'static str> {
+pub(super) fn private_name(url: &Url) -> Option<&'static str> {
     let Some(Host::Domain(name)) = url.host() else {
         return None;
     };
@@ -139,6 +158,97 @@ mod tests {
             "8.8.8.8",
         ] {
             assert_eq!(lasting_refusal(address.parse().unwrap()), None, "{address}");
+        }
+    }
+
+    /// As many ways of writing an address that is not public as parsers of URLs know.
+    const NOTATIONS: [&str; 44] = [
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "127.0.0.1.",
+        "2130706433",
+        "017700000001",
+        "0177.0.0.1",
+        "0177.0.0.01",
+        "0x7f000001",
+        "0x7F.0x0.0x0.0x1",
+        "0x7f.1",
+        "127.0x0.0.1",
+        "%31%32%37.0.0.1",
+        "127%2e0.0.1",
+        "１２７.０.０.１",
+        "①②⑦.0.0.1",
+        "127。0。0。1",
+        "0",
+        "0.0.0.0",
+        "0x0",
+        "10.1",
+        "167772161",
+        "172.16.1",
+        "192.168.257",
+        "3232235777",
+        "0300.0250.1.1",
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "0251.0376.0251.0376",
+        "169.254.43518",
+        "[::1]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+        "[2002:7f00:1::]",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "[fc00::1]",
+        "[::ffff:169.254.169.254]",
+        "[ff02::1]",
+    ];
+
+    #[test]
+    fn a_private_address_is_refused_however_it_is_written() {
+        for host in NOTATIONS {
+            for written in [format!("http://{host}/a.png"), format!("HTTPS://{host}:8443")] {
+                let url = Url::parse(&written).unwrap_or_else(|error| panic!("{written}: {error}"));
+                assert!(literal_address(&url).is_some(), "{written} is a name: {url}");
+                assert!(refused_host(&url).is_some(), "{written} leads to {url}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_says_itself_that_it_is_private_is_refused_without_asking_anybody() {
+        for host in [
+            "localhost",
+            "LOCALHOST.",
+            "a.localhost",
+            "metadata.google.internal",
+            "db.internal.",
+            "printer.local",
+            "nas.lan",
+            "wiki.corp",
+            "router.home",
+            "router.home.arpa",
+            "intranet",
+            "ｌｏｃａｌｈｏｓｔ",
+            "local%68ost",
+        ] {
+            let url = Url::parse(&format!("https://{host}/a.png")).unwrap();
+            assert_eq!(literal_address(&url), None, "{host}");
+            assert!(refused_host(&url).is_some(), "{host}");
+        }
+        for host in [
+            "example.org",
+            "8.8.8.8",
+            "localhost.example.org",
+            "internal.example.org",
+        ] {
+            let url = Url::parse(&format!("https://{host}/a.png")).unwrap();
+            assert_eq!(refused_host(&url), None, "{host}");
         }
     }
 

@@ -172,7 +172,7 @@ mod tests {
         );
         let port = server.address().port();
         let by_name = post(&format!("http://localhost:{port}/"), true).await;
-        assert_eq!(by_name, Err(format!("its host has a loopback address{cure}")));
+        assert_eq!(by_name, Err(format!("its host has a name of this machine{cure}")));
         assert!(server.received_requests().await.unwrap().is_empty());
         assert_eq!(
             post(&server.uri(), false).await.map(|posted| posted.status),

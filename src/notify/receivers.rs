@@ -1,11 +1,10 @@
 //! `CALLBACK_HOSTS`: to whom ends of jobs may be posted.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use url::{Host, Url};
+use url::Url;
 
-use crate::http_client::{lasting_refusal, private_name, refusal};
+use crate::http_client::{lasting_refusal, literal_address, refused_host};
 
 /// Each of them may have some posts open at once.
 const MOST: usize = 64;
@@ -74,15 +73,10 @@ fn read(entry: &str) -> Result<(String, bool), String> {
     if !is_origin {
         return Err(wrong(&format!("\"{entry}\"")));
     }
-    let address: Option<IpAddr> = match url.host() {
-        Some(Host::Ipv4(address)) => Some(address.into()),
-        Some(Host::Ipv6(address)) => Some(address.into()),
-        _ => None,
-    };
-    if let Some(kind) = address.and_then(lasting_refusal) {
+    if let Some(kind) = literal_address(&url).and_then(lasting_refusal) {
         return Err(format!("\"{entry}\" was found, {kind}, which is never asked"));
     }
-    if !is_full && let Some(kind) = address.and_then(refusal).or_else(|| private_name(&url)) {
+    if !is_full && let Some(kind) = refused_host(&url) {
         return Err(format!(
             "\"{entry}\" was found, {kind}; write its origin out in full, such as http://{entry} or https://{entry}"
         ));

@@ -30,6 +30,7 @@ mod foreign_text;
 mod gone;
 mod harness;
 mod hostile;
+mod hostile_packages;
 
 mod hosts;
 mod jobs_show;

@@ -160,7 +160,7 @@ async fn where_private_addresses_are_allowed_metadata_services_are_not() {
 }
 
 #[tokio::test]
-async fn a_name_with_a_private_address_is_refused_before_it_is_reached() {
+async fn a_name_of_this_machine_is_refused_before_it_is_reached() {
     let listener = TcpListener::bind(("localhost", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let url = format!("https://localhost:{port}/a.png?sig=hidden");
@@ -168,7 +168,7 @@ async fn a_name_with_a_private_address_is_refused_before_it_is_reached() {
     let fault = downloads(false).fetch(&url, in_minutes(1)).await.unwrap_err();
     assert_eq!(
         fault.to_string(),
-        "the picture's address is not fetched: its host has a loopback address; ALLOW_PRIVATE_RESULT_URLS=true allows that"
+        "the picture's address is not fetched: its host has a name of this machine; ALLOW_PRIVATE_RESULT_URLS=true allows that"
     );
     assert!(begun.elapsed() < Duration::from_secs(10), "it is not tried again");
     let nobody = std::future::poll_fn(|context| listener.poll_accept(context).map(|_| ()));

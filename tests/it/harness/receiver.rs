@@ -45,10 +45,16 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// One that answers 204 to everything.
     pub(crate) async fn start() -> Self {
-        let (server, answers) = (
-            MockServer::start().await,
-            Arc::new(Mutex::new(Answers::default())),
-        );
+        Self::answering(MockServer::start().await).await
+    }
+
+    /// The same where this listens, whose address is known before anybody is there.
+    pub(crate) async fn start_at(listener: std::net::TcpListener) -> Self {
+        Self::answering(MockServer::builder().listener(listener).start().await).await
+    }
+
+    async fn answering(server: MockServer) -> Self {
+        let answers = Arc::new(Mutex::new(Answers::default()));
         let given = answers.clone();
         let respond = move |request: &Request| {
             let mut answers = given.lock().unwrap();
@@ -87,6 +93,11 @@ impl Receiver {
             ("CALLBACK_HOSTS".to_owned(), self.server.uri()),
             ("CALLBACK_SECRET".to_owned(), SECRET.to_owned()),
         ]
+    }
+
+    /// How many requests have come, whatever they ask.
+    pub(crate) async fn count(&self) -> usize {
+        self.server.received_requests().await.unwrap().len()
     }
 
     /// What was posted to this path so far.
