@@ -9,7 +9,7 @@ mod losses;
 mod network;
 mod polled;
 mod storm;
-mod tally;
+pub(crate) mod tally;
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::harness::stack::Stack;
 
 /// How often every fault is planted. `make chaos` asks for many rounds; one is part of every test run.
-pub(super) fn rounds() -> u64 {
+pub(crate) fn rounds() -> u64 {
     asked("CHAOS_ROUNDS").unwrap_or(1)
 }
 
