@@ -1,7 +1,7 @@
 //! What comes together goes together: single requests that share one round trip.
 //!
-//! A batch is whatever has arrived when the previous batch has returned. So a lone request waits for
-//! nobody, and a hundred at once cost about as much as one.
+//! A batch is whatever has arrived when the previous batch has returned, and whatever comes with it from tasks that are ready.
+//! So a lone request waits for nobody, and a hundred at once cost about as much as one.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,6 +12,21 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// How long requests without a watcher wait for one with a watcher to go with.
 const LINGER: Duration = Duration::from_millis(5);
+
+/// Between what wakes a task and what it asks for next are two steps of others at the most, which it wakes in its turn.
+const STEPS: usize = 3;
+
+/// Lets the tasks go first that are ready now: whether that has raised a count. Where there are none it costs nothing.
+pub async fn grows(count: impl Fn() -> usize) -> bool {
+    let before = count();
+    for _ in 0..STEPS {
+        tokio::task::yield_now().await;
+        if count() > before {
+            return true;
+        }
+    }
+    false
+}
 
 /// A lane that runs the requests of many callers in batches, one batch after the other, in their order.
 #[derive(Debug)]
@@ -57,14 +72,9 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
                     let company = wait_for_company(&mut queue, &mut waiting, max);
                     let _ = tokio::time::timeout(LINGER, company).await;
                 }
-                if waiting.len() < max {
-                    // Lets the tasks that are ready now add theirs, which costs a lone request nothing.
-                    tokio::task::yield_now().await;
-                    while waiting.len() < max
-                        && let Ok(request) = queue.try_recv()
-                    {
-                        waiting.push(request);
-                    }
+                while waiting.len() < max && grows(|| queue.len()).await {
+                    let room = max - waiting.len();
+                    queue.recv_many(&mut waiting, room).await;
                 }
                 let (inputs, callers): (Vec<I>, Vec<_>) = waiting.drain(..).unzip();
                 for (caller, output) in callers.into_iter().zip(run(inputs).await) {

@@ -134,11 +134,14 @@ pub fn main() -> ExitCode {
     };
     telemetry::start(log.format, log.filter.as_deref().unwrap_or(filter));
     http_client::install_tls();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // One thread serves all waiting, and pixels have others: a second one here costs a job half as much again, as the two wake each
+    // other at every step.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error.into()).into(),
     };
-    // On one of its own threads: this one would be woken, and would wake another, at every turn of the worker's loop.
+    // On its own thread: this one would be woken, and would wake that one, at every turn of the worker's loop.
     let running = runtime.spawn(async move { dispatch(command, &environment).await });
     let result = runtime
         .block_on(running)

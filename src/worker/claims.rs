@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::health::Health;
 use super::in_hand::InHand;
 use super::ledger::LeaseWatch;
+use crate::batch::grows;
 use crate::fault;
 use crate::queue::{Adopted, Delivery, Landed, Landing, Queue, ReplicaStatus};
 use crate::redis::RedisFailure;
@@ -19,10 +20,6 @@ use crate::redis::RedisFailure;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often the loop turns, at least, while every slot is taken.
 const TURN: Duration = Duration::from_secs(1);
-/// How long the loop waits for more slots where no more than one in [`FEW`] is free: packages that are claimed together are begun,
-/// recorded and settled together, each for less.
-const GATHER: Duration = Duration::from_millis(1);
-const FEW: usize = 4;
 /// How long the loop waits where Redis does not notify of packages on other lists than the main one.
 const UNNOTIFIED_WAIT: Duration = Duration::from_secs(2);
 /// Between two tries to end a wait.
@@ -71,7 +68,7 @@ impl Claims {
         while !stop.is_cancelled() {
             self.status.turned();
             self.look_for_reasons_to(&mut comparison);
-            let Some(permits) = free_slots(&slots, self.concurrency / FEW).await else {
+            let Some(permits) = free_slots(&slots).await else {
                 continue;
             };
             if !self.health.may_take() {
@@ -234,16 +231,14 @@ fn warn_of_size(bytes: u64) {
     );
 }
 
-/// Waits for a slot and takes all that are free with it; where those are `few` or fewer, after [`GATHER`]. `None` after [`TURN`],
-/// so that the loop turns.
-async fn free_slots(slots: &Arc<Semaphore>, few: usize) -> Option<Vec<OwnedSemaphorePermit>> {
+/// Waits for a slot and takes all that become free with it: packages that are claimed together are begun, recorded and settled
+/// together, each for less. `None` after [`TURN`], so that the loop turns.
+async fn free_slots(slots: &Arc<Semaphore>) -> Option<Vec<OwnedSemaphorePermit>> {
     let first = tokio::time::timeout(TURN, slots.clone().acquire_owned())
         .await
         .ok()?;
     let mut permits = vec![first.expect("the semaphore is never closed")];
-    if slots.available_permits() < few {
-        tokio::time::sleep(GATHER).await;
-    }
+    while grows(|| slots.available_permits()).await {}
     while let Ok(permit) = slots.clone().try_acquire_owned() {
         permits.push(permit);
     }
@@ -269,23 +264,24 @@ mod tests {
         (slots, taken)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn few_free_slots_wait_for_more() {
-        let (slots, mut taken) = slots(8, 1);
-        let begun = Instant::now();
-        let next = taken.pop();
-        // Runs while the slot that is free waits.
-        tokio::spawn(async move { drop(next) });
-        assert_eq!(free_slots(&slots, 2).await.unwrap().len(), 2);
-        assert!(begun.elapsed() >= GATHER);
+    #[tokio::test]
+    async fn slots_that_become_free_together_are_taken_together() {
+        let (slots, taken) = slots(8, 1);
+        // Each frees its slot when the one before it has, as tasks do that a batch has woken.
+        tokio::spawn(async move {
+            for slot in taken {
+                tokio::spawn(async move { drop(slot) }).await.unwrap();
+            }
+        });
+        assert_eq!(free_slots(&slots).await.unwrap().len(), 8);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_free_slots_and_the_only_one_there_is_wait_for_nothing() {
+    async fn the_slots_that_are_free_wait_for_no_others() {
         for (all, free) in [(8, 3), (8, 8), (1, 1)] {
             let (slots, _taken) = slots(all, free);
             let begun = Instant::now();
-            assert_eq!(free_slots(&slots, all / FEW).await.unwrap().len(), free);
+            assert_eq!(free_slots(&slots).await.unwrap().len(), free);
             assert_eq!(begun.elapsed(), Duration::ZERO);
         }
     }
@@ -293,6 +289,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_loop_turns_without_a_free_slot() {
         let (slots, _taken) = slots(2, 0);
-        assert!(free_slots(&slots, 0).await.is_none());
+        assert!(free_slots(&slots).await.is_none());
     }
 }
