@@ -29,6 +29,7 @@ mod replies;
 mod rights;
 mod scripts;
 mod set_aside;
+mod strangers;
 mod suspects;
 mod take;
 mod tick;

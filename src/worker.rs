@@ -36,6 +36,7 @@ use std::task::Poll;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::db::Db;
 use crate::measure;
@@ -86,11 +87,12 @@ impl Worker {
         settings: WorkerSettings,
         queue: Queue,
         db: Db,
+        database: Uuid,
         router: Router,
         remover: Remover,
         notifier: Option<Notifier>,
     ) -> Self {
-        let status = Arc::new(ReplicaStatus::new(settings.concurrency));
+        let status = Arc::new(ReplicaStatus::new(settings.concurrency, database));
         let health = Health::new(status.clone(), settings.lease_ttl, queue.server_number());
         let (health, alarm) = (Arc::new(health), Arc::new(Alarm::new()));
         let room = Room::new(

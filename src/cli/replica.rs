@@ -60,6 +60,19 @@ pub(super) async fn look(config: &Config, lacking: Lacking) -> anyhow::Result<Lo
         db::check(&config.db, lacking, &names),
         Storage::check(config.storage.clone())
     );
+    let mut queue = queue;
+    if let (Some(joined), Some(db)) = (&queue.service, &db.service)
+        // What cannot be read is told elsewhere, or not made yet.
+        && let Ok(database) = db.database_id().await
+        && let Ok(Some(stranger)) = joined.replica_elsewhere(database).await
+    {
+        queue.findings.fail(format!(
+            "{stranger} works on the queue {} with another database, and would refuse packages of jobs that only this one knows, as \
+             this one would its own: give both the same DATABASE_URL, or this one a QUEUE_NAME of its own; a replica that is \
+             gone is forgotten within three of its PING_INTERVAL",
+            config.queue.name
+        ));
+    }
     Ok(Look {
         providers,
         queue,
@@ -166,6 +179,7 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
         storage,
         ..
     } = services;
+    let database = db.database_id().await.context("DATABASE_URL")?;
     let remover = Remover::new(storage.clone(), config.cloudflare.as_ref())?;
     let settings = PipelineSettings {
         providers,
@@ -181,6 +195,7 @@ pub(super) async fn assemble(config: &Config, services: Services) -> anyhow::Res
         config.worker.clone(),
         queue,
         db,
+        database,
         router,
         remover,
         notifier,

@@ -114,6 +114,15 @@ impl Db {
         on_connection(&self.pool, async |connection| select.first(connection).await).await
     }
 
+    /// Tells this database from others, and nothing else of it: object keys cannot be guessed from it.
+    ///
+    /// # Errors
+    /// As [`Self::key_namespace`].
+    pub async fn database_id(&self) -> Result<Uuid, DbError> {
+        let namespace = self.key_namespace().await?;
+        Ok(Uuid::new_v5(&namespace, b"database"))
+    }
+
     /// Raises the progress of jobs, `(job id, percent)`; never lowers one. Rows that are locked or refused are left out.
     ///
     /// # Errors

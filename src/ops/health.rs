@@ -134,6 +134,8 @@ async fn within(patience: Duration, answers: impl Future<Output = bool>) -> bool
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn json(value: impl Serialize) -> String {
@@ -142,7 +144,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_does_not_turn_is_not_alive_and_one_that_waits_for_servers_is() {
-        let status = ReplicaStatus::new(1);
+        let status = ReplicaStatus::new(1, Uuid::nil());
         status.postgres_is_up.store(false, Ordering::Relaxed);
         tokio::time::advance(STUCK_AFTER - Duration::from_secs(1)).await;
         assert!(live(&status).is_well());
@@ -158,7 +160,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ready_is_who_runs_and_is_answered_by_all() {
-        let status = ReplicaStatus::new(1);
+        let status = ReplicaStatus::new(1, Uuid::nil());
         let report =
             |not_answering: &[&'static str]| json(Report::new(&status, not_answering.to_vec(), Vec::new()));
         assert_eq!(

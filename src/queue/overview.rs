@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use redis::Value;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::depths::next;
 use super::{Depths, Gone, PauseNote, ProviderState, Redis, SUSPECTS, StrayList, gone};
@@ -92,6 +93,8 @@ pub struct Ping {
     pub completed: u64,
     pub failed: u64,
     pub retried: u64,
+    /// `None`: a version that does not tell it.
+    pub database: Option<Uuid>,
 }
 
 impl Redis {

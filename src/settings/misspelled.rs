@@ -52,10 +52,15 @@ pub(super) fn meant_to_be<'e>(environment: &'e Environment, name: &str) -> Optio
     near.min().map(|(_, found)| found)
 }
 
-/// How far apart two names are: not at all where only the order of their words differs.
+/// How far apart two names are: not at all where only the order of their words differs, little where one of three or more is left
+/// out (`OPENAI_KEY`).
 fn slips(found: &str, known: &str) -> usize {
-    if words(found) == words(known) {
+    let (found_words, known_words) = (words(found), words(known));
+    let lacks_one = found_words.len() > 1 && found_words.len() + 1 == known_words.len();
+    if found_words == known_words {
         0
+    } else if lacks_one && found_words.iter().all(|word| known_words.contains(word)) {
+        1
     } else {
         strsim::osa_distance(found, known)
     }
@@ -82,6 +87,8 @@ mod tests {
             ("DATABASE_URL_FIEL", Some("DATABASE_URL_FILE")),
             ("STROAGE_URL", Some("STORAGE_URL")),
             ("PUBLIC_BASE_URL", Some("PUBLIC_URL_BASE")),
+            ("PUBLIC_URL", Some("PUBLIC_URL_BASE")),
+            ("MAX_JOBS", None),
             ("REDIS_URL", None),
             ("DATABASE_URL_FILE", None),
             ("LANGUAGE", None),

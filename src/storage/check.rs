@@ -56,17 +56,22 @@ impl Storage {
             tell(findings, "pictures cannot be stored", &error);
             return;
         }
+        let name = self.location.name();
+        let mut is_faithful = true;
         match self.get(&key).await {
-            Ok(read) if read == PROBE => {
-                findings.ok(format!(
-                    "{} takes an object and gives it back",
-                    self.location.name()
+            Ok(read) if read == PROBE => findings.ok(format!("{name} takes an object and gives it back")),
+            // A page of whatever answers there.
+            Ok(read) if str::from_utf8(&read).is_ok() => findings.fail(format!(
+                "STORAGE_URL: {name} gives back other bytes than it was given; is that the address of the store?"
+            )),
+            // Something that makes pictures of its own of what it has, or keeps nothing. Pictures get there all the same.
+            Ok(_) => {
+                is_faithful = false;
+                findings.warn(format!(
+                    "STORAGE_URL: {name} gives back other bytes than it was given, so what pictures become there cannot be seen from here; \
+                     S3_ENDPOINT has to be the store itself, and not a cache or a service for pictures in front of it"
                 ));
             }
-            Ok(_) => findings.fail(format!(
-                "STORAGE_URL: {} gives back other bytes than it was given; is that the address of the store?",
-                self.location.name()
-            )),
             Err(error) if error.kind == StorageErrorKind::Refused => {
                 self.hides_missing = true;
                 findings.warn(format!(
@@ -76,7 +81,9 @@ impl Storage {
             }
             Err(error) => tell(findings, "what was stored cannot be read back", &error),
         }
-        public::look(self, &key, PROBE, findings).await;
+        if is_faithful {
+            public::look(self, &key, PROBE, findings).await;
+        }
         let removed = if may_remove {
             self.remove(&key).await
         } else {

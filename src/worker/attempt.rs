@@ -389,7 +389,7 @@ fn unknown_type(name: &str) -> Failure {
         ErrorClass::InvalidPackage,
         format!(
             "Unknown type for workPackage: {name}; this version knows {}",
-            WORK_TYPES.join(", ")
+            WORK_TYPES.join(" and ")
         ),
     )
 }

@@ -223,7 +223,7 @@ mod tests {
 
     /// As many deliveries in hand as there are slots, and what the slots come from.
     fn full_hand(slots: usize) -> (InHand, Arc<Semaphore>, Vec<Delivery>) {
-        let in_hand = InHand::new(slots, Arc::new(ReplicaStatus::new(slots)));
+        let in_hand = InHand::new(slots, Arc::new(ReplicaStatus::new(slots, uuid::Uuid::nil())));
         let semaphore = Arc::new(Semaphore::new(slots));
         let deliveries: Vec<Delivery> = (0..slots).map(delivery).collect();
         let permits = (0..slots)

@@ -174,7 +174,7 @@ async fn what_is_wrong_is_told_with_what_to_do() {
         ("FAIL  packages", "a delayed package is overdue for "),
         ("warn  packages", "1 jobs were begun by replicas that are gone"),
         ("warn  packages", "1 paid calls are open for too long"),
-        ("warn  packages", "1 jobs are held, first "),
+        ("warn  packages", "1 jobs are held ("),
     ] {
         says(&said, grade, text);
     }

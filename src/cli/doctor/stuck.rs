@@ -196,7 +196,7 @@ fn in_postgres(findings: &mut Findings, stuck: Stuck) {
     }
     if stuck.held > 0 {
         findings.warn(format!(
-            "{} jobs are held, first {}: decide whether another picture may be bought, then run generative-ai-worker jobs release JOB_ID, \
+            "{} jobs are held ({}): decide whether another picture may be bought, then run generative-ai-worker jobs release JOB_ID, \
              or reseed --held for all of them",
             stuck.held,
             stuck.held_jobs.unwrap_or_default()

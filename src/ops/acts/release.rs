@@ -93,11 +93,15 @@ pub(crate) async fn release(
         (_, Some(call_no), Some(provider)) => format!(
             "nobody waits any longer for call {call_no} to {provider}, and UNKNOWN_OUTCOME says whether another picture may be bought"
         ),
-        ("retry_wait", ..) => "its next attempt is made at once".to_owned(),
+        ("retry_wait", ..) if brought > 0 || put_back => "its next attempt is made at once".to_owned(),
+        ("retry_wait", ..) => "its pause between attempts is over".to_owned(),
         _ => "it waits for a replica".to_owned(),
     };
     let where_to = match (brought, put_back) {
-        (0, false) => "its package has its place in the queue, or comes back from the replica that is gone",
+        (0, false) => {
+            "its package has its place in the queue, waits for a provider that is left alone (generative-ai-worker providers names it, \
+             providers resume ends that), or comes back from the replica that is gone"
+        }
         _ => "its package is at the head of the queue",
     };
     Ok(Done {

@@ -95,7 +95,7 @@ fn warnings(overview: &Overview, stuck: Stuck) -> Vec<Warning> {
     }
     if stuck.held > 0 {
         warn(format!(
-            "Jobs that are held until an operator decides whether another picture may be bought: {}, first {}.",
+            "Jobs that are held until an operator decides whether another picture may be bought: {} ({}).",
             stuck.held,
             stuck.held_jobs.unwrap_or_default()
         ));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// A loop that has not turned for this long is stuck: it turns at least every second.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
@@ -16,6 +17,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(10);
 pub struct ReplicaStatus {
     started_at: DateTime<Utc>,
     concurrency: usize,
+    database: Uuid,
     turned: Mutex<Instant>,
     pub(super) turns: AtomicU64,
     pub(super) ticks: AtomicU64,
@@ -36,12 +38,13 @@ pub struct ReplicaStatus {
 }
 
 impl ReplicaStatus {
-    /// A replica that starts now.
+    /// A replica that starts now, with this database ([`crate::db::Db::database_id`]).
     #[must_use]
-    pub fn new(concurrency: usize) -> Self {
+    pub fn new(concurrency: usize, database: Uuid) -> Self {
         Self {
             started_at: Utc::now(),
             concurrency,
+            database,
             turned: Mutex::new(Instant::now()),
             turns: AtomicU64::new(0),
             ticks: AtomicU64::new(0),
@@ -115,6 +118,7 @@ impl ReplicaStatus {
             "state": state,
             "inFlight": self.in_flight.load(Ordering::Relaxed),
             "concurrency": self.concurrency,
+            "database": self.database,
             "completed": self.completed.load(Ordering::Relaxed),
             "failed": self.failed.load(Ordering::Relaxed),
             "retried": self.retried.load(Ordering::Relaxed),

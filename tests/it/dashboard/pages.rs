@@ -206,7 +206,7 @@ async fn what_is_held_is_said_and_released() {
     let (_replica, page) = open(&stack).await;
     page.get("/")
         .await
-        .has("whether another picture may be bought: 1.");
+        .has(&format!("whether another picture may be bought: 1 ({held})."));
     page.get("/running").await.has("for an operator");
     page.post(&format!("/jobs/{held}/release"))
         .await

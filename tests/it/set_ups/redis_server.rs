@@ -12,6 +12,11 @@ macro_rules! clerk_without {
     };
 }
 
+/// What a replica says of itself that works with another database.
+const STRANGER: &str = r#"{"workerId": "stranger", "version": "0.1.0", "host": "web1", "pid": 42, "startedAt": "2026-11-25T12:00:00.000Z",
+    "at": "2026-11-25T12:00:00.000Z", "state": "running", "inFlight": 0, "concurrency": 5, "completed": 0, "failed": 0, "retried": 0,
+    "database": "5f6ae1a0-1111-5222-8333-444455556666"}"#;
+
 pub(super) const ROWS: &[Wrong] = &[
     in_redis(
         clerk_without!("-evalsha"),
@@ -91,6 +96,18 @@ pub(super) const ROWS: &[Wrong] = &[
         &[&["CONFIG", "SET", "maxmemory-policy", "noeviction"]],
         &[],
         &["has maxmemory-policy allkeys-lru, under which waiting packages can vanish"],
+    ),
+    in_redis(
+        &[
+            &["SADD", "{generative-ai}:workers", "stranger"],
+            &["SET", "{generative-ai}:ping:stranger", STRANGER],
+        ],
+        &[
+            &["SREM", "{generative-ai}:workers", "stranger"],
+            &["DEL", "{generative-ai}:ping:stranger"],
+        ],
+        &[],
+        &["the replica stranger on web1 works on the queue generative-ai with another database"],
     ),
     set(
         &[("REDIS_URL", "redis://127.0.0.1:{redis}")],

@@ -255,6 +255,11 @@ async fn a_store_that_loses_or_changes_what_it_is_given_is_found() {
     })
     .await;
     says(&check(page.settings()).await, "fail: other bytes");
+    let redrawn = OddStore::start(|asked| {
+        (asked.method == "GET").then(|| ResponseTemplate::new(200).set_body_bytes(*b"\x89PNG of its own"))
+    })
+    .await;
+    says(&check(redrawn.settings()).await, "warn: other bytes");
 }
 
 #[tokio::test]

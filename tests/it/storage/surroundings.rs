@@ -245,8 +245,11 @@ async fn r2_with_a_domain_of_its_own_is_set_up_as_the_manual_says() {
         ("AWS_SECRET_ACCESS_KEY", "secret"),
     ];
     let doctor = command_on(&stack, &["doctor", "--offline"], &variables).await;
-    let forgotten = "PUBLIC_URL_BASE is not set: http://127.0.0.1 answers 400 for an object that is there";
-    assert!(doctor.out.contains(forgotten), "{}", doctor.out);
+    let forgotten = format!(
+        "PUBLIC_URL_BASE is not set: {} answers 400 for an object that is there",
+        r2.address()
+    );
+    assert!(doctor.out.contains(&forgotten), "{}", doctor.out);
     variables.push(("PUBLIC_URL_BASE", &base));
     let doctor = command_on(&stack, &["doctor", "--offline"], &variables).await;
     assert!(

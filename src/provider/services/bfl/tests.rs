@@ -285,7 +285,7 @@ async fn a_sample_that_is_gone_is_asked_for_again_and_one_at_a_private_address_i
     let guarded = provider_with(&fake.url, Downloads::new(false).unwrap());
     let error = goes_on(draw_with(guarded, MINUTE).await.0);
     assert_eq!(error.class, ErrorClass::BadOutput);
-    assert!(error.details.contains("loopback"), "{error}");
+    assert!(error.details.contains("a name of this machine"), "{error}");
     assert!(!error.details.contains("sig"), "{error}");
 }
 

@@ -362,11 +362,11 @@ async fn a_picture_that_cannot_be_fetched_in_time_is_left_to_the_next_visit() {
     provider.service.pace = QUICK;
     let error = goes_on(provider.outcome(after(Duration::from_millis(600))).await);
     assert_eq!(error.class, ErrorClass::TimedOut, "{error}");
-    // A loopback name in the URL of a picture, and nobody has allowed that.
+    // A name of this machine in the URL of a picture, and nobody has allowed that.
     let provider = Scripted::new(vec![elsewhere]);
     let error = goes_on(provider.outcome(after(Duration::from_secs(60))).await);
     assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
-    assert!(error.details.contains("loopback"), "{error}");
+    assert!(error.details.contains("a name of this machine"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
