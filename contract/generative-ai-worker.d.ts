@@ -73,7 +73,7 @@ export interface RetryingEvent {
   attempt: number;
   /** One sentence for the person who waits. */
   error: string;
-  errorClass: "invalid_package" | "expired" | "moderation" | "invalid_request" | "auth" | "quota" | "model_gone" | "rate_limited" | "overloaded" | "network" | "ambiguous" | "bad_output" | "bad_image" | "storage" | "timed_out" | "unknown_outcome" | "cancelled" | "poison" | "internal";
+  errorClass: "invalid_package" | "expired" | "moderation" | "invalid_request" | "auth" | "quota" | "model_gone" | "rate_limited" | "overloaded" | "network" | "ambiguous" | "bad_output" | "bad_image" | "storage" | "timed_out" | "unknown_outcome" | "over_budget" | "cancelled" | "poison" | "internal";
   /** Row of ac_background_jobs. */
   jobId: number;
   status: "retrying";
@@ -97,7 +97,7 @@ export interface FailedEvent {
   at: string;
   /** One sentence for the person who waits. */
   error: string;
-  errorClass: "invalid_package" | "expired" | "moderation" | "invalid_request" | "auth" | "quota" | "model_gone" | "rate_limited" | "overloaded" | "network" | "ambiguous" | "bad_output" | "bad_image" | "storage" | "timed_out" | "unknown_outcome" | "cancelled" | "poison" | "internal";
+  errorClass: "invalid_package" | "expired" | "moderation" | "invalid_request" | "auth" | "quota" | "model_gone" | "rate_limited" | "overloaded" | "network" | "ambiguous" | "bad_output" | "bad_image" | "storage" | "timed_out" | "unknown_outcome" | "over_budget" | "cancelled" | "poison" | "internal";
   /** Row of ac_background_jobs; null where no job can be read from the package. */
   jobId: number | null;
   status: "failed";
@@ -108,7 +108,7 @@ export interface CancelledEvent {
   at: string;
   /** One sentence for the person who waits. */
   error: string;
-  errorClass: "invalid_package" | "expired" | "moderation" | "invalid_request" | "auth" | "quota" | "model_gone" | "rate_limited" | "overloaded" | "network" | "ambiguous" | "bad_output" | "bad_image" | "storage" | "timed_out" | "unknown_outcome" | "cancelled" | "poison" | "internal";
+  errorClass: "invalid_package" | "expired" | "moderation" | "invalid_request" | "auth" | "quota" | "model_gone" | "rate_limited" | "overloaded" | "network" | "ambiguous" | "bad_output" | "bad_image" | "storage" | "timed_out" | "unknown_outcome" | "over_budget" | "cancelled" | "poison" | "internal";
   /** Row of ac_background_jobs. */
   jobId: number;
   status: "cancelled";

@@ -2,6 +2,7 @@
 //!
 //! Every fault is found before the first one is reported, so that an operator mends them in one go.
 
+mod budgets;
 mod dashboard;
 mod providers;
 mod shares;
@@ -24,7 +25,7 @@ use crate::settings::{Reader, misspelled};
 use crate::storage::{S3Settings, StorageSettings};
 use crate::telemetry::LogFormat;
 use crate::work_package::PackageLimits;
-use crate::worker::{AttemptSettings, Backoff, UpkeepSettings, WorkerSettings, parked_for};
+use crate::worker::{AttemptSettings, Backoff, Budgets, UpkeepSettings, WorkerSettings, parked_for};
 
 pub use crate::environment::Environment;
 pub use crate::provider::list::PROVIDERS;
@@ -196,6 +197,18 @@ impl PackageLimits {
     }
 }
 
+impl Budgets {
+    /// Reads what may be spent.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let settings = budgets::budgets(&mut reader);
+        reader.finish(settings)
+    }
+}
+
 /// Reads the name of the queue alone.
 ///
 /// # Errors
@@ -358,6 +371,7 @@ fn worker_settings(reader: &mut Reader<'_>, queue: &QueueSettings) -> WorkerSett
                 max: reader.or_default("RETRY_MAX_DELAY", values::duration),
             },
             unknown_outcome: reader.or_default("UNKNOWN_OUTCOME", values::unknown_outcome),
+            budgets: budgets::budgets(reader),
         },
         provider_limits: reader
             .optional("IMAGE_PROVIDER_LIMITS", shares::provider_limits)

@@ -8,6 +8,7 @@ mod actions;
 mod address;
 mod again;
 mod begin;
+mod budgets;
 mod callbacks;
 mod calls;
 mod cancel;
@@ -55,8 +56,9 @@ use lane::Lane;
 
 pub use actions::Action;
 pub use begin::{BeginRequest, Begun, OpenCall};
+pub use budgets::{BudgetUse, Charge, Reservation, SpentBudget};
 pub use callbacks::{CallbackChoice, CallbackCounts, CallbackRow, CallbackSequel, DueCallback};
-pub use calls::{CallError, CallNews, CallTurn, IntendRequest};
+pub use calls::{CallError, CallNews, CallTurn, IntendRequest, Intended};
 pub use cancel::{AbandonedCall, Cancelled};
 pub(crate) use check::is_silence;
 pub use check::{Lacking, check};
@@ -110,7 +112,8 @@ pub struct Db {
     pool: connect::Connections,
     look: Arc<Lane<look::LookRequest, bool>>,
     begin: Arc<Lane<Arc<BeginRequest>, Begun>>,
-    intend: Arc<Lane<IntendRequest, Option<i32>>>,
+    intend: Arc<Lane<IntendRequest, Intended>>,
+    intend_within: Arc<Lane<calls::WithinBudgets, Intended>>,
     note_call: Arc<Lane<CallNews, i64>>,
     record: Arc<Lane<Arc<PictureRecord>, Recorded>>,
     retry: Arc<Lane<RetryRequest, Option<u32>>>,
@@ -129,6 +132,7 @@ impl Db {
             look: Lane::start(&pool, look::run),
             begin: Lane::start(&pool, begin::run),
             intend: Lane::start(&pool, calls::run_intend),
+            intend_within: Lane::start(&pool, budgets::run_intend),
             note_call: Lane::start(&pool, calls::run_note),
             record: Lane::start(&pool, record::run_record),
             retry: Lane::start(&pool, fail::run_retry),

@@ -53,6 +53,8 @@ pub enum ErrorClass {
     TimedOut,
     /// A picture was asked for, nobody knows whether it was made, and it may not be bought again.
     UnknownOutcome,
+    /// A budget is spent, or the picture can never be paid from it.
+    OverBudget,
     /// Somebody has ended the job.
     Cancelled,
     /// Worker after worker was lost with this job in its hands.
@@ -63,7 +65,7 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class, for the tests that hold documents and code together.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidPackage,
         Self::Expired,
         Self::Moderation,
@@ -80,6 +82,7 @@ impl ErrorClass {
         Self::Storage,
         Self::TimedOut,
         Self::UnknownOutcome,
+        Self::OverBudget,
         Self::Cancelled,
         Self::Poison,
         Self::Internal,
@@ -105,6 +108,7 @@ impl ErrorClass {
             Self::Storage => "storage",
             Self::TimedOut => "timed_out",
             Self::UnknownOutcome => "unknown_outcome",
+            Self::OverBudget => "over_budget",
             Self::Cancelled => "cancelled",
             Self::Poison => "poison",
             Self::Internal => "internal",
@@ -142,6 +146,11 @@ impl ErrorClass {
                 another_provider_may_help: true,
                 breaker: BreakerInput::Busy,
                 leaves_call_open: true,
+                ..Rules::FINAL
+            },
+            // It waits for the next day or month, unless operators want it to fail.
+            Self::OverBudget => Rules {
+                attempts: Attempts::Uncounted,
                 ..Rules::FINAL
             },
             // A definite answer that no picture was made, or no answer as nothing was asked.

@@ -50,6 +50,12 @@ pub trait ImageProvider: Send + Sync {
         false
     }
 
+    /// About what a picture will cost, in US dollars, for what is to be paid before that is known; `None`: nobody knows.
+    fn estimate_usd(&self, spec: &CheckedSpec) -> Option<f64> {
+        let model = catalog::find(self.name(), &spec.model)?;
+        catalog::estimate_usd(model, spec.quality.as_deref())
+    }
+
     /// What is sent for a person's prompt: the prompt, followed by what is wanted of every picture
     /// (`PROMPT_SUFFIX_ICON`, `PROMPT_SUFFIX_IMAGE`).
     /// Providers that do not read instructions send the prompt as it is.

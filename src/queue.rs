@@ -6,6 +6,7 @@
 
 mod access;
 mod bell;
+mod budgets;
 mod check;
 mod control;
 mod dead;
@@ -49,6 +50,7 @@ use turns::Turns;
 
 pub use access::Redis;
 pub use bell::{Bell, Ring};
+pub use budgets::BudgetPark;
 pub use control::{Notice, PauseNote};
 pub use dead::DeadLetter;
 pub use depths::{Backlog, Depths, StrayList, Waiting};

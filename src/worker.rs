@@ -7,6 +7,7 @@ mod again;
 mod attempt;
 mod backoff;
 mod begin;
+mod budgets;
 mod callbacks;
 mod cancelled;
 mod claims;
@@ -47,6 +48,7 @@ use crate::router::Router;
 
 use attempt::{AtStake, Attempts, Stake};
 pub use backoff::Backoff;
+pub use budgets::{Budget, BudgetAction, Budgets, Period, Scope, in_dollars};
 use callbacks::Callbacks;
 use claims::{Claims, Wake};
 use ending::Endings;
@@ -131,6 +133,7 @@ impl Worker {
             health: self.health.clone(),
             room: self.room.clone(),
             router: self.router.clone(),
+            budgets: Arc::new(self.settings.attempts.budgets.clone()),
         }
     }
 
@@ -226,7 +229,7 @@ impl Replica {
                 room: room.clone(),
                 reporter: reporter.clone(),
                 wake,
-                alarm,
+                alarm: alarm.clone(),
                 callbacks: callbacks.map(Arc::new),
             }),
             attempts: Arc::new(Attempts {
@@ -239,6 +242,7 @@ impl Replica {
                 in_hand: in_hand.clone(),
                 reporter,
                 lease,
+                alarm,
                 callbacks_due,
             }),
             room,

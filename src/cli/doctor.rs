@@ -1,6 +1,7 @@
 //! `doctor`: what a replica looks at before it starts, and what an experienced operator would look at beside it, each
 //! with what to do about it. Nothing here costs money, and nothing stays behind.
 
+mod budgets;
 mod postgres;
 mod providers;
 mod redis;
@@ -53,7 +54,8 @@ pub(super) async fn run(
     let redis = Some(&redis).filter(|_| !queue.findings.has(Grade::Away));
     let postgres = Some(&postgres).filter(|_| !db.findings.has(Grade::Away));
     let lease_ttl = config.queue.lease_ttl;
-    let (of_redis, of_postgres, of_storage, of_providers, of_packages) = tokio::join!(
+    let budgets = &config.worker.attempts.budgets;
+    let (of_redis, of_postgres, of_storage, of_providers, of_packages, of_budgets) = tokio::join!(
         of(redis, redis::advise),
         of(postgres, postgres::advise),
         of(storage.service.as_ref(), async |used| used.advise()),
@@ -62,6 +64,9 @@ pub(super) async fn run(
         }),
         of(redis.zip(postgres), |(redis, db)| stuck::look(
             redis, db, lease_ttl
+        )),
+        of(redis.zip(postgres), |(redis, db)| budgets::look(
+            redis, db, budgets
         )),
     );
     if let Some(storage) = &storage.service {
@@ -84,6 +89,7 @@ pub(super) async fn run(
         all.extend(advice);
     }
     all.extend(of_packages);
+    all.extend(of_budgets);
     if arguments.json {
         let json = serde_json::to_string_pretty(&all.to_json())?;
         text::print(&format!("{json}\n"))?;

@@ -1,6 +1,7 @@
 //! `providers`: which there are, what they draw and how it stands with them.
 
 mod allowed;
+mod budgets;
 mod resume;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use crate::provider::list::Providers;
 use crate::provider::{ImageProvider, ImageSpec};
 use crate::queue::{ProviderState, QueueSettings, Redis};
 use crate::work_package::Word;
+use crate::worker::Budgets;
 
 /// How long the list waits for Redis, which need not be there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -37,11 +39,11 @@ pub(super) fn all(config: &ProviderSettings) -> anyhow::Result<Providers> {
 }
 
 /// Looks at their settings, without asking any of them: whether those that the configuration names can be used, whether models that
-/// can be used end soon, and what packages are allowed to ask for.
+/// can be used end soon, what packages are allowed to ask for, and what no budget pays.
 ///
 /// # Errors
 /// As [`all`].
-pub(super) fn check(config: &ProviderSettings) -> anyhow::Result<Checked<Providers>> {
+pub(super) fn check(config: &ProviderSettings, budgets: &Budgets) -> anyhow::Result<Checked<Providers>> {
     let mut findings = Findings::about("providers");
     let providers = all(config)?;
     let today = Utc::now().date_naive();
@@ -67,6 +69,7 @@ pub(super) fn check(config: &ProviderSettings) -> anyhow::Result<Checked<Provide
         }
     }
     allowed::check(&providers, today, &mut findings);
+    budgets::check(budgets, &providers, &mut findings);
     let service = Some(providers);
     Ok(Checked { findings, service })
 }

@@ -46,7 +46,7 @@ pub(super) struct Services {
 /// # Errors
 /// When a provider's settings cannot be used at all.
 pub(super) async fn look(config: &Config, lacking: Lacking) -> anyhow::Result<Look> {
-    let providers = providers::check(&config.providers)?;
+    let providers = providers::check(&config.providers, &config.worker.attempts.budgets)?;
     let names = names_of_pictures(&config.storage);
     let bullmq = async {
         match config.bullmq.clone() {
@@ -162,6 +162,7 @@ pub(super) async fn sources(config: &Config, services: &Services) -> anyhow::Res
         db: services.db.clone(),
         storage: services.storage.clone(),
         lease_ttl: config.queue.lease_ttl,
+        budgets: config.worker.attempts.budgets.clone(),
         configured: ready.map(|provider| provider.name()).collect(),
         namespace: services.db.key_namespace().await.context("DATABASE_URL")?,
     })

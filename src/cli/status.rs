@@ -15,10 +15,11 @@ use super::run::stop_on_signals;
 use super::text;
 use crate::bullmq::{BullmqQueue, BullmqSettings, Counts};
 use crate::config::{Environment, PROVIDERS};
-use crate::db::{Db, DbError, DbSettings, Figures};
+use crate::db::{BudgetUse, Db, DbError, DbSettings, Figures};
 use crate::plain_text::plain;
 use crate::queue::{Overview, QueueSettings, Redis};
 use crate::redis::RedisFailure;
+use crate::worker::Budgets;
 
 /// Between two looks of `--watch`.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -41,6 +42,8 @@ struct Status {
     /// `None`: no BullMQ queue is taken over.
     bullmq: Option<(String, Result<Counts, RedisFailure>)>,
     postgres: Result<Figures, DbError>,
+    /// `None`: no budget is set.
+    budgets: Option<Result<Vec<BudgetUse>, DbError>>,
     /// What became of jobs that replicas had in hand when they died, by job; `None`: Postgres does not say.
     states: Option<HashMap<i32, String>>,
 }
@@ -54,9 +57,10 @@ pub(super) async fn run(
         .map(BullmqQueue::new)
         .transpose()?;
     let db = Db::new(&DbSettings::from_environment(environment)?)?;
+    let budgets = Budgets::from_environment(environment)?;
     let queue = redis.keys().inbox().to_owned();
     if !arguments.watch {
-        let status = look(&redis, bullmq.as_ref(), &db).await;
+        let status = look(&redis, bullmq.as_ref(), &db, &budgets).await;
         if arguments.json {
             let json = serde_json::to_string_pretty(&status.to_json(&queue))?;
             text::print(&format!("{json}\n"))?;
@@ -72,7 +76,7 @@ pub(super) async fn run(
     let (stop, _) = stop_on_signals()?;
     let watch = async {
         loop {
-            let status = look(&redis, bullmq.as_ref(), &db).await.tell(&queue);
+            let status = look(&redis, bullmq.as_ref(), &db, &budgets).await.tell(&queue);
             if io::stdout().is_terminal() {
                 text::print(&format!("{CLEAR}{status}"))?;
             } else {
@@ -87,7 +91,7 @@ pub(super) async fn run(
     }
 }
 
-async fn look(redis: &Redis, bullmq: Option<&BullmqQueue>, db: &Db) -> Status {
+async fn look(redis: &Redis, bullmq: Option<&BullmqQueue>, db: &Db, budgets: &Budgets) -> Status {
     let overview = async {
         match redis.overview(&PROVIDERS).await {
             Ok(overview) => Ok(overview),
@@ -101,6 +105,10 @@ async fn look(redis: &Redis, bullmq: Option<&BullmqQueue>, db: &Db) -> Status {
         }
     };
     let (redis, bullmq, postgres) = tokio::join!(overview, counts, db.figures(redis.keys().inbox()));
+    let budgets = match budgets.all.is_empty() {
+        true => None,
+        false => Some(db.budget_uses(&budgets.asked()).await),
+    };
     let gone = redis.iter().flat_map(|overview| &overview.gone);
     let job_ids: Vec<i32> = gone.flat_map(|gone| gone.job_ids.iter().copied()).collect();
     let states = match (&postgres, job_ids.is_empty()) {
@@ -111,6 +119,7 @@ async fn look(redis: &Redis, bullmq: Option<&BullmqQueue>, db: &Db) -> Status {
         redis,
         bullmq,
         postgres,
+        budgets,
         states,
     }
 }
@@ -126,6 +135,9 @@ impl Status {
         let states = self.states.as_ref().map(|states| json!(states));
         let states = states.unwrap_or_else(|| json!({}));
         let mut all = json!({"queue": queue, "redis": side(&self.redis), "postgres": side(&self.postgres), "jobsOfGone": states});
+        if let Some(budgets) = &self.budgets {
+            all["budgets"] = side(budgets);
+        }
         if let Some((name, counts)) = &self.bullmq {
             all["bullmq"] = side(counts);
             all["bullmq"]["queue"] = json!(name);
@@ -156,6 +168,11 @@ impl Status {
             Ok(figures) => told::postgres(figures),
             Err(error) => format!("Postgres is away: {}\n", plain(&error.to_string())),
         };
-        format!("{redis}{bullmq}\n{postgres}")
+        let budgets = match &self.budgets {
+            Some(Ok(uses)) => told::budgets(uses),
+            // Postgres is away, as has been said.
+            Some(Err(_)) | None => String::new(),
+        };
+        format!("{redis}{bullmq}\n{postgres}{budgets}")
     }
 }

@@ -7,6 +7,7 @@ use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 
+use super::budgets::{Reservation, SpentBudget};
 use super::fail::storable;
 use super::overview::Count;
 use super::statement::{Answers, Keyed, batch_statement, on_connection};
@@ -27,6 +28,24 @@ pub struct IntendRequest {
     pub model: String,
     /// How long the caller waits for an answer.
     pub patience: Duration,
+    /// What it takes from which budgets; `None`: nobody has set any.
+    pub reservation: Option<Reservation>,
+}
+
+/// One that has a reservation.
+#[derive(Clone, Debug)]
+pub(super) struct WithinBudgets(pub(super) IntendRequest);
+
+/// What has come of asking to make a call.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Intended {
+    /// Its number. `None`: it must not be made. Where no budget is the reason, somebody else owns the job now, or an earlier
+    /// call of the job is still open.
+    pub call_no: Option<i32>,
+    /// The budget that has not got what it may cost; of several the one that opens last.
+    pub spent: Option<SpentBudget>,
+    /// Budgets of which four fifths are used up now, and were not before. Each is named once in its period.
+    pub near: Option<String>,
 }
 
 /// News of a call.
@@ -82,13 +101,15 @@ impl Keyed for CallNews {
 }
 
 impl Db {
-    /// Commits that a call is about to be made, and returns its number. `None`: it must not be made, as somebody
-    /// else owns the job now or an earlier call of the job is still open.
+    /// Commits that a call is about to be made, and takes what it may cost from its budgets.
     ///
     /// # Errors
     /// [`DbError`]; a transient one may have taken effect, and the same request then gets the number of that very call.
-    pub async fn intend(&self, request: IntendRequest) -> Result<Option<i32>, DbError> {
-        self.intend.submit(request).await
+    pub async fn intend(&self, request: IntendRequest) -> Result<Intended, DbError> {
+        match request.reservation {
+            None => self.intend.submit(request).await,
+            Some(_) => self.intend_within.submit(WithinBudgets(request)).await,
+        }
     }
 
     /// Whether a call of the last two days has this handle.
@@ -167,7 +188,7 @@ batch_statement! {
 pub(super) fn run_intend<'c>(
     connection: &'c mut AsyncPgConnection,
     requests: &'c [IntendRequest],
-) -> Answers<'c, IntendRequest, Option<i32>> {
+) -> Answers<'c, IntendRequest, Intended> {
     async move {
         let mut statement = IntendCalls::default();
         for request in requests {
@@ -176,14 +197,23 @@ pub(super) fn run_intend<'c>(
             statement.worker_id.push(&request.worker_id);
             statement.provider.push(&request.provider);
             statement.model.push(&request.model);
-            statement
-                .patience_ms
-                .push(i64::try_from(request.patience.as_millis()).unwrap_or(i64::MAX));
+            statement.patience_ms.push(patience_ms(request));
         }
         let rows: Vec<(i32, Option<i32>)> = statement.load(connection).await?;
-        Ok(rows.into_iter().collect())
+        let intended = rows.into_iter().map(|(job_id, call_no)| {
+            let intended = Intended {
+                call_no,
+                ..Intended::default()
+            };
+            (job_id, intended)
+        });
+        Ok(intended.collect())
     }
     .boxed()
+}
+
+pub(super) fn patience_ms(request: &IntendRequest) -> i64 {
+    i64::try_from(request.patience.as_millis()).unwrap_or(i64::MAX)
 }
 
 batch_statement! {

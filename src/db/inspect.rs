@@ -170,10 +170,12 @@ const RIGHTS: &str = "
         ('generative_ai.provider_calls', ARRAY['SELECT', 'INSERT', 'UPDATE'], true),
         ('generative_ai.dead_packages', ARRAY['SELECT', 'INSERT', 'UPDATE'], true),
         ('generative_ai.callbacks', ARRAY['SELECT', 'INSERT', 'UPDATE'], true),
+        ('generative_ai.budget_periods', ARRAY['SELECT', 'INSERT', 'UPDATE'], true),
         ('generative_ai.jobs', ARRAY['DELETE'], false),
         ('generative_ai.provider_calls', ARRAY['DELETE'], false),
         ('generative_ai.dead_packages', ARRAY['DELETE'], false),
         ('generative_ai.callbacks', ARRAY['DELETE'], false),
+        ('generative_ai.budget_periods', ARRAY['DELETE'], false),
         ('generative_ai.installation', ARRAY['SELECT'], true))
     SELECT object, \"right\", to_regclass(object) IS NOT NULL AS is_there, is_needed
     FROM asked, unnest(rights) AS \"right\"

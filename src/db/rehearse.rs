@@ -14,7 +14,7 @@ use futures_util::{FutureExt, TryFutureExt};
 
 use super::record::Recorded;
 use super::statement::on_connection;
-use super::{Db, DbError, PictureNames, begin, callbacks, calls, fail, jobs, look, record, reject};
+use super::{Db, DbError, PictureNames, begin, budgets, callbacks, calls, fail, jobs, look, record, reject};
 use requests::Requests;
 
 /// A step of a job that cannot be done, and why.
@@ -48,7 +48,7 @@ type Step<'c> = BoxFuture<'c, Result<bool, DbError>>;
 type Try = for<'c> fn(&'c mut AsyncPgConnection, &'c Requests) -> Step<'c>;
 
 /// In the order in which a job meets them, for one that is not there: what a statement names is looked at all the same.
-const STEPS: [(&str, Try); 9] = [
+const STEPS: [(&str, Try); 10] = [
     ("look at a job", |connection, all| {
         look::run(connection, &all.look).map_ok(|_| true).boxed()
     }),
@@ -62,6 +62,11 @@ const STEPS: [(&str, Try); 9] = [
             .boxed()
     }),
     (WRITE_DOWN_A_CALL, intend),
+    ("keep a call within its budgets", |connection, all| {
+        budgets::run_intend(connection, &all.within)
+            .map_ok(|_| true)
+            .boxed()
+    }),
     (RECORD_A_PICTURE, record),
     (PUT_OFF, retry),
     (END, |connection, all| {
@@ -85,7 +90,7 @@ const END: &str = "end a job that has failed";
 fn intend<'c>(connection: &'c mut AsyncPgConnection, all: &'c Requests) -> Step<'c> {
     let intended = calls::run_intend(connection, &all.intend);
     intended
-        .map_ok(|answers| answers.into_values().any(|call| call.is_some()))
+        .map_ok(|answers| answers.into_values().any(|intended| intended.call_no.is_some()))
         .boxed()
 }
 

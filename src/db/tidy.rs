@@ -45,6 +45,8 @@ pub enum Chore {
     Calls,
     /// What is written down of operators' commands is removed.
     Actions,
+    /// What was used of budgets in days and months that are over is removed.
+    Budgets,
 }
 
 /// Rows of a chunk.
@@ -116,6 +118,9 @@ const ACTIONS: &str = "
     SELECT action.id FROM generative_ai.operator_actions AS action
     WHERE action.begun_at < now() - $1 * interval '1 second'";
 
+const BUDGETS: &str = "
+    SELECT budget.id FROM generative_ai.budget_periods AS budget WHERE budget.ends_at < now() - $1 * interval '1 second'";
+
 /// What a person reads of such a job.
 const GHOST: &str = "The row of this job in ac_background_jobs was deleted before the job had ended.";
 
@@ -134,7 +139,7 @@ macro_rules! end_ghosts {
 
 impl Chore {
     /// In the order in which they are done.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ghosts,
         Self::Prompts,
         Self::DeadPackages,
@@ -142,6 +147,7 @@ impl Chore {
         Self::Jobs,
         Self::Calls,
         Self::Actions,
+        Self::Budgets,
     ];
 
     /// How old has to be what it is about; `None`: it is kept for ever.
@@ -153,7 +159,7 @@ impl Chore {
             Self::Prompts => Some(Duration::ZERO),
             Self::DeadPackages | Self::Callbacks => retention.dead,
             Self::Jobs => retention.jobs,
-            Self::Calls | Self::Actions => retention.calls,
+            Self::Calls | Self::Actions | Self::Budgets => retention.calls,
         }
     }
 
@@ -167,6 +173,7 @@ impl Chore {
             Self::Jobs => JOBS,
             Self::Calls => CALLS,
             Self::Actions => ACTIONS,
+            Self::Budgets => BUDGETS,
         }
     }
 
@@ -221,6 +228,12 @@ impl Chore {
                 "action.begun_at",
                 "ended AS (DELETE FROM generative_ai.operator_actions AS action
                     USING chosen WHERE action.id = chosen.id RETURNING action.id)",
+            ),
+            Self::Budgets => (
+                "budget",
+                "budget.id",
+                "ended AS (DELETE FROM generative_ai.budget_periods AS budget
+                    USING chosen WHERE budget.id = chosen.id RETURNING budget.id)",
             ),
         };
         let chosen = self.chosen();

@@ -33,6 +33,8 @@ pub struct Intent<'a> {
     pub provider: &'a str,
     /// With which model.
     pub model: &'a str,
+    /// About what it will cost, in US dollars; `None`: nobody knows.
+    pub estimate_usd: Option<f64>,
     /// Nobody waits for the picture any longer than this.
     pub deadline: Instant,
 }
@@ -54,6 +56,13 @@ pub enum Unfinished {
     OthersWait(Duration),
     /// Nothing was bought, and what kept it from being bought may be over at once.
     NotSent,
+    /// Nothing was bought, as a budget is spent.
+    OverBudget {
+        /// What people are told, and for how long it is at the most.
+        failure: Failure,
+        /// Which.
+        budget: String,
+    },
     /// Nobody may be asked now: the provider wants a pause of this length, or is broken.
     OutOfReach(Duration),
     /// An operator has to decide whether another picture may be bought.
@@ -77,6 +86,9 @@ pub trait Gate: Send + Sync {
     /// How long to wait.
     async fn enter(&self, provider: &str) -> Result<(), Duration>;
 
+    /// The call that was let through last is not made: it is not to count as one.
+    fn not_made(&self, provider: &str);
+
     /// The attempt waits for the picture of an earlier call: until it enters again, no call of its is counted.
     async fn only_waits(&self);
 
@@ -91,7 +103,7 @@ pub trait Gate: Send + Sync {
 /// Where calls that cost money are written down. One for each attempt.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Commits that a call is about to be made, and returns its number. Nothing may be spent before.
+    /// Commits that a call is about to be made, and returns its number. Nothing may be spent before, nor what no budget has.
     ///
     /// # Errors
     /// [`Unfinished::Lost`] when this replica may not spend money on the job, [`Unfinished::NotSent`] when the commit has taken

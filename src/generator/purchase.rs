@@ -55,6 +55,8 @@ enum Answer {
     Refused(ProviderError),
     /// What the picture is to be made from is not there, or not for this model: nothing was asked.
     Unfit(Failure),
+    /// There is no money for it: nothing was asked.
+    OverBudget(Unfinished),
 }
 
 impl Buyer<'_> {
@@ -88,8 +90,10 @@ impl Buyer<'_> {
                 // What the provider that was meant has said is what people are told.
                 Answer::Refused(error) => refused = refused.or(Some(error)),
                 Answer::Unfit(failure) if index == 0 => return Err(failure.into()),
-                // Whoever was to help takes others than the one that was meant.
-                Answer::Unfit(_) => {}
+                // No other provider is asked for want of money: that would be spent as well.
+                Answer::OverBudget(over) if index == 0 => return Err(over),
+                // Whoever was to help takes others than the one that was meant, or costs too much.
+                Answer::Unfit(_) | Answer::OverBudget(_) => {}
             }
         }
         match (refused, wait) {
@@ -125,9 +129,21 @@ impl Buyer<'_> {
                 let intent = Intent {
                     provider: name,
                     model: &order.spec.model,
+                    estimate_usd: provider.estimate_usd(&order.spec),
                     deadline: self.deadline,
                 };
-                Some(request.ledger.intend(intent).await?)
+                match request.ledger.intend(intent).await {
+                    Ok(call_no) => Some(call_no),
+                    // What the provider that was meant has said stands, and so does what it said before.
+                    Err(over @ Unfinished::OverBudget { .. }) => {
+                        request.gate.not_made(name);
+                        return match refused {
+                            Some(error) => Ok(Answer::Refused(error)),
+                            None => Ok(Answer::OverBudget(over)),
+                        };
+                    }
+                    Err(unfinished) => return Err(unfinished),
+                }
             };
             fault::point("intended");
             let calling = Calling::new(self, &order.spec, provider, call_no).with(references);

@@ -76,6 +76,12 @@ metrics! {
         "How long a provider took for a picture (succeeded) or an error (failed).";
     COST: Kind::Histogram(USD), "generative_ai_provider_cost_usd", ["provider", "cost_basis"],
         "US dollars per picture, as reported, computed from usage, or estimated; the sum is what was spent.";
+    BUDGET_USED: Kind::Gauge, "generative_ai_budget_used_usd", ["scope", "period"],
+        "US dollars that are used of a budget, of the user or collection that has used the most; the same from every replica.";
+    BUDGET_LIMIT: Kind::Gauge, "generative_ai_budget_limit_usd", ["scope", "period"],
+        "US dollars of a budget (BUDGETS).";
+    BUDGET_PARKED: Kind::Gauge, "generative_ai_queue_budget_parked_packages", [],
+        "Packages that wait for a budget; the same from every replica.";
     UNKNOWN_OUTCOMES: Kind::Counter, "generative_ai_provider_unknown_outcomes_total", ["provider"],
         "Paid calls of which nobody knows what they have brought.";
     PAUSE: Kind::Gauge, "generative_ai_provider_pause_seconds", ["provider"],

@@ -40,6 +40,7 @@ use super::connections;
 use crate::db::Db;
 use crate::queue::Redis;
 use crate::storage::Storage;
+use crate::worker::Budgets;
 use gate::{Gate, Visitor};
 use groups::Groups;
 pub use settings::DashboardSettings;
@@ -57,6 +58,8 @@ pub struct Sources {
     pub storage: Storage,
     /// After this long without a renewal a replica counts as dead.
     pub lease_ttl: Duration,
+    /// What may be spent.
+    pub budgets: Budgets,
     /// Providers that can be used here.
     pub configured: Vec<&'static str>,
     /// What sessions are derived from besides the tokens: the same for all replicas, and known to nobody else.

@@ -90,7 +90,12 @@ impl Metrics {
 
     pub(super) async fn render(&self, watched: &Watched) -> String {
         let noting = async {
-            tokio::join!(note_queue(watched), note_bullmq(watched), note_callbacks(watched));
+            tokio::join!(
+                note_queue(watched),
+                note_bullmq(watched),
+                note_callbacks(watched),
+                note_budgets(watched)
+            );
         };
         self.queue.get(|()| KEEP, noting).await;
         note_replica(&watched.replica);
@@ -123,6 +128,7 @@ fn begin_counts(providers: impl Iterator<Item = &'static str>, models: &[&'stati
         ErrorClass::Expired,
         ErrorClass::Storage,
         ErrorClass::Poison,
+        ErrorClass::OverBudget,
     ];
     let classes = ErrorClass::ALL.into_iter().filter(|class| !never.contains(class));
     let outcomes: Vec<&str> = classes.map(ErrorClass::as_str).chain(["succeeded"]).collect();
@@ -218,6 +224,29 @@ async fn note_callbacks(watched: &Watched) {
     measure::CALLBACKS_WAITING.set(waiting, &[]);
     measure::CALLBACKS_OLDEST.set(oldest, &[]);
     measure::CALLBACKS_FAILED.set(failed, &[]);
+}
+
+/// How much of the budgets is used up, where any are set.
+async fn note_budgets(watched: &Watched) {
+    let budgets = &watched.replica.budgets().all;
+    let parks = tokio::time::timeout(PATIENCE, watched.redis.budget_parks()).await;
+    let parked = match parks {
+        Ok(Ok(parks)) => parks.iter().map(|park| park.parked).sum::<u64>() as f64,
+        _ => f64::NAN,
+    };
+    measure::BUDGET_PARKED.set(parked, &[]);
+    let asked = watched.replica.budgets().asked();
+    let uses = tokio::time::timeout(PATIENCE, watched.db.budget_uses(&asked)).await;
+    let uses = uses.ok().and_then(Result::ok);
+    for (place, budget) in budgets.iter().enumerate() {
+        let labels = [
+            ("scope", budget.scope.as_str()),
+            ("period", budget.period.as_str()),
+        ];
+        let used = uses.as_ref().and_then(|uses| uses.get(place));
+        measure::BUDGET_USED.set(used.map_or(f64::NAN, |used| used.used_usd), &labels);
+        measure::BUDGET_LIMIT.set(budget.usd, &labels);
+    }
 }
 
 /// How old the job is whose package comes next, list by list. Packages carry no time of their own.

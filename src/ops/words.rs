@@ -1,5 +1,6 @@
 //! Words that commands and the page share: ages, times, who has paused, how it stands with a provider and a job.
 
+mod budget;
 mod life;
 mod provider;
 
@@ -9,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::queue::PauseNote;
 
+pub(crate) use budget::{in_cents, near_budgets, parked as parked_for_budget};
 pub(crate) use life::{Life, Owner};
 pub(crate) use provider::now_of;
 

@@ -3,6 +3,7 @@
 //! Model ids die quickly, so they are data (`models.json`) rather than code. Owns looking a request up in
 //! that table and pricing an answer's token counts; what goes on the wire is each provider's business.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{LazyLock, OnceLock};
 
@@ -28,7 +29,7 @@ pub(in crate::provider) use limits::pixels_of;
 pub use limits::{check_prompt, check_seed, split_resolution};
 pub use options::{Choices, check_options};
 pub use price::{TokenPrices, cost_usd};
-pub(in crate::provider) use price::{cost, listed, reported};
+pub(in crate::provider) use price::{cost, estimate_usd, listed, reported};
 pub use references::MAX_REFERENCE_BYTES;
 
 static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
@@ -132,6 +133,10 @@ pub struct Model {
     pub usd_per_million_tokens: Option<TokenPrices>,
     /// Price of a picture at the default size, for an estimate where the service reports nothing.
     pub usd_per_image: Option<f64>,
+    /// The same by quality, for models whose price depends on it, at the dearest of the usual sizes: what is to be taken from a
+    /// budget before the price is known.
+    #[serde(default)]
+    pub usd_per_quality: BTreeMap<String, f64>,
 }
 
 impl Model {

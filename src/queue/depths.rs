@@ -41,7 +41,7 @@ pub struct Depths {
 pub struct Backlog {
     /// On the waiting lists, for the next free slot.
     pub waiting: u64,
-    /// Waiting for a time or parked under a provider.
+    /// Waiting for a time, or parked under a provider or a budget.
     pub held_up: u64,
     /// Whether no replica takes new work.
     pub is_paused: bool,
@@ -101,10 +101,17 @@ impl Redis {
         let mut connection = self.connection().await?;
         let counts: Vec<u64> = pipeline.query_async(&mut connection).await?;
         let waiting = 1 + 2 * Priority::ALL.len();
+        drop(connection);
+        let for_budgets = self
+            .budget_parks()
+            .await?
+            .iter()
+            .map(|park| park.parked)
+            .sum::<u64>();
         Ok(Backlog {
             is_paused: counts[0] > 0,
             waiting: counts[1..waiting].iter().sum(),
-            held_up: counts[waiting..].iter().sum(),
+            held_up: counts[waiting..].iter().sum::<u64>() + for_budgets,
         })
     }
 

@@ -249,6 +249,12 @@ impl Keys {
         self.derived(&format!("parked:{provider}"))
     }
 
+    /// Budgets that packages wait for, each with when some of them are woken, Unix ms.
+    #[must_use]
+    pub fn budgets(&self) -> String {
+        self.derived("budgets")
+    }
+
     /// Packages that were with a worker when it crashed, by the SHA-1 of their bytes, with the crashes that count as theirs.
     #[must_use]
     pub fn suspects(&self) -> String {
@@ -330,6 +336,7 @@ mod tests {
             keys.open_calls("p"),
             keys.recent_calls("p"),
             keys.parked("p"),
+            keys.budgets(),
             keys.suspects(),
             keys.suspect("w"),
             keys.woken("p"),

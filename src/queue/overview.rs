@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::depths::next;
-use super::{Depths, Gone, PauseNote, ProviderState, Redis, SUSPECTS, StrayList, gone};
+use super::{BudgetPark, Depths, Gone, PauseNote, ProviderState, Redis, SUSPECTS, StrayList, gone};
 use crate::redis::RedisFailure;
 
 /// A queue at one moment.
@@ -25,6 +25,8 @@ pub struct Overview {
     pub oldest_in_flight: Option<InFlight>,
     /// Providers whose calls are limited or parked for, or that are not well, and suspects.
     pub providers: Vec<ProviderRoom>,
+    /// Packages that wait for a budget.
+    pub budgets: Vec<BudgetPark>,
     /// Who has paused the queue; `None`: nobody.
     pub paused: Option<PauseNote>,
     /// Replicas that have started and not left cleanly.
@@ -187,6 +189,7 @@ impl Redis {
                 for_ms: now_ms - *score as i64,
             }),
             providers: rooms,
+            budgets: self.budget_parks().await?,
             paused: paused.map(|note| PauseNote::read(&note)),
             replicas,
             stray_lists: self.stray_lists().await?,

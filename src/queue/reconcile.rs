@@ -54,6 +54,8 @@ impl Redis {
         places.extend(hands.clone().map(|key| (key, 0)));
         places.push((keys.delayed(), 0));
         places.extend(parked_for.iter().map(|name| (keys.parked(name), 0)));
+        let of_budgets = self.budget_places(&mut connection).await?;
+        places.extend(of_budgets.into_iter().map(|key| (key, 0)));
         for list in keys.all_waiting() {
             let length: usize = connection.llen(&list).await?;
             places.push((list, length.saturating_sub(HEAD)));

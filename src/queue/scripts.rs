@@ -49,6 +49,8 @@ pub(super) struct Scripts {
     pub(super) ping: Script,
     pub(super) in_hand: Script,
     pub(super) suspect: Script,
+    pub(super) park: Script,
+    pub(super) wake: Script,
 }
 
 impl Scripts {
@@ -81,10 +83,12 @@ impl Scripts {
             ping: script(include_str!("scripts/ping.lua")),
             in_hand: script_that_knows_suspects(include_str!("scripts/in_hand.lua")),
             suspect: script(include_str!("scripts/suspect.lua")),
+            park: script(include_str!("scripts/park.lua")),
+            wake: script_that_gives_back(include_str!("scripts/wake.lua")),
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 13] {
+    pub(super) fn all(&self) -> [&Script; 15] {
         [
             &self.adopt,
             &self.tell,
@@ -99,6 +103,8 @@ impl Scripts {
             &self.ping,
             &self.in_hand,
             &self.suspect,
+            &self.park,
+            &self.wake,
         ]
     }
 }

@@ -16,7 +16,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Tick {
     /// Packages whose time had come and that wait on their lists again.
     pub brought_back: u64,
-    /// When the next package is due; `None` when none waits for a time.
+    /// When the next package is due, or packages that wait for a budget may be woken; `None` when none waits for either.
     pub next_due: Option<Duration>,
     /// The server's time, Unix ms.
     pub now_ms: u64,
@@ -24,6 +24,8 @@ pub struct Tick {
     pub providers: Vec<ProviderTick>,
     /// Workers that have started and not left cleanly, this one too.
     pub workers: Vec<String>,
+    /// Budgets for which packages may be woken.
+    pub budgets: Vec<String>,
 }
 
 /// What a replica has to know of a provider, or of a type of packages.
@@ -40,7 +42,7 @@ pub struct ProviderTick {
 /// What an idle replica looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glance {
-    /// Whether a package waits for a time.
+    /// Whether a package waits for a time or a budget.
     pub has_delayed: bool,
     /// Whether something waits where nothing should while a replica is idle: on a list, in a sorted set, landed or in hand here,
     /// or parked for one of the names that were asked about.
@@ -65,17 +67,19 @@ impl Queue {
             .chain(parked)
             .collect();
         let mut all = redis::pipe();
-        all.cmd("EXISTS").arg(keys.delayed()).arg(&places);
+        let timed = [keys.delayed(), keys.budgets()];
+        all.cmd("EXISTS").arg(&timed).arg(&places);
         all.smembers(keys.workers());
         let (found, workers): (u64, Vec<String>) = self.look(&all).await?;
-        let has_delayed = found > 0 && {
-            let mut delayed = redis::pipe();
-            delayed.exists(keys.delayed());
-            self.look::<(bool,)>(&delayed).await?.0
-        };
+        let mut delayed = 0;
+        if found > 0 {
+            let mut asked = redis::pipe();
+            asked.cmd("EXISTS").arg(&timed);
+            (delayed,) = self.look::<(u64,)>(&asked).await?;
+        }
         Ok(Glance {
-            has_delayed,
-            has_waiting: found > u64::from(has_delayed),
+            has_delayed: delayed > 0,
+            has_waiting: found > delayed,
             workers,
         })
     }
@@ -105,15 +109,24 @@ impl Queue {
         type Found = Vec<(usize, i64, Fields)>;
         let keys = self.redis.keys();
         let mut call = self.scripts.tick.prepare_invoke();
-        call.key(keys.delayed()).key(keys.workers()).key(&keys.heads());
+        call.key(keys.delayed())
+            .key(keys.workers())
+            .key(&keys.heads())
+            .key(keys.budgets());
         call.arg(CHUNK);
         for (name, limit) in names {
             call.key(&keys.of_provider(name));
             call.arg(limit.open).arg(limit.per_minute);
         }
         let mut connection = self.redis.connection().await?;
-        let (brought_back, next_due, workers, now_ms, found): (u64, i64, Vec<String>, u64, Found) =
-            scripts::invoke(&call, &mut connection).await?;
+        let (brought_back, next_due, workers, now_ms, found, budgets): (
+            u64,
+            i64,
+            Vec<String>,
+            u64,
+            Found,
+            Vec<String>,
+        ) = scripts::invoke(&call, &mut connection).await?;
         let time = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
         Ok(Tick {
             brought_back,
@@ -130,6 +143,7 @@ impl Queue {
                 })
                 .collect(),
             workers,
+            budgets,
         })
     }
 }

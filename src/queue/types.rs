@@ -19,6 +19,7 @@ fn types(keys: &Keys, rooms: &[String], worker_ids: &[String]) -> Vec<(String, &
         (keys.dead(), "zset"),
         (keys.in_flight(), "zset"),
         (keys.put_back(), "zset"),
+        (keys.budgets(), "zset"),
         (keys.workers(), "set"),
         (keys.set_aside(), "list"),
         (keys.suspects(), "hash"),

@@ -133,6 +133,24 @@ pub const VARIABLES: &[Variable] = &[
         "The same for packages of a type",
     ),
     variable(
+        "BUDGETS",
+        None,
+        "openai:50/day,user:2/day,collection:10/day,total:500/month",
+        "What may be spent, in US dollars: at a provider, by each user, for each collection, in all; in a day or a month. Default: anything",
+    ),
+    variable(
+        "BUDGET_ACTION",
+        Some("wait"),
+        "fail",
+        "What happens to a job whose budget is spent: wait (for the next day or month), fail",
+    ),
+    variable(
+        "BUDGET_TIMEZONE",
+        Some("UTC"),
+        "Europe/Berlin",
+        "Where those days and months begin at midnight: a name of the IANA time zone database",
+    ),
+    variable(
         "MODELS_FILE",
         None,
         "/etc/generative-ai-worker/models.json",

@@ -20,6 +20,7 @@ use super::ledger::{JobLedger, LeaseWatch};
 use super::progress::Reporter;
 use super::room::{ProviderGate, Room, Wanted};
 use super::statements::Statements;
+use super::upkeep::Alarm;
 use super::{AttemptSettings, suspects};
 use crate::db::{PictureRecord, Recorded};
 use crate::failure::{ErrorClass, Failure};
@@ -43,6 +44,8 @@ pub(super) struct Attempts {
     pub(super) in_hand: Arc<InHand>,
     pub(super) reporter: Reporter,
     pub(super) lease: LeaseWatch,
+    /// Set for when packages may be woken.
+    pub(super) alarm: Arc<Alarm>,
     /// Rung when the end of a job is to be posted.
     pub(super) callbacks_due: Arc<Notify>,
 }
@@ -245,6 +248,8 @@ impl Attempts {
             job_id,
             fence: owned.fence,
             stake,
+            work,
+            reserved: Mutex::default(),
         };
         let gate = ProviderGate {
             room: &self.room,
@@ -279,7 +284,12 @@ impl Attempts {
         // From here on no more progress is shown: the next event is the end.
         drop(progress);
         match generated {
-            Ok(Ok(image)) => self.complete(owned, wanted, work, image).await,
+            Ok(Ok(image)) => {
+                let cost_usd = image.cost.map(|cost| cost.usd);
+                let ending = self.complete(owned, wanted, work, image).await;
+                ledger.give_back_spare(cost_usd).await;
+                ending
+            }
             Ok(Err(unfinished)) => self.leave_unfinished(owned, wanted, unfinished).await,
             Err(Stopped::Cancelled) => self.leave_cancelled(owned).await,
             Err(Stopped::Broken(failure)) => self.fail(owned, wanted, failure).await,

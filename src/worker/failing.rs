@@ -33,6 +33,9 @@ impl Attempts {
         let (failure, delay) = match unfinished {
             Unfinished::Failed(failure) => return self.fail(owned, wanted, failure).await,
             Unfinished::Held(failure) => return self.hold(owned, failure).await,
+            Unfinished::OverBudget { failure, budget } => {
+                return self.leave_over_budget(owned, wanted, failure, &budget).await;
+            }
             Unfinished::Lost => return recheck(owned.delivery),
             Unfinished::OutOfReach(delay) => {
                 let message = "The image service is out of reach for a while.";
@@ -151,6 +154,32 @@ impl Attempts {
         let delay = delay.min(self.settings.backoff.delay(1, None, &mut rand::rng()));
         let command = Some(owned.delivery.delay(Due::In(delay), event));
         Ending { command, report }
+    }
+
+    /// Leaves the job until its budget opens, parked under it, or ends it where it is not to wait.
+    async fn leave_over_budget(
+        &self,
+        owned: &Owned<'_>,
+        wanted: &Wanted<'_>,
+        failure: Failure,
+        budget: &str,
+    ) -> Ending {
+        if !failure.is_retried() {
+            return self.fail(owned, wanted, failure).await;
+        }
+        // A crash after this leaves the package in the processing hash, whose next delivery asks for its money again.
+        if let Err(ending) = self.commit(owned, &failure, Sequel::Wait, Duration::ZERO).await {
+            return ending;
+        }
+        let job_id = owned.package.job_id;
+        let event = Event::retrying(job_id, owned.failed + 1, &failure);
+        let wait = failure.retry_after.unwrap_or_default();
+        let park = || self.queue.park_for_budget(owned.delivery, budget, wait, &event);
+        self.statements.health.until_redis_answers(park).await;
+        Ending {
+            command: None,
+            report: Report::Waits(Some(format!("job {job_id} waits for its budget: {failure}"))),
+        }
     }
 
     /// Commits what comes next.

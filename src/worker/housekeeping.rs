@@ -104,6 +104,7 @@ impl Housekeeping {
                 Chore::Jobs => ("removed", "jobs that have ended (JOBS_RETENTION)"),
                 Chore::Calls => ("removed", "paid calls (CALLS_RETENTION)"),
                 Chore::Actions => ("removed", "rows of what commands have done (CALLS_RETENTION)"),
+                Chore::Budgets => ("removed", "days and months of budgets (CALLS_RETENTION)"),
             };
             let Some(older_than) = chore.older_than(&self.retention) else {
                 continue;

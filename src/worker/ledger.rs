@@ -1,17 +1,19 @@
 //! The worker's side of the ledger of paid calls: no lease, no spend; no fence, no spend.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::attempt::{AtStake, Attempts, Stake};
-use crate::db::{CallError, CallNews, CallTurn, IntendRequest};
+use crate::db::{CallError, CallNews, CallTurn, Charge, IntendRequest, Reservation};
 use crate::failure::{ErrorClass, Failure};
 use crate::generator::{Intent, Ledger, Unfinished};
 use crate::measure;
 use crate::provider::ProviderError;
 use crate::queue::Lease;
+use crate::work_package::ImageWork;
 
 /// What happens to a paid call whose outcome nobody knows (`UNKNOWN_OUTCOME`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +32,38 @@ pub(super) struct JobLedger<'a> {
     pub(super) job_id: i32,
     pub(super) fence: i64,
     pub(super) stake: &'a AtStake,
+    pub(super) work: &'a ImageWork,
+    /// What the last call has taken from budgets.
+    pub(super) reserved: Mutex<Option<Reservation>>,
 }
 
 impl JobLedger<'_> {
+    fn note_reserved(&self, reservation: Option<&Reservation>) {
+        let mut reserved = self
+            .reserved
+            .lock()
+            .expect("nothing panics while it holds this lock");
+        *reserved = reservation.cloned();
+    }
+
+    /// Wakes what waits for the budgets of the last call, where it has cost less than was taken for it.
+    pub(super) async fn give_back_spare(&self, cost_usd: Option<f64>) {
+        let reserved = self
+            .reserved
+            .lock()
+            .expect("nothing panics while it holds this lock")
+            .take();
+        let has_spare = |reserved: &Reservation| cost_usd.is_some_and(|cost_usd| cost_usd < reserved.usd);
+        let Some(reserved) = reserved.filter(has_spare) else {
+            return;
+        };
+        let names: Vec<String> = reserved.charges.iter().map(Charge::name).collect();
+        match self.attempts.queue.budgets_have_room(&names).await {
+            Ok(()) => self.attempts.alarm.set(Duration::ZERO),
+            Err(error) => self.attempts.statements.health.redis_failed(&error),
+        }
+    }
+
     async fn note(&self, call_no: i32, turn: CallTurn) -> Result<i64, Failure> {
         let news = CallNews {
             job_id: self.job_id,
@@ -71,6 +102,12 @@ impl Ledger for JobLedger<'_> {
         if !lease.holds_by(intent.deadline).await {
             return Err(Unfinished::Lost);
         }
+        let budgets = &self.attempts.settings.budgets;
+        let who = (intent.provider, intent.model);
+        let reservation = budgets
+            .reservation(self.work, who, intent.estimate_usd)
+            .map_err(never_paid)?;
+        self.note_reserved(reservation.as_ref());
         let request = IntendRequest {
             job_id: self.job_id,
             fence: self.fence,
@@ -78,12 +115,23 @@ impl Ledger for JobLedger<'_> {
             provider: intent.provider.to_owned(),
             model: intent.model.to_owned(),
             patience: intent.deadline.saturating_duration_since(Instant::now()),
+            reservation,
         };
         self.stake.set(Stake::Intent(self.job_id));
         let intended = statements.run(|| statements.db.intend(request.clone())).await;
-        let Some(call_no) = intended.inspect_err(|_| self.stake.set(Stake::Nothing))? else {
+        let intended = intended.inspect_err(|_| self.stake.set(Stake::Nothing))?;
+        if let Some(near) = &intended.near {
+            tracing::warn!(budgets = near, "four fifths or more are used up of {near}");
+        }
+        let Some(call_no) = intended.call_no else {
             self.stake.set(Stake::Nothing);
-            return Err(Unfinished::Lost);
+            return Err(match intended.spent {
+                Some(spent) => Unfinished::OverBudget {
+                    failure: budgets.failure(&spent),
+                    budget: spent.name,
+                },
+                None => Unfinished::Lost,
+            });
         };
         // The commit may have taken long: who has no time or no lease any more does not send.
         if Instant::now() >= intent.deadline || !lease.holds() {
@@ -116,6 +164,7 @@ impl Ledger for JobLedger<'_> {
     async fn failed(&self, call_no: i32, error: &ProviderError) {
         self.note_aside(call_no, CallTurn::Failed(Self::call_error(error)))
             .await;
+        self.give_back_spare(Some(0.0)).await;
     }
 
     async fn unanswered(&self, call_no: i32, error: &ProviderError) {
@@ -157,6 +206,14 @@ impl Ledger for JobLedger<'_> {
             UnknownOutcome::Retry | UnknownOutcome::Fail => Err(Unfinished::Failed(failure())),
             UnknownOutcome::Hold => Err(Unfinished::Held(failure())),
         }
+    }
+}
+
+/// The end of an attempt for which no budget will ever do.
+fn never_paid(failure: Failure) -> Unfinished {
+    Unfinished::OverBudget {
+        failure,
+        budget: String::new(),
     }
 }
 

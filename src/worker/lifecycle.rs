@@ -42,6 +42,10 @@ pub(super) async fn begin(worker: &Worker) -> anyhow::Result<Heartbeat> {
     if let Err(error) = worker.room.tick().await {
         worker.health.redis_failed(&error);
     }
+    // Whoever starts may have been given more to spend.
+    if let Err(error) = worker.queue.all_budgets_may_have_room().await {
+        worker.health.redis_failed(&error);
+    }
     tracing::info!(
         worker_id = worker.queue.worker_id(),
         concurrency = settings.concurrency,

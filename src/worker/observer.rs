@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::budgets::Budgets;
 use super::health::Health;
 use super::room::Room;
 use crate::provider::catalog::Model;
@@ -16,6 +17,7 @@ pub struct Observer {
     pub(super) health: Arc<Health>,
     pub(super) room: Arc<Room>,
     pub(super) router: Arc<Router>,
+    pub(super) budgets: Arc<Budgets>,
 }
 
 impl Observer {
@@ -58,6 +60,12 @@ impl Observer {
     #[must_use]
     pub fn provider_state(&self, provider: &str) -> Option<ProviderState> {
         self.room.state_of(provider)
+    }
+
+    /// What may be spent.
+    #[must_use]
+    pub fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     /// Names of all providers.

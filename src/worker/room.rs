@@ -410,6 +410,10 @@ impl Gate for ProviderGate<'_> {
         }
     }
 
+    fn not_made(&self, provider: &str) {
+        self.room.grants.unspend(provider, self.delivery);
+    }
+
     async fn only_waits(&self) {
         let Self { room, delivery } = *self;
         room.uncount(delivery).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Backoff, UnknownOutcome};
+use super::{Backoff, Budgets, UnknownOutcome};
 use crate::db::Retention;
 use crate::queue::Limit;
 use crate::work_package::PackageLimits;
@@ -53,4 +53,6 @@ pub struct AttemptSettings {
     pub backoff: Backoff,
     /// What happens to a paid call whose outcome nobody knows (`UNKNOWN_OUTCOME`).
     pub unknown_outcome: UnknownOutcome,
+    /// What may be spent (`BUDGETS`).
+    pub budgets: Budgets,
 }

@@ -203,7 +203,14 @@ impl Upkeep {
             self.wake.work.notify_one();
             tick = self.room.tick().await?;
         }
-        let next_wake = self.room.keep(&tick, &self.in_hand.deliveries()).await?;
+        let mut next_wake = self.room.keep(&tick, &self.in_hand.deliveries()).await?;
+        for budget in &tick.budgets {
+            if self.queue.wake_for_budget(budget).await? > 0 {
+                self.wake.work.notify_one();
+            }
+            // The next ones follow a little later.
+            next_wake = Some(next_wake.unwrap_or(TICK).min(TICK));
+        }
         Ok((tick, next_wake))
     }
 

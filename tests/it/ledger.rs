@@ -276,9 +276,10 @@ async fn intend_one(db: Db, job_id: i32) -> Result<(), DbError> {
         provider: "openai".to_owned(),
         model: "gpt-image-2".to_owned(),
         patience: Duration::from_secs(60),
+        reservation: None,
     };
-    let call_no = db.intend(request).await?;
-    assert_eq!(call_no, Some(1), "job {job_id}");
+    let intended = db.intend(request).await?;
+    assert_eq!(intended.call_no, Some(1), "job {job_id}");
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 mod actions;
 mod after_outage;
 mod architecture;
+mod budgets;
 mod bullmq;
 mod callbacks;
 mod chaos;

@@ -178,6 +178,7 @@ async fn what_becomes_of_packages_and_calls_is_counted_and_tells_nothing_of_them
         ("MODELS_FILE", models.to_str().unwrap()),
         ("WORKER_CONCURRENCY", "3"),
         ("BULLMQ_QUEUE", "pictures"),
+        ("BUDGETS", "stability:9/day"),
     ];
     let replica = stack.replica_of(&openai, &variables).await;
     let operator = Operator::of(&replica).await;

@@ -34,7 +34,10 @@ const AGED: &str = "
     INSERT INTO generative_ai.callbacks (id, job_id, queue, url, origin, state, outcome, ended_at, settled_at)
         SELECT gen_random_uuid(), 1, 'generative-ai', 'https://h/x', 'https://h', state, 'done', now() - interval '200 days',
             now() - days * interval '1 day'
-        FROM (VALUES ('delivered', 91), ('failed', 89), ('waiting', NULL)) AS told(state, days);";
+        FROM (VALUES ('delivered', 91), ('failed', 89), ('waiting', NULL)) AS told(state, days);
+    INSERT INTO generative_ai.budget_periods (scope, whose, period, begins_at, ends_at)
+        SELECT 'user', '7', 'day', now() - (days + 1) * interval '1 day', now() - days * interval '1 day'
+        FROM (VALUES (401), (399)) AS over(days);";
 
 const TIDIED: &str = "ended 0 jobs whose rows in ac_background_jobs are gone
 emptied 1100 packages of jobs that have ended
@@ -43,6 +46,7 @@ removed 1 callbacks that were delivered or given up (DEAD_RETENTION)
 removed 1102 jobs that have ended (JOBS_RETENTION)
 removed 2 paid calls (CALLS_RETENTION)
 removed 1 rows of what commands have done (CALLS_RETENTION)
+removed 1 days and months of budgets (CALLS_RETENTION)
 removed 1 entries of the dead set in Redis (DEAD_RETENTION)
 cut 0 entries of the dead set in Redis that were too long (DEAD_LETTER_MAX_BYTES)
 ";

@@ -5,10 +5,11 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::super::text::{Align, age, age_of_seconds, table};
-use crate::db::{CallbackCounts, Figures};
-use crate::ops::words::{by_whom, now_of};
+use crate::db::{BudgetUse, CallbackCounts, Figures};
+use crate::ops::words::{by_whom, in_cents, now_of, time};
 use crate::plain_text::plain;
-use crate::queue::{Gone, Overview, ProviderRoom, Replica, StrayList};
+use crate::queue::{BudgetPark, Gone, Overview, ProviderRoom, Replica, StrayList};
+use crate::worker::in_dollars;
 
 /// Replicas that died longer ago are not told of.
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -84,6 +85,10 @@ pub(super) fn redis(queue: &str, overview: &Overview) -> String {
     }
     for room in &overview.providers {
         line(&room.provider, &provider(room));
+    }
+    for park in &overview.budgets {
+        let BudgetPark { budget, parked } = park;
+        line("budget", &format!("{}: parked {parked}", plain(budget)));
     }
     if overview.replicas.is_empty() {
         line("replicas", "none");
@@ -217,6 +222,32 @@ fn jobs_of(gone: &Gone, states: Option<&HashMap<i32, String>>) -> String {
         })
         .collect();
     format!("; of their jobs now {}", parts.join(", "))
+}
+
+/// A line for each budget.
+pub(super) fn budgets(uses: &[BudgetUse]) -> String {
+    let columns = [
+        ("budget", Align::Left),
+        ("used", Align::Right),
+        ("of", Align::Right),
+        ("", Align::Right),
+        ("by", Align::Left),
+        ("until", Align::Left),
+    ];
+    let rows: Vec<Vec<String>> = uses
+        .iter()
+        .map(|used| {
+            vec![
+                format!("{}/{}", used.scope, used.period),
+                in_cents(used.used_usd),
+                in_dollars(used.limit_usd),
+                format!("{} %", used.percent()),
+                plain(used.whose.as_deref().unwrap_or("-")),
+                used.ends_at.map_or_else(|| "-".to_owned(), time),
+            ]
+        })
+        .collect();
+    format!("\n{}", table(&columns, &rows, None))
 }
 
 pub(super) fn postgres(figures: &Figures) -> String {

@@ -33,6 +33,9 @@ pub struct UnfinishedJob {
     /// Class of its last failure.
     #[diesel(sql_type = Nullable<Text>)]
     pub error_class: Option<String>,
+    /// The sentence of that.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub error_message: Option<String>,
     /// What the person who waits sees, in percent.
     #[diesel(sql_type = Nullable<Integer>)]
     pub progress: Option<i32>,
@@ -62,7 +65,7 @@ impl Db {
     /// [`DbError`].
     pub async fn unfinished(&self, queue: &str, most: i64) -> Result<Vec<UnfinishedJob>, DbError> {
         let select = sql_query(
-            r#"SELECT job.job_id, job.state, job.worker_id, job.attempts, shown.progress, job.error_class,
+            r#"SELECT job.job_id, job.state, job.worker_id, job.attempts, shown.progress, job.error_class, job.error_message,
                 extract(epoch FROM now() - job.begun_at)::double precision AS for_s,
                 CASE job.state WHEN 'retry_wait' THEN extract(epoch FROM job.next_attempt_at - now())::double precision END AS due_in_s,
                 coalesce(call.provider, substring(job.package FROM '"imageProvider"\s*:\s*"([A-Za-z0-9_-]+)"')) AS provider,

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::super::PictureNames;
 use super::super::begin::BeginRequest;
-use super::super::calls::IntendRequest;
+use super::super::budgets::{Charge, Reservation};
+use super::super::calls::{IntendRequest, WithinBudgets};
 use super::super::fail::{BuryRequest, RetryRequest, Sequel};
 use super::super::look::LookRequest;
 use super::super::record::PictureRecord;
@@ -24,6 +26,7 @@ pub(super) struct Requests {
     pub(super) begin: [Arc<BeginRequest>; 1],
     pub(super) progress: [(i32, i32); 1],
     pub(super) intend: [IntendRequest; 1],
+    pub(super) within: [WithinBudgets; 1],
     pub(super) record: [Arc<PictureRecord>; 1],
     pub(super) retry: [RetryRequest; 1],
     pub(super) bury: [BuryRequest; 2],
@@ -58,6 +61,31 @@ impl Requests {
             queue: name("queue"),
             callback_url: None,
         };
+        let intend = IntendRequest {
+            job_id,
+            fence,
+            worker_id: name("worker"),
+            provider: name("provider"),
+            model: name("model"),
+            patience: Duration::ZERO,
+            reservation: None,
+        };
+        // Of somebody who is nobody, and a moment that is over.
+        let charge = Charge {
+            scope: "total",
+            whose: name("whose"),
+            period: "day",
+            limit_usd: 1.0,
+            turns: vec![DateTime::UNIX_EPOCH, Utc::now() + TimeDelta::days(1)],
+        };
+        let reservation = Some(Reservation {
+            usd: 0.01,
+            charges: vec![charge],
+        });
+        let within = IntendRequest {
+            reservation,
+            ..intend.clone()
+        };
         Self {
             look: [LookRequest { job_id }],
             begin: [Arc::new(BeginRequest {
@@ -69,14 +97,8 @@ impl Requests {
                 only_looks: false,
             })],
             progress: [(job_id, 5)],
-            intend: [IntendRequest {
-                job_id,
-                fence,
-                worker_id: name("worker"),
-                provider: name("provider"),
-                model: name("model"),
-                patience: Duration::ZERO,
-            }],
+            intend: [intend],
+            within: [WithinBudgets(within)],
             record: [Arc::new(PictureRecord {
                 job_id,
                 reuses: 0,

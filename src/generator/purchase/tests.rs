@@ -120,6 +120,10 @@ impl Gate for Notes {
         Ok(())
     }
 
+    fn not_made(&self, provider: &str) {
+        self.note(format!("not made {provider}"));
+    }
+
     async fn only_waits(&self) {
         self.note("only waits");
     }

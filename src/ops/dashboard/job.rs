@@ -158,7 +158,9 @@ fn facts(life: &Life<'_>, prompt: Markup) -> Markup {
                 @if let Some(error) = &shown.error { (fact("Told to the person", foreign(error))) }
             }
             @if let Some(row) = ledger {
-                (fact("Drawn by", html! { (maybe(row.provider.as_deref())) " " (maybe(row.model.as_deref())) }))
+                @if let Some(provider) = &row.provider {
+                    (fact("Drawn by", html! { (foreign(provider)) " " @if let Some(model) = &row.model { (foreign(model)) } }))
+                }
                 (fact("Failed attempts", html! { (row.attempts) ", deliveries " (row.deliveries) ", crashes " (row.crashes) }))
                 @if let Some(details) = &row.error_details { (fact("Details", foreign(details))) }
                 @for key in row.object_keys.iter().flatten() { (fact("Object", foreign(key))) }

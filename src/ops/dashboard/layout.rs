@@ -111,7 +111,7 @@ pub(super) fn page(
                     input type="search" name="q" aria-label="Job, image, collection, user or request id" placeholder="Job, image, request …";
                     button type="submit" { "Find" }
                 }
-                span.role {
+                div.role {
                     @if visitor.is_operator() { "operator" } @else { "viewer" }
                     @if visitor.has_session { " " (button(site, visitor, "/logout", "Log out", "quiet")) }
                 }

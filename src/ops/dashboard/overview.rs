@@ -11,8 +11,8 @@ use maud::{Markup, html};
 use super::layout::{button, foreign, job_link, maybe, page as framed, trouble};
 use super::strip::in_time;
 use super::{Site, Visitor};
-use crate::db::Stuck;
-use crate::ops::words::{age, age_of_seconds, by_whom, now_of};
+use crate::db::{CallbackCounts, Stuck};
+use crate::ops::words::{age, age_of_seconds, by_whom, near_budgets, now_of};
 use crate::queue::{Gone, Overview, Replica};
 
 /// So long after its time a delayed package should be on its list.
@@ -20,12 +20,35 @@ const OVERDUE_MS: i64 = 10_000;
 /// Replicas that are gone for longer are not shown.
 const GONE_MS: i64 = 24 * 60 * 60 * 1_000;
 const GONE_MOST: usize = 10;
+/// A receiver that is restarted has taken what is posted to it by then.
+const LATE_S: f64 = 60.0;
+/// Budgets that are shown with what waits for them.
+const BUDGETS_MOST: usize = 10;
 
 /// Something that an operator should know.
 struct Warning {
     text: String,
     /// What ends it: a path and the words on its button.
     cure: Option<(String, &'static str)>,
+    /// The page that says more: its path and its name.
+    more: Option<(&'static str, &'static str)>,
+}
+
+impl Warning {
+    fn of(text: String) -> Self {
+        Self {
+            text,
+            cure: None,
+            more: None,
+        }
+    }
+
+    fn see(self, path: &'static str, name: &'static str) -> Self {
+        Self {
+            more: Some((path, name)),
+            ..self
+        }
+    }
 }
 
 pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Extension<Visitor>) -> Markup {
@@ -53,15 +76,31 @@ async fn of(site: &Site, visitor: &Visitor, overview: &Overview) -> Markup {
         .iter()
         .filter_map(|list| list.next_job_id)
         .collect();
-    let (stuck, ages) = tokio::join!(in_time(db.stuck(queue, &live)), in_time(db.ages_of(next)));
-    let warnings = warnings(overview, stuck.unwrap_or_default());
+    let budgets = &site.sources.budgets;
+    let asked = budgets.asked();
+    let (stuck, ages, uses, callbacks) = tokio::join!(
+        in_time(db.stuck(queue, &live)),
+        in_time(db.ages_of(next)),
+        in_time(db.budget_uses(&asked)),
+        in_time(db.callback_counts(queue))
+    );
+    let mut warnings = warnings(overview, stuck.unwrap_or_default());
+    let near = near_budgets(budgets, &uses.unwrap_or_default(), &overview.budgets);
+    warnings.extend(
+        near.into_iter()
+            .map(|text| Warning::of(text).see("/providers", "Providers")),
+    );
+    warnings.extend(untold(callbacks.unwrap_or_default()));
     html! {
         @if warnings.is_empty() { p.well { "Nothing needs you: no pause, no provider that is shut, nothing held or stuck." } }
         @else {
             ul.warnings {
                 @for warning in &warnings {
                     li {
-                        span { (foreign(&warning.text)) }
+                        span {
+                            (foreign(&warning.text))
+                            @if let Some((path, name)) = warning.more { " " a href=(site.path(path)) { (name) } }
+                        }
                         @if let Some((path, label)) = warning.cure.as_ref().filter(|_| visitor.is_operator()) {
                             (button(site, visitor, path, label, ""))
                         }
@@ -86,19 +125,31 @@ async fn of(site: &Site, visitor: &Visitor, overview: &Overview) -> Markup {
 
 fn warnings(overview: &Overview, stuck: Stuck) -> Vec<Warning> {
     let mut all = Vec::new();
-    let mut warn = |text: String| all.push(Warning { text, cure: None });
+    let mut warn = |text: String, more| {
+        let warning = Warning {
+            more,
+            ..Warning::of(text)
+        };
+        all.push(warning);
+    };
     let waiting: u64 = overview.depths.waiting.iter().map(|list| list.count).sum();
     if overview.ping_age_ms.is_none() {
-        warn(format!(
-            "No replica is able to work, and {waiting} packages wait: start one, or read the log of those that run."
-        ));
+        warn(
+            format!(
+                "No replica is able to work, and {waiting} packages wait: start one, or read the log of those that run."
+            ),
+            None,
+        );
     }
     if stuck.held > 0 {
-        warn(format!(
-            "Jobs that are held until an operator decides whether another picture may be bought: {} ({}).",
-            stuck.held,
-            stuck.held_jobs.unwrap_or_default()
-        ));
+        warn(
+            format!(
+                "Jobs that are held until an operator decides whether another picture may be bought: {} ({}).",
+                stuck.held,
+                stuck.held_jobs.unwrap_or_default()
+            ),
+            Some(("/running", "Running")),
+        );
     }
     for (count, what) in [
         (
@@ -111,26 +162,35 @@ fn warnings(overview: &Overview, stuck: Stuck) -> Vec<Warning> {
         ),
     ] {
         if count > 0 {
-            warn(format!("{what}: {count}."));
+            warn(format!("{what}: {count}."), Some(("/running", "Running")));
         }
     }
     for stray in &overview.stray_lists {
-        warn(format!(
-            "{} packages stand in {}, a list that no replica reads.",
-            stray.count, stray.key
-        ));
+        warn(
+            format!(
+                "{} packages stand in {}, a list that no replica reads.",
+                stray.count, stray.key
+            ),
+            None,
+        );
     }
     if overview.depths.set_aside > 0 {
         let count = overview.depths.set_aside;
-        warn(format!(
-            "{count} packages are larger than MAX_PACKAGE_BYTES and were set aside unread; see dead list."
-        ));
+        warn(
+            format!(
+                "{count} packages are larger than MAX_PACKAGE_BYTES and were set aside unread; see dead list."
+            ),
+            None,
+        );
     }
     if let Some(ms) = overview.next_due_in_ms.filter(|ms| *ms < -OVERDUE_MS) {
-        warn(format!(
-            "A delayed package is overdue for {}: no replica brings it back.",
-            age_of_ms(-ms)
-        ));
+        warn(
+            format!(
+                "A delayed package is overdue for {}: no replica brings it back.",
+                age_of_ms(-ms)
+            ),
+            None,
+        );
     }
     let lost: u64 = overview
         .replicas
@@ -139,17 +199,18 @@ fn warnings(overview: &Overview, stuck: Stuck) -> Vec<Warning> {
         .map(|replica| replica.landing + replica.processing)
         .sum();
     if lost > 0 {
-        warn(format!(
-            "{lost} packages are with replicas that are gone; live ones take them back."
-        ));
+        warn(
+            format!("{lost} packages are with replicas that are gone; live ones take them back."),
+            None,
+        );
     }
     for room in &overview.providers {
         let Some(state) = room.state.as_ref().filter(|state| state.is_shut()) else {
             continue;
         };
         all.push(Warning {
-            text: format!("{}: {}", room.provider, now_of(state)),
             cure: Some((format!("/providers/{}/resume", room.provider), "Resume")),
+            ..Warning::of(format!("{}: {}.", room.provider, now_of(state))).see("/providers", "Providers")
         });
     }
     if let Some(note) = &overview.paused {
@@ -158,7 +219,35 @@ fn warnings(overview: &Overview, stuck: Stuck) -> Vec<Warning> {
             by_whom(note)
         );
         let cure = Some(("/resume".to_owned(), "Resume"));
-        all.insert(0, Warning { text, cure });
+        let warning = Warning {
+            cure,
+            ..Warning::of(text)
+        };
+        all.insert(0, warning);
+    }
+    all
+}
+
+/// Ends of jobs that nobody has taken note of who asked for it.
+fn untold(counts: CallbackCounts) -> Vec<Warning> {
+    let CallbackCounts {
+        waiting,
+        oldest_s,
+        failed,
+    } = counts;
+    let mut all = Vec::new();
+    if failed > 0 {
+        let text = format!(
+            "Ends of jobs that were posted to their callbackUrl in vain for days: {failed}. See callbacks list."
+        );
+        all.push(Warning::of(text));
+    }
+    if oldest_s > LATE_S {
+        let age = age_of_seconds(oldest_s);
+        let text = format!(
+            "Ends of jobs that their callbackUrl has not taken yet: {waiting}, the oldest for {age}."
+        );
+        all.push(Warning::of(text));
     }
     all
 }
@@ -191,6 +280,9 @@ fn lists(site: &Site, overview: &Overview, ages: &HashMap<i32, f64>) -> Markup {
                     })))
                     @for room in overview.providers.iter().filter(|room| room.parked > 0) {
                         (row(&format!("parked: {}", room.provider), room.parked, None))
+                    }
+                    @for park in overview.budgets.iter().take(BUDGETS_MOST) {
+                        (row(&format!("parked: budget {}", park.budget), park.parked, None))
                     }
                     (row("in flight", overview.depths.in_flight, overview.oldest_in_flight.as_ref().map(|oldest| age_of_ms(oldest.for_ms))))
                     (row("set aside", overview.depths.set_aside, None))

@@ -11,21 +11,24 @@ use maud::{Markup, html};
 use super::layout::{button, foreign, maybe, page as framed, trouble, usd};
 use super::strip::in_time;
 use super::{Site, Visitor};
-use crate::db::{DaySpending, ProviderDay};
-use crate::ops::words::{now_of, took};
+use crate::db::{BudgetUse, DaySpending, ProviderDay};
+use crate::ops::words::{in_cents, now_of, parked_for_budget, time, took};
 use crate::provider::catalog;
 use crate::provider::list::PROVIDERS;
-use crate::queue::{Overview, ProviderRoom};
+use crate::queue::{BudgetPark, Overview, ProviderRoom};
+use crate::worker::in_dollars;
 
 const DAYS: i32 = 7;
 const MOST: i64 = 100;
 
 pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Extension<Visitor>) -> Markup {
     let db = &site.sources.db;
-    let (strip, day, spending) = tokio::join!(
+    let asked = site.sources.budgets.asked();
+    let (strip, day, spending, uses) = tokio::join!(
         site.strips.get(&site.sources),
         in_time(db.provider_day()),
-        in_time(db.spending_by_day(DAYS, MOST))
+        in_time(db.spending_by_day(DAYS, MOST)),
+        in_time(db.budget_uses(&asked))
     );
     let redis = strip.redis.as_ref().as_ref();
     let body = html! {
@@ -34,6 +37,10 @@ pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Exte
             Err(why) => (trouble("How it stands with providers", why)),
         }
         @if let Err(why) = &day { (trouble("How calls have gone", why)) }
+        @match &uses {
+            Ok(uses) => (budgets(&site, uses, redis.map_or(&[], |overview| &overview.budgets))),
+            Err(why) => (trouble("What is used of the budgets", why)),
+        }
         (ending(&site))
         @match &spending {
             Ok(spending) => (spent(spending)),
@@ -111,6 +118,34 @@ fn rate(day: &ProviderDay) -> String {
     match ended {
         0 => "–".to_owned(),
         ended => format!("{} %", day.succeeded * 100 / ended),
+    }
+}
+
+/// What is used of each budget, and what waits for it.
+fn budgets(site: &Site, uses: &[BudgetUse], parks: &[BudgetPark]) -> Markup {
+    html! {
+        @if !uses.is_empty() {
+            div.wide { table {
+                caption { "Budgets (BUDGETS), and what is used of them" }
+                thead { tr {
+                    th scope="col" { "Budget" } th.n scope="col" { "Used" } th.n scope="col" { "Of" } th.n scope="col" { "%" }
+                    th scope="col" { "Most by" } th.n scope="col" { "Waiting" } th scope="col" { "Until" }
+                } }
+                tbody {
+                    @for (used, budget) in uses.iter().zip(&site.sources.budgets.all) {
+                        tr {
+                            th scope="row" { (budget.in_words()) }
+                            td.n { (in_cents(used.used_usd)) }
+                            td.n { (in_dollars(used.limit_usd)) }
+                            td.n { @if used.is_near() { span.badge.bad { (used.percent()) } } @else { (used.percent()) } }
+                            td { (maybe(used.whose.as_deref())) }
+                            td.n { (parked_for_budget(used, parks)) }
+                            td.t { (maybe(used.ends_at.map(time).as_deref())) }
+                        }
+                    }
+                }
+            } }
+        }
     }
 }
 

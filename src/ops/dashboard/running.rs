@@ -6,10 +6,11 @@ use axum::Extension;
 use axum::extract::State;
 use maud::{Markup, html};
 
-use super::layout::{button, job_link, maybe, page as framed, trouble};
+use super::layout::{button, foreign, job_link, maybe, page as framed, trouble};
 use super::strip::in_time;
 use super::{Site, Visitor};
 use crate::db::UnfinishedJob;
+use crate::failure::ErrorClass;
 use crate::ops::words::age_of_seconds;
 
 const MOST: i64 = 200;
@@ -86,7 +87,8 @@ fn waits(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
         div.wide { table {
             caption { "Waiting for a time or for you" }
             thead { tr {
-                th scope="col" { "Job" } th scope="col" { "Waits" } th scope="col" { "Last failure" } th.n scope="col" { "Failed attempts" }
+                th scope="col" { "Job" } th scope="col" { "Waits" } th.n scope="col" { "Since" } th scope="col" { "Why" }
+                th.n scope="col" { "Failed attempts" }
                 th scope="col" { span.unseen { "Change" } }
             } }
             tbody {
@@ -95,10 +97,13 @@ fn waits(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
                         th scope="row" { (job_link(site, job.job_id)) }
                         td { @match (&*job.state, job.due_in_s) {
                             ("held", _) => "for an operator: see the job",
+                            _ if job.error_class.as_deref() == Some(ErrorClass::OverBudget.as_str()) => "for its budget",
                             (_, Some(due)) if due > 0.0 => { "next attempt in " (age_of_seconds(due)) },
-                            _ => "next attempt now",
+                            // Parked under whoever is to draw it, or on its list.
+                            _ => "for its provider, or its turn",
                         } }
-                        td { (maybe(job.error_class.as_deref())) }
+                        td.n { (age_of_seconds(job.for_s)) }
+                        td.said { @if let Some(class) = &job.error_class { span.badge { (foreign(class)) } " " } (maybe(job.error_message.as_deref())) }
                         td.n { (job.attempts) }
                         td { (cancel(site, visitor, job)) }
                     }

@@ -8,8 +8,8 @@ use maud::{Markup, html};
 
 use super::super::cached::Cached;
 use super::Sources;
-use super::layout::usd;
 use crate::db::Totals;
+use crate::ops::words::in_cents;
 use crate::plain_text::one_line;
 use crate::provider::list::PROVIDERS;
 use crate::queue::Overview;
@@ -86,14 +86,19 @@ impl Strip {
         let of_redis =
             |value: fn(&Overview) -> u64| redis.map_or("?".to_owned(), |all| value(all).to_string());
         let waiting = of_redis(|all| all.depths.waiting.iter().map(|list| list.count).sum());
-        let parked = of_redis(|all| all.providers.iter().map(|room| room.parked).sum());
+        let parked = of_redis(|all| {
+            let for_providers = all.providers.iter().map(|room| room.parked);
+            for_providers
+                .chain(all.budgets.iter().map(|park| park.parked))
+                .sum()
+        });
         let (done, failed, spent) = match &self.totals {
             Ok(totals) => (
                 format!("{}{}", totals.done, if totals.done_is_least { "+" } else { "" }),
                 totals.failed.to_string(),
                 format!(
                     "{}{}",
-                    usd(totals.spent_usd),
+                    in_cents(totals.spent_usd),
                     if totals.unknown_calls > 0 { "+" } else { "" }
                 ),
             ),

@@ -2,7 +2,7 @@
 
 use super::age_of_seconds;
 use crate::db::{DeadPackage, Story};
-use crate::failure::without_advice;
+use crate::failure::{ErrorClass, without_advice};
 use crate::plain_text::plain;
 
 /// Who works on a job.
@@ -56,6 +56,9 @@ impl Life<'_> {
                 "job {job_id} is being worked on, in attempt {}",
                 ledger.attempts + 1
             ),
+            "retry_wait" if ledger.error_class.as_deref() == Some(ErrorClass::OverBudget.as_str()) => {
+                format!("job {job_id} waits: {reason}")
+            }
             "retry_wait" => {
                 let due_in = ledger.due_in_s.unwrap_or_default();
                 let due = match due_in > 0.0 {

@@ -79,6 +79,13 @@ pub(in crate::provider) fn listed(model: Option<&Model>) -> Option<Cost> {
     })
 }
 
+/// About what a picture of this quality will cost. Where the service chooses the quality, it may choose the dearest.
+pub(in crate::provider) fn estimate_usd(model: &Model, quality: Option<&str>) -> Option<f64> {
+    let of_quality = quality.and_then(|quality| model.usd_per_quality.get(quality));
+    let dearest = || model.usd_per_quality.values().copied().reduce(f64::max);
+    model.usd_per_image.or(of_quality.copied()).or_else(dearest)
+}
+
 /// What a service says that it has charged, where that is a price.
 pub(in crate::provider) fn reported(usd: Option<f64>) -> Option<Cost> {
     Some(Cost {
@@ -121,6 +128,19 @@ mod tests {
                    "output_tokens_details": {"text_tokens": 100, "image_tokens": 1000}}),
             Some(0.0025 + 0.0005 + 0.0004 + 0.0001 + 0.032 + 0.001),
         );
+    }
+
+    #[test]
+    fn a_picture_is_estimated_by_its_quality_and_at_the_dearest_where_that_is_not_known() {
+        let estimate = |provider, id, quality| estimate_usd(find(provider, id).unwrap(), quality);
+        assert_eq!(estimate("openai", "gpt-image-2", Some("medium")), Some(0.053));
+        for unknown in [Some("auto"), None] {
+            assert_eq!(estimate("openai", "gpt-image-2", unknown), Some(0.211));
+        }
+        let listed = find("stability", "core").and_then(|model| model.usd_per_image);
+        assert!(listed.is_some());
+        assert_eq!(estimate("stability", "core", None), listed);
+        assert_eq!(estimate("openrouter", "somebody/something", None), None);
     }
 
     #[test]

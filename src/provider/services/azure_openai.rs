@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::failure::ErrorClass;
 use crate::http_client::{Downloads, HttpClient, Outgoing};
 use crate::provider::catalog::pixels::{not_configured, refused};
-use crate::provider::catalog::{cost_usd, repeated};
+use crate::provider::catalog::{cost_usd, estimate_usd, repeated};
 use crate::provider::wire::errors::Signs;
 use crate::provider::wire::fetching::{self, Origin};
 use crate::provider::wire::header::header_value;
@@ -200,6 +200,10 @@ impl ImageProvider for AzureOpenAi {
             quality: Some(quality),
             ..checked
         })
+    }
+
+    fn estimate_usd(&self, spec: &CheckedSpec) -> Option<f64> {
+        estimate_usd(self.family.model()?, spec.quality.as_deref())
     }
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {

@@ -77,6 +77,15 @@ impl Grants {
         grant.is_some_and(|grant| std::mem::take(&mut grant.is_spare))
     }
 
+    /// The call that was let through last is not made after all.
+    pub(super) fn unspend(&self, name: &str, delivery: &Delivery) {
+        let mut all = self.lock();
+        let grant = all.get_mut(name).and_then(|grants| grants.get_mut(&delivery.id));
+        if let Some(grant) = grant {
+            grant.is_spare = true;
+        }
+    }
+
     /// The calls of a delivery that were let through and not made, by provider; they count as used from now on.
     pub(super) fn spares(&self, delivery: &Delivery) -> Vec<(String, u32)> {
         let mut all = self.lock();
