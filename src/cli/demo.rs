@@ -1,6 +1,8 @@
 //! `demo`: the whole service at work on a machine where nothing is set up, with nothing simulated but the
 //! artist, who is the built-in one.
 
+mod artist;
+mod crowd;
 mod story;
 mod table;
 
@@ -28,10 +30,12 @@ use story::{Act, Story};
 /// A laptop under load needs some seconds; longer than this, something is wrong.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Of nobody: the receivers are the demo's own.
+const CALLBACK_SECRET: &str = "whsec_ZGVtby1kZW1vLWRlbW8tZGVtby1kZW1v";
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArguments {
-    /// Leave everything running until Ctrl-C, and print the line to push with
+    /// Go on with some thirty jobs of every kind, leave everything running until Ctrl-C, and print the address of the operators' page
     #[arg(long)]
     keep: bool,
     /// Where the pictures stay to be looked at
@@ -53,7 +57,12 @@ pub(super) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitStatus> 
     let servers = tokio::task::spawn_blocking(start_servers)
         .await
         .context("the servers could not be started")??;
-    let config = config(&servers, &arguments.directory)?;
+    // Who only wants to see five packages needs no more than a Redis and a Postgres.
+    let origin = match arguments.keep {
+        true => Some(artist::start().await?),
+        false => None,
+    };
+    let config = config(&servers, &arguments.directory, origin.as_deref())?;
     let applied = db::migrate(&config.db).await?;
     println!("Migrated an empty database: {} migrations.", applied.len());
 
@@ -77,6 +86,8 @@ pub(super) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitStatus> 
     let redis = Redis::new(&config.queue)?;
     let told = tell(&db, &redis, &stop).await;
     if arguments.keep && told.is_ok() && !stop.is_cancelled() {
+        println!("\nPushing some thirty more, of every kind ...");
+        crowd::play(&db, &redis, origin.as_deref().unwrap_or_default()).await?;
         invite(&config, &db, page.as_deref().unwrap_or_default()).await?;
         stop.cancelled().await;
     }
@@ -112,12 +123,14 @@ fn start_servers() -> anyhow::Result<Servers> {
 }
 
 /// The configuration that a person would write for these servers. The process environment plays no part in it.
-fn config(servers: &Servers, directory: &Path) -> anyhow::Result<Config> {
+///
+/// `origin`: of the services that sell pictures.
+fn config(servers: &Servers, directory: &Path, origin: Option<&str>) -> anyhow::Result<Config> {
     let directory = std::path::absolute(directory).context("the directory for pictures")?;
     let directory = directory
         .to_str()
         .context("the directory for pictures has a name that is not UTF-8")?;
-    let environment: Environment = [
+    let base = [
         ("REDIS_URL", servers.redis.url()),
         ("DATABASE_URL", servers.postgres.url("postgres")),
         ("STORAGE_URL", directory.to_owned()),
@@ -125,9 +138,23 @@ fn config(servers: &Servers, directory: &Path) -> anyhow::Result<Config> {
         ("WORKER_NAME", "demo".to_owned()),
         ("HTTP_ADDR", String::new()),
         ("DASHBOARD_ADDR", "127.0.0.1:0".to_owned()),
-    ]
-    .into_iter()
-    .collect();
+    ];
+    let bought = origin.into_iter().flat_map(|origin| {
+        [
+            ("OPENAI_API_KEY", "none".to_owned()),
+            ("OPENAI_BASE_URL", format!("{origin}/v1")),
+            ("STABILITY_API_KEY", "none".to_owned()),
+            ("STABILITY_BASE_URL", format!("{origin}/busy")),
+            ("CALLBACK_HOSTS", origin.to_owned()),
+            ("CALLBACK_SECRET", CALLBACK_SECRET.to_owned()),
+            ("BUDGETS", crowd::BUDGETS.to_owned()),
+            ("UNKNOWN_OUTCOME", "hold".to_owned()),
+            ("JOB_TIMEOUT", "30m".to_owned()),
+            // What is being drawn then is nobody's loss.
+            ("SHUTDOWN_TIMEOUT", "1s".to_owned()),
+        ]
+    });
+    let environment: Environment = base.into_iter().chain(bought).collect();
     Ok(Config::from_environment(&environment)?)
 }
 
