@@ -93,7 +93,7 @@ fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
 /// What is wrong with an address to which a URL may not lead even where private ones are allowed: link-local ones, and those
 /// of metadata services, which give keys to whoever asks. Also where it stands in an IPv6 address that leads to it.
 ///
-/// Source: as [`refusal`]; RFC 4291 (mapped and compatible addresses), RFC 3056 (6to4).
+/// Source: as `refusal`; RFC 4291 (mapped and compatible addresses), RFC 3056 (6to4).
 #[must_use]
 pub fn lasting_refusal(address: IpAddr) -> Option<&'static str> {
     let is_lasting = match address {
