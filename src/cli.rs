@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Environment, LogSettings};
+use crate::otlp::{Export, OtlpSettings};
 use crate::{http_client, telemetry};
 
 use exit::ExitStatus;
@@ -111,8 +112,15 @@ pub fn main() -> ExitCode {
     if matches!(command, Command::Run) {
         allocator::prepare(&environment);
     }
-    let log = match LogSettings::from_environment(&environment) {
-        Ok(log) => log,
+    let is_replica = matches!(command, Command::Run);
+    let observed = LogSettings::from_environment(&environment).and_then(|log| {
+        let otlp = is_replica
+            .then(|| OtlpSettings::from_environment(&environment))
+            .transpose()?;
+        Ok((log, otlp.flatten()))
+    });
+    let (log, otlp) = match observed {
+        Ok(observed) => observed,
         Err(faults) => {
             let all = match command {
                 Command::Run | Command::CheckConfig(_) => Config::from_environment(&environment).err(),
@@ -132,8 +140,13 @@ pub fn main() -> ExitCode {
         | Command::Dead(_) => "warn",
         _ => "error",
     };
-    telemetry::start(log.format, log.filter.as_deref().unwrap_or(filter));
     http_client::install_tls();
+    let export = match otlp.map(|settings| Export::start(&settings)).transpose() {
+        Ok(export) => export,
+        Err(error) => return exit::report(&error).into(),
+    };
+    let tracer = export.as_ref().map(Export::tracer);
+    telemetry::start(log.format, log.filter.as_deref().unwrap_or(filter), tracer);
     // One thread serves all waiting, and pixels have others: a second one here costs a job half as much again, as the two wake each
     // other at every step.
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -148,6 +161,9 @@ pub fn main() -> ExitCode {
         .unwrap_or_else(|error| Err(error.into()));
     // What still runs is a blocking read that nobody waits for any more.
     runtime.shutdown_background();
+    if let Some(export) = export {
+        export.end();
+    }
     telemetry::end();
     match result {
         Ok(status) => status.into(),

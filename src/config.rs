@@ -18,6 +18,7 @@ use crate::db::{DbSettings, Retention};
 use crate::generator::PromptSuffixes;
 use crate::notify::{NotifySettings, Receivers, Secrets};
 use crate::ops::OpsSettings;
+use crate::otlp::{self, OtlpSettings};
 use crate::queue::QueueSettings;
 use crate::redis::is_cluster;
 use crate::removal::{self, CloudflareSettings};
@@ -99,6 +100,7 @@ impl Config {
         dashboard::beside(&mut reader, &ops);
         // Every command has read them before; their faults are to be told with all others.
         let _ = log_settings(&mut reader);
+        let _ = otlp_settings(&mut reader);
         reader.finish(Self {
             queue,
             bullmq,
@@ -229,6 +231,40 @@ impl LogSettings {
         let settings = log_settings(&mut reader);
         reader.finish(settings)
     }
+}
+
+impl OtlpSettings {
+    /// Reads where spans go; `None` = nowhere.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Option<Self>, Faults> {
+        let mut reader = Reader::new(environment);
+        let settings = otlp_settings(&mut reader);
+        reader.finish(settings)
+    }
+}
+
+fn otlp_settings(reader: &mut Reader<'_>) -> Option<OtlpSettings> {
+    let below = reader
+        .optional("OTEL_EXPORTER_OTLP_ENDPOINT", otlp::endpoint)
+        .map(|mut base| {
+            base.set_path(&format!("{}/v1/traces", base.path().trim_end_matches('/')));
+            base
+        });
+    let own = reader.optional("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", otlp::endpoint);
+    let headers = reader.optional("OTEL_EXPORTER_OTLP_HEADERS", otlp::headers);
+    let timeout = reader.or_default("OTEL_EXPORTER_OTLP_TIMEOUT", otlp::timeout);
+    reader.or_default("OTEL_EXPORTER_OTLP_PROTOCOL", otlp::protocol);
+    let service_name = reader.or_default("OTEL_SERVICE_NAME", values::text);
+    let is_disabled = reader.or_default("OTEL_SDK_DISABLED", values::boolean);
+    let endpoint = own.or(below).filter(|_| !is_disabled)?;
+    Some(OtlpSettings {
+        endpoint,
+        headers: headers.unwrap_or_default(),
+        timeout,
+        service_name,
+    })
 }
 
 fn log_settings(reader: &mut Reader<'_>) -> LogSettings {

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use reqwest::Method;
+use reqwest::header::{HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
+
+use crate::trace;
 
 mod answer;
 mod body;
@@ -44,6 +47,11 @@ const POOL_IDLE_PER_HOST: usize = 8;
 /// An image service is silent for minutes: these probes keep NAT tables and find dead peers meanwhile.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
+
+/// Which trace a request is part of.
+///
+/// Source: W3C Trace Context, "traceparent Header".
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Makes ring the process's TLS provider. Call it first in `main` and in every test that builds a client.
 ///
@@ -115,7 +123,11 @@ impl HttpClient {
     /// # Errors
     /// [`HttpFault`], which says whether the request can have reached the service. One to another origin than the base URL's is
     /// not sent.
-    pub async fn exchange(&self, request: reqwest::Request, deadline: Instant) -> Result<Answer, HttpFault> {
+    pub async fn exchange(
+        &self,
+        mut request: reqwest::Request,
+        deadline: Instant,
+    ) -> Result<Answer, HttpFault> {
         if request.url().origin() != self.base.origin() {
             return Err(HttpFault::NotSent(
                 "the address does not belong to the configured service".into(),
@@ -123,6 +135,10 @@ impl HttpClient {
         }
         if deadline <= Instant::now() {
             return Err(HttpFault::TooLate);
+        }
+        let told = trace::current().and_then(|parent| HeaderValue::from_str(parent.as_str()).ok());
+        if let Some(parent) = told {
+            request.headers_mut().insert(TRACEPARENT, parent);
         }
         // What is posted has an effect, so that its answer may be the only one.
         let is_only = request.method() == Method::POST;

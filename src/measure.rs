@@ -13,6 +13,9 @@ use std::sync::OnceLock;
 
 use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::trace;
 
 pub use names::*;
 pub use process::{Outcome, ended, given_back, process};
@@ -132,7 +135,7 @@ pub async fn stage<T>(stage: Stage, work: impl Future<Output = T>) -> T {
     // Looked up once, as each package passes each of them.
     static HISTOGRAMS: [OnceLock<Histogram>; 6] = [const { OnceLock::new() }; 6];
     let begun = Instant::now();
-    let done = work.await;
+    let done = work.instrument(trace::stage(stage.as_str())).await;
     HISTOGRAMS[stage as usize]
         .get_or_init(|| STAGE_DURATION.histogram(&[("stage", stage.as_str())]))
         .record(begun.elapsed().as_secs_f64());

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use crate::http_client::{Posting, redact};
+use crate::http_client::{Posting, TRACEPARENT, redact};
 use crate::plain_text::one_line;
 
 pub use receivers::Receivers;
@@ -53,6 +53,8 @@ pub struct Message<'a> {
     pub url: &'a str,
     /// JSON.
     pub body: &'a str,
+    /// The trace that the job is part of, for the header of that name.
+    pub traceparent: Option<&'a str>,
 }
 
 /// What came of a try.
@@ -132,6 +134,9 @@ impl Notifier {
             ("webhook-signature", signature),
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?);
+        }
+        if let Some(parent) = message.traceparent {
+            headers.insert(TRACEPARENT, HeaderValue::from_str(parent).ok()?);
         }
         Some(headers)
     }

@@ -16,6 +16,7 @@ mod schema;
 
 use std::fmt;
 
+use crate::trace::TraceParent;
 pub use callback::{CallbackOrigins, CallbackUrl};
 use chrono::{DateTime, Utc};
 pub use deletion::DeletionWork;
@@ -87,7 +88,7 @@ pub struct WorkPackage {
     /// Where the final event is posted to.
     pub callback_url: Option<CallbackUrl>,
     /// W3C trace context of the producer, where it sent a valid one.
-    pub traceparent: Option<String>,
+    pub traceparent: Option<TraceParent>,
     /// Fields that nobody reads, and that look like ones that are.
     pub near_misses: Vec<NearMiss>,
 }

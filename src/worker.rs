@@ -12,6 +12,7 @@ mod callbacks;
 mod cancelled;
 mod claims;
 mod deletion;
+mod drawing;
 mod ending;
 mod failing;
 mod health;
@@ -37,6 +38,7 @@ use std::task::Poll;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::db::Db;
@@ -259,9 +261,9 @@ impl Replica {
         let stake = AtStake::nothing();
         // Boxed, as every task and every wrapper of a future holds what it wraps, and copies it, before it runs.
         let seeing_through = Box::pin(async {
-            let ending = self.attempts.attempt_when_safe(&delivery, &stake).await;
+            let (ending, span) = self.attempts.attempt_when_safe(&delivery, &stake).await;
             stake.set(Stake::Nothing);
-            self.endings.settle(ending).await;
+            self.endings.settle(ending).instrument(span).await;
         });
         // Polled after each step of the attempt, which alone changes what is at stake.
         let nothing_at_stake = poll_fn(|_| match stake.now() {

@@ -264,7 +264,7 @@ batch_statement! {
             error_class = NULL, error_message = NULL, error_details = NULL, image_id = NULL, image_url = NULL, object_keys = NULL,
             provenance_mark = NULL, provider = NULL, model = NULL, provider_request_id = NULL, usage = NULL,
             cost_usd = NULL, cost_basis = NULL, joined_replies = '{}', replies_due_at = NULL,
-            callback_urls = '{}'
+            callback_urls = '{}', traceparent = NULL
         FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
         WHERE job.job_id = asked.job_id AND job.row_created_at <> shown_row.created_at
         RETURNING job.job_id

@@ -56,6 +56,9 @@ pub struct DueCallback {
     /// When the job ended.
     #[diesel(sql_type = Timestamptz)]
     pub ended_at: DateTime<Utc>,
+    /// The trace of the package that asked, as its header has it.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub traceparent: Option<String>,
     /// Tries before this one.
     #[diesel(sql_type = Integer)]
     pub tries: i32,
@@ -86,7 +89,7 @@ macro_rules! end_of_job {
     () => {
         "generative_ai.callback_id(job.job_id, extract(epoch FROM job.finished_at)::text, $2), job.job_id, job.row_created_at,
             coalesce(job.queue, $3), $2, substring($2 FROM '^[a-z]+://[^/?#]+'),
-            job.state, job.image_id, job.image_url, job.error_class, job.error_message, job.finished_at"
+            job.state, job.image_id, job.image_url, job.error_class, job.error_message, job.finished_at, $5"
     };
 }
 
@@ -101,6 +104,7 @@ impl Db {
         job_id: i32,
         url: &str,
         queue: &str,
+        traceparent: Option<&str>,
         again: bool,
     ) -> Result<bool, DbError> {
         // Locked, so that it does not end between the two.
@@ -108,12 +112,13 @@ impl Db {
             "WITH job AS (
                 SELECT * FROM generative_ai.jobs WHERE job_id = $1 FOR NO KEY UPDATE
              ), kept AS (
-                UPDATE generative_ai.jobs AS kept SET callback_urls = kept.callback_urls || $2
+                UPDATE generative_ai.jobs AS kept SET callback_urls = kept.callback_urls || $2, traceparent = $5
                 FROM job WHERE kept.job_id = job.job_id AND job.state NOT IN ('done', 'dead', 'cancelled')
                     AND NOT coalesce($2 = ANY (kept.callback_urls), false)
              ), told AS (
                 INSERT INTO generative_ai.callbacks AS callback
-                    (id, job_id, row_created_at, queue, url, origin, outcome, image_id, image_url, error_class, error_message, ended_at)
+                    (id, job_id, row_created_at, queue, url, origin, outcome, image_id, image_url, error_class, error_message, ended_at,
+                     traceparent)
                 SELECT ",
             end_of_job!(),
             " FROM job WHERE job.state IN ('done', 'dead', 'cancelled') AND job.finished_at IS NOT NULL
@@ -125,7 +130,8 @@ impl Db {
         .bind::<Integer, _>(job_id)
         .bind::<Text, _>(url)
         .bind::<Text, _>(queue)
-        .bind::<Bool, _>(again);
+        .bind::<Bool, _>(again)
+        .bind::<Nullable<Text>, _>(traceparent);
         let rows: Vec<Count> =
             on_connection(&self.pool, async |connection| update.load(connection).await).await?;
         Ok(rows.iter().any(|row| row.count > 0))
@@ -140,12 +146,13 @@ impl Db {
         job_id: i32,
         url: &str,
         queue: &str,
+        traceparent: Option<&str>,
         image: (Option<i32>, Option<&str>),
     ) -> Result<(), DbError> {
         let insert = sql_query(
-            "INSERT INTO generative_ai.callbacks AS callback (id, job_id, queue, url, origin, outcome, image_id, image_url, ended_at)
+            "INSERT INTO generative_ai.callbacks AS callback (id, job_id, queue, url, origin, outcome, image_id, image_url, ended_at, traceparent)
              SELECT generative_ai.callback_id($1, 'image ' || coalesce($4::integer, 0), $2), $1, $3, $2, substring($2 FROM '^[a-z]+://[^/?#]+'), 'done',
-                $4, $5, now()
+                $4, $5, now(), $6
              ON CONFLICT (id) DO UPDATE SET state = 'waiting', due_at = now(), tries = 0, settled_at = NULL
                 WHERE callback.state <> 'waiting'",
         )
@@ -153,7 +160,8 @@ impl Db {
         .bind::<Text, _>(url)
         .bind::<Text, _>(queue)
         .bind::<Nullable<Integer>, _>(image.0)
-        .bind::<Nullable<Text>, _>(image.1);
+        .bind::<Nullable<Text>, _>(image.1)
+        .bind::<Nullable<Text>, _>(traceparent);
         on_connection(&self.pool, async |connection| insert.execute(connection).await)
             .await
             .map(|_| ())
@@ -241,7 +249,7 @@ pub(super) async fn claim(
          UPDATE generative_ai.callbacks AS callback SET leased_until = now() + $4 * interval '1 second'
          FROM chosen WHERE callback.id = chosen.id
          RETURNING callback.id, callback.job_id, callback.url, callback.origin, callback.outcome, callback.image_id, callback.image_url,
-            callback.error_class, callback.error_message, callback.ended_at, callback.tries, callback.leased_until",
+            callback.error_class, callback.error_message, callback.ended_at, callback.traceparent, callback.tries, callback.leased_until",
     )
     .bind::<Text, _>(queue)
     .bind::<Array<Text>, _>(origins)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tokio::time::Instant;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::ImageRequest;
@@ -65,9 +66,12 @@ impl<'a> Buyer<'a> {
             );
         }
         let calling = Calling::new(self, &order.spec, provider, Some(open.call_no)).made(open.age);
-        let error = match provider.resume(&handle, &calling.call()).await {
+        let meter = Meter::of_resumed(order);
+        let call = calling.call();
+        let resuming = provider.resume(&handle, &call).instrument(meter.span());
+        let error = match resuming.await {
             Ok(image) => {
-                Meter::of_resumed(order).drawn(&image);
+                meter.drawn(&image);
                 fault::point("drawn");
                 return Ok(Some(Purchase {
                     image,
@@ -82,7 +86,7 @@ impl<'a> Buyer<'a> {
             Err(NotDrawn::GoesOn(error)) => return Err(goes_on(error, open.age)),
             Err(NotDrawn::Ended(error)) => error,
         };
-        Meter::of_resumed(order).failed(&error);
+        meter.failed(&error);
         if error.class.rules().may_be_billed {
             self.request.ledger.outcome_unknown(open.call_no, &error).await?;
             return Ok(None);

@@ -1,10 +1,12 @@
 //! What is counted of a call to a provider when it has ended: its outcome, how long it took, what it has cost.
 
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::order::Order;
 use crate::measure;
 use crate::provider::{DrawnImage, ProviderError, catalog};
+use crate::trace;
 
 /// One call under way.
 pub(super) struct Meter {
@@ -12,6 +14,7 @@ pub(super) struct Meter {
     model: &'static str,
     /// `None` for a call that somebody else has begun.
     begun: Option<Instant>,
+    span: Span,
 }
 
 impl Meter {
@@ -26,15 +29,34 @@ impl Meter {
     /// A call that an earlier attempt has begun.
     pub(super) fn of_resumed(order: &Order) -> Self {
         let provider = order.provider.name();
+        let model = catalog::label(provider, &order.spec.model);
         Self {
             provider,
-            model: catalog::label(provider, &order.spec.model),
+            model,
             begun: None,
+            span: tracing::info_span!(
+                target: trace::TARGET,
+                "generate_content",
+                otel.name = format_args!("generate_content {model}"),
+                otel.kind = "client",
+                gen_ai.operation.name = "generate_content",
+                gen_ai.provider.name = provider,
+                gen_ai.request.model = model,
+                gen_ai.output.r#type = "image",
+                gen_ai.response.id = tracing::field::Empty,
+            ),
         }
+    }
+
+    /// What the call is part of while it is under way.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
     }
 
     pub(super) fn drawn(self, image: &DrawnImage) {
         self.end("succeeded", "succeeded");
+        self.span
+            .record("gen_ai.response.id", image.request_id.as_deref());
         if let Some(cost) = image.cost {
             let labels = [("provider", self.provider), ("cost_basis", cost.basis.as_str())];
             measure::COST.observe(cost.usd, &labels);
@@ -43,6 +65,7 @@ impl Meter {
 
     pub(super) fn failed(self, error: &ProviderError) {
         self.end(error.class.as_str(), "failed");
+        trace::fail(&self.span, error.class.as_str());
     }
 
     fn end(&self, counted_as: &'static str, timed_as: &'static str) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::Utc;
 use tokio::time::Instant;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::ledger::{Intent, Unfinished};
@@ -149,7 +150,7 @@ impl Buyer<'_> {
             let calling = Calling::new(self, &order.spec, provider, call_no).with(references);
             let begun = Instant::now();
             let meter = Meter::start(order);
-            let error = match provider.draw(&calling.call()).await {
+            let error = match provider.draw(&calling.call()).instrument(meter.span()).await {
                 Ok(image) => {
                     meter.drawn(&image);
                     request.gate.report(name, Verdict::Well, begun.elapsed()).await;

@@ -417,4 +417,46 @@ pub const VARIABLES: &[Variable] = &[
         "info",
         "Log filter. Default: info for run, warn for migrate, error for the other commands",
     ),
+    variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        "http://collector:4318",
+        "Where traces of jobs are sent, by OTLP over HTTP (/v1/traces below it). Default: nowhere",
+    ),
+    variable(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        None,
+        "http://collector:4318/v1/traces",
+        "The same, as it is",
+    ),
+    variable(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        None,
+        "<name>=<value>",
+        "Headers of what is sent there, keys say, with commas between",
+    ),
+    variable(
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        Some("10000"),
+        "10000",
+        "How long the collector may take, in milliseconds; no job waits for it",
+    ),
+    variable(
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        Some("http/protobuf"),
+        "http/protobuf",
+        "The one that is spoken",
+    ),
+    variable(
+        "OTEL_SERVICE_NAME",
+        Some("generative-ai-worker"),
+        "generative-ai-worker",
+        "What traces call this service",
+    ),
+    variable(
+        "OTEL_SDK_DISABLED",
+        Some("false"),
+        "true",
+        "Sends no traces, whatever else is set",
+    ),
 ];

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 use super::deletion::MAX_URL_CHARS;
 use super::options::{Background, ImageOptions, OutputFormat, Word, words};
 use super::references::{MAX_REFERENCE_IMAGES, ReferenceImage};
+use crate::trace::TraceParent;
+
 use super::{CallbackUrl, MAX_PROMPT_CHARS, NearMiss, PackageLimits, Prompt, near_misses};
 
 /// How much of a wrong value a message quotes, in characters.
@@ -258,16 +260,8 @@ impl<'a> Fields<'a> {
     }
 
     /// A trace context that does not parse is ignored, as the standard asks.
-    ///
-    /// Source: W3C Trace Context, "traceparent Header Field Values".
-    pub(super) fn traceparent(&self) -> Option<String> {
-        let text = self.object.get("traceparent")?.as_str()?;
-        let parts: Vec<&str> = text.split('-').collect();
-        let lengths_fit = parts.iter().map(|part| part.len()).eq([2, 32, 16, 2]);
-        let hex = parts
-            .iter()
-            .all(|part| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
-        (lengths_fit && hex && parts[0] != "ff").then(|| text.to_owned())
+    pub(super) fn traceparent(&self) -> Option<TraceParent> {
+        TraceParent::parse(self.object.get("traceparent")?.as_str()?)
     }
 }
 

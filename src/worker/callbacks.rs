@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::attempt::Attempts;
 use super::joined::End;
@@ -22,6 +23,7 @@ use crate::fault;
 use crate::measure;
 use crate::notify::{Message, Notifier, Verdict, next_try};
 use crate::queue::Event;
+use crate::trace::{self, TraceParent};
 use crate::work_package::WorkPackage;
 
 /// Posts to one receiver that a replica has open at once.
@@ -42,9 +44,10 @@ impl Attempts {
             return Ok(true);
         };
         let (db, queue) = (&self.statements.db, self.queue.redis().keys().inbox());
+        let told = trace::of_job().map(|parent| parent.as_str().to_owned());
         let wanted = self
             .statements
-            .run(|| db.want_callback(package.job_id, url.expose(), queue, again))
+            .run(|| db.want_callback(package.job_id, url.expose(), queue, told.as_deref(), again))
             .await;
         self.callbacks_due.notify_one();
         wanted
@@ -66,8 +69,9 @@ impl Attempts {
             return Ok(());
         };
         let (db, queue) = (&self.statements.db, self.queue.redis().keys().inbox());
+        let told = trace::of_job().map(|parent| parent.as_str().to_owned());
         self.statements
-            .run(|| db.tell_forgotten(package.job_id, url.expose(), queue, image))
+            .run(|| db.tell_forgotten(package.job_id, url.expose(), queue, told.as_deref(), image))
             .await
     }
 }
@@ -126,12 +130,27 @@ impl Callbacks {
 
     async fn tell(&self, due: &DueCallback) {
         let body = body_of(&event_of(due));
+        let span = tracing::info_span!(
+            target: trace::TARGET,
+            "callback",
+            otel.name = "POST callback",
+            otel.kind = "client",
+            http.request.method = "POST",
+            server.address = due.origin,
+            job.id = due.job_id,
+        );
+        let parent = due.traceparent.as_deref().and_then(TraceParent::parse);
+        let parent = trace::go_on(&span, parent.as_ref());
         let message = Message {
             id: due.id,
             url: &due.url,
             body: &body,
+            traceparent: parent.as_ref().map(TraceParent::as_str),
         };
-        let verdict = self.notifier.post(&message).await;
+        let verdict = self.notifier.post(&message).instrument(span.clone()).await;
+        if let Verdict::Failed { .. } = &verdict {
+            trace::fail(&span, "not_delivered");
+        }
         fault::point("posted");
         let tries = u32::try_from(due.tries).unwrap_or_default() + 1;
         let (sequel, status, why) = match verdict {

@@ -2,6 +2,8 @@
 //!
 //! A crash between the note and its end is counted for the suspect by whoever recovers this replica.
 
+use tracing::Span;
+
 use super::attempt::{AtStake, Attempts};
 use super::ending::Ending;
 use crate::failure::{ErrorClass, Failure};
@@ -19,20 +21,21 @@ const MAX_CRASHES: u32 = 3;
 
 impl Attempts {
     /// Makes an attempt; at a suspect when there is room for it and it is noted, both before anything looks into the package.
-    pub(super) async fn attempt_when_safe(&self, delivery: &Delivery, stake: &AtStake) -> Ending {
+    pub(super) async fn attempt_when_safe(&self, delivery: &Delivery, stake: &AtStake) -> (Ending, Span) {
         let Some(crashes) = delivery.crashes else {
             return self.attempt(delivery, stake).await;
         };
         if !self.room.admit_suspect(delivery).await {
-            return Ending::parked();
+            return (Ending::parked(), Span::none());
         }
         let health = &self.statements.health;
         health
             .until_redis_answers(|| self.queue.note_suspect(delivery))
             .await;
-        let ending = if crashes > MAX_CRASHES {
+        let (ending, span) = if crashes > MAX_CRASHES {
             // It has crashed the replica that was to record it as poison too: not even read any more.
-            self.reject(delivery, None, poison(crashes), None, None).await
+            let ending = self.reject(delivery, None, poison(crashes), None, None).await;
+            (ending, Span::none())
         } else {
             self.attempt(delivery, stake).await
         };
@@ -41,7 +44,7 @@ impl Attempts {
         health
             .until_redis_answers(|| self.queue.end_suspect(delivery, has_survived))
             .await;
-        ending
+        (ending, span)
     }
 }
 

@@ -18,6 +18,7 @@ const GROUND: &[&str] = &[
     "findings",
     "plain_text",
     "memory",
+    "trace",
 ];
 
 /// Every module of the library, from the top down, with what it may name besides [`GROUND`]. A row names only
@@ -42,6 +43,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "db",
             "private_servers",
             "notify",
+            "otlp",
         ],
     ),
     // Reads the settings of all others, and none of them knows it.
@@ -59,6 +61,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "redis",
             "db",
             "notify",
+            "otlp",
         ],
     ),
     // Looks at the worker through its observer, at the services through their own types, and does what operators ask for.
@@ -88,6 +91,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("storage", &["http_client"]),
     ("provider", &["imaging", "http_client"]),
     ("notify", &["http_client"]),
+    ("otlp", &["http_client"]),
     ("imaging", &[]),
     ("http_client", &[]),
     // Of its tests: what it says of events is compared with them.
@@ -97,17 +101,18 @@ const MODULES: &[(&str, &[&str])] = &[
     ("redis", &[]),
     ("db", &[]),
     ("private_servers", &[]),
-    ("measure", &["failure"]),
+    ("measure", &["failure", "trace"]),
     ("fault", &["environment", "telemetry"]),
     ("settings", &["environment"]),
     ("environment", &[]),
-    ("telemetry", &["plain_text"]),
-    ("work_package", &[]),
+    ("telemetry", &["plain_text", "trace"]),
+    ("work_package", &["trace"]),
     ("failure", &["plain_text"]),
     ("batch", &[]),
     ("findings", &["plain_text"]),
     ("plain_text", &[]),
     ("memory", &[]),
+    ("trace", &[]),
 ];
 
 /// Libraries that have one owner, and who else names them, with the reason.
@@ -120,6 +125,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("diesel", &["db", "cli"]),
     ("diesel_async", &["db"]),
     ("diesel_migrations", &["db"]),
+    ("opentelemetry", &["trace", "otlp"]),
+    ("opentelemetry_otlp", &["otlp"]),
+    ("opentelemetry_sdk", &["otlp", "telemetry"]),
+    ("tracing_opentelemetry", &["trace", "telemetry"]),
 ];
 
 #[test]

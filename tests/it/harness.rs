@@ -3,6 +3,7 @@
 pub(crate) mod aftermath;
 pub(crate) mod authority;
 pub(crate) mod cloudflare;
+pub(crate) mod collector;
 pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod hostile;

@@ -79,6 +79,7 @@ mod status;
 mod storage;
 mod suspects;
 mod topology;
+mod traces;
 mod trouble;
 mod unknown_outcome;
 mod waiting;

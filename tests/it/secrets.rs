@@ -355,7 +355,7 @@ const STUMBLES: &str = "SECRETS_TEST_STUMBLES";
 )]
 async fn a_panic_is_told_by_its_place_and_not_by_its_words() {
     if std::env::var_os(STUMBLES).is_some() {
-        telemetry::start(Some(LogFormat::Json), "trace");
+        telemetry::start(Some(LogFormat::Json), "trace", None);
         let _ = std::thread::spawn(|| panic!("cannot draw {PROMPT} with {PASSWORD}")).join();
         telemetry::end();
         std::process::exit(0);

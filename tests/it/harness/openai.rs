@@ -52,6 +52,7 @@ pub(crate) enum Reply {
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) authorization: String,
+    pub(crate) traceparent: Option<String>,
     pub(crate) body: Value,
 }
 
@@ -196,15 +197,17 @@ async fn answer(
     state: Arc<Mutex<State>>,
     gate: Arc<Semaphore>,
 ) -> Result<Response<Body>, hyper::Error> {
-    let authorization = request
-        .headers()
-        .get("authorization")
-        .map(|value| value.to_str().unwrap().to_owned());
+    let header = |name: &str| {
+        let value = request.headers().get(name);
+        value.map(|value| value.to_str().unwrap().to_owned())
+    };
+    let (authorization, traceparent) = (header("authorization"), header("traceparent"));
     let body = request.into_body().collect().await?.to_bytes();
     let (reply, delay) = {
         let mut state = state.lock().unwrap();
         state.calls.push(Call {
             authorization: authorization.unwrap_or_default(),
+            traceparent,
             body: serde_json::from_slice(&body).unwrap_or_default(),
         });
         let mut reply = state.next.pop_front().unwrap_or_else(|| state.otherwise.clone());
