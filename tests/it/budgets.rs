@@ -164,6 +164,8 @@ async fn what_may_have_been_billed_stays_taken() {
         ("BUDGETS", "openai:0.06/day"),
         ("JOB_TIMEOUT", "1s"),
         ("UNKNOWN_OUTCOME", "fail"),
+        // Nobody else is asked for want of money.
+        ("IMAGE_PROVIDER_FALLBACKS", "builtin"),
     ];
     let _replica = stack.replica_of(&openai, &variables).await;
     let lost = stack.push_logos(1).await[0];

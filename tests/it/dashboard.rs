@@ -5,6 +5,7 @@ use crate::harness::replica::Replica;
 use crate::harness::stack::Stack;
 
 mod access;
+mod browser;
 mod failures;
 mod pages;
 mod text;

@@ -10,7 +10,7 @@ use super::layout::{button, foreign, job_link, maybe, page as framed, trouble};
 use super::strip::in_time;
 use super::{Site, Visitor};
 use crate::db::UnfinishedJob;
-use crate::failure::ErrorClass;
+use crate::failure::{ErrorClass, Failure};
 use crate::ops::words::age_of_seconds;
 
 const MOST: i64 = 200;
@@ -82,6 +82,21 @@ fn running(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
     }
 }
 
+/// What was said last. Whoever waits by itself is not to be started by a person.
+fn why(job: &UnfinishedJob) -> Option<String> {
+    let said = job.error_message.clone()?;
+    match job.state.as_str() {
+        "retry_wait" if !is_over_budget(job) => {
+            Some(Failure::new(ErrorClass::Internal, said).message_while_retried())
+        }
+        _ => Some(said),
+    }
+}
+
+fn is_over_budget(job: &UnfinishedJob) -> bool {
+    job.error_class.as_deref() == Some(ErrorClass::OverBudget.as_str())
+}
+
 fn waits(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
     html! {
         div.wide { table {
@@ -97,13 +112,13 @@ fn waits(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
                         th scope="row" { (job_link(site, job.job_id)) }
                         td { @match (&*job.state, job.due_in_s) {
                             ("held", _) => "for an operator: see the job",
-                            _ if job.error_class.as_deref() == Some(ErrorClass::OverBudget.as_str()) => "for its budget",
+                            _ if is_over_budget(job) => "for its budget",
                             (_, Some(due)) if due > 0.0 => { "next attempt in " (age_of_seconds(due)) },
                             // Parked under whoever is to draw it, or on its list.
                             _ => "for its provider, or its turn",
                         } }
                         td.n { (age_of_seconds(job.for_s)) }
-                        td.said { @if let Some(class) = &job.error_class { span.badge { (foreign(class)) } " " } (maybe(job.error_message.as_deref())) }
+                        td.said { @if let Some(class) = &job.error_class { span.badge { (foreign(class)) } " " } (maybe(why(job).as_deref())) }
                         td.n { (job.attempts) }
                         td { (cancel(site, visitor, job)) }
                     }

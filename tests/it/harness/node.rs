@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -33,6 +34,11 @@ fn command(script: &str, arguments: &[&str]) -> Command {
 
 /// Runs a script to its end with this standard input; returns what it has printed.
 pub(crate) async fn node(script: &str, arguments: &[&str], input: &str) -> String {
+    node_within(PATIENCE, script, arguments, input).await
+}
+
+/// The same for one that takes longer than others.
+pub(crate) async fn node_within(patience: Duration, script: &str, arguments: &[&str], input: &str) -> String {
     let mut command = command(script, arguments);
     let mut process = command
         .stdin(Stdio::piped())
@@ -46,9 +52,9 @@ pub(crate) async fn node(script: &str, arguments: &[&str], input: &str) -> Strin
         drop(stdin);
         process.wait_with_output().await.unwrap()
     };
-    let output = tokio::time::timeout(PATIENCE, running)
+    let output = tokio::time::timeout(patience, running)
         .await
-        .unwrap_or_else(|_| panic!("{script} {arguments:?} goes on after {PATIENCE:?}"));
+        .unwrap_or_else(|_| panic!("{script} {arguments:?} goes on after {patience:?}"));
     assert!(output.status.success(), "{script} {arguments:?} succeeds");
     String::from_utf8(output.stdout).unwrap()
 }
