@@ -1,0 +1,85 @@
+//! What a job and an icon cost in instructions of the processor: a figure that other load on the machine does not change, so that a
+//! test can hold on to it where a time could not be asserted.
+//!
+//! The program that the tests are built with is not what is shipped (its libraries are not optimised, it needs many times as many), so
+//! the figures are good for nothing but to be compared with themselves: twice the work is twice as many in both.
+
+use std::ops::Range;
+
+use serde_json::Value;
+
+use crate::harness::openai::{OpenAi, Reply, small_picture};
+use crate::harness::picture::{photo, png};
+use crate::harness::stack::{Stack, icon, logo};
+
+/// Thousands of instructions for a job whose picture is kept as it came. A change on purpose writes the new figure here.
+const A_JOB: f64 = 1.0;
+/// The same for an icon of 400×400, made of a PNG of 1024×1024.
+const AN_ICON: f64 = 1.0;
+/// By so much, in either direction, a figure may be another: libraries are updated, and hash tables begin with random numbers.
+const TOLERANCE: Range<f64> = 0.93..1.07;
+
+/// All instructions, in thousands, of a worker that does these jobs and stops.
+async fn instructions(stack: &Stack, openai: &OpenAi, count: i32, package: impl Fn(i32) -> Value) -> f64 {
+    let [key, base, provider] = openai.variables();
+    let mut variables = vec![
+        ("WORKER_CONCURRENCY", "1"),
+        ("STORAGE_URL", "memory://"),
+        ("RUST_LOG", "warn,generative_ai_worker::worker::lifecycle=info"),
+        // Under Valgrind a worker does in a minute what it otherwise does in a second.
+        ("LEASE_TTL", "60s"),
+        ("PING_INTERVAL", "60s"),
+        // The worker does not start itself again with a setting of the allocator, which Valgrind would lose sight of.
+        ("GLIBC_TUNABLES", "glibc.malloc.check=0"),
+    ];
+    variables.extend([&key, &base, &provider].map(|(name, value)| (name.as_str(), value.as_str())));
+    for job in stack.jobs(count).await {
+        stack.push(&package(job)).await;
+    }
+    let counts = stack.path("counts");
+    let valgrind = [
+        "/usr/bin/valgrind",
+        "--tool=callgrind",
+        &format!("--callgrind-out-file={}", counts.display()),
+    ];
+    let mut replica = stack.starting_replica_under(&valgrind, &variables);
+    replica.said("waiting for packages").await;
+    stack.idle().await;
+    replica.terminate();
+    assert!(replica.exit().await.success(), "{}", replica.log());
+    let log = replica.log();
+    let collected = log.lines().find_map(|line| line.split_once("Collected : "));
+    let (_, collected) = collected.unwrap_or_else(|| panic!("Valgrind has counted nothing:\n{log}"));
+    collected.trim().parse::<f64>().unwrap() / 1_000.0
+}
+
+/// Thousands of instructions for each job beyond what starting and stopping take.
+async fn each(answer: Reply, few: i32, many: i32, package: impl Fn(i32) -> Value) -> f64 {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(answer).await;
+    let of_few = instructions(&stack, &openai, few, &package).await;
+    let of_many = instructions(&stack, &openai, many, &package).await;
+    (of_many - of_few) / f64::from(many - few)
+}
+
+fn compare(what: &str, found: f64, written: f64) {
+    println!("{what}: {found:.0} thousand instructions");
+    assert!(
+        TOLERANCE.contains(&(found / written)),
+        "{what} costs {found:.0} thousand instructions; {written:.0} are written in this file. Where that is on purpose, write the new one"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_costs_no_more_than_before() {
+    compare("a job", each(small_picture(), 20, 220, logo).await, A_JOB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_icon_costs_no_more_than_before() {
+    compare(
+        "an icon",
+        each(Reply::Picture(png(&photo(1_024, 1_024)).into()), 2, 10, icon).await,
+        AN_ICON,
+    );
+}
