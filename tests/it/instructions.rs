@@ -1,8 +1,10 @@
 //! What a job and an icon cost in instructions of the processor: a figure that other load on the machine does not change, so that a
 //! test can hold on to it where a time could not be asserted.
 //!
-//! The program that the tests are built with is not what is shipped (its libraries are not optimised, it needs many times as many), so
-//! the figures are good for nothing but to be compared with themselves: twice the work is twice as many in both.
+//! The program that the tests are built with is not what is shipped (most libraries in it are not optimised), so the figures are good
+//! for nothing but to be compared with themselves: what is done twice is counted twice in both. With `WORKER_PROGRAM` the figures of
+//! another program are printed, and compared with nothing.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::ops::Range;
 
@@ -10,14 +12,14 @@ use serde_json::Value;
 
 use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::picture::{photo, png};
+use crate::harness::replica::program;
 use crate::harness::stack::{Stack, icon, logo};
 
-/// Thousands of instructions for a job whose picture is kept as it came. A change on purpose writes the new figure here.
-const A_JOB: f64 = 1.0;
-/// The same for an icon of 400×400, made of a PNG of 1024×1024.
-const AN_ICON: f64 = 1.0;
-/// By so much, in either direction, a figure may be another: libraries are updated, and hash tables begin with random numbers.
-const TOLERANCE: Range<f64> = 0.93..1.07;
+/// Thousands of instructions for a job whose picture is kept as it came. A change on purpose writes the new figure here. Runs differ
+/// by 2 %: how often a worker looks for what to do depends on the time.
+const A_JOB: (f64, Range<f64>) = (6_560.0, 0.94..1.06);
+/// The same for an icon of 400×400, made of a PNG of 1024×1024. Runs differ by 0.2 %, compilers by more.
+const AN_ICON: (f64, Range<f64>) = (674_500.0, 0.96..1.04);
 
 /// All instructions, in thousands, of a worker that does these jobs and stops.
 async fn instructions(stack: &Stack, openai: &OpenAi, count: i32, package: impl Fn(i32) -> Value) -> f64 {
@@ -62,24 +64,28 @@ async fn each(answer: Reply, few: i32, many: i32, package: impl Fn(i32) -> Value
     (of_many - of_few) / f64::from(many - few)
 }
 
-fn compare(what: &str, found: f64, written: f64) {
+fn compare(what: &str, found: f64, (written, tolerance): (f64, Range<f64>)) {
     println!("{what}: {found:.0} thousand instructions");
+    if program() != env!("CARGO_BIN_EXE_generative-ai-worker") {
+        return;
+    }
     assert!(
-        TOLERANCE.contains(&(found / written)),
-        "{what} costs {found:.0} thousand instructions; {written:.0} are written in this file. Where that is on purpose, write the new one"
+        tolerance.contains(&(found / written)),
+        "{what} costs {found:.0} thousand instructions; {written:.0} are written in this file. Where that is on purpose, write the new \
+         figure"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_costs_no_more_than_before() {
-    compare("a job", each(small_picture(), 20, 220, logo).await, A_JOB);
+    compare("a job", each(small_picture(), 10, 110, logo).await, A_JOB);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_icon_costs_no_more_than_before() {
     compare(
         "an icon",
-        each(Reply::Picture(png(&photo(1_024, 1_024)).into()), 2, 10, icon).await,
+        each(Reply::Picture(png(&photo(1_024, 1_024)).into()), 1, 6, icon).await,
         AN_ICON,
     );
 }

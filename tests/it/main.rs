@@ -32,8 +32,8 @@ mod gone;
 mod harness;
 mod hostile;
 mod hostile_packages;
-
 mod hosts;
+mod instructions;
 mod jobs_show;
 mod joined;
 mod ledger;

@@ -61,9 +61,24 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) fn start(arguments: &[&str], environment: &BTreeMap<String, String>, log: PathBuf) -> Self {
+        Self::spawn(Command::new(program()).args(arguments), environment, log)
+    }
+
+    /// Starts the worker in the hands of another program, such as Valgrind, which gets it as its last arguments.
+    pub(crate) fn start_under(
+        watcher: &[&str],
+        arguments: &[&str],
+        environment: &BTreeMap<String, String>,
+        log: PathBuf,
+    ) -> Self {
+        let mut watched = Command::new(watcher[0]);
+        watched.args(&watcher[1..]).arg(program()).args(arguments);
+        Self::spawn(&mut watched, environment, log)
+    }
+
+    fn spawn(command: &mut Command, environment: &BTreeMap<String, String>, log: PathBuf) -> Self {
         let file = File::create(&log).unwrap();
-        let process = Command::new(program())
-            .args(arguments)
+        let process = command
             .env_clear()
             .envs(environment)
             .stdin(Stdio::null())

@@ -140,6 +140,18 @@ impl Stack {
 
     /// Starts a worker process and does not wait for it.
     pub(crate) fn starting_replica(&self, variables: &[(&str, &str)]) -> Replica {
+        let (environment, log) = self.replica_environment(variables);
+        Replica::start(&["run"], &environment, log)
+    }
+
+    /// The same in the hands of another program.
+    pub(crate) fn starting_replica_under(&self, watcher: &[&str], variables: &[(&str, &str)]) -> Replica {
+        let (environment, log) = self.replica_environment(variables);
+        Replica::start_under(watcher, &["run"], &environment, log)
+    }
+
+    /// What the next replica is started with, and where it logs.
+    fn replica_environment(&self, variables: &[(&str, &str)]) -> (BTreeMap<String, String>, PathBuf) {
         let number = self.replicas.fetch_add(1, Ordering::Relaxed) + 1;
         let mut environment = self.environment();
         environment.insert("WORKER_NAME".to_owned(), format!("replica-{number}"));
@@ -148,11 +160,8 @@ impl Stack {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
         );
-        Replica::start(
-            &["run"],
-            &environment,
-            self.directory.path().join(format!("replica-{number}.log")),
-        )
+        let log = self.directory.path().join(format!("replica-{number}.log"));
+        (environment, log)
     }
 
     /// Runs a command of the worker to its end.
