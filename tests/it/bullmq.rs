@@ -1,5 +1,7 @@
 //! A BullMQ queue is taken over: producers of its versions 5 and 6 stay as they are.
 
+mod elsewhere;
+
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -24,36 +26,55 @@ fn as_the_application(data: &Value) -> Value {
     json!({"name": NAME, "data": data, "opts": opts})
 }
 
-async fn producer(stack: &Stack, command: &str, version: &str, jobs: &[Value]) -> String {
-    let url = stack.redis.url();
+/// Where the producer has its queue, as it says it.
+struct At {
+    url: String,
+    prefix: &'static str,
+}
+
+impl At {
+    fn of(stack: &Stack) -> Self {
+        Self {
+            url: stack.redis.url(),
+            prefix: "bull",
+        }
+    }
+}
+
+async fn producer(at: &At, command: &str, version: &str, jobs: &[Value]) -> String {
     let lines = jobs.iter().fold(String::new(), |mut lines, job| {
         writeln!(lines, "{job}").unwrap();
         lines
     });
-    node("bullmq.cjs", &[command, version, &url, BULLMQ_QUEUE], &lines).await
+    let arguments = [command, version, &at.url, BULLMQ_QUEUE, at.prefix];
+    node("bullmq.cjs", &arguments, &lines).await
 }
 
 async fn add(stack: &Stack, version: &str, jobs: &[Value]) {
-    producer(stack, "add", version, jobs).await;
+    producer(&At::of(stack), "add", version, jobs).await;
 }
 
 /// What BullMQ counts, by state, and the last parts of its keys.
-async fn counts(stack: &Stack, version: &str) -> (Value, Vec<String>) {
-    let said: Value = serde_json::from_str(&producer(stack, "counts", version, &[]).await).unwrap();
+async fn counts(at: &At, version: &str) -> (Value, Vec<String>) {
+    let said: Value = serde_json::from_str(&producer(at, "counts", version, &[]).await).unwrap();
     let keys = serde_json::from_value(said["keys"].clone()).unwrap();
     (said["counts"].clone(), keys)
 }
 
 /// Nothing of a job is left but what BullMQ keeps of every queue.
 async fn is_as_bullmq_leaves_it(stack: &Stack, version: &str) {
+    is_as_bullmq_leaves_it_at(&At::of(stack), stack, version).await;
+}
+
+async fn is_as_bullmq_leaves_it_at(at: &At, stack: &Stack, version: &str) {
     stack
         .until("the BullMQ queue is empty", async || {
-            let (counts, _) = counts(stack, version).await;
+            let (counts, _) = counts(at, version).await;
             let is_empty = counts.as_object().unwrap().values().all(|count| count == 0);
             is_empty.then_some(())
         })
         .await;
-    let (_, keys) = counts(stack, version).await;
+    let (_, keys) = counts(at, version).await;
     for key in &keys {
         let known = ["events", "id", "marker", "meta", "pc", "stalled-check", "stalled"];
         assert!(
@@ -123,7 +144,7 @@ async fn priorities_lead_to_the_lists_and_no_more_is_taken_than_there_is_room_fo
     openai.called(3).await;
     // Longer than a look for room takes.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let (counts, _) = counts(&stack, "bullmq5").await;
+    let (counts, _) = counts(&At::of(&stack), "bullmq5").await;
     assert_eq!(counts["prioritized"], 17, "{counts}");
     let mut redis = stack.redis().await;
     let waiting: u64 = redis.llen("{generative-ai}:critical").await.unwrap();
@@ -157,7 +178,7 @@ async fn jobs_of_others_are_left_to_them_and_hold_up_nobody() {
     for job_id in jobs {
         assert_eq!(stack.ended(job_id).await.error, None);
     }
-    let (counts, _) = counts(&stack, "bullmq5").await;
+    let (counts, _) = counts(&At::of(&stack), "bullmq5").await;
     assert_eq!(
         (&counts["waiting"], &counts["failed"]),
         (&json!(3), &json!(0)),
@@ -170,12 +191,12 @@ async fn what_bullmq_has_paused_waits() {
     let stack = Stack::start().await;
     let _replica = stack.replica(&[TAKES_OVER]).await;
     for version in VERSIONS {
-        producer(&stack, "pause", version, &[]).await;
+        producer(&At::of(&stack), "pause", version, &[]).await;
         let job_id = stack.job().await;
         add(&stack, version, &[as_the_application(&logo(job_id))]).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(stack.job_row(job_id).await.progress, Some(5), "{version}");
-        producer(&stack, "resume", version, &[]).await;
+        producer(&At::of(&stack), "resume", version, &[]).await;
         assert_eq!(stack.ended(job_id).await.error, None, "{version}");
     }
 }
