@@ -8,7 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use serde::Serialize;
 
-use super::calls::{IntendRequest, Intended, WithinBudgets, patience_ms};
+use super::calls::{IntendRequest, Intended, WithinBudgets, next_number, own_call, patience_ms};
 use super::statement::{Answers, Keyed, batch_statement, on_connection};
 use super::{Db, DbError};
 
@@ -154,16 +154,7 @@ batch_statement! {
         usd: f64 as Double,
         charges: String as Text,
     } -> (Integer, Nullable<Integer>, Nullable<Text>, Nullable<Timestamptz>, Nullable<Double>, Nullable<Text>)
-    "
-    , own AS (
-        UPDATE generative_ai.provider_calls AS call SET
-            provider = asked.provider, model = asked.model, sent_at = now(),
-            deadline_at = now() + asked.patience_ms * interval '1 millisecond'
-        FROM asked JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id AND job.fence = asked.fence AND job.state IS NOT DISTINCT FROM 'begun'
-        WHERE call.job_id = asked.job_id AND call.fence = asked.fence AND call.worker_id = asked.worker_id
-            AND call.state IS NOT DISTINCT FROM 'intended'
-        RETURNING call.job_id, call.call_no
-    ), wanted AS MATERIALIZED (
+    concat!(own_call!(), ", wanted AS MATERIALIZED (
         SELECT asked.* FROM asked JOIN generative_ai.jobs AS job ON job.job_id = asked.job_id AND job.fence = asked.fence
         WHERE job.state IS NOT DISTINCT FROM 'begun'
             AND NOT EXISTS (SELECT FROM own WHERE own.job_id = asked.job_id)
@@ -173,8 +164,7 @@ batch_statement! {
     ), reserved AS MATERIALIZED (
         SELECT wanted.*, verdict.* FROM wanted, LATERAL generative_ai.reserve(wanted.charges::jsonb, wanted.usd) AS verdict
     ), owned AS (
-        UPDATE generative_ai.jobs AS job SET calls = 1 + greatest(job.calls,
-            (SELECT max(earlier.call_no) FROM generative_ai.provider_calls AS earlier WHERE earlier.job_id = job.job_id))
+        UPDATE generative_ai.jobs AS job SET calls = ", next_number!(), "
         FROM reserved WHERE job.job_id = reserved.job_id AND reserved.spent IS NULL
         RETURNING job.job_id, job.calls
     ), intended AS (
@@ -191,7 +181,7 @@ batch_statement! {
     LEFT JOIN own ON own.job_id = asked.job_id
     LEFT JOIN intended ON intended.job_id = asked.job_id
     LEFT JOIN reserved ON reserved.job_id = asked.job_id
-    "
+    ")
 }
 
 /// Job, number of the call, what is spent, until when, for how long, and what has just come near its end.

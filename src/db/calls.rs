@@ -138,23 +138,11 @@ impl Db {
     }
 }
 
-batch_statement! {
-    /// The update of the job row is the fence: it waits for a new owner's begin and then sees the new fence. The
-    /// partial unique index is the second lock: at most one call of a job is open.
-    ///
-    /// A call that is intended under the very fence that asks is the asker's own, whose number was lost on its way: it has not
-    /// been made, as calls are made one after the other and each is ended before the next is intended.
-    ///
-    /// Calls are kept longer than jobs: where the ledger has forgotten a job and it is begun anew, they are counted on.
-    IntendCalls {
-        job_id: i32 as Integer,
-        fence: i64 as BigInt,
-        worker_id: &'v str as Text,
-        provider: &'v str as Text,
-        model: &'v str as Text,
-        patience_ms: i64 as BigInt,
-    } -> (Integer, Nullable<Integer>)
-    "
+/// A call that is intended under the very fence that asks is the asker's own, whose number was lost on its way: it has not
+/// been made, as calls are made one after the other and each is ended before the next is intended.
+macro_rules! own_call {
+    () => {
+        "
     , own AS (
         UPDATE generative_ai.provider_calls AS call SET
             provider = asked.provider, model = asked.model, sent_at = now(),
@@ -163,9 +151,33 @@ batch_statement! {
         WHERE call.job_id = asked.job_id AND call.fence = asked.fence AND call.worker_id = asked.worker_id
             AND call.state IS NOT DISTINCT FROM 'intended'
         RETURNING call.job_id, call.call_no
-    ), owned AS (
-        UPDATE generative_ai.jobs AS job SET calls = 1 + greatest(job.calls,
-            (SELECT max(earlier.call_no) FROM generative_ai.provider_calls AS earlier WHERE earlier.job_id = job.job_id))
+    )"
+    };
+}
+pub(super) use own_call;
+
+/// Calls are kept longer than jobs: where the ledger has forgotten a job and it is begun anew, they are counted on.
+macro_rules! next_number {
+    () => {
+        "1 + greatest(job.calls,
+            (SELECT max(earlier.call_no) FROM generative_ai.provider_calls AS earlier WHERE earlier.job_id = job.job_id))"
+    };
+}
+pub(super) use next_number;
+
+batch_statement! {
+    /// The update of the job row is the fence: it waits for a new owner's begin and then sees the new fence. The
+    /// partial unique index is the second lock: at most one call of a job is open.
+    IntendCalls {
+        job_id: i32 as Integer,
+        fence: i64 as BigInt,
+        worker_id: &'v str as Text,
+        provider: &'v str as Text,
+        model: &'v str as Text,
+        patience_ms: i64 as BigInt,
+    } -> (Integer, Nullable<Integer>)
+    concat!(own_call!(), ", owned AS (
+        UPDATE generative_ai.jobs AS job SET calls = ", next_number!(), "
         FROM asked
         WHERE job.job_id = asked.job_id AND job.fence = asked.fence AND job.state IS NOT DISTINCT FROM 'begun'
             AND NOT EXISTS (SELECT FROM own WHERE own.job_id = asked.job_id)
@@ -182,7 +194,7 @@ batch_statement! {
     FROM asked
     LEFT JOIN own ON own.job_id = asked.job_id
     LEFT JOIN intended ON intended.job_id = asked.job_id
-    "
+    ")
 }
 
 pub(super) fn run_intend<'c>(
