@@ -4,6 +4,7 @@
 
 mod budgets;
 mod dashboard;
+mod doubts;
 mod providers;
 mod shares;
 mod values;
@@ -120,20 +121,8 @@ impl Config {
     /// What works and may cost something all the same, a sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let (shutdown_timeout, job_timeout) =
-            (self.worker.shutdown_timeout, self.worker.attempts.job_timeout);
-        let is_cut_off = shutdown_timeout < job_timeout;
-        let warning = is_cut_off.then(|| {
-            // Of nothing the standard library says "0ns".
-            let seconds = shutdown_timeout.as_secs_f64();
-            format!(
-                "SHUTDOWN_TIMEOUT: {seconds}s is less than JOB_TIMEOUT ({job_timeout:?}), so a picture that is \
-                 being drawn when a replica stops may be paid for twice; leave it out, or set it to {job_timeout:?} \
-                 or more"
-            )
-        });
         let of_dashboard = self.ops.dashboard.iter().flat_map(dashboard::warnings);
-        let all = self.misspelled.iter().cloned().chain(warning);
+        let all = self.misspelled.iter().cloned().chain(doubts::doubts(self));
         all.chain(of_dashboard).collect()
     }
 }

@@ -69,6 +69,39 @@ fn a_stopping_replica_waits_as_long_as_a_call_can_take() {
 }
 
 #[test]
+fn what_is_probably_not_meant_is_told() {
+    for (variables, begin) in [
+        (
+            &[("RETRY_BASE_DELAY", "20m"), ("RETRY_MAX_DELAY", "10m")][..],
+            "RETRY_BASE_DELAY: 1200s is more than RETRY_MAX_DELAY (600s)",
+        ),
+        (&[("MAX_PACKAGE_BYTES", "1")], "MAX_PACKAGE_BYTES: 1 is less than"),
+        (
+            &[("IMAGE_PROVIDER_FALLBACKS", "gemini,openai")],
+            "IMAGE_PROVIDER_FALLBACKS: openai is in it",
+        ),
+        (
+            &[("STORAGE_URL", "file:///pictures"), ("S3_BUCKET", "pictures")],
+            "S3_BUCKET: pictures is set and STORAGE_URL names another place",
+        ),
+        (
+            &[
+                ("PUBLIC_URL_BASE", "https://a.example.org"),
+                ("CLOUDFLARE_IMAGE_PROXY_DOMAIN", "b.example.org"),
+            ],
+            "CLOUDFLARE_IMAGE_PROXY_DOMAIN: b.example.org is set and PUBLIC_URL_BASE",
+        ),
+        (&[("STORAGE_URL", "memory://")], "STORAGE_URL: memory:// keeps"),
+    ] {
+        let warnings = config(variables).unwrap().warnings();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with(begin), "{warnings:?}");
+    }
+    let usual = [("STORAGE_URL", "s3://pictures/icons"), ("S3_BUCKET", "pictures")];
+    assert_eq!(config(&usual).unwrap().warnings(), [] as [&str; 0]);
+}
+
+#[test]
 fn no_call_is_given_up_before_a_provider_can_have_drawn() {
     for wrong in ["0s", "999ms", "25h"] {
         assert_eq!(
