@@ -130,16 +130,20 @@ impl Storage {
         })
     }
 
-    /// Removes the directory that was made for it, where nothing is in it: whoever only looks leaves nothing.
+    /// Removes the directories that were made for it, where nothing is in them: whoever only looks leaves nothing.
     pub async fn leave(&self) {
-        let (Some(made), Place::Disk { root }) = (&self.made, &self.location.place) else {
+        let Place::Disk { root } = &self.location.place else {
+            return;
+        };
+        // Fails where something is in it, as below.
+        let _ = tokio::fs::remove_dir(root.join(key::ROOT)).await;
+        let Some(made) = &self.made else {
             return;
         };
         for directory in root
             .ancestors()
             .take_while(|directory| directory.starts_with(made))
         {
-            // Fails where something is in it.
             let _ = tokio::fs::remove_dir(directory).await;
         }
     }
@@ -164,9 +168,19 @@ impl Storage {
             attributes.insert(Attribute::CacheControl, CACHE_CONTROL.into());
         }
         let path = self.path("store", key)?;
-        let put = self
-            .store
-            .put_opts(&path, bytes.into(), PutOptions::from(attributes));
+        let payload: PutPayload = bytes.into();
+        let put = || {
+            let options = PutOptions::from(attributes.clone());
+            self.store.put_opts(&path, payload.clone(), options)
+        };
+        let is_on_disk = matches!(self.location.place, Place::Disk { .. });
+        let put = async {
+            match put().await {
+                // Somebody who left found the directory empty, between its making and its first file.
+                Err(error) if is_on_disk && error::is_absent(&error) => put().await,
+                put => put,
+            }
+        };
         self.limited("store", key, put).await?;
         Ok(self.stored(key))
     }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 
-use super::location::Place;
 use super::{ObjectKey, Storage, StorageError, StorageErrorKind, StorageSettings, public};
 use crate::findings::{Checked, Findings};
 
@@ -94,10 +93,6 @@ impl Storage {
             Err(error) => findings.warn(format!(
                 "STORAGE_URL: an object cannot be removed, and {key} stays; pictures that are deleted will stay too: {error}"
             )),
-        }
-        if let Place::Disk { root } = &self.location.place {
-            // Fails where it is not empty, which is as well.
-            let _ = tokio::fs::remove_dir(root.join(super::key::ROOT)).await;
         }
     }
 

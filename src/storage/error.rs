@@ -192,6 +192,14 @@ fn verdict(error: &object_store::Error, text: &str) -> codes::Verdict {
     }
 }
 
+/// Whether a file or directory was not there.
+pub(super) fn is_absent(error: &object_store::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let mut files = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    matches!(error, object_store::Error::NotFound { .. })
+        || files.any(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
 /// Of connections that fail, and of disks.
 fn by_source(error: &object_store::Error) -> Option<codes::Verdict> {
     let mut source = error.source();

@@ -32,7 +32,11 @@ fn told(checked: &Checked<Storage>) -> Vec<String> {
 }
 
 async fn check(settings: StorageSettings) -> Vec<String> {
-    told(&Storage::check(settings).await)
+    let checked = Storage::check(settings).await;
+    if let Some(storage) = &checked.service {
+        storage.leave().await;
+    }
+    told(&checked)
 }
 
 #[track_caller]
@@ -308,6 +312,20 @@ async fn google_and_azure_are_looked_at_in_the_same_way() {
         }
     }
     assert_eq!(store.paths(), ["/acme/pictures/p/ypGenAi/.probe"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_and_commands_that_look_at_a_new_disk_at_once_are_not_in_each_others_way() {
+    use_ring();
+    let directory = temporary_directory();
+    for round in 0..50 {
+        let images = directory.path().join(round.to_string());
+        let looks = (0..4).map(|_| tokio::spawn(check(disk(&images))));
+        for lines in futures_util::future::try_join_all(looks).await.unwrap() {
+            says(&lines, "ok: takes an object and gives it back");
+            says(&lines, "ok: an object can be removed");
+        }
+    }
 }
 
 #[tokio::test]
