@@ -123,7 +123,9 @@ pub fn main() -> ExitCode {
         Ok(observed) => observed,
         Err(faults) => {
             let all = match command {
-                Command::Run | Command::CheckConfig(_) => Config::from_environment(&environment).err(),
+                Command::Run | Command::CheckConfig(_) | Command::Doctor(_) => {
+                    Config::from_environment(&environment).err()
+                }
                 _ => None,
             };
             return exit::report(&all.unwrap_or(faults).into()).into();

@@ -35,7 +35,7 @@ pub use dashboard::{Dashboard, DashboardSettings, Sources};
 use health::Readiness;
 use metrics::{Metrics, Recording};
 
-pub use port::{Port, look};
+pub use port::{Door, Port};
 
 /// What is served where; made by `config`.
 #[derive(Clone, Debug)]
@@ -44,6 +44,18 @@ pub struct OpsSettings {
     pub http_addr: Option<SocketAddr>,
     /// The operators' page; `None` = it is not served.
     pub dashboard: Option<DashboardSettings>,
+}
+
+impl OpsSettings {
+    /// The addresses that are to be served and are not just any.
+    #[must_use]
+    pub fn doors(&self) -> Vec<Door> {
+        let probes = self.http_addr.map(Door::of_probes);
+        let page = self.dashboard.as_ref();
+        let page = page.map(|page| Door::of_page(page.addr, &page.base_path));
+        let all = probes.into_iter().chain(page);
+        all.filter(|door| !door.is_any()).collect()
+    }
 }
 
 /// What is looked at.
@@ -89,12 +101,7 @@ impl Ops {
         };
         match listening.await {
             Ok(ops) => Ok(ops),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && port::is_replica(addr).await => {
-                Err(format!(
-                    "HTTP_ADDR: another replica of this worker serves {addr}: choose another address, or leave it empty"
-                ))
-            }
-            Err(error) => Err(port::why_not(addr, &error)),
+            Err(error) => Err(Door::of_probes(addr).why_not(&error).await),
         }
     }
 

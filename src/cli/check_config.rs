@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::exit::{ExitStatus, Unfit};
-use super::replica::{look, port_of};
+use super::replica::look;
 use super::text;
 use crate::config::{Config, Environment};
 use crate::db::Lacking;
@@ -30,12 +30,15 @@ pub(super) async fn run(
         let said = "the configuration is well-formed; no service was asked\n";
         (settings, said)
     } else {
-        match port_of(&config.ops).await {
-            Some(Port::Unusable(why)) => settings.fail(why),
-            Some(Port::Replica) => settings.warn(
-                "HTTP_ADDR: a replica of this worker serves this address already; another one beside it needs one of its own",
-            ),
-            Some(Port::Free) | None => {}
+        for door in config.ops.doors() {
+            match door.look().await {
+                Port::Unusable(why) => settings.fail(why),
+                Port::Replica => settings.warn(format!(
+                    "{}: a replica of this worker serves this address already; another one beside it needs one of its own",
+                    door.variable
+                )),
+                Port::Free => {}
+            }
         }
         let look = look(&config, Lacking::Fault).await?;
         if let Some(storage) = &look.storage.service {

@@ -71,7 +71,7 @@ pub(super) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitStatus> 
     let page = match (&config.ops.dashboard, arguments.keep) {
         (Some(settings), true) => {
             let dashboard = Dashboard::listen(settings.clone()).await;
-            let dashboard = dashboard.context("no port is free for the operators' page")?;
+            let dashboard = dashboard.map_err(anyhow::Error::msg)?;
             Some(dashboard.serve(sources(&config, &services).await?))
         }
         _ => None,

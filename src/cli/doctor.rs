@@ -10,7 +10,7 @@ mod stuck;
 use clap::Args;
 
 use super::exit::ExitStatus;
-use super::replica::{Look, look, port_of};
+use super::replica::{Look, look};
 use super::text;
 use crate::config::{Config, Environment};
 use crate::db::{Db, Lacking};
@@ -37,10 +37,12 @@ pub(super) async fn run(
     for warning in config.warnings() {
         all.warn(warning);
     }
-    match port_of(&config.ops).await {
-        Some(Port::Unusable(why)) => all.fail(why),
-        Some(Port::Replica) => all.ok("HTTP_ADDR: a replica of this worker serves it"),
-        Some(Port::Free) | None => {}
+    for door in config.ops.doors() {
+        match door.look().await {
+            Port::Unusable(why) => all.fail(why),
+            Port::Replica => all.ok(format!("{}: a replica of this worker serves it", door.variable)),
+            Port::Free => {}
+        }
     }
     let Look {
         queue,

@@ -12,7 +12,7 @@ use crate::findings::{Checked, Findings};
 use crate::generator::{Pipeline, PipelineSettings};
 use crate::http_client::Downloads;
 use crate::notify::Notifier;
-use crate::ops::{self, OpsSettings, Port, Sources};
+use crate::ops::Sources;
 use crate::provider::list::Providers;
 use crate::provider::{ImageProvider, ImageSpec};
 use crate::queue::Queue;
@@ -130,12 +130,6 @@ impl Look {
         };
         Checked { findings, service }
     }
-}
-
-/// Who has the address that is to be served; `None` where none is, or any will do.
-pub(super) async fn port_of(settings: &OpsSettings) -> Option<Port> {
-    let addr = settings.http_addr.filter(|addr| addr.port() != 0)?;
-    Some(ops::look(addr).await)
 }
 
 /// Reaches Postgres, for commands that change nothing of its tables.

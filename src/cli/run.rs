@@ -99,14 +99,10 @@ async fn listen(settings: &OpsSettings, findings: &mut Findings) -> Option<Ops> 
 
 /// The same for the operators' page.
 async fn listen_for_people(settings: &OpsSettings, findings: &mut Findings) -> Option<Dashboard> {
-    let settings = settings.dashboard.clone()?;
-    let addr = settings.addr;
-    match Dashboard::listen(settings).await {
+    match Dashboard::listen(settings.dashboard.clone()?).await {
         Ok(dashboard) => Some(dashboard),
-        Err(error) => {
-            findings.fail(format!(
-                "DASHBOARD_ADDR: {addr} cannot be listened on: {error}; choose another or leave it out"
-            ));
+        Err(why) => {
+            findings.fail(why);
             None
         }
     }

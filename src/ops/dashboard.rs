@@ -9,7 +9,7 @@ mod failures;
 mod forms;
 mod gate;
 mod groups;
-mod headers;
+pub(in crate::ops) mod headers;
 mod job;
 mod layout;
 mod login;
@@ -25,7 +25,6 @@ mod strip;
 mod thumbnails;
 mod tries;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::connections;
+use super::{Door, connections};
 use crate::db::Db;
 use crate::queue::Redis;
 use crate::storage::Storage;
@@ -93,10 +92,14 @@ impl Dashboard {
     /// Listens; port 0 takes any that is free.
     ///
     /// # Errors
-    /// When the address is in use, or not this machine's.
-    pub async fn listen(settings: DashboardSettings) -> io::Result<Self> {
-        let listener = TcpListener::bind(settings.addr).await?;
-        Ok(Self { listener, settings })
+    /// When the address is in use, or not this machine's; a sentence that says what to do.
+    pub async fn listen(settings: DashboardSettings) -> Result<Self, String> {
+        match TcpListener::bind(settings.addr).await {
+            Ok(listener) => Ok(Self { listener, settings }),
+            Err(error) => Err(Door::of_page(settings.addr, &settings.base_path)
+                .why_not(&error)
+                .await),
+        }
     }
 
     /// Begins to answer, until the process ends, and returns the page's address. Must be called within a tokio runtime.

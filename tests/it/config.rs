@@ -37,6 +37,7 @@ async fn every_fault_of_a_configuration_is_told_in_one_go_with_status_78() {
         &["run"],
         &["check-config"],
         &["check-config", "--offline"],
+        &["doctor"],
     ] {
         let said = command(arguments, &variables).await;
         assert_eq!(

@@ -6,6 +6,7 @@ use chrono::{Days, Utc};
 use generative_ai_worker::measure;
 use serde_json::json;
 
+use crate::harness::authority::free_port;
 use crate::harness::command::command_on;
 use crate::harness::openai::{KEY, OpenAi, Reply, small_picture};
 use crate::harness::operator::Operator;
@@ -328,36 +329,47 @@ async fn an_address_that_is_taken_ends_the_start() {
     let stack = Stack::start().await;
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    let said = command_on(&stack, &["run"], &[("HTTP_ADDR", &addr)]).await;
-    let line = format!(
-        "generative-ai-worker: HTTP_ADDR: {addr} is in use by another program: choose another address, or leave it empty\n"
-    );
-    assert_eq!((said.status, &*said.out), (Some(78), ""), "{}", said.err);
-    assert!(said.err.ends_with(&line), "{}", said.err);
+    for variable in ["HTTP_ADDR", "DASHBOARD_ADDR"] {
+        for command in ["run", "check-config"] {
+            let said = command_on(&stack, &[command], &[(variable, &addr)]).await;
+            let line = format!(
+                "generative-ai-worker: {variable}: {addr} is in use by another program: choose another address, or leave it empty\n"
+            );
+            assert_eq!((said.status, &*said.out), (Some(78), ""), "{}", said.err);
+            assert!(said.err.ends_with(&line), "{command}: {}", said.err);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_at_the_address_is_well_for_doctor_and_in_the_way_of_another_one() {
     let stack = Stack::start().await;
-    let replica = stack.replica(&[]).await;
-    stack.until_key("ping", true).await;
-    let operator = Operator::of(&replica).await;
-    let variables = [("HTTP_ADDR", operator.address())];
-    let said = command_on(&stack, &["doctor"], &variables).await;
-    assert_eq!((said.status, &*said.err), (Some(0), ""), "{}", said.out);
-    let served = "ok    settings   HTTP_ADDR: a replica of this worker serves it";
-    assert!(said.out.contains(served), "{}", said.out);
-    let said = command_on(&stack, &["check-config"], &variables).await;
-    assert_eq!((said.status, &*said.err), (Some(0), ""), "{}", said.out);
-    let warned = "warning: HTTP_ADDR: a replica of this worker serves this address already";
-    assert!(said.out.contains(warned), "{}", said.out);
-    let said = command_on(&stack, &["run"], &variables).await;
-    let line = format!(
-        "HTTP_ADDR: another replica of this worker serves {}",
-        operator.address()
-    );
-    assert_eq!(said.status, Some(78), "{}", said.err);
-    assert!(said.err.contains(&line), "{}", said.err);
+    let page = format!("127.0.0.1:{}", free_port());
+    let token = ("DASHBOARD_VIEWER_TOKEN", "a-token-of-the-viewers");
+    for of_page in [&[][..], &[token]] {
+        let mut variables = vec![("DASHBOARD_ADDR", &*page)];
+        variables.extend(of_page);
+        let replica = stack.replica(&variables).await;
+        stack.until_key("ping", true).await;
+        let operator = Operator::of(&replica).await;
+        variables.push(("HTTP_ADDR", operator.address()));
+        let said = command_on(&stack, &["doctor"], &variables).await;
+        assert_eq!((said.status, &*said.err), (Some(0), ""), "{}", said.out);
+        let warning = command_on(&stack, &["check-config"], &variables).await;
+        assert_eq!((warning.status, &*warning.err), (Some(0), ""), "{}", warning.out);
+        for variable in ["HTTP_ADDR", "DASHBOARD_ADDR"] {
+            let served = format!("ok    settings   {variable}: a replica of this worker serves it");
+            assert!(said.out.contains(&served), "{}", said.out);
+            let warned = format!("warning: {variable}: a replica of this worker serves this address already");
+            assert!(warning.out.contains(&warned), "{}", warning.out);
+        }
+        let said = command_on(&stack, &["run"], &variables).await;
+        assert_eq!(said.status, Some(78), "{}", said.err);
+        for (variable, addr) in [("HTTP_ADDR", operator.address()), ("DASHBOARD_ADDR", &page)] {
+            let line = format!("{variable}: another replica of this worker serves {addr}");
+            assert!(said.err.contains(&line), "{}", said.err);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,9 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+/// What the policy of every answer begins with, and hardly another program's.
+pub(in crate::ops) const SIGN: &str = "default-src 'none'; script-src 'nonce-";
+
 /// A word that script and style of one answer carry, and that nobody can know before.
 pub(super) fn nonce() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
@@ -16,7 +19,7 @@ pub(super) fn nonce() -> String {
 /// Adds them.
 pub(super) fn guard(mut response: Response, nonce: &str) -> Response {
     let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; connect-src 'self'; \
+        "{SIGN}{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; connect-src 'self'; \
          form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     );
     let policy = HeaderValue::from_str(&policy).expect("a nonce is made of letters, digits, - and _");
