@@ -215,11 +215,26 @@ mod tests {
     }
 
     #[test]
-    fn manual_and_alert_rules_ask_for_metrics_that_exist() {
-        let manual = include_str!("../docs/operations.md");
-        let rules = include_str!("../deploy/observability/rules.yaml");
-        let both = format!("{manual}\n{rules}");
-        let words = both.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    fn the_dashboard_shows_every_metric() {
+        let dashboard = include_str!("../deploy/observability/dashboard.json");
+        for metric in ALL {
+            let shown = dashboard.contains(metric.name);
+            assert!(
+                shown,
+                "deploy/observability/dashboard.json has no panel of {metric}"
+            );
+        }
+    }
+
+    #[test]
+    fn manual_dashboard_and_alert_rules_ask_for_metrics_that_exist() {
+        let files = [
+            include_str!("../docs/operations.md"),
+            include_str!("../deploy/observability/rules.yaml"),
+            include_str!("../deploy/observability/dashboard.json"),
+        ];
+        let all = files.join("\n");
+        let words = all.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let prefixes = ["messaging_", "gen_ai_client_", "generative_ai_", "db_client_"];
         // Names of roles begin so too.
         let roles = [
@@ -239,7 +254,7 @@ mod tests {
                 .any(|metric| metric.name == word || metric.name == base);
             assert!(
                 exists,
-                "docs/operations.md or deploy/observability/rules.yaml asks for {word}"
+                "docs/operations.md or a file of deploy/observability asks for {word}"
             );
         }
     }

@@ -61,6 +61,8 @@ metrics! {
         "Age of the job whose package is taken next from each list, 0 where none waits; the same from every replica.";
     DELAYED: Kind::Gauge, "generative_ai_queue_delayed_packages", [],
         "Packages that wait for a time; the same from every replica.";
+    PARKED: Kind::Gauge, "generative_ai_queue_parked_packages", ["place"],
+        "Packages that wait until a provider may be called or a type has room, and suspects; the same from every replica.";
     DEAD: Kind::Gauge, "generative_ai_queue_dead_packages", [],
         "Packages among the dead in Redis; the same from every replica.";
     SET_ASIDE: Kind::Gauge, "generative_ai_queue_set_aside_packages", [],

@@ -92,6 +92,7 @@ impl Metrics {
         let noting = async {
             tokio::join!(
                 note_queue(watched),
+                note_parked(watched),
                 note_bullmq(watched),
                 note_callbacks(watched),
                 note_budgets(watched)
@@ -199,6 +200,17 @@ async fn note_queue(watched: &Watched) {
     measure::SET_ASIDE.set(depths.set_aside as f64, &[]);
     measure::IN_FLIGHT.set(depths.in_flight as f64, &[]);
     measure::PAUSED.set(f64::from(u8::from(depths.is_paused)), &[]);
+}
+
+/// Counts what waits for providers and for limits.
+async fn note_parked(watched: &Watched) {
+    let (places, words): (Vec<String>, Vec<&'static str>) = watched.replica.parking_places().unzip();
+    let counts = tokio::time::timeout(PATIENCE, watched.redis.parked(&places)).await;
+    let counts = counts.ok().and_then(Result::ok);
+    for (nth, word) in words.into_iter().enumerate() {
+        let count = counts.as_ref().and_then(|counts| counts.get(nth));
+        measure::PARKED.set(count.map_or(f64::NAN, |count| *count as f64), &[("place", word)]);
+    }
 }
 
 /// Counts what waits in the BullMQ queue, where one is taken over.

@@ -115,6 +115,19 @@ impl Redis {
         })
     }
 
+    /// Counts the packages that are parked for each of these.
+    ///
+    /// # Errors
+    /// [`RedisFailure`].
+    pub async fn parked(&self, places: &[String]) -> Result<Vec<u64>, RedisFailure> {
+        let mut pipeline = redis::pipe();
+        for place in places {
+            pipeline.llen(self.keys().parked(place));
+        }
+        let mut connection = self.connection().await?;
+        Ok(pipeline.query_async(&mut connection).await?)
+    }
+
     /// Counts what stands where.
     ///
     /// # Errors

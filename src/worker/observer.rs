@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use super::budgets::Budgets;
 use super::health::Health;
-use super::room::Room;
+use super::room::{Room, parked_for};
 use crate::provider::catalog::Model;
-use crate::queue::{ProviderState, ReplicaStatus};
+use crate::queue::{ProviderState, ReplicaStatus, SUSPECTS};
 use crate::router::Router;
+use crate::work_package::WORK_TYPES;
 
 /// A look at a replica. It stays valid while the replica drains and after it has ended. Cloning it is cheap.
 #[derive(Clone)]
@@ -71,6 +72,12 @@ impl Observer {
     /// Names of all providers.
     pub fn provider_names(&self) -> impl Iterator<Item = &'static str> {
         self.router.pipeline().providers().names()
+    }
+
+    /// Everything that packages can be parked for, each with its word in metrics.
+    pub fn parking_places(&self) -> impl Iterator<Item = (String, &'static str)> {
+        let words = self.provider_names().chain(WORK_TYPES).chain([SUSPECTS]);
+        parked_for(self.provider_names()).into_iter().zip(words)
     }
 
     /// Models of the providers that are configured.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{Days, Utc};
 use generative_ai_worker::measure;
 use serde_json::json;
 
@@ -12,6 +11,7 @@ use crate::harness::openai::{KEY, OpenAi, Reply, small_picture};
 use crate::harness::operator::Operator;
 use crate::harness::stack::{Stack, logo, with};
 use crate::harness::users::users;
+use crate::observability::a_model_that_ends;
 
 mod port;
 mod store;
@@ -167,16 +167,9 @@ async fn who_drains_is_alive_and_not_ready_and_is_served_to_its_end() {
 async fn what_becomes_of_packages_and_calls_is_counted_and_tells_nothing_of_them() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
-    let ends_on = Utc::now().date_naive() + Days::new(10);
-    let models = stack.path("models.json");
-    let model = json!([{
-        "provider": "openai", "id": "gpt-image-brief", "ends_on": ends_on, "successor": "gpt-image-2",
-        "sizes": {"listed": ["auto"]}, "default_size": {"icon": "auto", "otherwise": "auto"},
-        "prompt_max_chars": 1000, "formats": ["png"],
-    }]);
-    std::fs::write(&models, model.to_string()).unwrap();
+    let models = a_model_that_ends(&stack);
     let variables = [
-        ("MODELS_FILE", models.to_str().unwrap()),
+        ("MODELS_FILE", &*models),
         ("WORKER_CONCURRENCY", "3"),
         ("BULLMQ_QUEUE", "pictures"),
         ("BUDGETS", "stability:9/day"),

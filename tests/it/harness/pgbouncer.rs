@@ -3,20 +3,16 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
+use super::guarded::Guarded;
 use super::stack::Stack;
 
-/// A running PgBouncer. Ends with this value, and with this process.
+/// A running PgBouncer.
 pub(crate) struct PgBouncer {
     port: u16,
     own_port: u16,
-    guard: Child,
+    _server: Guarded,
 }
-
-/// Ends the server when its own standard input ends, which it does with the process that started it, in whatever way.
-const GUARD: &str =
-    r#"pgbouncer "$@" </dev/null & server=$!; cat >/dev/null; kill -s INT "$server"; wait "$server""#;
 
 impl PgBouncer {
     /// Starts one; `settings` are lines of `pgbouncer.ini`.
@@ -48,23 +44,15 @@ impl PgBouncer {
         );
         let config = write(&directory, "pgbouncer.ini", &config);
         std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o777)).unwrap();
-        let mut command = Command::new("sh");
-        command.args(["-c", GUARD, "guard"]);
+        let mut arguments = vec![config.as_os_str()];
         // It does not run as root.
         if rustix::process::getuid().is_root() {
-            command.args(["-u", "postgres"]);
+            arguments.splice(0..0, ["-u", "postgres"].map(AsRef::as_ref));
         }
-        let log = std::fs::File::create(directory.join("output.log")).unwrap();
-        command
-            .arg(config)
-            .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/bin:/opt/homebrew/bin")
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
         let bouncer = Self {
             port,
             own_port,
-            guard: command.spawn().unwrap(),
+            _server: Guarded::start("pgbouncer", &arguments, &directory.join("output.log")),
         };
         stack
             .until(
@@ -82,13 +70,6 @@ impl PgBouncer {
     /// A URL of the stack's Postgres, led through here.
     pub(crate) fn url(&self, direct: &str) -> String {
         direct.replace(&format!(":{}/", self.port), &format!(":{}/", self.own_port))
-    }
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
     }
 }
 
