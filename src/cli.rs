@@ -2,6 +2,7 @@
 
 mod actions;
 mod allocator;
+mod bar;
 mod callbacks;
 mod cancel;
 mod check_config;

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::bar::Bar;
 use super::exit::{ExitStatus, Unfit};
 use super::replica::{assemble, look, sources};
 use super::run::stop_on_signals;
@@ -54,9 +55,11 @@ struct Servers {
 pub(super) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitStatus> {
     let (stop, hurry) = stop_on_signals()?;
     println!("Starting a private Redis and a private Postgres on this machine ...");
+    let bar = Bar::endless("starting");
     let servers = tokio::task::spawn_blocking(start_servers)
         .await
         .context("the servers could not be started")??;
+    drop(bar);
     // Who only wants to see five packages needs no more than a Redis and a Postgres.
     let origin = match arguments.keep {
         true => Some(artist::start().await?),
@@ -87,7 +90,9 @@ pub(super) async fn run(arguments: DemoArguments) -> anyhow::Result<ExitStatus> 
     let told = tell(&db, &redis, &stop).await;
     if arguments.keep && told.is_ok() && !stop.is_cancelled() {
         println!("\nPushing some thirty more, of every kind ...");
+        let bar = Bar::endless("waiting until each has come to its end, or to what it waits for");
         crowd::play(&db, &redis, origin.as_deref().unwrap_or_default()).await?;
+        drop(bar);
         invite(&config, &db, page.as_deref().unwrap_or_default()).await?;
         stop.cancelled().await;
     }
@@ -163,9 +168,10 @@ async fn tell(db: &Db, redis: &Redis, stop: &CancellationToken) -> anyhow::Resul
     let story = Story::begin(db, redis).await?;
     let give_up_at = Instant::now() + PATIENCE;
     let mut shown = vec![None; story.acts().len()];
+    let bar = Bar::endless("drawing");
     loop {
         for (act, shown) in story.acts().iter().zip(&mut shown) {
-            show_progress(db, act, shown).await?;
+            show_progress(db, act, shown, &bar).await?;
         }
         if redis.is_idle().await? {
             break;
@@ -175,6 +181,7 @@ async fn tell(db: &Db, redis: &Redis, stop: &CancellationToken) -> anyhow::Resul
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    drop(bar);
     let ends = story.ends(db, redis).await?;
     println!("\n{}", table::render(&ends));
     let pictures = db.count_images().await?;
@@ -184,17 +191,17 @@ async fn tell(db: &Db, redis: &Redis, stop: &CancellationToken) -> anyhow::Resul
     story.check(&ends, pictures)
 }
 
-async fn show_progress(db: &Db, act: &Act, shown: &mut Option<i32>) -> anyhow::Result<()> {
+async fn show_progress(db: &Db, act: &Act, shown: &mut Option<i32>, bar: &Bar) -> anyhow::Result<()> {
     let Some(job_id) = act.job_id.filter(|_| act.shows_progress) else {
         return Ok(());
     };
     let progress = db.job(job_id).await?.and_then(|row| row.progress);
     if progress != *shown {
-        println!(
-            "  job {job_id}  {:>3} %  {}",
+        bar.print(&format!(
+            "  job {job_id}  {:>3} %  {}\n",
             progress.unwrap_or_default(),
             act.title
-        );
+        ))?;
         *shown = progress;
     }
     Ok(())

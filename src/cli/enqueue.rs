@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::bar::Bar;
 use super::exit::ExitStatus;
 use super::text;
 use crate::config::{Environment, PROVIDERS};
@@ -163,25 +164,38 @@ async fn hindrance(redis: &Redis) -> Option<String> {
 /// Tells a job's progress until its end, as a browser that polls the row would see it.
 async fn follow(db: &Db, job_id: i32) -> anyhow::Result<ExitStatus> {
     let mut shown = None;
+    let bar = Bar::of(100, format!("job {job_id}"));
     loop {
         let row = db
             .job(job_id)
             .await?
             .with_context(|| format!("the row of job {job_id} is gone"))?;
         if row.progress != shown {
-            text::say(&format!("job {job_id}: {} %", row.progress.unwrap_or_default()))?;
+            let progress = row.progress.unwrap_or_default();
+            bar.reach(progress.unsigned_abs().into());
+            if !bar.is_enough() {
+                bar.print(&format!("job {job_id}: {progress} %\n"))?;
+            }
             shown = row.progress;
         }
-        match end_of(&row) {
-            Some(Ok(url)) => {
-                text::say(&format!("job {job_id} is done: {url}"))?;
-                return Ok(ExitStatus::Done);
-            }
-            Some(Err(error)) => {
-                text::say(&format!("job {job_id} failed: {error}"))?;
-                return Ok(ExitStatus::Failed);
-            }
-            None => tokio::time::sleep(LOOK_EVERY).await,
+        if let Some(end) = end_of(&row) {
+            // The last word stands alone.
+            drop(bar);
+            return tell_end(job_id, end);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn tell_end(job_id: i32, end: Result<String, String>) -> anyhow::Result<ExitStatus> {
+    match end {
+        Ok(url) => {
+            text::say(&format!("job {job_id} is done: {url}"))?;
+            Ok(ExitStatus::Done)
+        }
+        Err(error) => {
+            text::say(&format!("job {job_id} failed: {error}"))?;
+            Ok(ExitStatus::Failed)
         }
     }
 }

@@ -5,12 +5,16 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::actions::{By, run_said};
+use super::bar::Bar;
 use super::exit::ExitStatus;
 use crate::config::{Environment, PROVIDERS};
 use crate::db::{Db, DbSettings};
 use crate::ops::acts::{Done, Intent};
 use crate::queue::{QueueSettings, Redis};
 use crate::worker::Books;
+
+/// Jobs whose packages are put back between two moves of the bar.
+const PART: usize = 1_000;
 
 #[derive(Debug, Args)]
 pub(super) struct ReseedArguments {
@@ -37,6 +41,7 @@ pub(super) async fn run(
         redis.reach().await?;
         db.held(queue).await?
     } else {
+        let _bar = Bar::endless(format!("comparing {queue} with the ledger"));
         books.lost_by_now(settings.lease_ttl).await?
     };
     if arguments.dry_run {
@@ -65,7 +70,17 @@ pub(super) async fn run(
         // A replica that compares at this moment is to leave it to this command.
         let name = format!("reseed-{}", Uuid::new_v4().simple());
         redis.take_over_reconciling(&name, settings.lease_ttl * 2).await?;
-        let count = books.put_back(&name, &jobs, true).await?;
+        let bar = Bar::of(jobs.len() as u64, "putting back");
+        let mut count = Some(0);
+        // The last ones first, as each goes to the head.
+        for part in jobs.rchunks(PART) {
+            let put_back = books.put_back(&name, part, true).await?;
+            count = count.zip(put_back).map(|(before, more)| before + more);
+            if count.is_none() {
+                break;
+            }
+            bar.advance(part.len() as u64);
+        }
         let said = match count {
             Some(count) => format!("put back {count} packages into {queue}"),
             None => "another process puts packages back at this moment; run it again".to_owned(),

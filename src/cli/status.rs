@@ -1,10 +1,10 @@
 //! `status`: how the queue, its replicas and its jobs stand, from Redis and from Postgres. One of the two being away
 //! hides nothing of the other.
 
+mod page;
 mod told;
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::Args;
@@ -23,15 +23,13 @@ use crate::worker::Budgets;
 
 /// Between two looks of `--watch`.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Home and clear, as every terminal knows them.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     /// As JSON
     #[arg(long, conflicts_with = "watch")]
     json: bool,
-    /// Look again every 2 s, until Ctrl-C
+    /// Look again every 2 s, until Ctrl-C; at a terminal in place, until q
     #[arg(long)]
     watch: bool,
 }
@@ -74,14 +72,14 @@ pub(super) async fn run(
         });
     }
     let (stop, _) = stop_on_signals()?;
+    let told = || async { look(&redis, bullmq.as_ref(), &db, &budgets).await.tell(&queue) };
+    if page::is_possible() {
+        page::show(told, PAUSE, &stop).await?;
+        return Ok(ExitStatus::Done);
+    }
     let watch = async {
         loop {
-            let status = look(&redis, bullmq.as_ref(), &db, &budgets).await.tell(&queue);
-            if io::stdout().is_terminal() {
-                text::print(&format!("{CLEAR}{status}"))?;
-            } else {
-                text::print(&format!("{status}\n"))?;
-            }
+            text::print(&format!("{}\n", told().await))?;
             tokio::time::sleep(PAUSE).await;
         }
     };

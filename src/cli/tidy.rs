@@ -2,9 +2,9 @@
 
 use clap::Args;
 
+use super::bar::Bar;
 use super::exit::ExitStatus;
 use super::replica::reach_migrated;
-use super::text;
 use crate::config::Environment;
 use crate::db::{DbSettings, Retention};
 use crate::queue::{QueueSettings, Redis};
@@ -29,7 +29,8 @@ pub(super) async fn run(arguments: &TidyArguments, environment: &Environment) ->
         dry_run,
     };
     let would = if dry_run { "would have " } else { "" };
-    let tell = |Tidied { count, done, what }| text::print(&format!("{would}{done} {count} {what}\n"));
+    let bar = Bar::endless(if dry_run { "counting" } else { "tidying" });
+    let tell = |Tidied { count, done, what }| bar.print(&format!("{would}{done} {count} {what}\n"));
     housekeeping.tidy(true, tell).await?;
     Ok(ExitStatus::Done)
 }

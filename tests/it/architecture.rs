@@ -129,6 +129,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("opentelemetry_otlp", &["otlp"]),
     ("opentelemetry_sdk", &["otlp", "telemetry"]),
     ("tracing_opentelemetry", &["trace", "telemetry"]),
+    ("crossterm", &["cli"]),
+    ("indicatif", &["cli"]),
 ];
 
 #[test]

@@ -24,6 +24,7 @@ pub(crate) mod replica;
 pub(crate) mod s3;
 pub(crate) mod stack;
 pub(crate) mod standby;
+pub(crate) mod terminal;
 pub(crate) mod topology;
 pub(crate) mod users;
 

@@ -78,6 +78,7 @@ mod state_first;
 mod status;
 mod storage;
 mod suspects;
+mod terminals;
 mod topology;
 mod traces;
 mod trouble;

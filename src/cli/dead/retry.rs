@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::super::actions::{By, run_said};
+use super::super::bar::Bar;
 use super::super::exit::ExitStatus;
 use super::super::text;
 use super::selection::{Selection, ask, tell_counts};
@@ -65,11 +66,12 @@ pub(super) async fn run(
         subject,
     };
     let mut tally = Tally::default();
-    let status = run_said(
-        &intent,
-        retry_all(&mut selection, arguments.rate, db, redis, &mut tally),
-    )
-    .await?;
+    let retrying = async {
+        let bar = Bar::of(total.unsigned_abs(), "retrying");
+        let seen = |count| bar.advance(count as u64);
+        retry_all(&mut selection, arguments.rate, db, redis, &mut tally, seen).await
+    };
+    let status = run_said(&intent, retrying).await?;
     for (why, count) in tally.skipped {
         text::print(&format!("skipped {}: {why}\n", packages(count)))?;
     }

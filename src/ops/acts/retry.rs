@@ -59,7 +59,7 @@ impl Rate {
     }
 }
 
-/// Pushes all that were chosen, no faster than `rate`.
+/// Pushes all that were chosen, no faster than `rate`, and tells `seen` how many have been looked at with each step.
 ///
 /// # Errors
 /// When Postgres or Redis does not answer.
@@ -69,6 +69,7 @@ pub(crate) async fn retry_all(
     db: &Db,
     redis: &Redis,
     tally: &mut Tally,
+    seen: impl Fn(usize),
 ) -> anyhow::Result<Done> {
     let size = rate.map_or(CHUNK, Rate::chunk);
     let mut next = Instant::now();
@@ -79,6 +80,7 @@ pub(crate) async fn retry_all(
         }
         sleep_until(next).await;
         let pushed = retry(&chunk, db, redis, tally).await?;
+        seen(chunk.len());
         if let Some(rate) = rate {
             next = Instant::now() + rate.time_of(pushed);
         }

@@ -131,7 +131,7 @@ pub(super) async fn retry(
         let mut selection = db.select_dead(filter).await?;
         redis.reach().await?;
         let mut tally = Tally::default();
-        let mut done = retry_all(&mut selection, None, db, redis, &mut tally).await?;
+        let mut done = retry_all(&mut selection, None, db, redis, &mut tally, |_| ()).await?;
         done.is_done = done.count > 0;
         for why in tally.skipped.keys() {
             done.said.push_str(&format!("; skipped: {why}"));

@@ -249,7 +249,7 @@ async fn act(site: &Site, who: &str, group: &Group, deed: Deed) -> anyhow::Resul
     let mut tally = Tally::default();
     let done = match deed {
         Deed::Retry(rate) => {
-            let retrying = retry_all(&mut selection, Some(rate), db, redis, &mut tally);
+            let retrying = retry_all(&mut selection, Some(rate), db, redis, &mut tally, |_| ());
             intent.run_noted(retrying).await
         }
         Deed::Discard => intent.run_noted(purge_all(&mut selection, db, redis)).await,
