@@ -33,6 +33,7 @@ mod set_aside;
 mod strangers;
 mod suspects;
 mod take;
+mod taken_over;
 mod tick;
 mod turns;
 mod types;
@@ -66,6 +67,7 @@ pub use provider::{CallEnd, ProviderState, Reported, Shut, Standing};
 pub use set_aside::SetAside;
 pub use suspects::SUSPECTS;
 pub use take::{Adopted, BlockedClient, Delivery, Landed, Landing};
+pub use taken_over::TakenOver;
 pub use tick::{Glance, ProviderTick, Tick};
 pub use turns::{Fairness, Weights};
 

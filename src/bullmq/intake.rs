@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bullmq::worker::WorkerEvent;
 use bullmq::{Job, Worker};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use redis::Script;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{BullmqQueue, link};
 use crate::fault;
 use crate::measure;
-use crate::queue::{Priority, Redis};
+use crate::queue::{Priority, Redis, TakenOver};
 use crate::redis::RedisFailure;
 
 /// Between two looks at whether there is room.
@@ -217,9 +217,30 @@ impl Gate {
             .query_async(&mut connection)
             .await?;
         match data {
-            Some(data) => self.target.push_at(priority(job.priority()), &data).await,
+            Some(data) => {
+                let origin = self.origin(job);
+                let priority = priority(job.priority());
+                self.target.push_taken_over(priority, &data, &origin).await
+            }
             // Its producer has removed it meanwhile.
             None => Ok(()),
+        }
+    }
+
+    /// What is worth to be known of it later.
+    fn origin(&self, job: &Job) -> TakenOver {
+        let taken_at = Utc::now();
+        let added_at = i64::try_from(job.timestamp()).ok();
+        TakenOver {
+            queue: self.source.name().to_owned(),
+            id: job.id().to_owned(),
+            name: job.name().to_owned(),
+            added_at: added_at
+                .and_then(DateTime::from_timestamp_millis)
+                .unwrap_or(taken_at),
+            taken_at,
+            priority: job.priority(),
+            attempts_made: job.attempts_made(),
         }
     }
 

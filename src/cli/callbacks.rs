@@ -14,7 +14,7 @@ use crate::db::{CallbackChoice, Db, DbSettings};
 use crate::ops::acts::{Done, Intent};
 use crate::queue::QueueSettings;
 
-pub(super) use shown::{as_json, headline, target};
+pub(super) use shown::as_json;
 
 #[derive(Debug, Args)]
 pub(super) struct CallbacksArguments {

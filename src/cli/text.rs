@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-pub(super) use crate::ops::words::{age, age_of_seconds, time, took};
+pub(super) use crate::ops::words::{age, age_of_seconds, time};
 use crate::plain_text::{cut, plain};
 
 /// Where a column's values stand.

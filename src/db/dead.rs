@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, BigInt, Bool, Bytea, Double, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::statement::on_connection;
@@ -44,7 +45,7 @@ pub struct DeadFilter {
 }
 
 /// A dead package, as far as it is looked at.
-#[derive(Clone, Debug, PartialEq, QueryableByName)]
+#[derive(Clone, Debug, PartialEq, QueryableByName, Deserialize)]
 pub struct DeadPackage {
     /// Row of `generative_ai.dead_packages`.
     #[diesel(sql_type = diesel::sql_types::Uuid)]
@@ -115,7 +116,7 @@ pub struct DeadSelection {
 
 /// The rows with what is known of their providers. Columns that nobody reads cost nothing, as Postgres drops them. A
 /// package may be any bytes, so its text is searched rather than parsed.
-const DEAD: &str = r#"(
+const ROWS: &str = r#"(
     SELECT dead.*,
         CASE WHEN dead.attempts > 0 THEN (
             SELECT call.provider FROM generative_ai.provider_calls AS call
@@ -125,15 +126,17 @@ const DEAD: &str = r#"(
         substring(encode(substring(dead.payload FROM 1 FOR 262144), 'escape')
             FROM '"imageProvider"\s*:\s*"([A-Za-z0-9_-]+)"') AS named
     FROM generative_ai.dead_packages AS dead
-) AS dead
-WHERE (cardinality($1) = 0 OR dead.error_class = ANY($1))
+) AS dead"#;
+
+/// Those that a filter chooses.
+const CHOSEN: &str = "(cardinality($1) = 0 OR dead.error_class = ANY($1))
   AND ($2 IS NULL OR coalesce(dead.asked, dead.named) = $2)
   AND (cardinality($3) + cardinality($4) = 0 OR dead.job_id = ANY($3) OR dead.id::text LIKE ANY($4))
   AND ($5 IS NULL OR dead.dead_at >= $5) AND dead.dead_at <= $6
   AND ($7 OR dead.retried_at IS NULL)
-  AND ($8 IS NULL OR coalesce(dead.queue, $8) = $8)"#;
+  AND ($8 IS NULL OR coalesce(dead.queue, $8) = $8)";
 
-/// Binds what [`DEAD`] asks for.
+/// Binds what [`CHOSEN`] asks for.
 macro_rules! bound {
     ($selection:expr, $query:expr) => {{
         let filter = &$selection.filter;
@@ -197,7 +200,7 @@ impl DeadSelection {
         } else {
             " AND dead.retried_at IS NULL"
         };
-        format!("{DEAD}{open}")
+        format!("{ROWS} WHERE {CHOSEN}{open}")
     }
 
     /// How many there are, by class; the most frequent first.
@@ -287,6 +290,14 @@ impl DeadSelection {
             }
         }
     }
+}
+
+/// Those of the job `$1` that died last, newest first, without their packages.
+pub(super) fn latest_of_job(most: u32) -> String {
+    format!(
+        "{} FROM {ROWS} WHERE dead.job_id = $1 ORDER BY dead.dead_at DESC, dead.id DESC LIMIT {most}",
+        columns(false)
+    )
 }
 
 fn columns(with_payload: bool) -> String {

@@ -1,6 +1,8 @@
 //! Words that commands and the page share: ages, times, who has paused, how it stands with a provider and a job.
 
 mod budget;
+mod callback;
+mod chapters;
 mod life;
 mod provider;
 
@@ -11,7 +13,9 @@ use chrono::{DateTime, Utc};
 use crate::queue::PauseNote;
 
 pub(crate) use budget::{in_cents, near_budgets, parked as parked_for_budget};
-pub(crate) use life::{Life, Owner};
+pub(crate) use callback::{end_of, target};
+pub(crate) use chapters::{Facts, Tone};
+pub(crate) use life::Life;
 pub(crate) use provider::now_of;
 
 /// `42 s`, `12 min`, `3 h`, `5 d`: the largest unit of which there is at least one.

@@ -81,16 +81,6 @@ impl Redis {
         Ok(())
     }
 
-    /// Pushes one package, as a producer does, to the list of a priority.
-    ///
-    /// # Errors
-    /// [`RedisFailure`].
-    pub async fn push_at(&self, priority: Priority, package: &[u8]) -> Result<(), RedisFailure> {
-        let mut connection = self.connection().await?;
-        let _: i64 = connection.lpush(self.keys().waiting(priority), package).await?;
-        Ok(())
-    }
-
     /// Whether the ping key is there: the service's, or with a worker name that of one of its replicas.
     ///
     /// # Errors

@@ -171,7 +171,7 @@ pub(super) fn next<T: FromRedisValue>(answers: &mut impl Iterator<Item = Value>)
 }
 
 /// The job that a package is for, unless it is too odd to be read.
-fn job_id_of(package: &[u8]) -> Option<i32> {
+pub(super) fn job_id_of(package: &[u8]) -> Option<i32> {
     let package: serde_json::Value = serde_json::from_slice(package).ok()?;
     match package.get("jobId")? {
         serde_json::Value::String(text) => text.parse().ok(),

@@ -219,6 +219,12 @@ impl Keys {
         self.derived("in-flight")
     }
 
+    /// Where the latest package of a job came from, where that was a BullMQ queue.
+    #[must_use]
+    pub fn taken_over(&self, job_id: i32) -> String {
+        self.derived(&format!("taken-over:{job_id}"))
+    }
+
     /// Present while no replica may take new work.
     #[must_use]
     pub fn paused(&self) -> String {
@@ -332,6 +338,7 @@ mod tests {
             keys.in_flight(),
             keys.gone(),
             keys.paused(),
+            keys.taken_over(7),
             keys.provider("p"),
             keys.open_calls("p"),
             keys.recent_calls("p"),

@@ -68,7 +68,7 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "ops",
         &[
-            "worker", "provider", "imaging", "storage", "bullmq", "queue", "db",
+            "worker", "provider", "imaging", "storage", "bullmq", "queue", "db", "notify",
         ],
     ),
     (

@@ -121,6 +121,15 @@ async fn jobs_of_either_version_become_pictures_byte_for_byte() {
             let job = stack.ended(*job_id).await;
             assert_eq!(job.error, None, "{version}");
         }
+        let told = stack.command(&["jobs", "show", &jobs[0].to_string()], &[]).await;
+        let told = String::from_utf8(told.stdout).unwrap();
+        for part in [
+            "\nBullMQ job ",
+            &format!(" of {BULLMQ_QUEUE}\n  added "),
+            &format!("  named     {NAME}\n"),
+        ] {
+            assert!(told.contains(part), "{part:?} is missing in {told}");
+        }
         is_as_bullmq_leaves_it(&stack, version).await;
     }
     assert_eq!(stack.count("SELECT count(*) FROM images").await, 6);

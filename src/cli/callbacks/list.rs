@@ -5,8 +5,9 @@ use clap::Args;
 
 use super::super::exit::ExitStatus;
 use super::super::text::{self, Align};
-use super::shown::{as_json, end_of, target};
+use super::shown::as_json;
 use crate::db::{CallbackChoice, CallbackRow, Db};
+use crate::ops::words::{end_of, target};
 use crate::plain_text::{cut, plain};
 
 #[derive(Debug, Args)]

@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::statement::on_connection;
 use super::super::{Db, DbError};
 
 /// A row of the outbox.
-#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
+#[derive(Clone, Debug, PartialEq, Eq, QueryableByName, Deserialize)]
 pub struct CallbackRow {
     /// The same for the same end and URL.
     #[diesel(sql_type = diesel::sql_types::Uuid)]

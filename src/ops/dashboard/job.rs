@@ -1,7 +1,6 @@
 //! The story of one job, as a timeline, and what can be done about it now.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
@@ -10,30 +9,20 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::layout::{button, foreign, maybe, page as framed, trouble};
+use super::layout::{button, foreign, page as framed, trouble};
 use super::number::Number;
-use super::results::{cost, thumbnail};
+use super::results::thumbnail;
 use super::strip::in_time;
 use super::{Site, Visitor, layout};
-use crate::db::{CallRow, DeadFilter, DeadPackage, LedgerRow, Story};
-use crate::ops::words::{Life, Owner, time, took};
-
-/// Earlier lives beyond these are not told.
-const LIVES: u32 = 50;
-
-/// All that is known of a job.
-struct Known {
-    story: Story,
-    dead: Vec<DeadPackage>,
-    owner: Option<Owner>,
-}
+use crate::db::LedgerRow;
+use crate::ops::words::{Facts, Life, Tone, time};
 
 /// Something that has happened to a job.
 struct Step {
     at: DateTime<Utc>,
     class: &'static str,
     title: String,
-    lines: Vec<(&'static str, Markup)>,
+    facts: Facts,
 }
 
 pub(super) async fn page(
@@ -46,52 +35,30 @@ pub(super) async fn page(
 
 /// The page, with the prompt where somebody has asked for it.
 pub(super) async fn show(site: &Site, visitor: &Visitor, job_id: i32, prompt: Option<Markup>) -> Response {
-    let (strip, known) = tokio::join!(site.strips.get(&site.sources), in_time(look(site, job_id)));
+    let (db, redis) = (&site.sources.db, &site.sources.redis);
+    let found = in_time(Life::find(job_id, db, redis));
+    let (strip, found) = tokio::join!(site.strips.get(&site.sources), found);
     let title = format!("Job {job_id}");
-    let known = match known {
-        Ok(known) => known,
+    let life = match found {
+        Ok(Some(life)) => life,
+        Ok(None) => {
+            let why = format!(
+                "There is no job {job_id}: neither ac_background_jobs nor the ledger has a row of it."
+            );
+            return layout::not_found(site, visitor, &why).await;
+        }
         Err(why) => {
             let page = framed(site, visitor, &strip, "", &title, trouble("The story", &why));
             return (StatusCode::SERVICE_UNAVAILABLE, page).into_response();
         }
     };
-    if known.story.shown.is_none() && known.story.ledger.is_none() && known.dead.is_empty() {
-        let why =
-            format!("There is no job {job_id}: neither ac_background_jobs nor the ledger has a row of it.");
-        return layout::not_found(site, visitor, &why).await;
-    }
-    let body = story(site, visitor, job_id, &known, prompt);
+    let body = story(site, visitor, &life, prompt);
     framed(site, visitor, &strip, "", &title, body).into_response()
 }
 
-async fn look(site: &Site, job_id: i32) -> anyhow::Result<Known> {
-    let (db, redis) = (&site.sources.db, &site.sources.redis);
-    let story = db.story(job_id).await?;
-    let filter = DeadFilter {
-        job_ids: vec![job_id],
-        with_retried: true,
-        ..DeadFilter::default()
-    };
-    let (dead, _) = db.select_dead(filter).await?.newest_first(LIVES, false).await?;
-    let owner = match story.ledger.as_ref().filter(|row| row.state == "begun") {
-        Some(row) => {
-            let worker_id = row.worker_id.clone().unwrap_or_default();
-            let is_alive = redis.has_lease(&worker_id).await.ok();
-            Some(Owner { worker_id, is_alive })
-        }
-        None => None,
-    };
-    Ok(Known { story, dead, owner })
-}
-
-fn story(site: &Site, visitor: &Visitor, job_id: i32, known: &Known, prompt: Option<Markup>) -> Markup {
-    let life = Life {
-        job_id,
-        story: &known.story,
-        owner: known.owner.as_ref(),
-        dead: &known.dead,
-    };
-    let ledger = known.story.ledger.as_ref();
+fn story(site: &Site, visitor: &Visitor, life: &Life, prompt: Option<Markup>) -> Markup {
+    let job_id = life.job_id;
+    let ledger = life.story.ledger.as_ref();
     let picture = ledger
         .filter(|row| row.object_keys.is_some())
         .and_then(|row| row.image_id);
@@ -99,10 +66,13 @@ fn story(site: &Site, visitor: &Visitor, job_id: i32, known: &Known, prompt: Opt
         p.headline { (foreign(&life.headline())) }
         div.story {
             div {
-                (ways(site, visitor, job_id, known))
-                (facts(&life, prompt.unwrap_or_else(|| masked(site, visitor, job_id))))
+                (ways(site, visitor, life))
+                dl.facts {
+                    (named(&life.facts()))
+                    div { dt { "prompt" } dd { (prompt.unwrap_or_else(|| masked(site, visitor, job_id))) } }
+                }
                 h2 { "What happened" }
-                ol.timeline { @for step in steps(known) { (line(&step)) } }
+                ol.timeline { @for step in steps(life) { (line(&step)) } }
             }
             @if let Some(image_id) = picture {
                 figure {
@@ -126,9 +96,10 @@ fn masked(site: &Site, visitor: &Visitor, job_id: i32) -> Markup {
 }
 
 /// What can be done now.
-fn ways(site: &Site, visitor: &Visitor, job_id: i32, known: &Known) -> Markup {
-    let state = known.story.ledger.as_ref().map(|row| &*row.state);
-    let is_dead = known.dead.iter().any(|package| package.retried_at.is_none());
+fn ways(site: &Site, visitor: &Visitor, life: &Life) -> Markup {
+    let (job_id, story) = (life.job_id, &life.story);
+    let state = story.ledger.as_ref().map(|row| &*row.state);
+    let is_dead = story.dead.iter().any(|package| package.retried_at.is_none());
     let way = |deed: &str, label: &str, class: &str| {
         button(site, visitor, &format!("/jobs/{job_id}/{deed}"), label, class)
     };
@@ -138,7 +109,7 @@ fn ways(site: &Site, visitor: &Visitor, job_id: i32, known: &Known) -> Markup {
                 @if state == Some("held") { (way("release", "Release: another picture may be bought", "")) }
                 @if matches!(state, Some("retry_wait" | "begun")) { (way("release", "End its wait", "")) }
                 @if is_dead && matches!(state, None | Some("dead")) { (way("retry", "Retry", "")) }
-                @if matches!(state, None | Some("waiting" | "begun" | "retry_wait" | "held")) && !is_dead && known.story.shown.is_some() {
+                @if matches!(state, None | Some("waiting" | "begun" | "retry_wait" | "held")) && !is_dead && story.shown.is_some() {
                     (way("cancel", "Cancel", "danger"))
                 }
             }
@@ -146,137 +117,62 @@ fn ways(site: &Site, visitor: &Visitor, job_id: i32, known: &Known) -> Markup {
     }
 }
 
-fn facts(life: &Life<'_>, prompt: Markup) -> Markup {
-    let shown = life.story.shown.as_ref();
-    let ledger = life.story.ledger.as_ref();
-    let fact = |name: &str, value: Markup| html! { div { dt { (name) } dd { (value) } } };
-    html! {
-        dl.facts {
-            (fact("State", maybe(ledger.map(|row| &*row.state).or(Some("not begun")))))
-            @if let Some(shown) = shown {
-                (fact("Progress", html! { (shown.progress.unwrap_or_default()) " %" }))
-                @if let Some(error) = &shown.error { (fact("Told to the person", foreign(error))) }
-            }
-            @if let Some(row) = ledger {
-                @if let Some(provider) = &row.provider {
-                    (fact("Drawn by", html! { (foreign(provider)) " " @if let Some(model) = &row.model { (foreign(model)) } }))
-                }
-                (fact("Failed attempts", html! { (row.attempts) ", deliveries " (row.deliveries) ", crashes " (row.crashes) }))
-                @if let Some(details) = &row.error_details { (fact("Details", foreign(details))) }
-                @for key in row.object_keys.iter().flatten() { (fact("Object", foreign(key))) }
-            }
-            @if let Some(owner) = life.owner {
-                (fact("Owner", html! { (foreign(&owner.worker_id)) " "
-                    @match owner.is_alive { Some(true) => "alive", Some(false) => "without a lease", None => "cannot be told" } }))
-            }
-            (fact("Cost", foreign(&life.cost_in_words())))
-            (fact("Prompt", prompt))
-        }
-    }
+fn named(facts: &Facts) -> Markup {
+    html! { @for (name, value) in facts { div { dt { (name) } dd { (foreign(value)) } } } }
 }
 
 fn line(step: &Step) -> Markup {
     html! {
         li class=(step.class) {
             p { time datetime=(step.at.to_rfc3339()) { (time(step.at)) } " " strong { (foreign(&step.title)) } }
-            @if !step.lines.is_empty() {
-                dl { @for (name, value) in &step.lines { div { dt { (name) } dd { (value) } } } }
-            }
+            @if !step.facts.is_empty() { dl { (named(&step.facts)) } }
         }
     }
 }
 
 /// In the order in which it happened.
-fn steps(known: &Known) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut happened = |at, class, title: &str, lines| {
-        let title = title.to_owned();
-        steps.push(Step {
-            at,
-            class,
-            title,
-            lines,
-        });
+fn steps(life: &Life) -> Vec<Step> {
+    let step = |at, class, title: &str| Step {
+        at,
+        class,
+        title: title.to_owned(),
+        facts: Facts::new(),
     };
-    if let Some(at) = known.story.shown.as_ref().and_then(|row| row.created_at) {
-        happened(at, "", "The application made the job", Vec::new());
+    let story = &life.story;
+    let made = story.shown.as_ref().and_then(|row| row.created_at);
+    let mut steps: Vec<Step> = made
+        .map(|at| step(at, "", "the application made the job"))
+        .into_iter()
+        .collect();
+    if let Some(row) = &story.ledger {
+        steps.push(step(row.begun_at, "", "begun, the last time"));
+        let next = row.next_attempt_at.filter(|_| row.state == "retry_wait");
+        steps.extend(next.map(|at| step(at, "soon", "next attempt")));
+        let (class, title) = end_of(row);
+        steps.extend(row.finished_at.map(|at| step(at, class, title)));
     }
-    if let Some(row) = &known.story.ledger {
-        let by = row.worker_id.iter().map(|worker_id| ("By", foreign(worker_id)));
-        happened(row.begun_at, "", "Begun, the last time", by.collect());
-        if let Some(at) = row.finished_at {
-            let (class, title) = end_of(row);
-            happened(at, class, title, Vec::new());
-        }
-        if let Some(at) = row.next_attempt_at.filter(|_| row.state == "retry_wait") {
-            happened(at, "soon", "Next attempt", Vec::new());
-        }
-    }
-    for call in &known.story.calls {
-        steps.push(of_call(call));
-    }
-    for package in &known.dead {
-        steps.push(Step {
-            at: package.dead_at,
-            class: "bad",
-            title: format!("Failed for good: {}", package.error_class),
-            lines: vec![
-                ("Reason", foreign(&package.reason)),
-                ("Details", maybe(package.details.as_deref())),
-                ("By", foreign(&package.worker_id)),
-            ],
-        });
-        if let Some(at) = package.retried_at {
-            steps.push(Step {
-                at,
-                class: "",
-                title: "Pushed again by an operator".to_owned(),
-                lines: Vec::new(),
-            });
-        }
-    }
+    let retried = story.dead.iter().filter_map(|package| package.retried_at);
+    steps.extend(retried.map(|at| step(at, "", "pushed again by an operator")));
+    steps.extend(life.chapters().into_iter().map(|chapter| Step {
+        at: chapter.at,
+        class: match chapter.tone {
+            Tone::Neither => "",
+            Tone::Good => "good",
+            Tone::Bad => "bad",
+            Tone::Open => "soon",
+        },
+        title: chapter.title,
+        facts: chapter.facts,
+    }));
     steps.sort_by_key(|step| step.at);
     steps
 }
 
 fn end_of(row: &LedgerRow) -> (&'static str, &'static str) {
     match row.state.as_str() {
-        "done" => ("good", "Done"),
-        "cancelled" => ("", "Cancelled"),
-        "dead" => ("bad", "Ended without a picture"),
-        _ => ("", "Ended"),
-    }
-}
-
-fn of_call(call: &CallRow) -> Step {
-    let lasted = took(Duration::try_from_secs_f64(call.took_s).unwrap_or_default());
-    let (class, outcome) = match call.state.as_str() {
-        "succeeded" => ("good", format!("succeeded after {lasted}")),
-        "failed" => ("bad", format!("failed after {lasted}")),
-        "unknown" => ("bad", format!("nobody knows what it brought, after {lasted}")),
-        _ => ("soon", format!("open for {lasted}")),
-    };
-    let mut lines = Vec::new();
-    for (name, text) in [
-        ("Request", &call.provider_request_id),
-        ("Handle", &call.handle),
-        ("Class", &call.error_class),
-        ("Details", &call.error_details),
-    ] {
-        if let Some(text) = text {
-            lines.push((name, foreign(text)));
-        }
-    }
-    if call.cost_usd.is_some() {
-        lines.push(("Cost", cost(call.cost_usd, call.cost_basis.as_deref())));
-    }
-    Step {
-        at: call.sent_at,
-        class,
-        title: format!(
-            "Call {} to {} {}: {outcome}",
-            call.call_no, call.provider, call.model
-        ),
-        lines,
+        "done" => ("good", "done"),
+        "cancelled" => ("", "cancelled"),
+        "dead" => ("bad", "ended without a picture"),
+        _ => ("", "ended"),
     }
 }

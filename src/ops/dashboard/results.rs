@@ -97,7 +97,7 @@ fn older(site: &Site, fields: &Fields, before: i32) -> String {
 }
 
 /// What a picture has cost, and how that is known.
-pub(super) fn cost(usd_of_it: Option<f64>, basis: Option<&str>) -> Markup {
+fn cost(usd_of_it: Option<f64>, basis: Option<&str>) -> Markup {
     html! {
         @match usd_of_it {
             Some(cost) => { (usd(cost)) " " span.note { (foreign(basis.unwrap_or("of unknown basis"))) } },

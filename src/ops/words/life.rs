@@ -1,23 +1,25 @@
 //! How a job stands, in one sentence, and what it has cost.
 
 use super::age_of_seconds;
-use crate::db::{DeadPackage, Story};
+use crate::db::{Db, DbError, Story};
 use crate::failure::{ErrorClass, without_advice};
 use crate::plain_text::plain;
+use crate::queue::{Redis, TakenOver};
 
 /// Who works on a job.
 pub(crate) struct Owner {
     pub(crate) worker_id: String,
-    /// Whether it holds its lease; `None` = Redis cannot be asked.
-    pub(crate) is_alive: Option<bool>,
+    /// Whether it holds its lease, or why Redis cannot be asked.
+    pub(crate) is_alive: anyhow::Result<bool>,
 }
 
 /// All that is known of a job.
-pub(crate) struct Life<'a> {
+pub(crate) struct Life {
     pub(crate) job_id: i32,
-    pub(crate) story: &'a Story,
-    pub(crate) owner: Option<&'a Owner>,
-    pub(crate) dead: &'a [DeadPackage],
+    pub(crate) story: Story,
+    pub(crate) owner: Option<Owner>,
+    /// Where its package came from, as far as Redis can be asked and knows.
+    pub(crate) origin: Option<TakenOver>,
 }
 
 /// What a job's calls have cost.
@@ -28,7 +30,37 @@ pub(crate) struct TotalCost {
     pub(crate) unknown: usize,
 }
 
-impl Life<'_> {
+impl Life {
+    /// Reads it. `None`: nobody knows such a job.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub(crate) async fn find(job_id: i32, db: &Db, redis: &Redis) -> Result<Option<Self>, DbError> {
+        let story = db.story(job_id).await?;
+        if story.shown.is_none()
+            && story.ledger.is_none()
+            && story.dead.is_empty()
+            && story.callbacks.is_empty()
+        {
+            return Ok(None);
+        }
+        let owner = match story.ledger.as_ref().filter(|row| row.state == "begun") {
+            Some(row) => {
+                let worker_id = row.worker_id.clone().unwrap_or_default();
+                let is_alive = redis.has_lease(&worker_id).await.map_err(Into::into);
+                Some(Owner { worker_id, is_alive })
+            }
+            None => None,
+        };
+        let origin = redis.origin_of(job_id).await.ok().flatten();
+        Ok(Some(Self {
+            job_id,
+            story,
+            owner,
+            origin,
+        }))
+    }
+
     /// How it stands, in one sentence.
     pub(crate) fn headline(&self) -> String {
         let job_id = self.job_id;

@@ -2,10 +2,12 @@
 
 use futures_util::StreamExt as _;
 use redis::AsyncCommands as _;
+use serde_json::json;
 
 use super::{ON, PAGES, actions, open};
-use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::page::Page;
+use crate::harness::receiver::Receiver;
 use crate::harness::stack::{QUEUE, Stack, icon, logo, with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,6 +208,49 @@ async fn what_is_held_is_said_and_released() {
     let (_replica, page) = open(&stack).await;
     page.get("/")
         .await
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_job_says_all_that_jobs_show_says_and_who_was_told() {
+    let stack = Stack::start().await;
+    let receiver = Receiver::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let refusal = json!({"message": "no", "code": "moderation_blocked"});
+    openai.then(Reply::Error(400, refusal, vec![]));
+    let own = openai.variables();
+    let own = own.iter().map(|(name, value)| (&**name, &**value));
+    let variables: Vec<(&str, &str)> = own.chain([ON]).collect();
+    let replica = stack.replica_for(&receiver, &variables).await;
+    let page = Page::of(&replica).await;
+    let job_id = stack.job().await;
+    let url = receiver.url("/ends?token=heron");
+    stack.push(&with(logo(job_id), "callbackUrl", url)).await;
+    receiver.told(&stack, "/ends", 1).await;
+    stack.command(&["dead", "retry", "--yes"], &[]).await;
+    receiver.told(&stack, "/ends", 2).await;
+    stack.idle().await;
+    stack.outbox_has("state = 'waiting'", 0).await;
+    let told = stack.command(&["jobs", "show", &job_id.to_string()], &[]).await;
+    let told = String::from_utf8(told.stdout).unwrap();
+    let answer = page.get(&format!("/jobs/{job_id}")).await;
+    answer.is(200);
+    assert!(
+        told.lines().count() > 20 && told.contains("\ncallback ") && told.contains("\ndead package "),
+        "{told}"
+    );
+    let shown = answer.text().replace("&quot;", "\"");
+    for line in told.lines() {
+        // A fact has a name of nine characters; long ones are cut on the page.
+        let said: String = match line.strip_prefix("  ") {
+            Some(fact) => fact.chars().skip(10).take(200).collect(),
+            None => line.to_owned(),
+        };
+        assert!(shown.contains(&said), "{said} is missing in {shown}");
+    }
+    answer
+        .has("the application made the job")
+        .has("pushed again by an operator");
+    assert!(!answer.text().contains("heron"), "{}", answer.text());
+}
+
         .has(&format!("whether another picture may be bought: 1 ({held})."));
     page.get("/running").await.has("for an operator");
     page.post(&format!("/jobs/{held}/release"))
