@@ -12,7 +12,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 use generative_ai_worker::db::{
-    BeginRequest, Begun, Chore, Db, DbError, DbSettings, DeadFilter, IntendRequest, PictureRecord, Recorded,
+    BeginRequest, Begun, Chore, Db, DbError, DbSettings, DeadFilter, IntendRequest, PictureFilter,
+    PictureRecord, Recorded,
 };
 use tokio::time::Instant;
 use tokio_postgres::Client;
@@ -221,6 +222,34 @@ async fn figures(sql: &Client, db: &Db, last: i32) -> Figures {
     note("jobs show", &|round| {
         let db = show.clone();
         async move { db.story(round + 1).await.map(drop) }.boxed()
+    })
+    .await;
+    let search = db.clone();
+    note("search for a request and a collection", &|round| {
+        let db = search.clone();
+        async move {
+            for (wanted, count) in [(format!("req_{}", round + 1), 1), ("group/7".to_owned(), 20)] {
+                assert_eq!(db.search(&wanted).await?.len(), count, "{wanted}");
+            }
+            Ok(())
+        }
+        .boxed()
+    })
+    .await;
+    let pictures = db.clone();
+    note("pictures of a collection", &|round| {
+        let db = pictures.clone();
+        async move {
+            let filter = PictureFilter {
+                collection: Some("group/7".to_owned()),
+                before: Some(FEW - round),
+                ..PictureFilter::default()
+            };
+            let found = db.pictures(&filter, 24).await?;
+            assert_eq!(found.pictures.len(), 24);
+            Ok(())
+        }
+        .boxed()
     })
     .await;
     let tidy = db.clone();

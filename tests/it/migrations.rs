@@ -79,7 +79,7 @@ async fn run(stack: &Stack, arguments: &[&str]) -> (Option<i32>, String, String)
     (status.code(), text(stdout), text(stderr))
 }
 
-const APPLIED: &str = "applied 2026-11-22-000001_application_tables\napplied 2026-11-22-000002_ledger\napplied 2026-11-25-000003_provider_calls\napplied 2026-11-25-000004_cancelled\napplied 2026-11-25-000005_dead_letters\napplied 2026-11-29-000006_image_of_a_job\napplied 2026-11-29-000007_which_job\napplied 2026-11-29-000008_queue_of_a_job\napplied 2026-11-29-000009_calls_outlive_jobs\napplied 2026-11-29-000010_ended_jobs\napplied 2026-11-29-000011_prompts_of_ended_jobs\napplied 2026-11-29-000012_joined_replies\napplied 2026-11-30-000013_ends_without_index\napplied 2026-11-30-000030_operator_actions\napplied 2026-11-30-000050_callbacks\napplied 2026-11-30-000070_addresses_of_pictures\napplied 2026-11-30-000080_budgets\napplied 2026-11-30-000090_traces\n";
+const APPLIED: &str = "applied 2026-11-22-000001_application_tables\napplied 2026-11-22-000002_ledger\napplied 2026-11-25-000003_provider_calls\napplied 2026-11-25-000004_cancelled\napplied 2026-11-25-000005_dead_letters\napplied 2026-11-29-000006_image_of_a_job\napplied 2026-11-29-000007_which_job\napplied 2026-11-29-000008_queue_of_a_job\napplied 2026-11-29-000009_calls_outlive_jobs\napplied 2026-11-29-000010_ended_jobs\napplied 2026-11-29-000011_prompts_of_ended_jobs\napplied 2026-11-29-000012_joined_replies\napplied 2026-11-30-000013_ends_without_index\napplied 2026-11-30-000030_operator_actions\napplied 2026-11-30-000050_callbacks\napplied 2026-11-30-000070_addresses_of_pictures\napplied 2026-11-30-000080_budgets\napplied 2026-11-30-000090_traces\napplied 2026-11-30-000100_jobs_of_a_collection\napplied 2026-11-30-000101_calls_by_request\napplied 2026-11-30-000102_calls_by_handle\n";
 const UP_TO_DATE: &str = "the database is up to date\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,6 +212,9 @@ async fn every_step_can_be_undone_and_done_again_beside_the_applications_tables(
     assert_eq!(run(&stack, &["migrate"]).await.1, APPLIED);
     let made = texts(&stack, own).await;
     let down = [
+        include_str!("../../migrations/2026-11-30-000102_calls_by_handle/down.sql"),
+        include_str!("../../migrations/2026-11-30-000101_calls_by_request/down.sql"),
+        include_str!("../../migrations/2026-11-30-000100_jobs_of_a_collection/down.sql"),
         include_str!("../../migrations/2026-11-30-000090_traces/down.sql"),
         include_str!("../../migrations/2026-11-30-000080_budgets/down.sql"),
         include_str!("../../migrations/2026-11-30-000070_addresses_of_pictures/down.sql"),

@@ -15,6 +15,8 @@ pub struct PictureFilter {
     pub provider: Option<String>,
     /// With this model.
     pub model: Option<String>,
+    /// An icon, or a picture of any other type.
+    pub is_icon: Option<bool>,
     /// Of this user.
     pub user_id: Option<i32>,
     /// Of this collection: its id, or `type/id`.
@@ -89,37 +91,55 @@ struct Last {
 /// Jobs that are looked through for one page.
 const LOOKED_AT: i64 = 20_000;
 
-const WINDOW: &str = "
-    SELECT job_id, state, image_id, provider, model, cost_usd, cost_basis, finished_at, begun_at, object_keys
-    FROM generative_ai.jobs WHERE job_id < $1 ORDER BY job_id DESC LIMIT $2";
+/// The jobs that are looked through: `$2` of them before the job `$1`, of the collection `$3` where one is asked for.
+fn window(filter: &PictureFilter) -> String {
+    let chosen = match filter.collection {
+        // In the words of the index of collections.
+        Some(_) => "object_keys IS NOT NULL AND split_part(object_keys[1], '/', 3) = $3",
+        None => "$3 IS NULL",
+    };
+    format!(
+        "SELECT job_id, state, image_id, provider, model, cost_usd, cost_basis, finished_at, begun_at, object_keys
+         FROM generative_ai.jobs WHERE job_id < $1 AND {chosen} ORDER BY job_id DESC LIMIT $2"
+    )
+}
+
+/// The id of a collection that is named by it, or as `type/id`.
+pub(super) fn collection_id(collection: &str) -> &str {
+    collection.rsplit('/').next().unwrap_or_default()
+}
 
 impl Db {
-    /// Some pictures of jobs of all queues. Looks through 20,000 jobs, and goes on from there the next time.
+    /// Some pictures of jobs of all queues. Looks through 20,000 jobs, or 20,000 of a collection, and goes on from there the next time.
     ///
     /// # Errors
     /// [`DbError`].
     pub async fn pictures(&self, filter: &PictureFilter, most: u32) -> Result<PicturePage, DbError> {
         let before = filter.before.unwrap_or(i32::MAX);
+        let window = window(filter);
+        let collection_id = filter.collection.as_deref().map(collection_id);
         let query = format!(
             "SELECT job.job_id, job.image_id, job.provider, job.model, job.cost_usd, job.cost_basis, job.finished_at,
                 extract(epoch FROM job.finished_at - job.begun_at)::double precision AS took_s, job.object_keys[1] AS object_key,
                 image.user_id, coalesce(image.deleted, true) AS is_deleted
-             FROM ({WINDOW}) AS job LEFT JOIN images AS image ON image.id = job.image_id
+             FROM ({window}) AS job LEFT JOIN images AS image ON image.id = job.image_id
              WHERE job.state = 'done' AND job.image_id IS NOT NULL AND job.object_keys IS NOT NULL
-                AND ($3 IS NULL OR job.provider = $3) AND ($4 IS NULL OR job.model = $4) AND ($5 IS NULL OR image.user_id = $5)
-                AND ($6 IS NULL OR split_part(job.object_keys[1], '/', 3) = $6
-                    OR split_part(job.object_keys[1], '/', 2) || '/' || split_part(job.object_keys[1], '/', 3) = $6)
-                AND ($7 IS NULL OR (job.finished_at AT TIME ZONE 'UTC')::date = $7)
-             ORDER BY job.job_id DESC LIMIT $8"
+                AND ($4 IS NULL OR job.provider = $4) AND ($5 IS NULL OR job.model = $5) AND ($6 IS NULL OR image.user_id = $6)
+                AND ($7 IS NULL OR $7 = $3 OR split_part(job.object_keys[1], '/', 2) || '/' || $3 = $7)
+                AND ($8 IS NULL OR (job.finished_at AT TIME ZONE 'UTC')::date = $8)
+                AND ($9 IS NULL OR (job.object_keys[1] LIKE '%-icon.%') = $9)
+             ORDER BY job.job_id DESC LIMIT $10"
         );
         let select = sql_query(query)
             .bind::<Integer, _>(before)
             .bind::<BigInt, _>(LOOKED_AT)
+            .bind::<Nullable<Text>, _>(collection_id)
             .bind::<Nullable<Text>, _>(&filter.provider)
             .bind::<Nullable<Text>, _>(&filter.model)
             .bind::<Nullable<Integer>, _>(filter.user_id)
             .bind::<Nullable<Text>, _>(&filter.collection)
             .bind::<Nullable<diesel::sql_types::Date>, _>(filter.day)
+            .bind::<Nullable<Bool>, _>(filter.is_icon)
             .bind::<BigInt, _>(i64::from(most) + 1);
         let mut pictures: Vec<Picture> =
             on_connection(&self.pool, async |connection| select.load(connection).await).await?;
@@ -133,13 +153,12 @@ impl Db {
             });
         }
         // The end of the window, and not of the jobs.
-        let end = sql_query(
-            "SELECT min(job_id) AS last FROM (
-                SELECT job_id FROM generative_ai.jobs WHERE job_id < $1 ORDER BY job_id DESC LIMIT $2
-             ) AS job HAVING count(*) = $2",
-        )
+        let end = sql_query(format!(
+            "SELECT min(job_id) AS last FROM ({window}) AS job HAVING count(*) = $2"
+        ))
         .bind::<Integer, _>(before)
-        .bind::<BigInt, _>(LOOKED_AT);
+        .bind::<BigInt, _>(LOOKED_AT)
+        .bind::<Nullable<Text>, _>(collection_id);
         let ends: Vec<Last> =
             on_connection(&self.pool, async |connection| end.load(connection).await).await?;
         let next_before = ends.into_iter().next().and_then(|end| end.last);

@@ -6,6 +6,7 @@ use diesel_async::RunQueryDsl;
 
 use super::super::statement::on_connection;
 use super::super::{Db, DbError};
+use super::pictures::collection_id;
 
 /// A job that was found.
 #[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
@@ -24,24 +25,27 @@ pub struct Hit {
     pub image_id: Option<i32>,
 }
 
-/// By number all jobs are found, by the rest the latest, as nobody pays for an index with every job.
+/// Each by an index, but of a user the pictures among the latest jobs: the application's table has no index that is known of, and
+/// one of ours would be paid for by every job. A picture leads to its job by its address.
 const SEARCH: &str = "
-    WITH latest AS MATERIALIZED (
-        SELECT job_id, state, image_id, object_keys FROM generative_ai.jobs ORDER BY job_id DESC LIMIT 20000
-    )
     (SELECT 'job' AS by, shown.id AS job_id, job.state, job.image_id
         FROM ac_background_jobs AS shown LEFT JOIN generative_ai.jobs AS job ON job.job_id = shown.id WHERE shown.id = $1)
-    UNION ALL (SELECT 'image', job_id, state, image_id FROM latest WHERE image_id = $1 LIMIT 20)
-    UNION ALL (SELECT 'user', job_id, state, image_id FROM latest JOIN images AS image ON image.id = latest.image_id
+    UNION ALL (SELECT 'image', job.job_id, job.state, job.image_id FROM images AS image
+        CROSS JOIN LATERAL regexp_matches(image.formats, '\"([^\"]+)\"', 'g') AS address(part)
+        JOIN generative_ai.jobs AS job ON job.image_url = address.part[1] AND job.image_id = image.id
+        WHERE image.id = $1 LIMIT 20)
+    UNION ALL (SELECT 'user', job_id, state, image_id FROM (
+            SELECT job_id, state, image_id FROM generative_ai.jobs ORDER BY job_id DESC LIMIT 20000
+        ) AS latest JOIN images AS image ON image.id = latest.image_id
         WHERE $1 IS NOT NULL AND image.user_id = $1 ORDER BY job_id DESC LIMIT 20)
-    UNION ALL (SELECT 'collection', job_id, state, image_id FROM latest
-        WHERE split_part(object_keys[1], '/', 3) = $2
-            OR split_part(object_keys[1], '/', 2) || '/' || split_part(object_keys[1], '/', 3) = $2
+    UNION ALL (SELECT 'collection', job_id, state, image_id FROM generative_ai.jobs
+        WHERE object_keys IS NOT NULL AND split_part(object_keys[1], '/', 3) = $3
+            AND ($3 = $2 OR split_part(object_keys[1], '/', 2) || '/' || $3 = $2)
         ORDER BY job_id DESC LIMIT 20)
     UNION ALL (SELECT 'request', call.job_id, job.state, job.image_id FROM (
-            SELECT job_id, provider_request_id, handle FROM generative_ai.provider_calls ORDER BY sent_at DESC LIMIT 20000
-        ) AS call LEFT JOIN generative_ai.jobs AS job ON job.job_id = call.job_id
-        WHERE call.provider_request_id = $2 OR call.handle = $2 LIMIT 20)";
+            SELECT job_id FROM generative_ai.provider_calls WHERE provider_request_id = $2
+            UNION SELECT job_id FROM generative_ai.provider_calls WHERE handle = $2
+        ) AS call LEFT JOIN generative_ai.jobs AS job ON job.job_id = call.job_id LIMIT 20)";
 
 impl Db {
     /// Jobs whose number, image, user, collection or request this is.
@@ -53,7 +57,8 @@ impl Db {
         let text = text.replace('\0', "");
         let select = sql_query(SEARCH)
             .bind::<Nullable<Integer>, _>(number)
-            .bind::<Text, _>(text);
+            .bind::<Text, _>(&text)
+            .bind::<Text, _>(collection_id(&text));
         on_connection(&self.pool, async |connection| select.load(connection).await).await
     }
 }

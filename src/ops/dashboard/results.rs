@@ -15,9 +15,10 @@ use crate::db::{Picture, PictureFilter};
 use crate::ops::words::{time, took};
 
 const A_PAGE: u32 = 24;
-const FILTERS: [(&str, &str); 5] = [
+const FILTERS: [(&str, &str); 6] = [
     ("provider", "Provider"),
     ("model", "Model"),
+    ("type", "Type"),
     ("user", "User"),
     ("collection", "Collection"),
     ("day", "Day"),
@@ -75,9 +76,17 @@ fn filter(fields: &Fields) -> (PictureFilter, Vec<String>) {
             None
         }
     });
+    let is_icon = filled(fields, "type").and_then(|kind| match kind {
+        "icon" | "logo" => Some(kind == "icon"),
+        _ => {
+            wrong.push("A type is icon or logo.".to_owned());
+            None
+        }
+    });
     let filter = PictureFilter {
         provider: text("provider"),
         model: text("model"),
+        is_icon,
         user_id,
         collection: text("collection"),
         day,

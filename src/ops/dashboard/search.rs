@@ -31,7 +31,7 @@ pub(super) async fn page(
     };
     let (strip, hits) = tokio::join!(site.strips.get(&site.sources), find);
     let body = html! {
-        p.note { "By job number, image id, user, collection (42 or domain/42) or the request id of a provider. A job number is always found, the rest among the latest 20,000 jobs and calls." }
+        p.note { "By job number, image id, user, collection (42 or domain/42) or the request id of a provider. All are always found, but for those of a user: the latest, among the latest 20,000 jobs." }
         @match hits {
             Ok(hits) => (found(&site, &wanted, &hits)),
             Err(why) => (trouble("What was found", &why)),

@@ -55,6 +55,10 @@ async fn pictures_failures_and_stories_are_shown_and_found() {
         ("provider=openai", vec![]),
         ("day=2020-01-01", vec![]),
         ("provider=builtin", vec![jobs[1], jobs[0]]),
+        ("type=icon", vec![jobs[1]]),
+        ("type=logo", vec![jobs[0]]),
+        ("collection=nine&type=logo", vec![]),
+        ("collection=other%2Fnine", vec![]),
     ] {
         let text = page.get(&format!("/results?{query}")).await.is(200).text();
         let shown: Vec<i32> = text
@@ -66,10 +70,12 @@ async fn pictures_failures_and_stories_are_shown_and_found() {
         shown.dedup();
         assert_eq!(shown, expected, "{query}");
     }
-    page.get("/results?user=x")
-        .await
-        .is(200)
-        .has("A user is a number");
+    for (query, said) in [
+        ("user=x", "A user is a number"),
+        ("type=x", "A type is icon or logo"),
+    ] {
+        page.get(&format!("/results?{query}")).await.is(200).has(said);
+    }
 
     let small = page.get(&thumbnail).await;
     small.is(200);
@@ -190,6 +196,10 @@ async fn what_runs_is_cancelled_and_a_pause_and_a_shut_provider_are_shown_and_en
         .has("openai")
         .has("p95")
         .has("$0.");
+    page.get("/search?q=req_test")
+        .await
+        .is(200)
+        .has("<td>request</td>");
     let done: Vec<String> = actions(&stack)
         .await
         .into_iter()
@@ -198,16 +208,6 @@ async fn what_runs_is_cancelled_and_a_pause_and_a_shut_provider_are_shown_and_en
     assert_eq!(done, ["cancel", "pause", "resume", "providers resume"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_is_said_and_released() {
-    let stack = Stack::start().await;
-    let held = stack.job().await;
-    let package = logo(held).to_string();
-    let hold = "INSERT INTO generative_ai.jobs (job_id, state, queue, package) VALUES ($1, 'held', 'generative-ai', $2)";
-    stack.sql(hold, &[&held, &package]).await;
-    let (_replica, page) = open(&stack).await;
-    page.get("/")
-        .await
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_a_job_says_all_that_jobs_show_says_and_who_was_told() {
     let stack = Stack::start().await;

@@ -1,0 +1,1 @@
+DROP INDEX IF EXISTS generative_ai.jobs_collection;
