@@ -5,6 +5,7 @@ mod callback;
 mod chapters;
 mod life;
 mod provider;
+pub(crate) mod stuck;
 
 use std::time::Duration;
 

@@ -44,6 +44,12 @@ async fn guarded(stack: &Stack, more: &[(&str, &str)]) -> (Replica, Page) {
     (replica, page)
 }
 
+/// The page as whoever has this token sees it, after a login.
+async fn session(page: &Page, token: &str) -> Page {
+    let entered = page.post_form("/login", &format!("token={token}")).await;
+    page.with(Some(&entered.cookie.unwrap()))
+}
+
 /// What was written down: who, what, about what.
 async fn actions(stack: &Stack) -> Vec<(String, String, String)> {
     let rows = stack

@@ -33,14 +33,18 @@ pub(super) async fn fields_of(
     Ok(fields)
 }
 
-/// Does it, writes it down, and says what came of it.
+/// Does it, if it comes from a form of this page, writes it down, and says what came of it.
 async fn act(
     site: &Site,
     visitor: &Visitor,
+    request: Request,
     (action, subject): (&str, String),
     back: &str,
     doing: impl Future<Output = anyhow::Result<Done>>,
 ) -> Response {
+    if let Err(refusal) = fields_of(site, visitor, request).await {
+        return *refusal;
+    }
     let intent = Intent {
         db: &site.sources.db,
         queue: site.sources.redis.keys().inbox(),
@@ -64,19 +68,28 @@ async fn act(
     }
 }
 
+/// The same about a job.
+async fn act_on_job(
+    site: &Site,
+    visitor: &Visitor,
+    request: Request,
+    action: &str,
+    job_id: i32,
+    doing: impl Future<Output = anyhow::Result<Done>>,
+) -> Response {
+    let subject = (action, format!("job {job_id}"));
+    act(site, visitor, request, subject, &format!("/jobs/{job_id}"), doing).await
+}
+
 pub(super) async fn cancel(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
     Number(job_id): Number,
     request: Request,
 ) -> Response {
-    if let Err(refusal) = fields_of(&site, &visitor, request).await {
-        return *refusal;
-    }
     let message = acts::message_of(&visitor.who, None);
     let doing = acts::cancel(job_id, &message, &site.sources.db, &site.sources.redis);
-    let back = format!("/jobs/{job_id}");
-    act(&site, &visitor, ("cancel", format!("job {job_id}")), &back, doing).await
+    act_on_job(&site, &visitor, request, "cancel", job_id, doing).await
 }
 
 pub(super) async fn release(
@@ -85,9 +98,6 @@ pub(super) async fn release(
     Number(job_id): Number,
     request: Request,
 ) -> Response {
-    if let Err(refusal) = fields_of(&site, &visitor, request).await {
-        return *refusal;
-    }
     let sources = &site.sources;
     let doing = async {
         sources.redis.reach().await?;
@@ -101,15 +111,7 @@ pub(super) async fn release(
             None => acts::release(&wait, &sources.db, &sources.redis, sources.lease_ttl).await,
         }
     };
-    let back = format!("/jobs/{job_id}");
-    act(
-        &site,
-        &visitor,
-        ("jobs release", format!("job {job_id}")),
-        &back,
-        doing,
-    )
-    .await
+    act_on_job(&site, &visitor, request, "jobs release", job_id, doing).await
 }
 
 pub(super) async fn retry(
@@ -118,9 +120,6 @@ pub(super) async fn retry(
     Number(job_id): Number,
     request: Request,
 ) -> Response {
-    if let Err(refusal) = fields_of(&site, &visitor, request).await {
-        return *refusal;
-    }
     let (db, redis) = (&site.sources.db, &site.sources.redis);
     let doing = async {
         let filter = DeadFilter {
@@ -138,15 +137,7 @@ pub(super) async fn retry(
         }
         Ok(done)
     };
-    let back = format!("/jobs/{job_id}");
-    act(
-        &site,
-        &visitor,
-        ("dead retry", format!("job {job_id}")),
-        &back,
-        doing,
-    )
-    .await
+    act_on_job(&site, &visitor, request, "dead retry", job_id, doing).await
 }
 
 /// Shows the prompt of a job, once it is written down who has asked for it.
@@ -205,9 +196,6 @@ pub(super) async fn resume_provider(
     Path(name): Path<String>,
     request: Request,
 ) -> Response {
-    if let Err(refusal) = fields_of(&site, &visitor, request).await {
-        return *refusal;
-    }
     if !PROVIDERS.contains(&&*name) {
         return not_found(&site, &visitor, "There is no such provider.").await;
     }
@@ -223,14 +211,8 @@ pub(super) async fn resume_provider(
             is_done: true,
         })
     };
-    act(
-        &site,
-        &visitor,
-        ("providers resume", name.clone()),
-        "/providers",
-        doing,
-    )
-    .await
+    let subject = ("providers resume", name.clone());
+    act(&site, &visitor, request, subject, "/providers", doing).await
 }
 
 pub(super) async fn pause(
@@ -238,9 +220,6 @@ pub(super) async fn pause(
     Extension(visitor): Extension<Visitor>,
     request: Request,
 ) -> Response {
-    if let Err(refusal) = fields_of(&site, &visitor, request).await {
-        return *refusal;
-    }
     let queue = site.sources.redis.keys().inbox();
     let doing = async {
         let is_new = site.sources.redis.pause(&visitor.who).await?;
@@ -254,7 +233,7 @@ pub(super) async fn pause(
             is_done: true,
         })
     };
-    act(&site, &visitor, ("pause", queue.to_owned()), "/", doing).await
+    act(&site, &visitor, request, ("pause", queue.to_owned()), "/", doing).await
 }
 
 pub(super) async fn resume(
@@ -262,9 +241,6 @@ pub(super) async fn resume(
     Extension(visitor): Extension<Visitor>,
     request: Request,
 ) -> Response {
-    if let Err(refusal) = fields_of(&site, &visitor, request).await {
-        return *refusal;
-    }
     let queue = site.sources.redis.keys().inbox();
     let doing = async {
         let was_paused = site.sources.redis.resume().await?;
@@ -278,5 +254,5 @@ pub(super) async fn resume(
             is_done: true,
         })
     };
-    act(&site, &visitor, ("resume", queue.to_owned()), "/", doing).await
+    act(&site, &visitor, request, ("resume", queue.to_owned()), "/", doing).await
 }

@@ -12,16 +12,13 @@ use super::layout::{button, foreign, job_link, maybe, page as framed, trouble};
 use super::strip::in_time;
 use super::{Site, Visitor};
 use crate::db::{CallbackCounts, Stuck};
-use crate::ops::words::{age, age_of_seconds, by_whom, near_budgets, now_of};
-use crate::queue::{Gone, Overview, Replica};
+use crate::findings::{Findings, Grade};
+use crate::ops::words::{age, age_of_seconds, near_budgets, now_of, stuck};
+use crate::queue::{Gone, Keys, Overview, Replica};
 
-/// So long after its time a delayed package should be on its list.
-const OVERDUE_MS: i64 = 10_000;
 /// Replicas that are gone for longer are not shown.
 const GONE_MS: i64 = 24 * 60 * 60 * 1_000;
 const GONE_MOST: usize = 10;
-/// A receiver that is restarted has taken what is posted to it by then.
-const LATE_S: f64 = 60.0;
 /// Budgets that are shown with what waits for them.
 const BUDGETS_MOST: usize = 10;
 
@@ -78,19 +75,24 @@ async fn of(site: &Site, visitor: &Visitor, overview: &Overview) -> Markup {
         .collect();
     let budgets = &site.sources.budgets;
     let asked = budgets.asked();
-    let (stuck, ages, uses, callbacks) = tokio::join!(
+    let (found, ages, uses, callbacks) = tokio::join!(
         in_time(db.stuck(queue, &live)),
         in_time(db.ages_of(next)),
         in_time(db.budget_uses(&asked)),
         in_time(db.callback_counts(queue))
     );
-    let mut warnings = warnings(overview, stuck.unwrap_or_default());
+    let keys = site.sources.redis.keys();
+    let mut warnings = warnings(
+        overview,
+        keys,
+        found.unwrap_or_default(),
+        callbacks.unwrap_or_default(),
+    );
     let near = near_budgets(budgets, &uses.unwrap_or_default(), &overview.budgets);
     warnings.extend(
         near.into_iter()
             .map(|text| Warning::of(text).see("/providers", "Providers")),
     );
-    warnings.extend(untold(callbacks.unwrap_or_default()));
     html! {
         @if warnings.is_empty() { p.well { "Nothing needs you: no pause, no provider that is shut, nothing held or stuck." } }
         @else {
@@ -98,7 +100,7 @@ async fn of(site: &Site, visitor: &Visitor, overview: &Overview) -> Markup {
                 @for warning in &warnings {
                     li {
                         span {
-                            (foreign(&warning.text))
+                            (foreign(&sentence(&warning.text)))
                             @if let Some((path, name)) = warning.more { " " a href=(site.path(path)) { (name) } }
                         }
                         @if let Some((path, label)) = warning.cure.as_ref().filter(|_| visitor.is_operator()) {
@@ -123,133 +125,46 @@ async fn of(site: &Site, visitor: &Visitor, overview: &Overview) -> Markup {
     }
 }
 
-fn warnings(overview: &Overview, stuck: Stuck) -> Vec<Warning> {
-    let mut all = Vec::new();
-    let mut warn = |text: String, more| {
-        let warning = Warning {
-            more,
-            ..Warning::of(text)
-        };
-        all.push(warning);
-    };
-    let waiting: u64 = overview.depths.waiting.iter().map(|list| list.count).sum();
-    if overview.ping_age_ms.is_none() {
-        warn(
-            format!(
-                "No replica is able to work, and {waiting} packages wait: start one, or read the log of those that run."
-            ),
-            None,
-        );
-    }
-    if stuck.held > 0 {
-        warn(
-            format!(
-                "Jobs that are held until an operator decides whether another picture may be bought: {} ({}).",
-                stuck.held,
-                stuck.held_jobs.unwrap_or_default()
-            ),
-            Some(("/running", "Running")),
-        );
-    }
-    for (count, what) in [
-        (
-            stuck.ownerless,
-            "Jobs of replicas that are gone, which live ones take over within twice LEASE_TTL",
-        ),
-        (
-            stuck.overdue_calls,
-            "Calls to providers that are open after their time",
-        ),
-    ] {
-        if count > 0 {
-            warn(format!("{what}: {count}."), Some(("/running", "Running")));
-        }
-    }
-    for stray in &overview.stray_lists {
-        warn(
-            format!(
-                "{} packages stand in {}, a list that no replica reads.",
-                stray.count, stray.key
-            ),
-            None,
-        );
-    }
-    if overview.depths.set_aside > 0 {
-        let count = overview.depths.set_aside;
-        warn(
-            format!(
-                "{count} packages are larger than MAX_PACKAGE_BYTES and were set aside unread; see dead list."
-            ),
-            None,
-        );
-    }
-    if let Some(ms) = overview.next_due_in_ms.filter(|ms| *ms < -OVERDUE_MS) {
-        warn(
-            format!(
-                "A delayed package is overdue for {}: no replica brings it back.",
-                age_of_ms(-ms)
-            ),
-            None,
-        );
-    }
-    let lost: u64 = overview
-        .replicas
-        .iter()
-        .filter(|replica| !replica.has_lease)
-        .map(|replica| replica.landing + replica.processing)
-        .sum();
-    if lost > 0 {
-        warn(
-            format!("{lost} packages are with replicas that are gone; live ones take them back."),
-            None,
-        );
-    }
-    for room in &overview.providers {
-        let Some(state) = room.state.as_ref().filter(|state| state.is_shut()) else {
-            continue;
-        };
-        all.push(Warning {
-            cure: Some((format!("/providers/{}/resume", room.provider), "Resume")),
-            ..Warning::of(format!("{}: {}.", room.provider, now_of(state))).see("/providers", "Providers")
-        });
-    }
-    if let Some(note) = &overview.paused {
-        let text = format!(
-            "The queue is paused {}: no replica takes new work.",
-            by_whom(note)
-        );
-        let cure = Some(("/resume".to_owned(), "Resume"));
-        let warning = Warning {
-            cure,
-            ..Warning::of(text)
-        };
-        all.insert(0, warning);
-    }
-    all
+/// As it stands alone.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string());
+    let end = if text.ends_with('.') { "" } else { "." };
+    format!("{}{}{end}", first.unwrap_or_default(), chars.as_str())
 }
 
-/// Ends of jobs that nobody has taken note of who asked for it.
-fn untold(counts: CallbackCounts) -> Vec<Warning> {
-    let CallbackCounts {
-        waiting,
-        oldest_s,
-        failed,
-    } = counts;
-    let mut all = Vec::new();
-    if failed > 0 {
-        let text = format!(
-            "Ends of jobs that were posted to their callbackUrl in vain for days: {failed}. See callbacks list."
-        );
-        all.push(Warning::of(text));
-    }
-    if oldest_s > LATE_S {
-        let age = age_of_seconds(oldest_s);
-        let text = format!(
-            "Ends of jobs that their callbackUrl has not taken yet: {waiting}, the oldest for {age}."
-        );
-        all.push(Warning::of(text));
-    }
-    all
+fn warnings(overview: &Overview, keys: &Keys, found: Stuck, counts: CallbackCounts) -> Vec<Warning> {
+    let paused = overview.paused.as_ref().map(|note| Warning {
+        cure: Some(("/resume".to_owned(), "Resume")),
+        ..Warning::of(stuck::paused(note))
+    });
+    let mut queue = Findings::default();
+    stuck::taking(&mut queue, overview);
+    stuck::packages(&mut queue, overview, keys);
+    stuck::callbacks(&mut queue, counts);
+    let mut jobs = Findings::default();
+    stuck::jobs(&mut jobs, found);
+    let shut = overview.providers.iter().filter_map(|room| {
+        let state = room.state.as_ref().filter(|state| state.is_shut())?;
+        let warning = Warning::of(format!("{}: {}", room.provider, now_of(state)));
+        Some(Warning {
+            cure: Some((format!("/providers/{}/resume", room.provider), "Resume")),
+            ..warning.see("/providers", "Providers")
+        })
+    });
+    let bad = |findings: &Findings| -> Vec<Warning> {
+        let bad = findings.iter().filter(|(grade, ..)| *grade != Grade::Ok);
+        bad.map(|(_, _, text)| Warning::of(text.to_owned())).collect()
+    };
+    let jobs = bad(&jobs)
+        .into_iter()
+        .map(|warning| warning.see("/running", "Running"));
+    paused
+        .into_iter()
+        .chain(bad(&queue))
+        .chain(jobs)
+        .chain(shut)
+        .collect()
 }
 
 pub(super) fn age_of_ms(ms: i64) -> String {

@@ -2,7 +2,7 @@
 
 use reqwest::header::{HOST, ORIGIN};
 
-use super::{ON, OPERATOR, PAGES, VIEWER, actions, guarded, open};
+use super::{ON, OPERATOR, PAGES, VIEWER, actions, guarded, open, session};
 use crate::harness::command::command_on;
 use crate::harness::stack::Stack;
 
@@ -145,11 +145,7 @@ async fn nobody_looks_without_a_token_and_a_token_becomes_a_session_that_every_r
 async fn whoever_tries_tokens_is_stopped_and_sessions_go_on() {
     let stack = Stack::start().await;
     let (_replica, page) = guarded(&stack, &[]).await;
-    let cookie = page
-        .post_form("/login", &format!("token={OPERATOR}"))
-        .await
-        .cookie
-        .unwrap();
+    let operator = session(&page, OPERATOR).await;
     for _ in 0..10 {
         page.send(page.getting("/").bearer_auth("wrong")).await.is(401);
     }
@@ -157,7 +153,7 @@ async fn whoever_tries_tokens_is_stopped_and_sessions_go_on() {
     page.post_form("/login", &format!("token={OPERATOR}"))
         .await
         .is(429);
-    page.with(Some(&cookie)).get("/").await.is(200);
+    operator.get("/").await.is(200);
     // What somebody in front of the proxy says of himself changes nothing: only the last address is the proxy's word.
     let another = page.getting("/").bearer_auth(OPERATOR);
     page.send(another.header("x-forwarded-for", "192.0.2.7, 127.0.0.1"))
@@ -173,14 +169,8 @@ async fn whoever_tries_tokens_is_stopped_and_sessions_go_on() {
 async fn a_change_needs_an_operator_and_this_page() {
     let stack = Stack::start().await;
     let (_replica, page) = guarded(&stack, &[]).await;
-    let cookie = async |token: &str| {
-        page.post_form("/login", &format!("token={token}"))
-            .await
-            .cookie
-            .unwrap()
-    };
-    let viewer = page.with(Some(&cookie(VIEWER).await));
-    let operator = page.with(Some(&cookie(OPERATOR).await));
+    let viewer = session(&page, VIEWER).await;
+    let operator = session(&page, OPERATOR).await;
     for path in CHANGES {
         operator.get(path).await.is(405);
         if path != "/logout" {
@@ -255,12 +245,7 @@ async fn without_a_token_only_names_of_this_machine_lead_to_the_page() {
 async fn every_answer_keeps_browsers_from_running_framing_and_keeping_it() {
     let stack = Stack::start().await;
     let (_replica, page) = guarded(&stack, &[]).await;
-    let cookie = page
-        .post_form("/login", &format!("token={OPERATOR}"))
-        .await
-        .cookie
-        .unwrap();
-    let operator = page.with(Some(&cookie));
+    let operator = session(&page, OPERATOR).await;
     let mut nonces = Vec::new();
     for answer in [
         operator.get("/").await,

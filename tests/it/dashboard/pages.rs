@@ -251,7 +251,17 @@ async fn the_page_of_a_job_says_all_that_jobs_show_says_and_who_was_told() {
     assert!(!answer.text().contains("heron"), "{}", answer.text());
 }
 
-        .has(&format!("whether another picture may be bought: 1 ({held})."));
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_is_said_and_released() {
+    let stack = Stack::start().await;
+    let held = stack.job().await;
+    let package = logo(held).to_string();
+    let hold = "INSERT INTO generative_ai.jobs (job_id, state, queue, package) VALUES ($1, 'held', 'generative-ai', $2)";
+    stack.sql(hold, &[&held, &package]).await;
+    let (_replica, page) = open(&stack).await;
+    page.get("/").await.has(&format!(
+        "1 jobs are held ({held}): decide whether another picture may be bought"
+    ));
     page.get("/running").await.has("for an operator");
     page.post(&format!("/jobs/{held}/release"))
         .await

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{OPERATOR, PAGES, VIEWER, actions, guarded};
+use super::{OPERATOR, PAGES, VIEWER, actions, guarded, session};
 use crate::harness::stack::{Stack, logo, with};
 
 const HOSTILE: &str =
@@ -23,12 +23,7 @@ fn is_harmless(path: &str, text: &str) {
 async fn whatever_stands_in_a_package_is_text_and_its_prompt_is_nowhere_until_an_operator_asks() {
     let stack = Stack::start().await;
     let (replica, page) = guarded(&stack, &[]).await;
-    let cookie = page
-        .post_form("/login", &format!("token={OPERATOR}"))
-        .await
-        .cookie
-        .unwrap();
-    let operator = page.with(Some(&cookie));
+    let operator = session(&page, OPERATOR).await;
     let own: Value = with(logo(0), "prompt", CANARY);
     let fields = [
         "type",
