@@ -100,7 +100,7 @@ async fn of(site: &Site, visitor: &Visitor, overview: &Overview) -> Markup {
                 @for warning in &warnings {
                     li {
                         span {
-                            (foreign(&sentence(&warning.text)))
+                            (foreign(&warning.text))
                             @if let Some((path, name)) = warning.more { " " a href=(site.path(path)) { (name) } }
                         }
                         @if let Some((path, label)) = warning.cure.as_ref().filter(|_| visitor.is_operator()) {
@@ -125,18 +125,17 @@ async fn of(site: &Site, visitor: &Visitor, overview: &Overview) -> Markup {
     }
 }
 
-/// As it stands alone.
-fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
+/// A finding as it stands alone.
+fn sentence(finding: &str) -> String {
+    let mut chars = finding.chars();
     let first = chars.next().map(|first| first.to_uppercase().to_string());
-    let end = if text.ends_with('.') { "" } else { "." };
-    format!("{}{}{end}", first.unwrap_or_default(), chars.as_str())
+    format!("{}{}.", first.unwrap_or_default(), chars.as_str())
 }
 
 fn warnings(overview: &Overview, keys: &Keys, found: Stuck, counts: CallbackCounts) -> Vec<Warning> {
     let paused = overview.paused.as_ref().map(|note| Warning {
         cure: Some(("/resume".to_owned(), "Resume")),
-        ..Warning::of(stuck::paused(note))
+        ..Warning::of(sentence(&stuck::paused(note)))
     });
     let mut queue = Findings::default();
     stuck::taking(&mut queue, overview);
@@ -146,7 +145,7 @@ fn warnings(overview: &Overview, keys: &Keys, found: Stuck, counts: CallbackCoun
     stuck::jobs(&mut jobs, found);
     let shut = overview.providers.iter().filter_map(|room| {
         let state = room.state.as_ref().filter(|state| state.is_shut())?;
-        let warning = Warning::of(format!("{}: {}", room.provider, now_of(state)));
+        let warning = Warning::of(format!("{}: {}.", room.provider, now_of(state)));
         Some(Warning {
             cure: Some((format!("/providers/{}/resume", room.provider), "Resume")),
             ..warning.see("/providers", "Providers")
@@ -154,7 +153,7 @@ fn warnings(overview: &Overview, keys: &Keys, found: Stuck, counts: CallbackCoun
     });
     let bad = |findings: &Findings| -> Vec<Warning> {
         let bad = findings.iter().filter(|(grade, ..)| *grade != Grade::Ok);
-        bad.map(|(_, _, text)| Warning::of(text.to_owned())).collect()
+        bad.map(|(_, _, text)| Warning::of(sentence(text))).collect()
     };
     let jobs = bad(&jobs)
         .into_iter()
