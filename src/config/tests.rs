@@ -293,9 +293,9 @@ fn what_a_service_of_ones_own_could_not_use_is_a_fault_too() {
     ]);
     for (fault, expected) in faults.iter().zip([
         "AZURE_OPENAI_API_VERSION: \"newest\" was found; v1, preview, or a date such as 2025-04-01-preview is accepted",
+        "AZURE_OPENAI_API_MODEL: \"gpt-image-99\" was found; the id of a model of OpenAI is accepted",
         "AZURE_OPENAI_API_KEY: the value has characters",
         "AZURE_OPENAI_API_BASE: the base URL must end with its path",
-        "AZURE_OPENAI_API_MODEL: \"gpt-image-99\" was found; the id of a model of OpenAI is accepted",
         "OPENAI_COMPATIBLE_BASE_URL: \"localhost:8080\" was found; an http or https URL is accepted",
         "OPENAI_COMPATIBLE_IS_FREE: \"perhaps\" was found; true and false are accepted",
         "OPENAI_COMPATIBLE_API_KEY: the value has characters",

@@ -24,7 +24,7 @@ mod references;
 mod tests;
 
 pub use check::check;
-pub(in crate::provider) use check::repeated;
+pub(in crate::provider) use check::{check_for, repeated};
 pub(in crate::provider) use limits::pixels_of;
 pub use limits::{check_prompt, check_seed, split_resolution};
 pub use options::{Choices, check_options};

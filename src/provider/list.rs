@@ -57,16 +57,8 @@ impl Entry {
 /// Every provider of this version. A new one is one entry here, one file in `services` and its models in the catalog.
 pub const ENTRIES: &[Entry] = &[
     Entry::keyed(&openai::ACCESS),
-    Entry {
-        name: azure_openai::NAME,
-        variables: azure_openai::VARIABLES,
-        settings: Settings::Own(|reader| Arc::new(azure_openai::AzureOpenAiSettings::read(reader))),
-    },
-    Entry {
-        name: replicate::NAME,
-        variables: replicate::VARIABLES,
-        settings: Settings::Own(|reader| Arc::new(replicate::ReplicateSettings::read(reader))),
-    },
+    Entry::keyed(&azure_openai::ACCESS),
+    Entry::keyed(&replicate::ACCESS),
     Entry {
         name: imagen::NAME,
         variables: imagen::VARIABLES,
@@ -86,11 +78,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry::keyed(&azure_foundry::ACCESS),
     Entry::keyed(&seedream::ACCESS),
     Entry::keyed(&qwen::ACCESS),
-    Entry {
-        name: openai_compatible::NAME,
-        variables: openai_compatible::VARIABLES,
-        settings: Settings::Own(|reader| Arc::new(openai_compatible::OpenAiCompatibleSettings::read(reader))),
-    },
+    Entry::keyed(&openai_compatible::ACCESS),
     Entry {
         name: automatic1111::NAME,
         variables: automatic1111::VARIABLES,

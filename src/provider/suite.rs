@@ -13,10 +13,12 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError};
+use crate::environment::Environment;
 use crate::failure::{ErrorClass, Failure};
 use crate::http_client::{Downloads, install_tls};
 use crate::provider::wire::account::ServiceSettings;
 use crate::provider::wire::keyed::{Access, Keyed};
+use crate::settings::Reader;
 use crate::work_package::Prompt;
 
 pub(crate) mod fake;
@@ -61,14 +63,31 @@ pub(crate) struct Subject {
 
 type Factory = dyn Fn(&Url) -> Arc<dyn ImageProvider>;
 
+/// What an operator has said of a service with these variables, or what is wrong with them.
+pub(crate) fn read(access: &'static Access, variables: &[(&str, &str)]) -> Result<Keyed, Vec<String>> {
+    install_tls();
+    let environment = Environment::from_iter(variables.iter().copied());
+    let mut reader = Reader::new(&environment);
+    let read = reader.with(access.variables, |reader| Keyed::read(access, reader));
+    reader.finish(read).map_err(|faults| faults.0)
+}
+
 /// What an operator has said of a service at this address.
 pub(crate) fn settings(access: &'static Access, base_url: &Url, key: &str) -> Keyed {
-    install_tls();
+    settings_with(access, base_url, key, &[])
+}
+
+/// The same, with these variables besides.
+pub(crate) fn settings_with(
+    access: &'static Access,
+    base_url: &Url,
+    key: &str,
+    variables: &[(&str, &str)],
+) -> Keyed {
     Keyed {
-        access,
         key: Some(key.into()),
         base_url: Some(base_url.clone()),
-        more: Vec::new(),
+        ..read(access, variables).unwrap()
     }
 }
 

@@ -28,6 +28,17 @@ pub fn check(provider: &str, spec: &ImageSpec, today: NaiveDate) -> Result<Check
             .ok_or_else(|| refused(format!("No image model is configured for provider: {provider}")))?,
     };
     let id = given(&spec.model).unwrap_or(&model.id);
+    check_for(model, id, provider, spec, today)
+}
+
+/// The same for what is known to be this model, whatever name it goes by.
+pub(in crate::provider) fn check_for(
+    model: &'static Model,
+    id: &str,
+    provider: &str,
+    spec: &ImageSpec,
+    today: NaiveDate,
+) -> Result<CheckedSpec, Unsupported> {
     let fault = |what: &str, found: &str, right: String| Unsupported {
         class: match model.has_ended(today) {
             true => ErrorClass::ModelGone,

@@ -34,9 +34,7 @@ pub(crate) const ACCESS: Access = Access {
     keys: &["AZURE_FOUNDRY_API_KEY"],
     bases: &["AZURE_FOUNDRY_BASE_URL"],
     header: ("api-key", ""),
-    more: &[],
-    question: None,
-    build: direct::build::<AzureFoundry>,
+    ..Access::usual(|_| direct::make(AzureFoundry))
 };
 
 struct AzureFoundry;
@@ -48,7 +46,7 @@ impl Direct for AzureFoundry {
     };
 
     /// The model's name is that of its deployment, as Azure proposes it.
-    fn request(call: &Call<'_>) -> Outgoing {
+    fn request(&self, call: &Call<'_>) -> Outgoing {
         let model = &call.spec.model;
         let mut body = json!({"model": model, "prompt": call.prompt.expose()});
         let size = call.spec.size.as_deref();

@@ -132,7 +132,7 @@ impl ServiceSettings for BedrockSettings {
         let client = self.base_url.as_ref().map(HttpClient::new).transpose();
         let client = client.context(BASE)?;
         let service = Service::new(NAME, client, downloads.clone(), key, missing)?;
-        Ok(direct::build::<Bedrock>(service))
+        Ok(direct::make(Bedrock).provider(service))
     }
 }
 
@@ -148,7 +148,7 @@ impl Direct for Bedrock {
     /// Source: Amazon Bedrock, "Stability AI models", field `seed`.
     const MAX_SEED: i64 = 4_294_967_294;
 
-    fn request(call: &Call<'_>) -> Outgoing {
+    fn request(&self, call: &Call<'_>) -> Outgoing {
         let spec = call.spec;
         let body = json!({"prompt": call.prompt.expose(), "output_format": spec.format()});
         let fields = [

@@ -5,8 +5,6 @@
 //!
 //! Source: Black Forest Labs, API reference ("Generate an image", "Get result") and "Integration guidelines".
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -18,7 +16,7 @@ use crate::provider::catalog::pixels::sides;
 use crate::provider::wire::body::with;
 use crate::provider::wire::errors::{Judge, judge_by_path};
 use crate::provider::wire::incident::{Incident, is_plain_id};
-use crate::provider::wire::keyed::Access;
+use crate::provider::wire::keyed::{Access, Make};
 use crate::provider::wire::polling::{Handle, Look, Order, Polled};
 use crate::provider::wire::references;
 use crate::provider::wire::service::Service;
@@ -49,9 +47,8 @@ pub(crate) const ACCESS: Access = Access {
     keys: &["BFL_API_KEY"],
     bases: &["BFL_BASE_URL"],
     header: ("x-key", ""),
-    more: &[],
     question: Some("credits"),
-    build: |service| Arc::new(Bfl { service }),
+    ..Access::usual(|_| Make::new(|service| Bfl { service }))
 };
 
 /// Black Forest Labs.

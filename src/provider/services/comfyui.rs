@@ -127,14 +127,15 @@ impl ServiceSettings for ComfyUiSettings {
 
     /// Source: ComfyUI, "Routes".
     fn question(&self) -> Option<AccountQuestion> {
-        let header = HeaderName::from_static("x-api-key");
-        let base_url = self.base_url.as_ref()?;
+        let key = self.api_key.as_ref().map(|key| key.expose_secret().trim());
+        let value = key
+            .filter(|key| !key.is_empty())
+            .map(|key| header_value("COMFYUI_API_KEY", key));
+        let headers = value.transpose().ok()?.into_iter().map(|value| (API_KEY, value));
         Some(AccountQuestion::new(
-            base_url,
+            self.base_url.clone()?,
             "system_stats",
-            header,
-            "",
-            self.api_key.as_ref(),
+            headers.collect(),
         ))
     }
 }

@@ -5,8 +5,6 @@
 //!
 //! Source: fal documentation, "Queue API", "Errors", and the model pages.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,7 +17,7 @@ use crate::provider::catalog::pixels::sides;
 use crate::provider::wire::body::with;
 use crate::provider::wire::errors::Judge;
 use crate::provider::wire::incident::{Incident, is_plain_id};
-use crate::provider::wire::keyed::Access;
+use crate::provider::wire::keyed::{Access, Make};
 use crate::provider::wire::polling::{Handle, Look, Order, Polled};
 use crate::provider::wire::references;
 use crate::provider::wire::service::Service;
@@ -46,9 +44,7 @@ pub(crate) const ACCESS: Access = Access {
     keys: &["FAL_KEY", "FAL_API_KEY"],
     bases: &["FAL_BASE_URL"],
     header: ("authorization", "Key "),
-    more: &[],
-    question: None,
-    build: |service| Arc::new(Fal { service }),
+    ..Access::usual(|_| Make::new(|service| Fal { service }))
 };
 
 /// fal.

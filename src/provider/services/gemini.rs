@@ -11,6 +11,7 @@ use crate::provider::catalog::Model;
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::google;
 use crate::provider::wire::keyed::Access;
+use crate::provider::wire::prompt::Prompts;
 use crate::provider::wire::reading::Dialect;
 use crate::provider::{Call, Cost};
 use crate::settings::variable;
@@ -45,19 +46,18 @@ pub(crate) const ACCESS: Access = Access {
     keys: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
     bases: &["GEMINI_BASE_URL"],
     header: ("x-goog-api-key", ""),
-    more: &[],
     question: Some("v1beta/models"),
-    build: direct::build::<Gemini>,
+    ..Access::usual(|_| direct::make(Gemini))
 };
 
 struct Gemini;
 
 impl Direct for Gemini {
     const DIALECT: Dialect = google::DIALECT;
-    const READS_INSTRUCTIONS: bool = true;
+    const PROMPTS: Prompts = Prompts::Instructed;
     const MAX_SEED: i64 = google::MAX_SEED;
 
-    fn request(call: &Call<'_>) -> Outgoing {
+    fn request(&self, call: &Call<'_>) -> Outgoing {
         let path = format!("v1beta/models/{}:generateContent", call.spec.model);
         Outgoing::post_json(path, &google::request(call))
     }

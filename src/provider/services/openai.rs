@@ -6,9 +6,11 @@ use serde_json::Value;
 
 use crate::http_client::Outgoing;
 use crate::provider::catalog::{self, Model};
+use crate::provider::wire::body::with;
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::keyed::Access;
-use crate::provider::wire::openai_images::{DIALECT, asking};
+use crate::provider::wire::openai_images::{self, DIALECT, asking};
+use crate::provider::wire::prompt::Prompts;
 use crate::provider::wire::reading::Dialect;
 use crate::provider::{Call, Cost};
 use crate::settings::variable;
@@ -32,56 +34,33 @@ pub(crate) const ACCESS: Access = Access {
     ],
     keys: &["OPENAI_API_KEY"],
     bases: &["OPENAI_BASE_URL"],
-    header: ("authorization", "Bearer "),
     more: &[
         ("OPENAI_ORG_ID", "openai-organization"),
         ("OPENAI_PROJECT_ID", "openai-project"),
     ],
     question: Some("models"),
-    build: direct::build::<OpenAi>,
+    ..Access::usual(|_| direct::make(OpenAi))
 };
-
-/// Exactly the fields that GPT image models take: one more, and the request is refused.
-/// Source: OpenAI API reference, "Create image" and "Create image edit", as of 2026-11.
-#[derive(serde::Serialize)]
-struct Request<'a> {
-    model: &'a str,
-    prompt: &'a str,
-    n: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    size: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    quality: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    background: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    complexity: Option<&'static str>,
-    output_format: &'static str,
-    /// Edits have no such choice.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    moderation: Option<&'static str>,
-}
 
 struct OpenAi;
 
 impl Direct for OpenAi {
     const DIALECT: Dialect = DIALECT;
-    const READS_INSTRUCTIONS: bool = true;
+    const PROMPTS: Prompts = Prompts::Instructed;
 
-    fn request(call: &Call<'_>) -> Outgoing {
+    /// Exactly the fields that GPT image models take: one more, and the request is refused.
+    /// Source: OpenAI API reference, "Create image" and "Create image edit", as of 2026-11.
+    fn request(&self, call: &Call<'_>) -> Outgoing {
         let spec = call.spec;
-        let request = Request {
-            model: &spec.model,
-            prompt: call.prompt.expose(),
-            n: 1,
-            size: spec.size.as_deref(),
-            quality: spec.quality.as_deref(),
-            background: spec.background(),
-            complexity: spec.complexity(),
-            output_format: spec.format(),
-            moderation: (call.references.is_empty()).then(|| spec.moderation().unwrap_or("auto")),
-        };
-        asking("", call, &request)
+        let moderation = || spec.moderation().unwrap_or("auto").into();
+        let fields = [
+            ("model", Some(spec.model.as_str().into())),
+            ("complexity", spec.complexity().map(Value::from)),
+            ("output_format", Some(spec.format().into())),
+            // Edits have no such choice.
+            ("moderation", call.references.is_empty().then(moderation)),
+        ];
+        asking("", call, &with(openai_images::body(call), fields))
     }
 
     /// Nothing is known without token counts: sizes and qualities cost very differently.

@@ -33,10 +33,8 @@ pub(crate) const ACCESS: Access = Access {
     ],
     keys: &["OPENROUTER_API_KEY"],
     bases: &["OPENROUTER_BASE_URL"],
-    header: ("authorization", "Bearer "),
-    more: &[],
     question: Some("key"),
-    build: direct::build::<OpenRouter>,
+    ..Access::usual(|_| direct::make(OpenRouter))
 };
 
 struct OpenRouter;
@@ -47,7 +45,7 @@ impl Direct for OpenRouter {
         ..Dialect::PLAIN
     };
 
-    fn request(call: &Call<'_>) -> Outgoing {
+    fn request(&self, call: &Call<'_>) -> Outgoing {
         let spec = call.spec;
         let shape = spec.size.as_deref().map(catalog::split_resolution);
         let resolution = shape.and_then(|(_, resolution)| resolution);

@@ -45,10 +45,7 @@ pub(crate) const ACCESS: Access = Access {
     ],
     keys: &["DASHSCOPE_API_KEY"],
     bases: &["DASHSCOPE_BASE_URL", "QWEN_BASE_URL"],
-    header: ("authorization", "Bearer "),
-    more: &[],
-    question: None,
-    build: direct::build::<Qwen>,
+    ..Access::usual(|_| direct::make(Qwen))
 };
 
 struct Qwen;
@@ -61,7 +58,7 @@ impl Direct for Qwen {
     /// Source: Alibaba Cloud Model Studio, "Qwen-Image API reference", `seed`.
     const MAX_SEED: i64 = 2_147_483_647;
 
-    fn request(call: &Call<'_>) -> Outgoing {
+    fn request(&self, call: &Call<'_>) -> Outgoing {
         let pixels = call
             .spec
             .size

@@ -7,10 +7,8 @@
 //! Source: Replicate, "HTTP API" (predictions.create, predictions.get, predictions.cancel, models.predictions.create)
 //! and the topic pages "Create a prediction", "Prediction lifecycle", "Rate limits".
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reqwest::Method;
@@ -20,19 +18,16 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::failure::ErrorClass;
-use crate::http_client::{Downloads, Inline};
-use crate::provider::wire::account::{AccountQuestion, ServiceSettings};
+use crate::http_client::Inline;
 use crate::provider::wire::body::with;
 use crate::provider::wire::errors::{Judge, judge_by_path};
 use crate::provider::wire::incident::{Incident, is_plain_id};
-use crate::provider::wire::keyed::{Access, Keyed};
+use crate::provider::wire::keyed::{Access, Make};
 use crate::provider::wire::polling::{Handle, Look, Order, Polled};
 use crate::provider::wire::references;
 use crate::provider::wire::service::Service;
-use crate::provider::{
-    Call, CheckedSpec, Found, ImageProvider, ImageSpec, ProviderError, Unsupported, catalog,
-};
-use crate::settings::{Reader, Variable, variable};
+use crate::provider::{Call, CheckedSpec, Found, ImageSpec, ProviderError, Unsupported, catalog};
+use crate::settings::variable;
 
 mod check;
 mod listing;
@@ -41,7 +36,7 @@ mod prediction;
 mod tests;
 
 /// The name that packages write.
-pub(in crate::provider) const NAME: &str = "flux";
+const NAME: &str = "flux";
 const TOKEN: &str = "REPLICATE_API_TOKEN";
 const MODEL: &str = "FLUX_PRO_MODEL_NAME";
 /// How long the service holds its first answer back for a picture that comes quickly. Meanwhile nobody here knows
@@ -49,77 +44,38 @@ const MODEL: &str = "FLUX_PRO_MODEL_NAME";
 const WAIT: Duration = Duration::from_secs(2);
 
 /// How it is reached. Source of the question: Replicate, "HTTP API", `account.get`.
-const ACCESS: Access = Access {
+pub(crate) const ACCESS: Access = Access {
     name: NAME,
-    variables: VARIABLES,
+    variables: &[
+        variable(TOKEN, None, "r8_...", "Token of Replicate, for flux"),
+        variable(
+            "REPLICATE_BASE_URL",
+            Some("https://api.replicate.com/v1"),
+            "https://api.replicate.com/v1",
+            "Where Replicate's API is",
+        ),
+        variable(
+            MODEL,
+            None,
+            "black-forest-labs/flux-1.1-pro",
+            "The model of flux: owner/name, owner/name:version or deployments/owner/name",
+        ),
+    ],
     keys: &[TOKEN],
     bases: &["REPLICATE_BASE_URL"],
-    header: ("authorization", "Bearer "),
-    more: &[],
     question: Some("account"),
-    build: |service| Arc::new(Replicate { service, model: None }),
+    ..Access::usual(|reader| {
+        let model = reader.optional(MODEL, named);
+        Make::new(move |service| Replicate {
+            service,
+            model: model.clone(),
+        })
+    })
 };
 
-/// What an operator may set.
-pub(crate) const VARIABLES: &[Variable] = &[
-    variable(TOKEN, None, "r8_...", "Token of Replicate, for flux"),
-    variable(
-        "REPLICATE_BASE_URL",
-        Some("https://api.replicate.com/v1"),
-        "https://api.replicate.com/v1",
-        "Where Replicate's API is",
-    ),
-    variable(
-        MODEL,
-        None,
-        "black-forest-labs/flux-1.1-pro",
-        "The model of flux: owner/name, owner/name:version or deployments/owner/name",
-    ),
-];
-
-/// What an operator configures.
-#[derive(Clone, Debug)]
-pub(crate) struct ReplicateSettings {
-    pub(crate) keyed: Keyed,
-    /// `FLUX_PRO_MODEL_NAME`: `owner/name`, `owner/name:version`, a version alone, or `deployments/owner/name`.
-    pub(crate) model: Option<String>,
-}
-
-impl ReplicateSettings {
-    /// Reads [`VARIABLES`] and keeps what is wrong with them.
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
-        let settings = Self {
-            keyed: Keyed::read(&ACCESS, reader),
-            model: reader.text(MODEL),
-        };
-        let fault = settings.target().err();
-        reader.all_faults(fault.into_iter().map(|error| format!("{error:#}")).collect());
-        settings
-    }
-
-    fn target(&self) -> anyhow::Result<Option<(String, Target)>> {
-        let Some(model) = self.model.clone().filter(|model| !model.is_empty()) else {
-            return Ok(None);
-        };
-        let target = Target::parse(&model)?;
-        Ok(Some((model, target)))
-    }
-
-    fn provider(&self, downloads: &Downloads) -> anyhow::Result<Replicate> {
-        let service = self.keyed.service(downloads)?;
-        let model = self.target()?;
-        Ok(Replicate { service, model })
-    }
-}
-
-impl ServiceSettings for ReplicateSettings {
-    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
-        Ok(Arc::new(self.provider(downloads)?))
-    }
-
-    fn question(&self) -> Option<AccountQuestion> {
-        self.keyed.question()
-    }
+/// A model as an operator names it, and where its predictions are created.
+fn named(model: &str) -> Result<(String, Target), String> {
+    Ok((model.to_owned(), Target::parse(model)?))
 }
 
 /// Where predictions of the configured model are created.
@@ -132,7 +88,7 @@ enum Target {
 }
 
 impl Target {
-    fn parse(model: &str) -> anyhow::Result<Self> {
+    fn parse(model: &str) -> Result<Self, String> {
         let is_version = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let (name, version) = match model.split_once(':') {
             Some((name, version)) => (name, Some(version)),
@@ -145,9 +101,10 @@ impl Target {
             (["deployments", _, _], None) if is_plain => Ok(Self::Own(format!("{name}/predictions"))),
             ([_, _], Some(_)) if is_plain => Ok(Self::Version(model.to_owned())),
             ([_], None) if is_version(name) => Ok(Self::Version(model.to_owned())),
-            _ => bail!(
-                "{MODEL}: a model is written owner/name, owner/name:version or deployments/owner/name, such as \
+            _ => Err(
+                "a model is written owner/name, owner/name:version or deployments/owner/name, such as \
                  black-forest-labs/flux-1.1-pro"
+                    .to_owned(),
             ),
         }
     }

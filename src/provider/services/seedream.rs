@@ -39,10 +39,7 @@ pub(crate) const ACCESS: Access = Access {
     ],
     keys: &["ARK_API_KEY"],
     bases: &["ARK_BASE_URL", "SEEDREAM_BASE_URL"],
-    header: ("authorization", "Bearer "),
-    more: &[],
-    question: None,
-    build: direct::build::<Seedream>,
+    ..Access::usual(|_| direct::make(Seedream))
 };
 
 struct Seedream;
@@ -55,7 +52,7 @@ impl Direct for Seedream {
     };
 
     /// Nothing that a model of the family refuses: the newest knows no `sequential_image_generation`, none a seed.
-    fn request(call: &Call<'_>) -> Outgoing {
+    fn request(&self, call: &Call<'_>) -> Outgoing {
         let pixels = call
             .spec
             .size

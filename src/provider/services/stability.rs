@@ -34,10 +34,8 @@ pub(crate) const ACCESS: Access = Access {
     ],
     keys: &["STABILITY_API_KEY"],
     bases: &["STABILITY_BASE_URL"],
-    header: ("authorization", "Bearer "),
-    more: &[],
     question: Some("v1/user/balance"),
-    build: direct::build::<Stability>,
+    ..Access::usual(|_| direct::make(Stability))
 };
 
 struct Stability;
@@ -57,7 +55,7 @@ impl Direct for Stability {
     /// After more than 150 requests in 10 s. Source: Stability AI, REST API v2beta, "Rate limits".
     const REFUSAL: Option<Duration> = Some(Duration::from_secs(60));
 
-    fn request(call: &Call<'_>) -> Outgoing {
+    fn request(&self, call: &Call<'_>) -> Outgoing {
         let model = catalog::find(ACCESS.name, &call.spec.model);
         let id = model.map_or(&*call.spec.model, |model| &*model.id);
         let (endpoint, sd3_model) = match id {

@@ -33,10 +33,8 @@ pub(crate) const ACCESS: Access = Access {
     ],
     keys: &["XAI_API_KEY"],
     bases: &["XAI_BASE_URL"],
-    header: ("authorization", "Bearer "),
-    more: &[],
     question: Some("api-key"),
-    build: direct::build::<Xai>,
+    ..Access::usual(|_| direct::make(Xai))
 };
 
 struct Xai;
@@ -49,7 +47,7 @@ impl Direct for Xai {
         ..openai_images::DIALECT
     };
 
-    fn request(call: &Call<'_>) -> Outgoing {
+    fn request(&self, call: &Call<'_>) -> Outgoing {
         let spec = call.spec;
         let size = spec.size.as_deref().filter(|size| *size != "auto");
         let shape = size.map(catalog::split_resolution);

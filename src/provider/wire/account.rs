@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::header::HeaderMap;
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
 use crate::http_client::{Downloads, HttpClient, Outgoing};
 use crate::provider::ImageProvider;
-use crate::provider::wire::header::header_value;
 use crate::provider::wire::json;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct AccountQuestion {
     base_url: Url,
     path: &'static str,
-    header: HeaderName,
-    value: Option<SecretString>,
+    /// With the key, where there is one.
+    headers: HeaderMap,
 }
 
 /// What a service says of a key.
@@ -50,30 +48,12 @@ pub struct Account {
 }
 
 impl AccountQuestion {
-    pub(in crate::provider) fn new(
-        base_url: &Url,
-        path: &'static str,
-        header: HeaderName,
-        prefix: &str,
-        key: Option<&SecretString>,
-    ) -> Self {
-        let key = key
-            .map(|key| key.expose_secret().trim())
-            .filter(|key| !key.is_empty());
+    pub(in crate::provider) fn new(base_url: Url, path: &'static str, headers: HeaderMap) -> Self {
         Self {
-            base_url: base_url.clone(),
+            base_url,
             path,
-            header,
-            value: key.map(|key| SecretString::from(format!("{prefix}{key}"))),
+            headers,
         }
-    }
-
-    pub(in crate::provider) fn bearer(
-        base_url: &Url,
-        path: &'static str,
-        key: Option<&SecretString>,
-    ) -> Self {
-        Self::new(base_url, path, AUTHORIZATION, "Bearer ", key)
     }
 
     /// Asks.
@@ -83,14 +63,7 @@ impl AccountQuestion {
             Ok(client) => client,
             Err(error) => return unclear(&error),
         };
-        let mut headers = HeaderMap::new();
-        if let Some(value) = &self.value {
-            match header_value("the key", value.expose_secret()) {
-                Ok(value) => headers.insert(self.header.clone(), value),
-                Err(error) => return unclear(&error),
-            };
-        }
-        let asking = Outgoing::get(self.path).headers(headers);
+        let asking = Outgoing::get(self.path).headers(self.headers.clone());
         match client.send(asking, Instant::now() + PATIENCE).await {
             Ok(answer) if answer.status.is_success() => AccountAnswer::Accepted(Account::read(&answer.body)),
             Ok(answer) => match answer.status.as_u16() {

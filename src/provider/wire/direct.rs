@@ -2,7 +2,6 @@
 //!
 //! Owns the order of things; what goes on the wire and what an answer means is each service's business.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +9,13 @@ use async_trait::async_trait;
 use chrono::Utc;
 use serde_json::Value;
 
+use super::incident::Incident;
+use super::keyed::Make;
+use super::prompt::{Plain, Prompts};
 use super::reading::Dialect;
 use super::service::Service;
 use crate::failure::ErrorClass;
-use crate::http_client::Outgoing;
+use crate::http_client::{Answer, Outgoing};
 use crate::provider::catalog::{self, Model};
 use crate::provider::{
     Call, CheckedSpec, Cost, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported,
@@ -21,18 +23,47 @@ use crate::provider::{
 use crate::work_package::Prompt;
 
 /// What differs between services that answer at once.
+#[async_trait]
 pub(in crate::provider) trait Direct: Send + Sync + 'static {
     /// What its answers mean.
     const DIALECT: Dialect = Dialect::PLAIN;
-    /// Whether its models obey what is said of the picture beside what it shows. Others would draw it.
-    const READS_INSTRUCTIONS: bool = false;
+    /// What is sent of a prompt.
+    const PROMPTS: Prompts = Prompts::Alone;
     /// The largest seed that it takes, from 0 on.
     const MAX_SEED: i64 = i64::MAX;
     /// For how long it refuses all after a 429 that does not say so itself.
     const REFUSAL: Option<Duration> = None;
 
     /// The request for one picture, without the key.
-    fn request(call: &Call<'_>) -> Outgoing;
+    fn request(&self, call: &Call<'_>) -> Outgoing;
+
+    /// Sends it.
+    async fn ask(
+        &self,
+        service: &Service,
+        request: Outgoing,
+        call: &Call<'_>,
+        incident: &Incident<'_>,
+    ) -> Result<Answer, ProviderError> {
+        service.call(request, incident, call.deadline).await
+    }
+
+    /// As [`ImageProvider::check`], where the service called `name` is configured.
+    fn offers(&self, name: &'static str, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let checked = catalog::check(name, spec, Utc::now().date_naive())?;
+        catalog::check_seed(&checked, Self::MAX_SEED)?;
+        Ok(checked)
+    }
+
+    /// What the table of models has of a model of the service called `name`.
+    fn model(&self, name: &str, id: &str) -> Option<&'static Model> {
+        catalog::find(name, id)
+    }
+
+    /// As [`ImageProvider::is_free`].
+    fn is_free(&self) -> bool {
+        false
+    }
 
     /// What a picture has cost, from what the service has counted, or as the table of models has it.
     fn cost(model: Option<&Model>, _usage: Option<&Value>) -> Option<Cost> {
@@ -40,15 +71,18 @@ pub(in crate::provider) trait Direct: Send + Sync + 'static {
     }
 }
 
-/// The provider of such a service.
-pub(in crate::provider) fn build<S: Direct>(service: Service) -> Arc<dyn ImageProvider> {
-    let of = PhantomData::<fn() -> S>;
-    Arc::new(Provider { service, of })
+/// Makes the provider of such a service.
+pub(in crate::provider) fn make<S: Direct>(kind: S) -> Make {
+    let kind = Arc::new(kind);
+    Make::new(move |service| Provider {
+        service,
+        kind: kind.clone(),
+    })
 }
 
 struct Provider<S> {
     service: Service,
-    of: PhantomData<fn() -> S>,
+    kind: Arc<S>,
 }
 
 #[async_trait]
@@ -58,25 +92,32 @@ impl<S: Direct> ImageProvider for Provider<S> {
     }
 
     fn prompt_for(&self, prompt: &Prompt, suffix: &str) -> Prompt {
-        match S::READS_INSTRUCTIONS {
-            true => prompt.followed_by(suffix),
-            false => prompt.clone(),
-        }
+        S::PROMPTS.of(prompt, suffix)
+    }
+
+    fn is_free(&self) -> bool {
+        self.kind.is_free()
     }
 
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
-        let checked = catalog::check(self.service.name, spec, Utc::now().date_naive())?;
-        catalog::check_seed(&checked, S::MAX_SEED)?;
+        let checked = self.kind.offers(self.service.name, spec)?;
         self.service.check_configured()?;
         Ok(checked)
     }
 
+    fn estimate_usd(&self, spec: &CheckedSpec) -> Option<f64> {
+        let model = self.kind.model(self.service.name, &spec.model)?;
+        catalog::estimate_usd(model, spec.quality.as_deref())
+    }
+
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let outgoing = S::request(call);
-        let incident = self.service.posting(outgoing.path(), call);
+        let plain = Plain::of(call, S::PROMPTS);
+        let call = &plain.call(call);
+        let request = self.kind.request(call);
+        let incident = self.service.posting(request.path(), call);
         self.service.may_send(call, &incident)?;
-        let outgoing = outgoing.carrying(call.references.take());
-        let answer = self.service.call(outgoing, &incident, call.deadline).await?;
+        let request = request.carrying(call.references.take());
+        let answer = self.kind.ask(&self.service, request, call, &incident).await?;
         let reading = incident.picture(answer, S::DIALECT).await;
         let reading = reading.map_err(|error| match error.class {
             ErrorClass::RateLimited => ProviderError {
@@ -86,7 +127,7 @@ impl<S: Direct> ImageProvider for Provider<S> {
             _ => error,
         })?;
         let bytes = self.service.obtain(reading.picture, &incident, call).await?;
-        let model = catalog::find(self.service.name, &call.spec.model);
+        let model = self.kind.model(self.service.name, &call.spec.model);
         Ok(DrawnImage {
             request_id: reading.id,
             cost: S::cost(model, reading.usage.as_ref()),

@@ -1,6 +1,8 @@
 //! Keys of services: the header that carries each, or the signature that is made with it.
 
 use anyhow::Context;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::HttpRequestBody;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
@@ -9,6 +11,9 @@ use url::Url;
 
 use crate::http_client::{HttpFault, check_base_url};
 use crate::provider::wire::header::header_value;
+
+/// What stands before a user and a password in the header that carries them.
+pub(in crate::provider) const BASIC: &str = "Basic ";
 
 /// The key of a service, and the header that carries it.
 #[derive(Debug)]
@@ -28,7 +33,7 @@ struct Signer {
 }
 
 impl Key {
-    /// `None` where the key is empty.
+    /// `None` where the key is empty. Behind [`BASIC`] it is `user:password`.
     ///
     /// # Errors
     /// Names the variable and repeats nothing of the key.
@@ -38,12 +43,25 @@ impl Key {
         header: HeaderName,
         scheme: &str,
     ) -> anyhow::Result<Option<Self>> {
-        let Some(secret) = secret.filter(|key| !key.expose_secret().trim().is_empty()) else {
+        let key = secret.as_ref().map(|key| key.expose_secret().trim());
+        let Some(key) = key.filter(|key| !key.is_empty()) else {
             return Ok(None);
         };
-        let value = header_value(variable, &format!("{scheme}{}", secret.expose_secret().trim()))?;
+        let (sent, secrets) = if scheme == BASIC {
+            let (_, password) = key
+                .split_once(':')
+                .with_context(|| format!("{variable}: user:password is accepted"))?;
+            let encoded = BASE64_STANDARD.encode(key);
+            (
+                encoded.clone(),
+                vec![key.to_owned(), password.to_owned(), encoded],
+            )
+        } else {
+            (key.to_owned(), vec![key.to_owned()])
+        };
+        let value = header_value(variable, &format!("{scheme}{sent}"))?;
         Ok(Some(Self {
-            secrets: vec![secret],
+            secrets: secrets.into_iter().map(SecretString::from).collect(),
             headers: HeaderMap::from_iter([(header, value)]),
             signer: None,
         }))

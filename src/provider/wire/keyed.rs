@@ -1,6 +1,7 @@
-//! A service that is asked with a key at one address: what an operator says of it, read and checked, and how it is reached
-//! with that.
+//! A service at one address, which is asked with a key or without: what an operator says of it, read and checked, and how it
+//! is reached with that.
 
+use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -33,20 +34,65 @@ pub(crate) struct Access {
     pub(crate) more: &'static [(&'static str, &'static str)],
     /// The path below the address that answers for free, and only to who has a key.
     pub(crate) question: Option<&'static str>,
-    /// Makes the provider.
-    pub(in crate::provider) build: fn(Service) -> Arc<dyn ImageProvider>,
+    /// Whether nothing is sent without a key.
+    pub(crate) needs_key: bool,
+    /// The service's own address, where some write down a path below it.
+    pub(in crate::provider) base: fn(&Url) -> Url,
+    /// Reads what is said of the service besides, and keeps what is wrong with that.
+    pub(in crate::provider) read: fn(&mut Reader<'_>) -> Make,
+}
+
+impl Access {
+    /// As most services are reached: with a key behind `Bearer`, and nothing besides.
+    pub(in crate::provider) const fn usual(read: fn(&mut Reader<'_>) -> Make) -> Self {
+        Self {
+            name: "",
+            variables: &[],
+            keys: &[],
+            bases: &[],
+            header: ("authorization", "Bearer "),
+            more: &[],
+            question: None,
+            needs_key: true,
+            base: Url::clone,
+            read,
+        }
+    }
+}
+
+/// Makes the provider of a service that is reached so.
+#[derive(Clone)]
+pub(in crate::provider) struct Make(Arc<dyn Fn(Service) -> Arc<dyn ImageProvider> + Send + Sync>);
+
+impl Make {
+    pub(in crate::provider) fn new<P: ImageProvider + 'static>(
+        make: impl Fn(Service) -> P + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(move |service| Arc::new(make(service))))
+    }
+
+    pub(in crate::provider) fn provider(&self, service: Service) -> Arc<dyn ImageProvider> {
+        (self.0)(service)
+    }
+}
+
+impl fmt::Debug for Make {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Make")
+    }
 }
 
 /// What an operator has said of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Keyed {
     pub(crate) access: &'static Access,
-    /// `None` or empty = not configured: every request is refused before it is sent.
+    /// `None` or empty = not configured, where the service needs one: every request is refused before it is sent.
     pub(crate) key: Option<SecretString>,
     /// `None` = not configured.
     pub(crate) base_url: Option<Url>,
     /// As [`Access::more`] lists them.
     pub(crate) more: Vec<Option<String>>,
+    pub(in crate::provider) make: Make,
 }
 
 impl Keyed {
@@ -61,6 +107,7 @@ impl Keyed {
                 .find_map(|name| reader.optional(name, values::http_url))
                 .or_else(|| reader.or_any_default(access.bases[0], values::http_url)),
             more: access.more.iter().map(|(name, _)| reader.text(name)).collect(),
+            make: (access.read)(reader),
         };
         reader.all_faults(keyed.faults());
         keyed
@@ -88,13 +135,14 @@ impl Keyed {
         let mut key = self.plain_key()?;
         let missing = match (&self.base_url, &key) {
             (None, _) => Some(access.bases[0]),
-            (_, None) => Some(access.keys[0]),
+            (_, None) if access.needs_key => Some(access.keys[0]),
             _ => None,
         };
         for (variable, header, value) in self.named() {
             key = key.map(|key| key.with(variable, header, value)).transpose()?;
         }
-        let client = self.base_url.as_ref().map(HttpClient::new).transpose();
+        let base_url = self.base_url.as_ref().map(access.base);
+        let client = base_url.as_ref().map(HttpClient::new).transpose();
         Service::new(
             access.name,
             client.context(access.bases[0])?,
@@ -121,20 +169,13 @@ impl Keyed {
 
 impl ServiceSettings for Keyed {
     fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
-        Ok((self.access.build)(self.service(downloads)?))
+        Ok(self.make.provider(self.service(downloads)?))
     }
 
     fn question(&self) -> Option<AccountQuestion> {
-        let (header, scheme) = self.access.header;
-        let header = HeaderName::from_static(header);
-        let base_url = self.base_url.as_ref()?;
-        let path = self.access.question?;
-        Some(AccountQuestion::new(
-            base_url,
-            path,
-            header,
-            scheme,
-            self.key.as_ref(),
-        ))
+        let (base_url, path) = (self.base_url.clone()?, self.access.question?);
+        let key = self.plain_key().ok()?;
+        let headers = key.as_ref().map(Key::headers).unwrap_or_default();
+        Some(AccountQuestion::new(base_url, path, headers))
     }
 }

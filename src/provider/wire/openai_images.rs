@@ -3,8 +3,9 @@
 //! What goes on the wire is each provider's business; so is what its service means by codes of its own.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::body::with;
 use super::errors::{Signs, class_of_status, is_timeout};
 use super::reading::{Dialect, NoPicture};
 use crate::failure::ErrorClass;
@@ -15,6 +16,17 @@ use crate::provider::Call;
 pub(in crate::provider) const PATH: &str = "images/generations";
 /// Where pictures are made from others.
 pub(in crate::provider) const EDITS: &str = "images/edits";
+
+/// The fields that all of them know but the model.
+pub(in crate::provider) fn body(call: &Call<'_>) -> Value {
+    let spec = call.spec;
+    let fields = [
+        ("size", spec.size.as_deref().map(Value::from)),
+        ("quality", spec.quality.as_deref().map(Value::from)),
+        ("background", spec.background().map(Value::from)),
+    ];
+    with(json!({"prompt": call.prompt.expose(), "n": 1}), fields)
+}
 
 /// Asks for a picture below `base`: from the prompt alone in JSON, or from reference images too in a form.
 ///

@@ -1,6 +1,61 @@
-//! Prompts for servers that obey parts of them: what would steer the server becomes plain words.
+//! What is sent of prompts. For servers that obey parts of them, what would steer the server becomes plain words.
 //!
 //! Pictures are asked for by people who may not choose the server's weights, files and arguments.
+
+use crate::provider::{Call, CheckedSpec};
+use crate::work_package::Prompt;
+
+/// What is sent of a person's prompt.
+#[derive(Clone, Copy)]
+pub(in crate::provider) enum Prompts {
+    /// It alone: most models draw what they read, instructions included.
+    Alone,
+    /// It, followed by what is wanted of every picture: the models obey that.
+    Instructed,
+    /// What this leaves of it, as the server would obey the rest.
+    Without(fn(&str) -> String),
+}
+
+impl Prompts {
+    /// As [`crate::provider::ImageProvider::prompt_for`].
+    pub(in crate::provider) fn of(self, prompt: &Prompt, suffix: &str) -> Prompt {
+        match self {
+            Self::Alone => prompt.clone(),
+            Self::Instructed => prompt.followed_by(suffix),
+            Self::Without(leave) => Prompt::new(leave(prompt.expose())),
+        }
+    }
+}
+
+/// The texts of a call, as they may be sent.
+pub(in crate::provider) struct Plain(Option<(Prompt, CheckedSpec)>);
+
+impl Plain {
+    pub(in crate::provider) fn of(call: &Call<'_>, prompts: Prompts) -> Self {
+        let Prompts::Without(leave) = prompts else {
+            return Self(None);
+        };
+        let plain = |text: &Prompt| Prompt::new(leave(text.expose()));
+        let negative_prompt = call.spec.negative_prompt.as_ref().map(plain);
+        let spec = CheckedSpec {
+            negative_prompt,
+            ..call.spec.clone()
+        };
+        Self(Some((plain(call.prompt), spec)))
+    }
+
+    /// The call with these texts.
+    pub(in crate::provider) fn call<'a>(&'a self, call: &Call<'a>) -> Call<'a> {
+        match &self.0 {
+            Some((prompt, spec)) => Call {
+                prompt,
+                spec,
+                ..*call
+            },
+            None => *call,
+        }
+    }
+}
 
 /// Nothing here means anything to a server but words: for AUTOMATIC1111, its relatives, and ComfyUI.
 ///

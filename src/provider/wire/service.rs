@@ -121,7 +121,7 @@ impl Service {
         self.incident(format!("POST {}", self.client.url(path).path()), call)
     }
 
-    /// Refuses what cannot be sent: no key, or a prompt that is too long for the model.
+    /// Refuses what cannot be sent: no key, a prompt that is too long for the model, or nothing at all.
     pub(in crate::provider) fn may_send(
         &self,
         call: &Call<'_>,
@@ -130,9 +130,13 @@ impl Service {
         if let Some(variable) = self.missing {
             return Err(incident.unset(variable));
         }
+        let refused = |why: &str| incident.error(ErrorClass::InvalidRequest, why);
+        if call.prompt.expose().trim().is_empty() {
+            let why = "not sent: nothing is left of the prompt without what the server would obey";
+            return Err(refused(why));
+        }
         let model = catalog::find(self.name, &call.spec.model);
-        catalog::check_prompt(model, call.prompt)
-            .map_err(|why| incident.error(ErrorClass::InvalidRequest, &why))
+        catalog::check_prompt(model, call.prompt).map_err(|why| refused(&why))
     }
 
     /// Sends a request, with the key.

@@ -119,21 +119,9 @@ impl ServiceSettings for Automatic1111Settings {
 
     /// Source: AUTOMATIC1111's web UI, "API".
     fn question(&self) -> Option<AccountQuestion> {
-        let key = self
-            .api_key
-            .as_ref()
-            .map(|key| key.expose_secret().trim().to_owned());
-        let key = key
-            .filter(|key| !key.is_empty())
-            .map(|key| SecretString::from(base64::engine::general_purpose::STANDARD.encode(key)));
-        let base_url = self.base_url.as_ref()?;
-        Some(AccountQuestion::new(
-            base_url,
-            "sdapi/v1/sd-models",
-            AUTHORIZATION,
-            "Basic ",
-            key.as_ref(),
-        ))
+        let (headers, _) = credentials(self.api_key.as_ref()).ok()?;
+        let base_url = self.base_url.clone()?;
+        Some(AccountQuestion::new(base_url, "sdapi/v1/sd-models", headers))
     }
 }
 

@@ -1,36 +1,32 @@
 //! The provider against fakes on loopback: both paths as sent, every answer that Azure is known to give.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use url::Url;
+use std::sync::Arc;
 
 use super::*;
-use crate::http_client::install_tls;
+use crate::http_client::Downloads;
 use crate::http_client::tests::in_minutes;
 use crate::provider::suite::{self, Fake, Reply, Subject, any_post, nowhere};
-use crate::provider::{DigitalSource, ProviderError};
+use crate::provider::wire::account::ServiceSettings;
+use crate::provider::wire::keyed::Keyed;
+use crate::provider::{DigitalSource, DrawnImage, ImageProvider, ProviderError};
 use crate::work_package::{ImageType, Prompt};
 
 mod errors;
 
 const KEY: &str = "azure-0123456789abcdef";
-const DEPLOYMENT: &str = "gpt-image-2";
+const NAME: &str = "gpt-image-2";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
 
-fn settings(base_url: &Url, version: &str, deployment: &str) -> AzureOpenAiSettings {
-    AzureOpenAiSettings {
-        base_url: Some(base_url.clone()),
-        api_key: Some(KEY.into()),
-        deployment: Some(deployment.into()),
-        version: ApiVersion::parse(version).unwrap(),
-        model: None,
-    }
+fn settings(base_url: &Url, version: &str, deployment: &str) -> Keyed {
+    let variables = [(VERSION, version), (DEPLOYMENT, deployment)];
+    suite::settings_with(&ACCESS, base_url, KEY, &variables)
 }
 
-fn provider(settings: AzureOpenAiSettings) -> AzureOpenAi {
-    install_tls();
-    AzureOpenAi::new(settings, Downloads::new(true).unwrap()).unwrap()
+fn provider(settings: Keyed) -> Arc<dyn ImageProvider> {
+    settings.build(&Downloads::new(true).unwrap()).unwrap()
 }
 
 fn spec(deployment: &str) -> CheckedSpec {
@@ -49,7 +45,7 @@ fn picture() -> Value {
             "input_tokens_details": {"text_tokens": 23, "image_tokens": 0}}})
 }
 
-async fn draw(provider: &AzureOpenAi, deployment: &str) -> Result<DrawnImage, ProviderError> {
+async fn draw(provider: &Arc<dyn ImageProvider>, deployment: &str) -> Result<DrawnImage, ProviderError> {
     let prompt = Prompt::new("a paper boat".into());
     let spec = spec(deployment);
     provider
@@ -61,7 +57,7 @@ async fn draw(provider: &AzureOpenAi, deployment: &str) -> Result<DrawnImage, Pr
 /// The outcome of one call that is answered with this.
 async fn outcome_of(reply: Reply) -> Result<DrawnImage, ProviderError> {
     let fake = Fake::start(move |_| reply.clone()).await;
-    let outcome = draw(&provider(settings(&fake.url, "v1", DEPLOYMENT)), DEPLOYMENT).await;
+    let outcome = draw(&provider(settings(&fake.url, "v1", NAME)), NAME).await;
     assert_eq!(fake.asked().len(), 1);
     outcome
 }
@@ -69,9 +65,9 @@ async fn outcome_of(reply: Reply) -> Result<DrawnImage, ProviderError> {
 #[tokio::test]
 async fn what_every_provider_has_to_get_right() {
     let subject = Subject {
-        provider: Box::new(|base_url| std::sync::Arc::new(provider(settings(base_url, "v1", DEPLOYMENT)))),
+        provider: Box::new(|base_url| provider(settings(base_url, "v1", NAME))),
         key: KEY,
-        spec: spec(DEPLOYMENT),
+        spec: spec(NAME),
         good: |_| Reply::json(200, &picture()),
         buys: any_post,
         can_find_again: false,
@@ -98,23 +94,17 @@ async fn each_path_gets_exactly_the_fields_that_it_takes() {
     dall_e["response_format"] = "b64_json".into();
     let dated = "/openai/deployments/gpt-image-2/images/generations?api-version=2025-04-01-preview";
     for (base, version, deployment, path, body) in [
-        ("", "v1", DEPLOYMENT, "/openai/v1/images/generations", &v1),
-        ("openai", "v1", DEPLOYMENT, "/openai/v1/images/generations", &v1),
-        (
-            "openai/v1/",
-            "v1",
-            DEPLOYMENT,
-            "/openai/v1/images/generations",
-            &v1,
-        ),
+        ("", "v1", NAME, "/openai/v1/images/generations", &v1),
+        ("openai", "v1", NAME, "/openai/v1/images/generations", &v1),
+        ("openai/v1/", "v1", NAME, "/openai/v1/images/generations", &v1),
         (
             "gateway/openai/",
             "preview",
-            DEPLOYMENT,
+            NAME,
             "/gateway/openai/v1/images/generations?api-version=preview",
             &v1,
         ),
-        ("", "2025-04-01-preview", DEPLOYMENT, dated, &gpt),
+        ("", "2025-04-01-preview", NAME, dated, &gpt),
         (
             "",
             "2024-10-21",
@@ -177,8 +167,8 @@ async fn a_picture_behind_a_signed_address_is_fetched_without_the_key() {
     let gone = Fake::start(|_| Reply::of(403, "application/xml", "<Error/>")).await;
     let answer = json!({"data": [{"url": format!("{}a.png?sig=hidden", gone.url)}]});
     let fake = Fake::start(move |_| Reply::json(200, &answer)).await;
-    let azure = provider(settings(&fake.url, "v1", DEPLOYMENT));
-    let (prompt, spec) = (Prompt::new("a boat".into()), spec(DEPLOYMENT));
+    let azure = provider(settings(&fake.url, "v1", NAME));
+    let (prompt, spec) = (Prompt::new("a boat".into()), spec(NAME));
     let call = Call::unwatched(&prompt, &spec, in_minutes(5));
     let error = suite::goes_on(azure.draw(&call).await.unwrap_err());
     assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
@@ -223,7 +213,7 @@ fn a_request_is_checked_against_the_deployment() {
     );
     assert_eq!(
         ask("", "", "hd", Icon).unwrap_err(),
-        "Unsupported image quality for pictures: hd; use low, medium, high"
+        "Unsupported image quality for pictures: hd; use low, medium or high"
     );
 
     let old = provider(settings(&nowhere(), "v1", "dall-e-3"));
@@ -236,14 +226,18 @@ fn a_request_is_checked_against_the_deployment() {
         quality: Some("low".into()),
         ..ImageSpec::default()
     };
-    assert!(old.check(&low).unwrap_err().message.ends_with("use standard, hd"));
+    assert!(
+        old.check(&low)
+            .unwrap_err()
+            .message
+            .ends_with("use standard or hd")
+    );
 }
 
 #[tokio::test]
 async fn what_is_not_configured_is_named_and_nothing_is_sent() {
-    install_tls();
-    let whole = settings(&nowhere(), "v1", DEPLOYMENT);
-    let without = |change: fn(&mut AzureOpenAiSettings)| {
+    let whole = settings(&nowhere(), "v1", NAME);
+    let without = |change: fn(&mut Keyed)| {
         let mut settings = whole.clone();
         change(&mut settings);
         provider(settings)
@@ -254,15 +248,15 @@ async fn what_is_not_configured_is_named_and_nothing_is_sent() {
             "azureOpenai is not configured on this service: AZURE_OPENAI_API_BASE is not set. ",
         ),
         (
-            without(|s| s.api_key = None),
+            without(|s| s.key = None),
             "azureOpenai is not configured on this service: AZURE_OPENAI_API_KEY is not set. ",
         ),
         (
-            without(|s| s.api_key = Some(" \n".into())),
+            without(|s| s.key = Some(" \n".into())),
             "azureOpenai is not configured on this service: AZURE_OPENAI_API_KEY is not set. ",
         ),
         (
-            without(|s| s.deployment = None),
+            provider(suite::settings_with(&ACCESS, &nowhere(), KEY, &[(VERSION, "v1")])),
             "No image model is configured for provider: azureOpenai; AZURE_OPENAI_API_DALLE_DEPLOYMENT_NAME is not set",
         ),
     ] {
@@ -270,11 +264,9 @@ async fn what_is_not_configured_is_named_and_nothing_is_sent() {
         assert_eq!(refused.class, ErrorClass::Auth);
         assert!(refused.message.starts_with(sentence), "{refused}");
     }
-    let error = draw(&without(|s| s.api_key = None), DEPLOYMENT)
-        .await
-        .unwrap_err();
+    let error = draw(&without(|s| s.key = None), NAME).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Auth);
-    assert!(!format!("{:?}", provider(whole)).contains("0123456789"));
+    assert!(!format!("{whole:?}").contains("0123456789"));
 }
 
 #[tokio::test]
@@ -287,10 +279,8 @@ async fn both_paths_take_pictures_to_make_one_from_in_a_form() {
             false,
         ),
     ] {
-        let built = |base_url: &Url| -> std::sync::Arc<dyn ImageProvider> {
-            std::sync::Arc::new(provider(settings(base_url, version, DEPLOYMENT)))
-        };
-        let asked = suite::bought_from(built, |_| Reply::json(200, &picture()), DEPLOYMENT, 2).await;
+        let built = |base_url: &Url| provider(settings(base_url, version, NAME));
+        let asked = suite::bought_from(built, |_| Reply::json(200, &picture()), NAME, 2).await;
         assert_eq!(asked.path, path);
         let names: Vec<String> = asked.form().into_iter().map(|(about, _)| about).collect();
         let all = [

@@ -1,5 +1,6 @@
 //! The provider against fakes on loopback: the order as sent, every status and result, and what goes wrong.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

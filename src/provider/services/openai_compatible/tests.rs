@@ -1,16 +1,20 @@
 //! The provider against fakes on loopback that answer as servers of many makers do.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
+use url::Url;
 
 use super::*;
-use crate::http_client::install_tls;
+use crate::http_client::Downloads;
 use crate::http_client::tests::in_minutes;
 use crate::provider::suite::{self, Fake, Reply, Subject, any_post};
+use crate::provider::wire::account::ServiceSettings;
 use crate::provider::wire::polling::tests::{draw_by, times};
+use crate::provider::{DrawnImage, ImageProvider};
+use crate::work_package::Prompt;
 
 mod errors;
 
@@ -18,15 +22,18 @@ const KEY: &str = "key-0123456789abcdef";
 /// One pixel.
 const PNG: &[u8] = b"\x89PNG\x0d\x0a\x1a\x0a\x00\x00\x00\x0dIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde\x00\x00\x00\x0cIDATx\x9cc8\x11\xa0\x01\x00\x03$\x01A\x1d\x19\x9f\xc4\x00\x00\x00\x00IEND\xaeB`\x82";
 
-fn provider(base_url: &Url, downloads_private: bool) -> OpenAiCompatible {
-    install_tls();
-    let settings = OpenAiCompatibleSettings {
-        base_url: Some(base_url.join("v1").unwrap()),
-        api_key: Some(KEY.into()),
-        model: Some("sdxl".into()),
-        is_free: false,
-    };
-    OpenAiCompatible::new(settings, Downloads::new(downloads_private).unwrap()).unwrap()
+fn provider(base_url: &Url, downloads_private: bool) -> Arc<dyn ImageProvider> {
+    let base_url = base_url.join("v1").unwrap();
+    let settings = suite::settings_with(&ACCESS, &base_url, KEY, &[(MODEL, "sdxl")]);
+    settings
+        .build(&Downloads::new(downloads_private).unwrap())
+        .unwrap()
+}
+
+/// As these variables say.
+fn configured(variables: &[(&str, &str)]) -> Arc<dyn ImageProvider> {
+    let settings = suite::read(&ACCESS, variables).unwrap();
+    settings.build(&Downloads::new(false).unwrap()).unwrap()
 }
 
 fn spec() -> CheckedSpec {
@@ -44,7 +51,7 @@ fn picture() -> Value {
 }
 
 async fn draw(
-    provider: &OpenAiCompatible,
+    provider: &Arc<dyn ImageProvider>,
     spec: &CheckedSpec,
     prompt: &str,
 ) -> Result<DrawnImage, ProviderError> {
@@ -63,7 +70,7 @@ async fn outcome_of(reply: Reply) -> Result<DrawnImage, ProviderError> {
 #[tokio::test]
 async fn what_every_provider_has_to_get_right() {
     let subject = Subject {
-        provider: Box::new(|base_url| Arc::new(provider(base_url, true))),
+        provider: Box::new(|base_url| provider(base_url, true)),
         key: KEY,
         spec: spec(),
         good: |_| Reply::json(200, &picture()),
@@ -93,13 +100,10 @@ async fn only_fields_are_sent_that_every_server_knows() {
     );
 
     // No key, and whatever the package chose.
-    let settings = OpenAiCompatibleSettings {
-        base_url: Some(fake.url.clone()),
-        api_key: None,
-        model: None,
-        is_free: true,
-    };
-    let open = OpenAiCompatible::new(settings, Downloads::new(false).unwrap()).unwrap();
+    let open = configured(&[
+        ("OPENAI_COMPATIBLE_BASE_URL", fake.url.as_str()),
+        (IS_FREE, "true"),
+    ]);
     let spec = CheckedSpec {
         model: "flux".into(),
         size: None,
@@ -220,7 +224,7 @@ async fn a_picture_elsewhere_is_fetched_without_the_key_and_only_where_that_is_a
     assert_eq!(other.asked()[0].header("authorization"), None);
 
     let guarded = provider(&fake.url, false);
-    let (drawn, watch) = draw_by(&guarded, &spec(), KEY, Duration::from_secs(60)).await;
+    let (drawn, watch) = draw_by(&*guarded, &spec(), KEY, Duration::from_secs(60)).await;
     let error = suite::goes_on(drawn.unwrap_err());
     assert_eq!(error.class, ErrorClass::BadOutput, "{error}");
     assert_eq!(other.asked().len(), 1);
@@ -239,7 +243,7 @@ async fn a_picture_that_was_made_is_fetched_later_and_not_bought_again() {
     })
     .await;
     let provider = provider(&fake.url, false);
-    let (drawn, watch) = draw_by(&provider, &spec(), KEY, Duration::from_secs(60)).await;
+    let (drawn, watch) = draw_by(&*provider, &spec(), KEY, Duration::from_secs(60)).await;
     suite::goes_on(drawn.unwrap_err());
     let (prompt, spec) = (Prompt::new("a boat".into()), spec());
     let call = Call::unwatched(&prompt, &spec, in_minutes(5));
@@ -282,7 +286,7 @@ async fn a_file_of_the_servers_own_is_asked_for_again_where_that_may_help() {
             _ => reply.clone(),
         })
         .await;
-        let (drawn, _) = draw_by(&provider(&fake.url, false), &spec(), KEY, wait).await;
+        let (drawn, _) = draw_by(&*provider(&fake.url, false), &spec(), KEY, wait).await;
         let error = suite::goes_on(drawn.unwrap_err());
         assert_eq!(error.class, class, "{error}");
     }
@@ -343,23 +347,15 @@ fn a_request_is_checked_as_far_as_it_can_be() {
 
 #[test]
 fn what_is_not_configured_is_named() {
-    install_tls();
-    let with = |base_url: Option<&str>, model: Option<&str>| {
-        let settings = OpenAiCompatibleSettings {
-            base_url: base_url.map(|url| Url::parse(url).unwrap()),
-            api_key: None,
-            model: model.map(str::to_owned),
-            is_free: true,
-        };
-        OpenAiCompatible::new(settings, Downloads::new(false).unwrap()).unwrap()
-    };
-    let refused = with(None, Some("m")).check(&ImageSpec::default()).unwrap_err();
+    let refused = configured(&[(MODEL, "m")])
+        .check(&ImageSpec::default())
+        .unwrap_err();
     assert_eq!(refused.class, ErrorClass::Auth);
     assert!(
         refused.message.contains("OPENAI_COMPATIBLE_BASE_URL is not set"),
         "{refused}"
     );
-    let refused = with(Some("http://127.0.0.1:9/"), None)
+    let refused = configured(&[("OPENAI_COMPATIBLE_BASE_URL", "http://127.0.0.1:9/")])
         .check(&ImageSpec::default())
         .unwrap_err();
     assert!(
@@ -368,5 +364,7 @@ fn what_is_not_configured_is_named() {
             .starts_with("No image model is configured for provider: openaiCompatible; "),
         "{refused}"
     );
-    assert!(with(None, None).is_free());
+    for (variables, is_free) in [(&[(IS_FREE, "true")][..], true), (&[], false)] {
+        assert_eq!(configured(variables).is_free(), is_free);
+    }
 }

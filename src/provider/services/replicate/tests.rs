@@ -1,14 +1,15 @@
 //! The provider against fakes on loopback: the order as sent, every shape of a prediction, and what goes wrong.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::http_client::install_tls;
+use crate::http_client::{Downloads, install_tls};
 use crate::provider::suite::{self, Asked, Fake, PROMPT, Reply, Subject};
 use crate::provider::wire::polling::tests::{
     Kept, PNG, QUICK, after, draw_by, ended, goes_on, png, prompt, times,
 };
-use crate::provider::{Cost, CostBasis, DrawnImage, NotDrawn};
+use crate::provider::{Cost, CostBasis, DrawnImage, ImageProvider, NotDrawn};
 
 mod errors;
 mod finding;
@@ -19,18 +20,16 @@ const KEY: &str = "r8_test0123456789abcdefXYZ";
 const ID: &str = "gm3qorzdhgbfurvjtvhg6dckhu";
 const OFFICIAL: &str = "black-forest-labs/flux-1.1-pro";
 
-fn settings(base_url: Url, model: &str) -> ReplicateSettings {
-    ReplicateSettings {
-        keyed: suite::settings(&ACCESS, &base_url, KEY),
-        model: Some(model.into()),
+fn provider_with(base_url: &Url, key: &str, model: Option<&str>, downloads: &Downloads) -> Replicate {
+    let settings = suite::settings(&ACCESS, &base_url.join("v1").unwrap(), key);
+    Replicate {
+        service: settings.service(downloads).unwrap(),
+        model: model.map(|model| named(model).unwrap()),
     }
 }
 
 fn provider_of(base_url: &Url, model: &str) -> Replicate {
-    install_tls();
-    let base_url = base_url.join("v1").unwrap();
-    let settings = settings(base_url, model);
-    let mut provider = settings.provider(&Downloads::new(true).unwrap()).unwrap();
+    let mut provider = provider_with(base_url, KEY, Some(model), &Downloads::new(true).unwrap());
     provider.service.pace = QUICK;
     provider
 }
@@ -316,8 +315,7 @@ async fn a_file_at_a_private_address_is_refused() {
     })
     .await;
     install_tls();
-    let settings = settings(fake.url.join("v1").unwrap(), OFFICIAL);
-    let provider = settings.provider(&Downloads::new(false).unwrap()).unwrap();
+    let provider = provider_with(&fake.url, KEY, Some(OFFICIAL), &Downloads::new(false).unwrap());
     let (prompt, spec) = (prompt(), spec());
     let call = Call::unwatched(&prompt, &spec, after(MINUTE));
     let error = goes_on(provider.draw(&call).await);

@@ -106,7 +106,8 @@ async fn every_known_error_has_its_class() {
         let error = outcome_of(Reply::json(status, &body)).await.unwrap_err();
         assert_eq!(error.class, class, "{status} {body}");
         assert!(
-            error.details.starts_with("POST /openai/v1/images/generations: ") && error.provider == NAME,
+            error.details.starts_with("POST /openai/v1/images/generations: ")
+                && error.provider == ACCESS.name,
             "{error}"
         );
     }

@@ -1,17 +1,12 @@
 //! What is refused before anything is spent, and what would be right.
 
 use super::*;
-use crate::environment::Environment;
 use crate::provider::suite::asking;
 use crate::work_package::ImageType;
 
 fn configured(token: Option<&str>, model: Option<&str>) -> Replicate {
-    let base_url = Url::parse("http://127.0.0.1:9/v1").unwrap();
-    let settings = ReplicateSettings {
-        keyed: suite::settings(&ACCESS, &base_url, token.unwrap_or_default()),
-        model: model.map(Into::into),
-    };
-    settings.provider(&Downloads::new(false).unwrap()).unwrap()
+    let downloads = Downloads::new(false).unwrap();
+    provider_with(&suite::nowhere(), token.unwrap_or_default(), model, &downloads)
 }
 
 fn size_of(model: &str, size: &str) -> Result<String, String> {
@@ -157,16 +152,14 @@ fn the_prompt_is_sent_as_it_is() {
 
 #[test]
 fn settings_that_cannot_be_used_are_told_without_secrets() {
-    let environment = Environment::from_iter([
+    let variables = [
         (TOKEN, "hunter2\nhunter3"),
         ("REPLICATE_BASE_URL", "https://x.invalid/?a=hunter3"),
         (MODEL, "flux"),
-    ]);
-    let mut reader = Reader::new(&environment);
-    let read = reader.with(VARIABLES, ReplicateSettings::read);
-    let faults = reader.finish(read).unwrap_err().0;
+    ];
+    let faults = suite::read(&ACCESS, &variables).unwrap_err();
     assert_eq!(faults.len(), 3, "{faults:?}");
-    for (fault, variable) in faults.iter().zip([TOKEN, "REPLICATE_BASE_URL", MODEL]) {
+    for (fault, variable) in faults.iter().zip([MODEL, TOKEN, "REPLICATE_BASE_URL"]) {
         assert!(fault.starts_with(variable), "{fault}");
         assert!(!fault.contains("hunter"), "{fault}");
     }
