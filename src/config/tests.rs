@@ -299,8 +299,8 @@ fn what_a_service_of_ones_own_could_not_use_is_a_fault_too() {
         "OPENAI_COMPATIBLE_BASE_URL: \"localhost:8080\" was found; an http or https URL is accepted",
         "OPENAI_COMPATIBLE_IS_FREE: \"perhaps\" was found; true and false are accepted",
         "OPENAI_COMPATIBLE_API_KEY: the value has characters",
-        "AUTOMATIC1111_API_KEY: user:password is accepted",
         "AUTOMATIC1111_OPTIONS: prompt is set by each package",
+        "AUTOMATIC1111_API_KEY: user:password is accepted",
         "COMFYUI_API_KEY: the value has characters",
         "COMFYUI_WORKFLOW: the file /nonexistent/workflow.json cannot be read",
     ]) {

@@ -79,11 +79,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry::keyed(&seedream::ACCESS),
     Entry::keyed(&qwen::ACCESS),
     Entry::keyed(&openai_compatible::ACCESS),
-    Entry {
-        name: automatic1111::NAME,
-        variables: automatic1111::VARIABLES,
-        settings: Settings::Own(|reader| Arc::new(automatic1111::Automatic1111Settings::read(reader))),
-    },
+    Entry::keyed(&automatic1111::ACCESS),
     Entry {
         name: comfyui::NAME,
         variables: comfyui::VARIABLES,

@@ -8,41 +8,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use async_trait::async_trait;
-use reqwest::header::HeaderMap;
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
-use url::Url;
 use uuid::Uuid;
 
 use crate::failure::ErrorClass;
-use crate::http_client::{BodyEnd, HttpClient, HttpFault, Outgoing};
-use crate::provider::catalog::pixels::{check_size, not_configured, refused, sides};
+use crate::http_client::{Answer, BodyEnd, Outgoing};
+use crate::provider::catalog::pixels::{check_size, refused, sides};
 use crate::provider::catalog::{Choices, check_options, repeated};
 use crate::provider::wire::incident::Incident;
-use crate::provider::wire::picture::Picture;
-use crate::provider::wire::prompt::without_markup;
+use crate::provider::wire::key::BASIC;
+use crate::provider::wire::keyed::{Access, Make};
+use crate::provider::wire::prompt::{Plain, Prompts, without_markup};
 use crate::provider::wire::self_hosted::plain_picture;
+use crate::provider::wire::service::Service;
 use crate::provider::{
-    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, Unsupported, Watch,
+    Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported, Watch,
 };
+use crate::settings::variable;
 use crate::work_package::{MAX_PROMPT_CHARS, Moderation, Prompt};
 
+mod options;
 mod response;
-mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use settings::Automatic1111Settings;
-pub(crate) use settings::VARIABLES;
-use settings::credentials;
-
-/// The name that packages write.
-pub(in crate::provider) const NAME: &str = "automatic1111";
-const BASE_URL: &str = "AUTOMATIC1111_BASE_URL";
+const OPTIONS: &str = "AUTOMATIC1111_OPTIONS";
+const PROMPTS: Prompts = Prompts::Without(without_markup);
 const DRAW: &str = "sdapi/v1/txt2img";
 const PROGRESS: &str = "sdapi/v1/progress";
 const INTERRUPT: &str = "sdapi/v1/interrupt";
@@ -57,11 +51,43 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Nothing depends on these questions.
 const ASIDE: Duration = Duration::from_secs(5);
 
+/// How it is reached. Source of the question: AUTOMATIC1111's web UI, "API".
+pub(crate) const ACCESS: Access = Access {
+    name: "automatic1111",
+    variables: &[
+        variable(
+            "AUTOMATIC1111_BASE_URL",
+            None,
+            "http://127.0.0.1:7860",
+            "AUTOMATIC1111's web UI, Forge or SD.Next, started with --api",
+        ),
+        variable(
+            "AUTOMATIC1111_API_KEY",
+            None,
+            "user:password",
+            "As the server was given in --api-auth",
+        ),
+        variable(
+            OPTIONS,
+            None,
+            "{\"steps\":30}",
+            "More fields of txt2img, as a JSON object",
+        ),
+    ],
+    keys: &["AUTOMATIC1111_API_KEY"],
+    bases: &["AUTOMATIC1111_BASE_URL"],
+    header: ("authorization", BASIC),
+    question: Some("sdapi/v1/sd-models"),
+    needs_key: false,
+    ..Access::usual(|reader| {
+        let more_fields = reader.optional(OPTIONS, options::parse).unwrap_or_default();
+        Make::new(move |service| Automatic1111::new(service, more_fields.clone()))
+    })
+};
+
 /// AUTOMATIC1111's web UI.
-#[derive(Debug)]
-pub struct Automatic1111 {
-    server: Option<Server>,
-    secrets: Vec<SecretString>,
+struct Automatic1111 {
+    service: Arc<Service>,
     more_fields: Map<String, Value>,
     /// Held while a picture is drawn.
     turn: Arc<Mutex<()>>,
@@ -69,35 +95,22 @@ pub struct Automatic1111 {
     pace: Duration,
 }
 
-#[derive(Clone, Debug)]
-struct Server {
-    client: HttpClient,
-    headers: HeaderMap,
-}
-
 impl Automatic1111 {
-    /// Prepares the client; sends nothing. [`crate::http_client::install_tls`] must have been called.
-    ///
-    /// # Errors
-    /// When one of the settings cannot be used. No secret is repeated.
-    pub fn new(settings: &Automatic1111Settings) -> anyhow::Result<Self> {
-        let (headers, secrets) = credentials(settings.api_key.as_ref())?;
-        let client = settings.base_url.as_ref().map(HttpClient::new).transpose();
-        Ok(Self {
-            server: client.context(BASE_URL)?.map(|client| Server { client, headers }),
-            secrets,
-            more_fields: settings.more_fields()?,
+    fn new(service: Service, more_fields: Map<String, Value>) -> Self {
+        Self {
+            service: Arc::new(service),
+            more_fields,
             turn: Arc::default(),
             pace: LOOK,
-        })
+        }
     }
 
-    fn request(&self, call: &Call<'_>, prompt: &str) -> Value {
+    fn request(&self, call: &Call<'_>) -> Value {
         // The server's own default of 50 takes long and shows no difference.
         let mut request = json!({"steps": 25, "negative_prompt": ""});
         let (width, height) = call.spec.size.as_deref().and_then(sides).unwrap_or((1024, 1024));
         let own = json!({
-            "prompt": prompt,
+            "prompt": call.prompt.expose(),
             "seed": call.spec.seed.unwrap_or(-1),
             "width": width,
             "height": height,
@@ -105,7 +118,7 @@ impl Automatic1111 {
             "n_iter": 1,
             "send_images": true,
             "save_images": false,
-            "force_task_id": task_id(call),
+            "force_task_id": call.id.to_string(),
         });
         for fields in [Value::Object(self.more_fields.clone()), own] {
             if let (Value::Object(request), Value::Object(fields)) = (&mut request, fields) {
@@ -120,7 +133,7 @@ impl Automatic1111 {
             let all = kept_out
                 .map(str::to_owned)
                 .into_iter()
-                .chain([without_markup(negative)]);
+                .chain([negative.to_owned()]);
             request["negative_prompt"] = all.collect::<Vec<_>>().join(", ").into();
         }
         if call.spec.model != LOADED {
@@ -128,42 +141,60 @@ impl Automatic1111 {
         }
         request
     }
+
+    /// Asks for the picture and follows it. A server that is not done by the deadline is told to stop.
+    async fn ask(&self, call: &Call<'_>, incident: &Incident<'_>) -> Result<Answer, ProviderError> {
+        let task = call.id.to_string();
+        let outgoing = Outgoing::post_json(DRAW, &self.request(call));
+        let answer = tokio::select! {
+            answer = self.service.call(outgoing, incident, call.deadline) => answer,
+            () = follow(&self.service, &task, call.watch, self.pace) => unreachable!("it follows for ever"),
+        };
+        let is_unfinished = match &answer {
+            Ok(answer) => answer.end != BodyEnd::Whole,
+            // Sent too late, it was never begun.
+            Err(error) => error.class != ErrorClass::TimedOut,
+        };
+        if is_unfinished && Instant::now() >= call.deadline {
+            // Not awaited: nobody waits any longer than the deadline.
+            let service = self.service.clone();
+            tokio::spawn(async move { interrupt(&service, &task).await });
+            let why = "no picture before the deadline; the server is told to stop";
+            return Err(incident.error(ErrorClass::TimedOut, why));
+        }
+        answer
+    }
 }
 
-fn task_id(call: &Call<'_>) -> String {
-    call.id.to_string()
-}
-
-impl Server {
-    /// Follows the progress of `task` until it is dropped. Whatever goes wrong is of no consequence.
-    async fn follow(&self, task: &str, watch: &dyn Watch, pace: Duration) {
-        loop {
-            sleep(pace).await;
-            if let Some(progress) = self.progress().await
-                && progress.is_of(task)
-            {
-                watch.progress(progress.fraction);
-            }
+/// Follows the progress of `task` until it is dropped. Whatever goes wrong is of no consequence.
+async fn follow(service: &Service, task: &str, watch: &dyn Watch, pace: Duration) {
+    loop {
+        sleep(pace).await;
+        if let Some(progress) = progress(service).await
+            && progress.is_of(task)
+        {
+            watch.progress(progress.fraction);
         }
     }
+}
 
-    async fn progress(&self) -> Option<response::Progress> {
-        let asking = Outgoing::get(PROGRESS)
-            .query("skip_current_image", "true")
-            .headers(self.headers.clone());
-        let answer = self.client.send(asking, Instant::now() + ASIDE).await.ok()?;
-        let is_well = answer.status.is_success();
-        is_well.then(|| response::Progress::read(&answer.body)).flatten()
-    }
+async fn progress(service: &Service) -> Option<response::Progress> {
+    let asking = Outgoing::get(PROGRESS).query("skip_current_image", "true");
+    let answer = service.aside(asking, ASIDE).await.ok()?;
+    let is_well = answer.status.is_success();
+    is_well.then(|| response::Progress::read(&answer.body)).flatten()
+}
 
-    /// Stops the drawing of `task`. The server stops whatever it draws, so it is asked first what that is; one that
-    /// does not say has nothing else in hand from this replica.
-    async fn interrupt(&self, task: &str) {
-        if self.progress().await.is_some_and(|progress| progress.is_of(task)) {
-            let asking = Outgoing::post_json(INTERRUPT, &json!({})).headers(self.headers.clone());
-            if let Err(error) = self.client.send(asking, Instant::now() + ASIDE).await {
-                tracing::debug!(%error, "the server was not told that nobody waits for a picture any more");
-            }
+/// Stops the drawing of `task`. The server stops whatever it draws, so it is asked first what that is; one that
+/// does not say has nothing else in hand from this replica.
+async fn interrupt(service: &Service, task: &str) {
+    if progress(service)
+        .await
+        .is_some_and(|progress| progress.is_of(task))
+    {
+        let asking = Outgoing::post_json(INTERRUPT, &json!({}));
+        if let Err(error) = service.aside(asking, ASIDE).await {
+            tracing::debug!(%error, "the server was not told that nobody waits for a picture any more");
         }
     }
 }
@@ -171,7 +202,7 @@ impl Server {
 #[async_trait]
 impl ImageProvider for Automatic1111 {
     fn name(&self) -> &'static str {
-        NAME
+        ACCESS.name
     }
 
     fn is_free(&self) -> bool {
@@ -179,11 +210,12 @@ impl ImageProvider for Automatic1111 {
     }
 
     /// The prompt alone, since these models draw instructions; without what would steer the server.
-    fn prompt_for(&self, prompt: &Prompt, _: &str) -> Prompt {
-        Prompt::new(without_markup(prompt.expose()))
+    fn prompt_for(&self, prompt: &Prompt, suffix: &str) -> Prompt {
+        PROMPTS.of(prompt, suffix)
     }
 
     fn check(&self, spec: &ImageSpec) -> Result<CheckedSpec, Unsupported> {
+        let name = ACCESS.name;
         let model = spec
             .model
             .as_deref()
@@ -192,7 +224,7 @@ impl ImageProvider for Automatic1111 {
         let is_name = model.chars().count() <= LONGEST_CHECKPOINT && !model.chars().any(char::is_control);
         if !is_name {
             return Err(refused(format!(
-                "Unsupported image model for {NAME}: {}; use the name of a checkpoint of that server, or leave it out",
+                "Unsupported image model for {name}: {}; use the name of a checkpoint of that server, or leave it out",
                 repeated(model)
             )));
         }
@@ -204,12 +236,12 @@ impl ImageProvider for Automatic1111 {
         )?;
         if spec.quality.as_deref().is_some_and(|quality| !quality.is_empty()) {
             return Err(refused(format!(
-                "Image quality is not supported for {NAME}; leave it out"
+                "Image quality is not supported for {name}; leave it out"
             )));
         }
         if let Some(seed) = spec.seed.filter(|seed| !(0..=LARGEST_SEED).contains(seed)) {
             return Err(refused(format!(
-                "Unsupported seed for {NAME}: {seed}; use 0 to {LARGEST_SEED}, or leave it out"
+                "Unsupported seed for {name}: {seed}; use 0 to {LARGEST_SEED}, or leave it out"
             )));
         }
         // It refuses no prompt, and its settings alone choose the format.
@@ -218,10 +250,8 @@ impl ImageProvider for Automatic1111 {
             negative_prompt_max_chars: Some(MAX_PROMPT_CHARS),
             ..Choices::default()
         };
-        let checked = check_options(choices, NAME, model, spec)?;
-        if self.server.is_none() {
-            return Err(not_configured(NAME, BASE_URL));
-        }
+        let checked = check_options(choices, name, model, spec)?;
+        self.service.check_configured()?;
         Ok(CheckedSpec {
             model: model.to_owned(),
             size: Some(size),
@@ -231,43 +261,15 @@ impl ImageProvider for Automatic1111 {
     }
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
-        let prompt = without_markup(call.prompt.expose());
-        let path = self.server.as_ref().map(|server| server.client.url(DRAW));
-        let request = format!("POST {}", path.as_ref().map_or(DRAW, Url::path));
-        let secrets = self.secrets.iter().map(|secret| secret.expose_secret());
-        let incident = Incident::new(NAME, request, &prompt)
-            .hiding(call.spec.negative())
-            .with_secrets(secrets);
-        let Some(server) = &self.server else {
-            return Err(incident.unset(BASE_URL).into());
-        };
-        if prompt.trim().is_empty() {
-            let why = "not sent: nothing is left of the prompt without what would steer the server";
-            return Err(incident.error(ErrorClass::InvalidRequest, why).into());
-        }
+        let plain = Plain::of(call, PROMPTS);
+        let call = &plain.call(call);
+        let incident = self.service.posting(DRAW, call);
+        self.service.may_send(call, &incident)?;
         let Ok(_turn) = timeout_at(call.deadline, self.turn.lock()).await else {
             let why = "not sent: the server drew other pictures until the deadline";
             return Err(incident.error(ErrorClass::TimedOut, why).into());
         };
-        let request = self.request(call, &prompt);
-        let task = task_id(call);
-        let outgoing = Outgoing::post_json(DRAW, &request).headers(server.headers.clone());
-        let answer = tokio::select! {
-            answer = server.client.send(outgoing, call.deadline) => answer,
-            () = server.follow(&task, call.watch, self.pace) => unreachable!("it follows for ever"),
-        };
-        let is_unfinished = match &answer {
-            Ok(answer) => answer.end != BodyEnd::Whole,
-            Err(fault) => *fault != HttpFault::TooLate,
-        };
-        if is_unfinished && Instant::now() >= call.deadline {
-            // Not awaited: nobody waits any longer than the deadline.
-            let server = server.clone();
-            tokio::spawn(async move { server.interrupt(&task).await });
-            let why = "no picture before the deadline; the server is told to stop";
-            return Err(incident.error(ErrorClass::TimedOut, why).into());
-        }
-        let answer = answer.map_err(|fault| incident.fault(&fault))?;
+        let answer = self.ask(call, &incident).await?;
         let is_missing = answer.status.as_u16() == 404;
         let reading = incident.picture(answer, response::DIALECT).await;
         let reading = reading.map_err(|mut error| {
@@ -276,10 +278,7 @@ impl ImageProvider for Automatic1111 {
             }
             error
         })?;
-        let Picture::Bytes(bytes) = reading.picture else {
-            let why = "the answer holds an address in place of the picture";
-            return Err(incident.error(ErrorClass::BadOutput, why).into());
-        };
+        let bytes = self.service.obtain(reading.picture, &incident, call).await?;
         // The server writes the whole prompt into it.
         let plain = plain_picture(bytes).await;
         let bytes = plain.map_err(|why| incident.error(ErrorClass::BadOutput, &why))?;
@@ -291,8 +290,8 @@ impl ImageProvider for Automatic1111 {
     }
 
     async fn cancel(&self, handle: &str) -> bool {
-        if let Some(server) = &self.server {
-            server.interrupt(handle).await;
+        if self.service.is_configured() {
+            interrupt(&self.service, handle).await;
         }
         // It answers nothing that would say so.
         false

@@ -158,6 +158,16 @@ impl Service {
         answer.map_err(|fault| incident.fault(&fault))
     }
 
+    /// Sends a request on which nothing depends, with the key, and waits no longer than this.
+    pub(in crate::provider) async fn aside(
+        &self,
+        outgoing: Outgoing,
+        patience: Duration,
+    ) -> Result<Answer, HttpFault> {
+        let outgoing = outgoing.headers(self.headers());
+        self.client.send(outgoing, Instant::now() + patience).await
+    }
+
     /// The bytes of a picture that this service has made.
     pub(in crate::provider) async fn fetch(
         &self,

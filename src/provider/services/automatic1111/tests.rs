@@ -3,30 +3,28 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
+use url::Url;
 use uuid::Uuid;
 
 use super::*;
-use crate::http_client::install_tls;
+use crate::http_client::Downloads;
 use crate::http_client::tests::in_minutes;
 use crate::imaging;
-use crate::provider::ProviderError;
 use crate::provider::suite::{self, Asked, Fake, Reply, Subject};
+use crate::provider::wire::account::ServiceSettings;
+use crate::provider::wire::keyed::Keyed;
 
 mod aside;
 
 const KEY: &str = "worker:0123456789abcdef";
 
-fn settings(base_url: &Url) -> Automatic1111Settings {
-    Automatic1111Settings {
-        base_url: Some(base_url.clone()),
-        api_key: Some(KEY.into()),
-        options: None,
-    }
+fn settings(base_url: &Url) -> Keyed {
+    suite::settings(&ACCESS, base_url, KEY)
 }
 
 fn provider(base_url: &Url) -> Automatic1111 {
-    install_tls();
-    Automatic1111::new(&settings(base_url)).unwrap()
+    let service = settings(base_url).service(&Downloads::new(false).unwrap());
+    Automatic1111::new(service.unwrap(), Map::new())
 }
 
 fn spec() -> CheckedSpec {
@@ -64,7 +62,7 @@ fn is_draw(asked: &Asked) -> bool {
 }
 
 async fn draw(
-    provider: &Automatic1111,
+    provider: &dyn ImageProvider,
     spec: &CheckedSpec,
     prompt: &str,
 ) -> Result<DrawnImage, ProviderError> {
@@ -125,19 +123,16 @@ async fn the_request_says_all_that_the_server_needs_and_the_picture_keeps_no_pro
 #[tokio::test]
 async fn checkpoint_seed_and_the_operators_options_are_sent() {
     let fake = Fake::start(|_| Reply::json(200, &good())).await;
-    let mut settings = settings(&fake.url);
-    settings.api_key = None;
-    settings.options = Some(
-        r#"{"steps":4,"cfg_scale":1,"negative_prompt":"blur","override_settings":{"CLIP_stop_at_last_layers":2}}"#.into(),
-    );
-    install_tls();
-    let provider = Automatic1111::new(&settings).unwrap();
+    let options = r#"{"steps":4,"cfg_scale":1,"negative_prompt":"blur","override_settings":{"CLIP_stop_at_last_layers":2}}"#;
+    let variables = [("AUTOMATIC1111_BASE_URL", fake.url.as_str()), (OPTIONS, options)];
+    let settings = suite::read(&ACCESS, &variables).unwrap();
+    let provider = settings.build(&Downloads::new(false).unwrap()).unwrap();
     let spec = CheckedSpec {
         model: "flux.safetensors".into(),
         seed: Some(7),
         ..spec()
     };
-    draw(&provider, &spec, "a boat").await.unwrap();
+    draw(&*provider, &spec, "a boat").await.unwrap();
     let asked = fake.asked().remove(0);
     assert_eq!(asked.header("authorization"), None);
     let body = asked.json();
@@ -262,23 +257,20 @@ fn a_request_is_checked_before_it_is_sent() {
             "{refused}"
         );
     }
-    let provider = Automatic1111::new(&Automatic1111Settings {
-        base_url: None,
-        ..settings(&base)
-    })
-    .unwrap();
+    let unset = suite::read(&ACCESS, &[("AUTOMATIC1111_API_KEY", KEY)]).unwrap();
+    let provider = unset.build(&Downloads::new(false).unwrap()).unwrap();
     let refused = provider.check(&ImageSpec::default()).unwrap_err();
     assert_eq!(refused.class, ErrorClass::Auth);
     assert!(
         refused.message.contains("AUTOMATIC1111_BASE_URL is not set"),
         "{refused}"
     );
-    assert!(!format!("{provider:?}").contains("0123456789"), "{provider:?}");
+    let service = settings(&base).service(&Downloads::new(false).unwrap()).unwrap();
+    assert!(!format!("{service:?}").contains("0123456789"), "{service:?}");
 }
 
 #[test]
 fn options_that_cannot_be_used_are_named() {
-    let base = suite::nowhere();
     for (options, fault) in [
         ("steps=3", "AUTOMATIC1111_OPTIONS: is not a JSON object"),
         ("[]", "AUTOMATIC1111_OPTIONS: is not a JSON object"),
@@ -291,11 +283,7 @@ fn options_that_cannot_be_used_are_named() {
             "AUTOMATIC1111_OPTIONS: override_settings is not",
         ),
     ] {
-        let settings = Automatic1111Settings {
-            options: Some(options.into()),
-            ..settings(&base)
-        };
-        let faults = settings.faults();
+        let faults = suite::read(&ACCESS, &[(OPTIONS, options)]).unwrap_err();
         assert!(faults.len() == 1 && faults[0].starts_with(fault), "{faults:?}");
     }
 }
