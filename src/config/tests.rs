@@ -301,8 +301,8 @@ fn what_a_service_of_ones_own_could_not_use_is_a_fault_too() {
         "OPENAI_COMPATIBLE_API_KEY: the value has characters",
         "AUTOMATIC1111_OPTIONS: prompt is set by each package",
         "AUTOMATIC1111_API_KEY: user:password is accepted",
-        "COMFYUI_API_KEY: the value has characters",
         "COMFYUI_WORKFLOW: the file /nonexistent/workflow.json cannot be read",
+        "COMFYUI_API_KEY: the value has characters",
     ]) {
         assert!(fault.starts_with(expected), "{fault}\nshould begin with\n{expected}");
     }

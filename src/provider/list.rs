@@ -80,11 +80,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry::keyed(&qwen::ACCESS),
     Entry::keyed(&openai_compatible::ACCESS),
     Entry::keyed(&automatic1111::ACCESS),
-    Entry {
-        name: comfyui::NAME,
-        variables: comfyui::VARIABLES,
-        settings: Settings::Own(|reader| Arc::new(comfyui::ComfyUiSettings::read(reader))),
-    },
+    Entry::keyed(&comfyui::ACCESS),
     Entry {
         name: builtin::NAME,
         variables: &[],

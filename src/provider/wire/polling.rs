@@ -25,16 +25,17 @@ use crate::provider::{
 use crate::work_package::Prompt;
 
 mod following;
+pub(in crate::provider) use following::follow;
 #[cfg(test)]
 pub(in crate::provider) mod tests;
 
-/// What one look at a call has found.
+/// What one look at a call has found; `R` is what is there of a picture that is done.
 #[derive(Debug)]
-pub(in crate::provider) enum Look {
+pub(in crate::provider) enum Look<R = Ready> {
     /// It is being worked on; the fraction that is done, where the service says so.
     Going(Option<f32>),
     /// It is done.
-    Ready(Ready),
+    Ready(R),
     /// It has ended without a picture, for this reason.
     Failed(ProviderError),
     /// It cannot be asked about for now: the key, for example, is not accepted any more.
@@ -76,7 +77,7 @@ pub(in crate::provider) fn progress_in(logs: &str) -> Option<f32> {
     (percent <= 100).then(|| f32::from(percent) / 100.0)
 }
 
-impl From<NotTold> for Look {
+impl<R> From<NotTold> for Look<R> {
     fn from(not_told: NotTold) -> Self {
         match not_told {
             NotTold::Barred(error) => Self::Barred(error),

@@ -48,23 +48,8 @@ pub(in crate::provider) fn out_of_memory(message: &str) -> bool {
         .any(|words| message.contains(words))
 }
 
-/// Waits for a moment between two tries, not beyond `deadline`. The next pause is longer.
-pub(in crate::provider) struct Pauses {
-    limit: Duration,
-    longest: Duration,
-}
-
-impl Pauses {
-    pub(in crate::provider) fn new(first: Duration, longest: Duration) -> Self {
-        Self {
-            limit: first,
-            longest,
-        }
-    }
-
-    pub(in crate::provider) async fn pause(&mut self, deadline: Instant) {
-        let pause = rand::rng().random_range(self.limit / 2..=self.limit);
-        self.limit = (self.limit * 3 / 2).min(self.longest);
-        sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
-    }
+/// Waits for about this long between two tries, not beyond `deadline`.
+pub(in crate::provider) async fn pause(about: Duration, deadline: Instant) {
+    let pause = rand::rng().random_range(about / 2..=about);
+    sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
 }

@@ -252,8 +252,11 @@ impl Service {
             Ok(answer) => answer,
             // Asking buys nothing, so silence is no more than a fault of the network.
             Err(fault) => {
-                let error = incident.error(ErrorClass::Network, &fault.to_string());
-                return Err(NotTold::Unclear(error));
+                let class = match fault {
+                    HttpFault::TooLate => ErrorClass::TimedOut,
+                    _ => ErrorClass::Network,
+                };
+                return Err(NotTold::Unclear(incident.error(class, &fault.to_string())));
             }
         };
         if !answer.status.is_success() {

@@ -1,6 +1,6 @@
 //! A request against what the workflow takes.
 
-use super::NAME;
+use super::ACCESS;
 use super::workflow::Workflow;
 use crate::provider::catalog::pixels::{check_size, refused};
 use crate::provider::catalog::{Choices, check_options, repeated};
@@ -16,6 +16,7 @@ pub(super) fn check(
     workflow: &Workflow,
     checkpoint: &str,
 ) -> Result<CheckedSpec, Unsupported> {
+    let name = ACCESS.name;
     fn given(option: &Option<String>) -> Option<&str> {
         option.as_deref().filter(|text| !text.is_empty())
     }
@@ -23,13 +24,13 @@ pub(super) fn check(
     let model = match given(&spec.model) {
         Some(model) if !takes_checkpoint && model != workflow.title => {
             return Err(refused(format!(
-                "Unsupported image model for {NAME}: {}; its workflow has a checkpoint of its own: leave imageModel out",
+                "Unsupported image model for {name}: {}; its workflow has a checkpoint of its own: leave imageModel out",
                 repeated(model)
             )));
         }
         Some(model) if model.chars().count() > LONGEST_CHECKPOINT || model.chars().any(char::is_control) => {
             return Err(refused(format!(
-                "Unsupported image model for {NAME}: {}; use the name of a checkpoint of that server",
+                "Unsupported image model for {name}: {}; use the name of a checkpoint of that server",
                 repeated(model)
             )));
         }
@@ -42,7 +43,7 @@ pub(super) fn check(
     let size = match size.filter(|size| *size != "auto") {
         Some(size) if !takes_size => {
             return Err(refused(format!(
-                "Unsupported image size for {NAME}: {}; its workflow has a size of its own: leave imageSize out",
+                "Unsupported image size for {name}: {}; its workflow has a size of its own: leave imageSize out",
                 repeated(size)
             )));
         }
@@ -56,12 +57,12 @@ pub(super) fn check(
     };
     if given(&spec.quality).is_some() {
         return Err(refused(format!(
-            "Image quality is not supported for {NAME}; leave it out"
+            "Image quality is not supported for {name}; leave it out"
         )));
     }
     if let Some(seed) = spec.seed.filter(|seed| *seed < 0) {
         return Err(refused(format!(
-            "Unsupported seed for {NAME}: {seed}; use 0 or more, or leave it out"
+            "Unsupported seed for {name}: {seed}; use 0 or more, or leave it out"
         )));
     }
     // It refuses no prompt, and the workflow alone chooses background and format.
@@ -74,6 +75,6 @@ pub(super) fn check(
         model: model.to_owned(),
         size,
         seed: spec.seed.filter(|_| workflow.takes("seed")),
-        ..check_options(choices, NAME, model, spec)?
+        ..check_options(choices, name, model, spec)?
     })
 }

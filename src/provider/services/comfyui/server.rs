@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::history::{self, Ended, File, Place};
 use crate::failure::ErrorClass;
-use crate::http_client::{Answer, BodyEnd, HttpClient, HttpFault, Outgoing};
-use crate::imaging;
+use crate::http_client::{Answer, BodyEnd, Outgoing};
 use crate::provider::wire::error_body::ErrorBody;
 use crate::provider::wire::incident::Incident;
 use crate::provider::wire::json::{self, NotJson};
-use crate::provider::wire::self_hosted::{Pauses, judge, plain_picture};
+use crate::provider::wire::polling;
+use crate::provider::wire::self_hosted::{judge, pause, plain_picture};
+use crate::provider::wire::service::{NotTold, Service};
 use crate::provider::{DrawnImage, NotDrawn, ProviderError};
 
 /// The server answers such questions at once, however busy it is.
@@ -27,19 +27,12 @@ const LOOKS_FOR_LOST: u32 = 3;
 const LOST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_HANDLE: usize = 64;
 
-/// A server and how it is asked.
-#[derive(Clone, Debug)]
-pub(super) struct Server {
-    pub(super) client: HttpClient,
-    pub(super) headers: HeaderMap,
-}
-
 /// What the server knows of a picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Look {
-    Ended(Ended),
-    Place(Place),
-}
+pub(super) type Look = polling::Look<File>;
+
+/// A server and how it is asked.
+#[derive(Debug)]
+pub(super) struct Server(pub(super) Service);
 
 /// Whether this can be an id of the server: it becomes part of a path.
 pub(super) fn is_handle(text: &str) -> bool {
@@ -48,76 +41,52 @@ pub(super) fn is_handle(text: &str) -> bool {
 }
 
 impl Server {
-    async fn send(
-        &self,
-        outgoing: Outgoing,
-        limit: Duration,
-        deadline: Instant,
-    ) -> Result<Answer, HttpFault> {
-        let outgoing = outgoing.headers(self.headers.clone());
-        self.client
-            .send(outgoing, deadline.min(Instant::now() + limit))
-            .await
-    }
-
     /// Asks for JSON. Nothing is drawn by asking, so no outcome is unknown.
-    async fn ask(
-        &self,
-        incident: &Incident<'_>,
-        path: &str,
-        outgoing: Outgoing,
-        deadline: Instant,
-    ) -> Result<Value, ProviderError> {
-        let answered = self.send(outgoing, ANSWER_TIME, deadline).await;
-        let asking = |error: ProviderError| ProviderError {
-            class: match error.class {
-                ErrorClass::Ambiguous => ErrorClass::Network,
-                class => class,
-            },
-            details: format!("asking for /{path}: {}", error.details),
-            ..error
-        };
-        let answer = answered.map_err(|fault| asking(incident.fault(&fault)))?;
-        if !answer.status.is_success() {
-            return Err(asking(incident.answer(&answer, judge)));
-        }
-        if let Some(error) = incident.broken(&answer) {
-            return Err(asking(error));
-        }
-        json::parse(&answer.body)
-            .map_err(|fault| asking(incident.unusable(&answer, ErrorClass::BadOutput, &fault.to_string())))
+    ///
+    /// # Errors
+    /// What the lack of it means for the picture.
+    async fn ask(&self, incident: &Incident<'_>, path: &str, deadline: Instant) -> Result<Value, Look> {
+        let client = self.0.client();
+        let until = deadline.min(Instant::now() + ANSWER_TIME);
+        let asked = self.0.ask(client, client.url(path), incident, judge, until);
+        asked
+            .await
+            .map(|(_, json)| json)
+            .map_err(|not_told| match not_told {
+                // A page of somebody else's: the server itself knows this path.
+                NotTold::Barred(error) | NotTold::Missing(error) => Look::Barred(without_doubt(error)),
+                NotTold::Unclear(error) => Look::Unclear(without_doubt(error)),
+            })
     }
 
     /// Looks for a picture: among those that are done, in the queue, and once more among those that are done,
     /// where it may have come in between.
-    pub(super) async fn look(
-        &self,
-        incident: &Incident<'_>,
-        handle: &str,
-        deadline: Instant,
-    ) -> Result<Look, ProviderError> {
+    pub(super) async fn look(&self, incident: &Incident<'_>, handle: &str, deadline: Instant) -> Look {
+        let found = self.find(incident, handle, deadline).await;
+        found.unwrap_or_else(|look| look)
+    }
+
+    async fn find(&self, incident: &Incident<'_>, handle: &str, deadline: Instant) -> Result<Look, Look> {
         for is_last in [false, true] {
-            let asking = Outgoing::get(format!("history/{handle}"));
-            let history = self.ask(incident, "history", asking, deadline).await?;
+            let history = self.ask(incident, &format!("history/{handle}"), deadline).await?;
             if let Some(ended) = history::read(&history, handle) {
-                return Ok(Look::Ended(ended));
+                return Ok(end(incident, ended));
             }
             if is_last {
                 break;
             }
-            let queue = self
-                .ask(incident, "queue", Outgoing::get("queue"), deadline)
-                .await?;
+            let queue = self.ask(incident, "queue", deadline).await?;
             match history::place(&queue, handle) {
                 Some(Place::Absent) => {}
-                Some(place) => return Ok(Look::Place(place)),
+                Some(_) => return Ok(Look::Going(None)),
                 None => {
                     let why = "asking for /queue: the answer holds no queue";
-                    return Err(incident.error(ErrorClass::BadOutput, why));
+                    return Err(Look::Unclear(incident.error(ErrorClass::BadOutput, why)));
                 }
             }
         }
-        Ok(Look::Place(Place::Absent))
+        let why = "the server has forgotten the picture, as it does when it is restarted";
+        Ok(Look::Missing(incident.error(ErrorClass::Ambiguous, why)))
     }
 
     /// Has a workflow queued under `id` and returns what the server knows it by: older ones choose an id themselves.
@@ -129,10 +98,11 @@ impl Server {
         id: String,
         deadline: Instant,
     ) -> Result<String, ProviderError> {
+        let until = deadline.min(Instant::now() + QUEUE_TIME);
         let outgoing = Outgoing::post_json("prompt", request);
-        let lost = match self.send(outgoing, QUEUE_TIME, deadline).await {
-            Err(fault @ HttpFault::NoAnswer(_)) => incident.fault(&fault),
-            Err(fault) => return Err(incident.fault(&fault)),
+        let lost = match self.0.call(outgoing, incident, until).await {
+            Err(error) if error.class == ErrorClass::Ambiguous => error,
+            Err(error) => return Err(error),
             Ok(answer) if !answer.status.is_success() => return Err(refusal(incident, &answer)),
             Ok(answer) => match accepted_as(&answer) {
                 Some(handle) => return Ok(handle),
@@ -149,11 +119,10 @@ impl Server {
                 }),
             },
         };
-        let mut pauses = Pauses::new(LOST_PAUSE, LOST_PAUSE);
         for _ in 0..LOOKS_FOR_LOST {
             match self.look(incident, &id, deadline).await {
-                Ok(Look::Place(Place::Absent)) | Err(_) => pauses.pause(deadline).await,
-                Ok(_) => return Ok(id),
+                Look::Going(_) | Look::Ready(_) | Look::Failed(_) => return Ok(id),
+                Look::Missing(_) | Look::Barred(_) | Look::Unclear(_) => pause(LOST_PAUSE, deadline).await,
             }
         }
         Err(lost)
@@ -172,9 +141,9 @@ impl Server {
                 .query("filename", &*file.name)
                 .query("subfolder", &*file.subfolder)
                 .query("type", &*file.kind)
-                .headers(self.headers.clone())
+                .headers(self.0.headers())
         };
-        let fetched = self.client.fetch(asking, deadline).await;
+        let fetched = self.0.client().fetch(asking, deadline).await;
         let bytes = fetched.map_err(|fault| {
             let error = incident.error(fault.class(), &fault.to_string());
             NotDrawn::unfetched(&fault, error)
@@ -194,37 +163,29 @@ impl Server {
         handle: &str,
         deadline: Instant,
     ) -> Result<(), ProviderError> {
-        let outgoing = Outgoing::post_json("history", &serde_json::json!({"delete": [handle]}));
-        match self.send(outgoing, ANSWER_TIME, deadline).await {
+        let until = deadline.min(Instant::now() + ANSWER_TIME);
+        let outgoing = Outgoing::post_json("history", &json!({"delete": [handle]}));
+        match self.0.call(outgoing, incident, until).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
             Ok(answer) => Err(incident.answer(&answer, judge)),
-            Err(fault) => Err(ProviderError {
-                class: match fault.class() {
-                    ErrorClass::Ambiguous => ErrorClass::Network,
-                    class => class,
-                },
-                ..incident.fault(&fault)
-            }),
+            Err(error) => Err(without_doubt(error)),
         }
     }
 
     /// Takes a picture out of the queue, or stops it where it is being drawn. Older servers stop whatever they draw,
     /// which is why it has to be this one.
     pub(super) async fn cancel(&self, handle: &str) -> bool {
-        let aside = || Instant::now() + ASIDE;
-        let delete = Outgoing::post_json("queue", &serde_json::json!({"delete": [handle]}));
-        let told = self.send(delete, ASIDE, aside()).await;
-        let queue = self.send(Outgoing::get("queue"), ASIDE, aside()).await;
+        let delete = Outgoing::post_json("queue", &json!({"delete": [handle]}));
+        let told = self.0.aside(delete, ASIDE).await;
+        let queue = self.0.aside(Outgoing::get("queue"), ASIDE).await;
         let is_running = queue.is_ok_and(|answer| {
             let queue = json::parse(&answer.body).unwrap_or_default();
             history::place(&queue, handle) == Some(Place::Running)
         });
+        let interrupt = Outgoing::post_json("interrupt", &json!({"prompt_id": handle}));
         let interrupted = match is_running {
-            true => {
-                let interrupt = Outgoing::post_json("interrupt", &serde_json::json!({"prompt_id": handle}));
-                self.send(interrupt, ASIDE, aside()).await.map(|_| ())
-            }
-            false => told.map(|_| ()),
+            true => self.0.aside(interrupt, ASIDE).await,
+            false => told,
         };
         interrupted
             .inspect_err(
@@ -234,11 +195,34 @@ impl Server {
     }
 }
 
-/// Whether what an earlier attempt has left can be used.
-pub(super) async fn is_picture(image: &DrawnImage) -> bool {
-    let bytes = image.bytes.clone();
-    let inspected = tokio::task::spawn_blocking(move || imaging::inspect(&bytes).is_ok()).await;
-    inspected.unwrap_or(false)
+/// How a picture has ended.
+fn end(incident: &Incident<'_>, ended: Ended) -> Look {
+    let (class, why) = match ended {
+        Ended::Drawn(file) => return Look::Ready(file),
+        Ended::OutOfMemory(said) => (ErrorClass::Overloaded, incident.quoted(&said)),
+        Ended::Failed(said) => (ErrorClass::InvalidRequest, incident.quoted(&said)),
+        // Not at once: whoever stopped it has a reason.
+        Ended::Interrupted => (
+            ErrorClass::BadOutput,
+            "somebody stopped it at the server".to_owned(),
+        ),
+        Ended::Nothing => (
+            ErrorClass::BadOutput,
+            "the workflow has ended without a picture; it needs a node that saves one".to_owned(),
+        ),
+    };
+    Look::Failed(incident.error(class, &why))
+}
+
+/// Nothing was drawn, whatever became of the answer.
+fn without_doubt(error: ProviderError) -> ProviderError {
+    match error.class {
+        ErrorClass::Ambiguous => ProviderError {
+            class: ErrorClass::Network,
+            ..error
+        },
+        _ => error,
+    }
 }
 
 fn accepted_as(answer: &Answer) -> Option<String> {

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
+use tokio::time::Instant;
+use url::Url;
 
 use super::*;
-use crate::http_client::install_tls;
+use crate::http_client::Downloads;
 use crate::http_client::tests::in_minutes;
-use crate::imaging;
 use crate::provider::Watch;
 use crate::provider::suite::{self, Asked, Fake, Reply, Subject};
+use crate::provider::wire::account::ServiceSettings;
+use crate::provider::wire::keyed::Keyed;
 use crate::provider::wire::polling::tests::{ended as has_ended, goes_on};
 
 mod asking;
@@ -18,18 +20,12 @@ mod endings;
 
 const KEY: &str = "comfy-0123456789abcdef";
 
-fn settings(base_url: &Url) -> ComfyUiSettings {
-    ComfyUiSettings {
-        base_url: Some(base_url.clone()),
-        api_key: Some(KEY.into()),
-        workflow: None,
-        checkpoint: None,
-    }
+fn built(settings: &Keyed) -> Arc<dyn ImageProvider> {
+    settings.build(&Downloads::new(false).unwrap()).unwrap()
 }
 
-fn provider(base_url: &Url) -> ComfyUi {
-    install_tls();
-    ComfyUi::new(&settings(base_url)).unwrap()
+fn provider(base_url: &Url) -> Arc<dyn ImageProvider> {
+    built(&suite::settings(&ACCESS, base_url, KEY))
 }
 
 fn spec() -> CheckedSpec {
@@ -189,7 +185,7 @@ async fn what_every_provider_has_to_get_right() {
         }
     }
     let subject = Subject {
-        provider: Box::new(|base_url| Arc::new(provider(base_url))),
+        provider: Box::new(|base_url| provider(base_url)),
         key: KEY,
         spec: spec(),
         good,

@@ -48,14 +48,20 @@ pub(super) struct Inputs<'a> {
 }
 
 impl Workflow {
-    /// Reads the template at `path`, or takes the one of this program.
+    /// The template of this program.
+    pub(super) fn usual() -> Self {
+        Self::parse(DEFAULT, "sdxl").expect("it is part of this program and a test reads it")
+    }
+
+    /// Reads the template at `path`.
     ///
     /// # Errors
-    /// What is wrong with the file and what would be right.
-    pub(super) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else {
-            return Self::parse(DEFAULT, "sdxl");
-        };
+    /// What is wrong with the file and what would be right, to stand after the variable's name.
+    pub(super) fn load(path: &str) -> Result<Self, String> {
+        Self::read(Path::new(path)).map_err(|error| format!("{error:#}"))
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let size = std::fs::metadata(path)
             .with_context(|| format!("the file {shown} cannot be read"))?
@@ -223,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_default_workflow_takes_every_name() {
-        let workflow = Workflow::load(None).unwrap();
+        let workflow = Workflow::usual();
         assert!(NAMES.iter().all(|name| workflow.takes(name)));
         let filled = workflow.fill(&INPUTS);
         assert_eq!(filled["3"]["inputs"]["seed"], 7);
@@ -267,10 +273,10 @@ mod tests {
         ] {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), text).unwrap();
-            let error = format!("{:#}", Workflow::load(Some(file.path())).unwrap_err());
+            let error = Workflow::load(&file.path().to_string_lossy()).unwrap_err();
             assert!(error.starts_with("the file ") && error.contains(why), "{error}");
         }
-        let error = Workflow::load(Some(Path::new("/nonexistent/workflow.json"))).unwrap_err();
-        assert!(error.to_string().contains("cannot be read"), "{error}");
+        let error = Workflow::load("/nonexistent/workflow.json").unwrap_err();
+        assert!(error.contains("cannot be read"), "{error}");
     }
 }

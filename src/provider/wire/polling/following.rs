@@ -3,6 +3,7 @@
 //! The picture is fetched from where the service says it is, and a call that was accepted is ended by its service's verdict
 //! alone. A fault, a key that is refused or a deadline ends a visit and not the call.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use rand::Rng;
@@ -21,11 +22,8 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Looks at a call until the service has ended it, or until the deadline, and fetches its picture.
 ///
-/// `first` is what the service has said already when it accepted the call.
-///
 /// # Errors
-/// [`NotDrawn::Ended`] for the service's verdict, an id that it does not know for longer than [`Pace::lag`]
-/// (`Ambiguous`), and a picture that can never be fetched; [`NotDrawn::GoesOn`] for everything else.
+/// As [`follow`], and [`NotDrawn::Ended`] for a picture that can never be fetched.
 pub(super) async fn picture<P: Polled>(
     provider: &P,
     handle: &P::Handle,
@@ -33,7 +31,9 @@ pub(super) async fn picture<P: Polled>(
     call: &Call<'_>,
     first: Option<Look>,
 ) -> Result<DrawnImage, NotDrawn> {
-    let Ready { picture, usage } = follow(provider, handle, incident, call, first).await?;
+    let look = |until| provider.look(handle, incident, until);
+    let followed = follow(provider.service().pace, incident, call, first, look);
+    let Ready { picture, usage } = followed.await?;
     let fetched = provider.service().fetch(picture, call.deadline).await;
     let bytes = fetched
         .map_err(|fault| NotDrawn::unfetched(&fault, incident.error(fault.class(), &fault.to_string())))?;
@@ -47,13 +47,23 @@ pub(super) async fn picture<P: Polled>(
     })
 }
 
-async fn follow<P: Polled>(
-    provider: &P,
-    handle: &P::Handle,
+/// One look at a call, on its way.
+type Looking<'a, R> = Pin<Box<dyn Future<Output = Look<R>> + Send + 'a>>;
+
+/// Looks at a call, each time with `look` and at most until the time that this is given.
+///
+/// `first` is what the service has said already when it accepted the call.
+///
+/// # Errors
+/// [`NotDrawn::Ended`] for the service's verdict, and for an id that it does not know for longer than [`Pace::lag`];
+/// [`NotDrawn::GoesOn`] for everything else.
+pub(in crate::provider) async fn follow<'a, R>(
+    pace: Pace,
     incident: &Incident<'_>,
     call: &Call<'_>,
-    mut first: Option<Look>,
-) -> Result<Ready, NotDrawn> {
+    mut first: Option<Look<R>>,
+    look: impl Fn(Instant) -> Looking<'a, R>,
+) -> Result<R, NotDrawn> {
     // What was wrong with the last look, if anything was.
     let out_of_time = |last: Option<ProviderError>| {
         NotDrawn::GoesOn(last.unwrap_or_else(|| {
@@ -61,23 +71,18 @@ async fn follow<P: Polled>(
             incident.error(ErrorClass::TimedOut, why)
         }))
     };
-    let Pace {
-        first: pause,
-        longest,
-        lag,
-    } = provider.service().pace;
     // Since when it has been unknown to the service without a break.
     let mut missing_since = None;
     let mut pause = if first.is_some() || call.is_brief {
         Duration::ZERO
     } else {
-        pause
+        pace.first
     };
     let mut last = None;
     let mut has_looked = false;
     loop {
-        let look = match first.take() {
-            Some(look) => look,
+        let found = match first.take() {
+            Some(found) => found,
             None => {
                 let left = call.deadline.saturating_duration_since(Instant::now());
                 sleep(pause.min(left)).await;
@@ -85,11 +90,11 @@ async fn follow<P: Polled>(
                     return Err(out_of_time(last));
                 }
                 let until = call.deadline.min(Instant::now() + LOOK_TIMEOUT);
-                provider.look(handle, incident, until).await
+                look(until).await
             }
         };
         let mut asked = None;
-        last = match look {
+        last = match found {
             Look::Ready(ready) => return Ok(ready),
             Look::Failed(error) => return Err(NotDrawn::Ended(error)),
             Look::Barred(error) => return Err(NotDrawn::GoesOn(error)),
@@ -103,7 +108,7 @@ async fn follow<P: Polled>(
             Look::Missing(error) => {
                 // A brief visit asks a second time, and takes that for an answer.
                 let is_sure = call.is_brief && missing_since.is_some();
-                if is_sure || missing_since.get_or_insert_with(Instant::now).elapsed() >= lag {
+                if is_sure || missing_since.get_or_insert_with(Instant::now).elapsed() >= pace.lag {
                     return Err(match call.may_be_forgotten {
                         true => NotDrawn::Ended(error),
                         false => NotDrawn::GoesOn(error),
@@ -129,8 +134,7 @@ async fn follow<P: Polled>(
             return Err(out_of_time(last));
         }
         has_looked = true;
-        let usual = provider.service().pace.first;
-        let limit = (pause.max(usual / 2) * 3 / 2).min(longest);
+        let limit = (pause.max(pace.first / 2) * 3 / 2).min(pace.longest);
         // Replicas that lost sight together do not come back together.
         pause = rand::rng()
             .random_range(limit * 3 / 4..=limit)

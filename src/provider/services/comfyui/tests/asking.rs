@@ -219,12 +219,8 @@ fn a_request_is_checked_before_it_is_sent() {
     let own = |workflow: &str, spec: &ImageSpec| {
         let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
         std::fs::write(file.path(), workflow).unwrap();
-        let settings = ComfyUiSettings {
-            workflow: Some(file.path().to_owned()),
-            ..settings(&base)
-        };
-        install_tls();
-        ComfyUi::new(&settings).unwrap().check(spec)
+        let path = file.path().to_string_lossy();
+        built(&suite::settings_with(&ACCESS, &base, KEY, &[(WORKFLOW, &path)])).check(spec)
     };
     let fixed = r#"{"1":{"class_type":"A","inputs":{"text":"{{prompt}}"}}}"#;
     let checked = own(
@@ -259,16 +255,13 @@ fn a_request_is_checked_before_it_is_sent() {
             "{refused}"
         );
     }
-    let unset = ComfyUi::new(&ComfyUiSettings {
-        base_url: None,
-        ..settings(&base)
-    })
-    .unwrap();
+    let unset = built(&suite::read(&ACCESS, &[("COMFYUI_API_KEY", KEY)]).unwrap());
     let refused = unset.check(&ImageSpec::default()).unwrap_err();
     assert_eq!(refused.class, ErrorClass::Auth);
     assert!(
         refused.message.contains("COMFYUI_BASE_URL is not set"),
         "{refused}"
     );
-    assert!(!format!("{:?}", provider(&base)).contains("0123456789"));
+    let settings = suite::settings(&ACCESS, &base, KEY);
+    assert!(!format!("{settings:?}").contains("0123456789"));
 }
