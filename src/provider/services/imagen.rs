@@ -6,32 +6,30 @@
 //!
 //! Source: Vertex AI, "Generate images with Gemini", "Imagen API", "Model lifecycle", "Locations".
 
-use crate::http_client::Downloads;
-use crate::settings::{Reader, Variable, values, variable};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{NaiveDate, Utc};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
-use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
 use crate::failure::ErrorClass;
-use crate::http_client::{Answer, Attachment, HttpClient, Outgoing, check_base_url};
+use crate::http_client::{Answer, Downloads, HttpClient, Outgoing, check_base_url};
 use crate::provider::services::imagen::auth::{AccessToken, GoogleAuth, GoogleAuthSettings, TokenFault};
 use crate::provider::wire::account::ServiceSettings;
 use crate::provider::wire::google;
 use crate::provider::wire::incident::Incident;
 use crate::provider::wire::picture::Picture;
+use crate::provider::wire::service::Service;
 use crate::provider::{
     Call, CheckedSpec, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError, Unsupported, catalog,
 };
+use crate::settings::{Reader, Variable, values, variable};
 
 pub mod auth;
 mod predict;
@@ -40,6 +38,8 @@ mod tests;
 
 /// The name that packages write.
 pub(in crate::provider) const NAME: &str = "imagen";
+const PROJECT: &str = "GOOGLE_CLOUD_PROJECT_ID";
+const LOCATION: &str = "GOOGLE_CLOUD_IMAGEN_LOCATION";
 /// Seeds of Gemini models are 32 bits wide and signed, those of Imagen are not longer.
 const MAX_SEED: i64 = google::MAX_SEED;
 /// Where the Imagen models were, as configurations without a location expect.
@@ -50,13 +50,13 @@ const GEMINI_LOCATION: &str = "global";
 /// What an operator may set.
 pub(crate) const VARIABLES: &[Variable] = &[
     variable(
-        "GOOGLE_CLOUD_PROJECT_ID",
+        PROJECT,
         None,
         "my-project",
         "Project of Google Cloud in which imagen draws (Vertex AI)",
     ),
     variable(
-        "GOOGLE_CLOUD_IMAGEN_LOCATION",
+        LOCATION,
         None,
         "europe-west4",
         "Location of Vertex AI. Default: us-east1 for Imagen models, global for the Gemini models that have replaced them",
@@ -98,8 +98,8 @@ impl ImagenSettings {
     /// Reads [`VARIABLES`] and keeps what is wrong with them.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
         let settings = Self {
-            project: reader.text("GOOGLE_CLOUD_PROJECT_ID"),
-            location: reader.text("GOOGLE_CLOUD_IMAGEN_LOCATION"),
+            project: reader.text(PROJECT),
+            location: reader.text(LOCATION),
             base_url: reader.optional("VERTEX_BASE_URL", values::http_url),
             auth: GoogleAuthSettings {
                 credentials_file: reader.text("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
@@ -118,10 +118,7 @@ impl ImagenSettings {
             return Vec::new();
         };
         let mut faults = Vec::new();
-        for (variable, value) in [
-            ("GOOGLE_CLOUD_PROJECT_ID", Some(project)),
-            ("GOOGLE_CLOUD_IMAGEN_LOCATION", self.location.as_ref()),
-        ] {
+        for (variable, value) in [(PROJECT, Some(project)), (LOCATION, self.location.as_ref())] {
             if let Some(value) = value.filter(|value| !is_name(value)) {
                 faults.push(format!(
                     "{variable}: {value:?} was found; a name in small letters, digits and '-' is accepted"
@@ -134,20 +131,23 @@ impl ImagenSettings {
         faults
     }
 
-    fn client(&self, location: &str) -> anyhow::Result<HttpClient> {
+    /// Where models are that are at `otherwise` unless an operator says something else.
+    fn place(&self, otherwise: &str, downloads: &Downloads) -> anyhow::Result<Place> {
+        let location = self.location.as_deref().unwrap_or(otherwise).to_owned();
         let base_url = match &self.base_url {
             Some(url) => url.clone(),
-            None => {
-                Url::parse(&format!("https://{}", host(location))).context("GOOGLE_CLOUD_IMAGEN_LOCATION")?
-            }
+            None => Url::parse(&format!("https://{}", host(&location))).context(LOCATION)?,
         };
-        HttpClient::new(&base_url).context("VERTEX_BASE_URL")
+        let client = HttpClient::new(&base_url).context("VERTEX_BASE_URL")?;
+        let missing = self.project.is_none().then_some(PROJECT);
+        let service = Service::new(NAME, Some(client), downloads.clone(), None, missing)?;
+        Ok(Place { location, service })
     }
 }
 
 impl ServiceSettings for ImagenSettings {
-    fn build(&self, _: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
-        Ok(Arc::new(Imagen::new(self.clone())?))
+    fn build(&self, downloads: &Downloads) -> anyhow::Result<Arc<dyn ImageProvider>> {
+        Ok(Arc::new(Imagen::new(self.clone(), downloads)?))
     }
 }
 
@@ -187,11 +187,11 @@ pub struct Imagen {
     told: Mutex<HashSet<String>>,
 }
 
-/// Where models of one kind are.
-#[derive(Clone, Debug)]
+/// Where models of one kind are, which are asked with a token in place of a key.
+#[derive(Debug)]
 struct Place {
     location: String,
-    client: HttpClient,
+    service: Service,
 }
 
 impl Imagen {
@@ -199,20 +199,10 @@ impl Imagen {
     ///
     /// # Errors
     /// When an address cannot be used.
-    pub fn new(settings: ImagenSettings) -> anyhow::Result<Self> {
-        let place = |otherwise: &str| {
-            let location = settings.location.as_deref().unwrap_or(otherwise).to_owned();
-            let client = settings.client(&location)?;
-            anyhow::Ok(Place { location, client })
-        };
-        let gemini = place(GEMINI_LOCATION)?;
-        let imagen = match settings.location {
-            Some(_) => gemini.clone(),
-            None => place(IMAGEN_LOCATION)?,
-        };
+    pub fn new(settings: ImagenSettings, downloads: &Downloads) -> anyhow::Result<Self> {
         Ok(Self {
-            gemini,
-            imagen,
+            gemini: settings.place(GEMINI_LOCATION, downloads)?,
+            imagen: settings.place(IMAGEN_LOCATION, downloads)?,
             project: settings.project,
             auth: GoogleAuth::new(settings.auth),
             told: Mutex::new(HashSet::new()),
@@ -243,35 +233,34 @@ impl Imagen {
             ..spec.clone()
         }
     }
+}
 
+impl Place {
+    /// Sends one request with this token.
     async fn send(
         &self,
-        asked: &Asked<'_>,
+        outgoing: Outgoing,
         token: &AccessToken,
-        references: Vec<Attachment>,
+        early: &Incident<'_>,
         deadline: Instant,
     ) -> Result<Answer, ProviderError> {
-        let incident = asked.incident(token);
-        let bearer = format!("Bearer {}", token.secret.expose_secret());
-        let headers = headers(&bearer, token.quota_project.as_deref()).ok_or_else(|| {
-            incident.error(
-                ErrorClass::Auth,
-                "not sent: the token is not one that a header can carry",
-            )
+        let incident = early.clone().with_secrets([token.secret.expose_secret()]);
+        let headers = headers(token).ok_or_else(|| {
+            let why = "not sent: the token is not one that a header can carry";
+            incident.error(ErrorClass::Auth, why)
         })?;
-        let outgoing = Outgoing::post_json(&*asked.path, &asked.body);
-        let outgoing = outgoing.headers(headers).carrying(references);
-        let answer = asked.place.client.send(outgoing, deadline).await;
-        answer.map_err(|fault| incident.fault(&fault))
+        self.service
+            .call(outgoing.headers(headers), &incident, deadline)
+            .await
     }
 }
 
-fn headers(bearer: &str, quota_project: Option<&str>) -> Option<HeaderMap> {
+fn headers(token: &AccessToken) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
-    let mut value = HeaderValue::from_str(bearer).ok()?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.secret.expose_secret())).ok()?;
     value.set_sensitive(true);
     headers.insert(AUTHORIZATION, value);
-    if let Some(project) = quota_project {
+    if let Some(project) = token.quota_project.as_deref() {
         let value = HeaderValue::from_str(project).ok()?;
         headers.insert(HeaderName::from_static("x-goog-user-project"), value);
     }
@@ -281,34 +270,6 @@ fn headers(bearer: &str, quota_project: Option<&str>) -> Option<HeaderMap> {
 /// Whether this is a name for `:predict`.
 fn is_imagen(model: &str) -> bool {
     model.starts_with("imagen")
-}
-
-/// One request, ready to be sent with any token.
-struct Asked<'a> {
-    place: &'a Place,
-    path: String,
-    body: Value,
-    prompt: &'a str,
-}
-
-impl Asked<'_> {
-    fn incident<'b>(&'b self, token: &'b AccessToken) -> Incident<'b> {
-        self.before_token().with_secrets([token.secret.expose_secret()])
-    }
-
-    fn before_token(&self) -> Incident<'_> {
-        let request = format!("POST {}", self.place.client.url(&self.path).path());
-        Incident::new(NAME, request, self.prompt)
-    }
-
-    fn without_token(&self, fault: &TokenFault) -> ProviderError {
-        ProviderError {
-            retry_after: fault.retry_after,
-            ..self
-                .before_token()
-                .error(fault.class, &format!("not sent: {}", fault.why))
-        }
-    }
 }
 
 #[async_trait]
@@ -340,53 +301,48 @@ impl ImageProvider for Imagen {
 
     async fn draw(&self, call: &Call<'_>) -> Result<DrawnImage, NotDrawn> {
         let id = &call.spec.model;
-        let (place, verb) = match is_imagen(id) {
-            true => (&self.imagen, "predict"),
-            false => (&self.gemini, "generateContent"),
-        };
-        let project = self.project.as_deref().unwrap_or_default();
-        let asked = Asked {
-            place,
-            path: format!(
-                "v1/projects/{project}/locations/{}/publishers/google/models/{id}:{verb}",
-                place.location
+        let (place, verb, body, dialect) = match is_imagen(id) {
+            true => {
+                let body = predict::request(call.prompt, call.spec);
+                (&self.imagen, "predict", body, predict::DIALECT)
+            }
+            false => (
+                &self.gemini,
+                "generateContent",
+                google::request(call),
+                google::DIALECT,
             ),
-            body: match is_imagen(id) {
-                true => predict::request(call.prompt, call.spec),
-                false => google::request(call),
-            },
-            prompt: call.prompt.expose(),
         };
-        let model = catalog::find(NAME, id);
-        let early = asked.before_token();
-        if project.is_empty() {
-            return Err(early.unset("GOOGLE_CLOUD_PROJECT_ID").into());
-        }
-        catalog::check_prompt(model, call.prompt)
-            .map_err(|why| early.error(ErrorClass::InvalidRequest, &why))?;
+        let (project, location) = (self.project.as_deref().unwrap_or_default(), &place.location);
+        let path = format!("v1/projects/{project}/locations/{location}/publishers/google/models/{id}:{verb}");
+        let early = place.service.posting(&path, call);
+        place.service.may_send(call, &early)?;
+        let not_sent = |fault: TokenFault| ProviderError {
+            retry_after: fault.retry_after,
+            ..early.error(fault.class, &format!("not sent: {}", fault.why))
+        };
+        let request = || Outgoing::post_json(&*path, &body);
 
-        let token = self.auth.token(call.deadline).await;
-        let mut token = token.map_err(|fault| asked.without_token(&fault))?;
+        let mut token = self.auth.token(call.deadline).await.map_err(not_sent)?;
         let references = call.references.take();
         let has_references = !references.is_empty();
-        let mut answer = self.send(&asked, &token, references, call.deadline).await?;
+        let first = request().carrying(references);
+        let mut answer = place.send(first, &token, &early, call.deadline).await?;
         if answer.status == reqwest::StatusCode::UNAUTHORIZED {
             // Tokens end before their time when a key is exchanged. Nothing has been bought with this one.
-            let renewed = self.auth.token_after(&token, call.deadline).await;
-            token = renewed.map_err(|fault| asked.without_token(&fault))?;
+            token = self
+                .auth
+                .token_after(&token, call.deadline)
+                .await
+                .map_err(not_sent)?;
             if has_references {
                 // They were sent with the old one, and are fetched again.
                 let why = "the token was refused; there is a new one";
-                return Err(asked.before_token().error(ErrorClass::Network, why).into());
+                return Err(early.error(ErrorClass::Network, why).into());
             }
-            answer = self.send(&asked, &token, Vec::new(), call.deadline).await?;
+            answer = place.send(request(), &token, &early, call.deadline).await?;
         }
-        let incident = asked.incident(&token);
-        let (dialect, priced) = match is_imagen(id) {
-            // What models that are not in the table cost is not known.
-            true => (predict::DIALECT, None),
-            false => (google::DIALECT, model),
-        };
+        let incident = early.clone().with_secrets([token.secret.expose_secret()]);
         let outcome = incident.picture(answer, dialect).await;
         let reading = outcome.map_err(|mut error| {
             if error.class == ErrorClass::ModelGone {
@@ -401,7 +357,8 @@ impl ImageProvider for Imagen {
         };
         Ok(DrawnImage {
             request_id: reading.id,
-            cost: priced.and_then(|model| google::cost(model, reading.usage.as_ref())),
+            // What models that are not in the table cost is not known.
+            cost: catalog::find(NAME, id).and_then(|model| google::cost(model, reading.usage.as_ref())),
             usage: reading.usage,
             ..DrawnImage::by_model(bytes)
         })

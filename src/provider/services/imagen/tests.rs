@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::http_client::install_tls;
@@ -24,15 +24,18 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot looked at here";
 const GEMINI: &str = "gemini-nano-banana-2.1";
 const PRIVATE: &str = "imagen-5.0-private";
 
+fn built(settings: ImagenSettings) -> Imagen {
+    Imagen::new(settings, &Downloads::new(false).unwrap()).unwrap()
+}
+
 fn provider_at(url: &Url, auth: GoogleAuthSettings, location: Option<&str>) -> Imagen {
     install_tls();
-    Imagen::new(ImagenSettings {
+    built(ImagenSettings {
         project: Some("my-project".into()),
         location: location.map(str::to_owned),
         base_url: Some(url.clone()),
         auth,
     })
-    .unwrap()
 }
 
 /// On a machine of Google Cloud, whose metadata server is the same fake.

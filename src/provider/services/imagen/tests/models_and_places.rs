@@ -136,13 +136,12 @@ fn what_the_models_cannot_do_is_refused_with_what_would_be_right() {
 #[tokio::test]
 async fn without_a_project_every_request_is_refused_and_nothing_is_sent() {
     install_tls();
-    let provider = Imagen::new(ImagenSettings {
+    let provider = built(ImagenSettings {
         project: None,
         location: None,
         base_url: None,
         auth: auth_settings(None, None),
-    })
-    .unwrap();
+    });
     let refused = provider.check(&ImageSpec::default()).unwrap_err();
     assert_eq!(refused.class, ErrorClass::Auth);
     assert!(
@@ -175,15 +174,14 @@ fn each_location_has_its_address() {
             "https://aiplatform.eu.rep.googleapis.com/x",
         ),
     ] {
-        let provider = Imagen::new(ImagenSettings {
+        let provider = built(ImagenSettings {
             project: Some("p".into()),
             location: location.map(str::to_owned),
             base_url: None,
             auth: auth_settings(None, None),
-        })
-        .unwrap();
-        assert_eq!(provider.imagen.client.url("x").as_str(), imagen);
-        assert_eq!(provider.gemini.client.url("x").as_str(), gemini);
+        });
+        assert_eq!(provider.imagen.service.client().url("x").as_str(), imagen);
+        assert_eq!(provider.gemini.service.client().url("x").as_str(), gemini);
     }
 }
 
