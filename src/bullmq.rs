@@ -75,7 +75,8 @@ impl BullmqQueue {
                     Err(failure) if failure.needs_mending() => findings.fail(format!(
                         "{variable}: the BullMQ queue {} cannot be looked at: {}",
                         queue.name(),
-                        failure.bare()
+                        // Said of the worker's own Redis otherwise.
+                        failure.bare().replace(crate::redis::variable(), variable)
                     )),
                     Err(failure) => findings.away(format!(
                         "{variable}: the Redis of the BullMQ queue {} cannot be reached: {failure}",

@@ -213,6 +213,9 @@ impl<'a> Fields<'a> {
                 "{name}: {} characters were found; at most {MAX_URL_CHARS} are accepted",
                 url.chars().count()
             )),
+            Some(url) if url.chars().any(char::is_control) => Err(format!(
+                "{name}: a control character was found, which no address has; write the address as the job's data.imageUrl has it"
+            )),
             url => Ok(url),
         }
     }

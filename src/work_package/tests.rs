@@ -154,6 +154,11 @@ fn a_picture_to_be_deleted_is_named_by_its_number_or_its_address() {
             .unwrap_err()
             .starts_with("imageUrl: 2049 characters")
     );
+    assert!(
+        read(json!({"imageUrl": "https://h/a\u{0}.png"}))
+            .unwrap_err()
+            .starts_with("imageUrl: a control character was found")
+    );
 }
 
 #[test]
