@@ -7,6 +7,7 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::ops::Range;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -45,8 +46,12 @@ async fn instructions(stack: &Stack, openai: &OpenAi, count: i32, package: impl 
         &format!("--callgrind-out-file={}", counts.display()),
     ];
     let mut replica = stack.starting_replica_under(&valgrind, &variables);
-    replica.said("waiting for packages").await;
-    stack.idle().await;
+    let drawn = "SELECT count(*) FROM ac_background_jobs WHERE progress = 100";
+    let all = stack.count("SELECT count(*) FROM ac_background_jobs").await;
+    // Valgrind on a busy machine is slower than anything that tests wait for elsewhere; the runner bounds it.
+    while stack.count(drawn).await < all {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
     replica.terminate();
     assert!(replica.exit().await.success(), "{}", replica.log());
     let log = replica.log();
@@ -78,14 +83,14 @@ fn compare(what: &str, found: f64, (written, tolerance): (f64, Range<f64>)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_costs_no_more_than_before() {
-    compare("a job", each(small_picture(), 10, 110, logo).await, A_JOB);
+    compare("a job", each(small_picture(), 10, 70, logo).await, A_JOB);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_icon_costs_no_more_than_before() {
     compare(
         "an icon",
-        each(Reply::Picture(png(&photo(1_024, 1_024)).into()), 1, 6, icon).await,
+        each(Reply::Picture(png(&photo(1_024, 1_024)).into()), 1, 4, icon).await,
         AN_ICON,
     );
 }

@@ -281,7 +281,7 @@ async fn what_comfyui_draws_longer_than_an_attempt_lasts_is_used_by_the_next() {
     // More often than one attempt asks in a second.
     stack
         .until("the next attempt asks for it", async || {
-            (services.asked("GET /comfyui/history").len() > 20).then_some(())
+            (services.asked("GET /comfyui/history").len() > 8).then_some(())
         })
         .await;
     services.set_open(true);

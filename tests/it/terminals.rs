@@ -12,7 +12,7 @@ use crate::harness::terminal::Terminal;
 async fn a_status_that_is_watched_at_a_terminal_stays_in_place_fits_and_is_left_by_a_key() {
     let stack = Stack::start().await;
     let mut watch = Terminal::run(&["status", "--watch"], &stack.environment(), 24, 80);
-    let modes = watch.modes();
+    let modes = watch.modes_before().to_owned();
     watch
         .shows(&stack, "waiting    critical 0, high 0, normal 0, low 0")
         .await;
@@ -70,7 +70,7 @@ async fn whatever_ends_a_status_that_is_watched_the_terminal_is_as_it_was() {
     environment.extend(away.map(|(name, value)| (name.to_owned(), value.to_owned())));
     for end in ["Ctrl-C", "SIGTERM", "SIGHUP"] {
         let mut watch = Terminal::run(&["status", "--watch"], &environment, 24, 80);
-        let modes = watch.modes();
+        let modes = watch.modes_before().to_owned();
         watch.shows(&stack, "Postgres is away: ").await;
         let pid = Pid::from_raw(watch.pid().cast_signed()).unwrap();
         match end {

@@ -16,6 +16,11 @@ pub(crate) struct Terminal {
     keys: Box<dyn Write + Send>,
     command: Box<dyn Child + Send + Sync>,
     screen: Arc<Mutex<vt100::Parser>>,
+    modes_before: String,
+}
+
+fn modes(master: &dyn MasterPty) -> String {
+    format!("{:?}", master.get_termios().unwrap())
 }
 
 fn cells(count: u16) -> NonZeroU16 {
@@ -47,6 +52,7 @@ impl Terminal {
         for (name, value) in environment {
             command.env(name, value);
         }
+        let modes_before = modes(&*pair.master);
         let command = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);
         let screen = Arc::new(Mutex::new(vt100::Parser::new(cells(rows), cells(columns), 0)));
@@ -64,6 +70,7 @@ impl Terminal {
             master: pair.master,
             command,
             screen,
+            modes_before,
         }
     }
 
@@ -95,7 +102,12 @@ impl Terminal {
 
     /// How keys are taken, and whether they are echoed: what a program may change for itself and has to put back.
     pub(crate) fn modes(&self) -> String {
-        format!("{:?}", self.master.get_termios().unwrap())
+        modes(&*self.master)
+    }
+
+    /// The same, before the command could change them.
+    pub(crate) fn modes_before(&self) -> &str {
+        &self.modes_before
     }
 
     /// Whether the shell's own screen is shown, with its cursor.

@@ -345,6 +345,7 @@ async fn a_disk_is_tried_as_pictures_use_it_and_left_as_it_was() {
         &check(disk(&file.join("images"))).await,
         "fail: STORAGE_URL: cannot open ",
     );
+    std::fs::create_dir(&images).unwrap();
     std::fs::write(images.join("ypGenAi"), "in the way").unwrap();
     says(
         &check(disk(&images)).await,
