@@ -33,26 +33,28 @@ pub struct TakenOver {
 }
 
 impl Redis {
-    /// Pushes a package to the list of a priority, and notes where it came from, unless it names no job.
+    /// Pushes a package to the list of a priority, and notes where it came from, unless it names no job. A note that is refused holds no
+    /// package up: who hears of an error pushes the package again.
     ///
     /// # Errors
-    /// [`RedisFailure`].
+    /// [`RedisFailure`] of the push.
     pub async fn push_taken_over(
         &self,
         priority: Priority,
         package: &[u8],
         origin: &TakenOver,
     ) -> Result<(), RedisFailure> {
-        let mut pipeline = redis::pipe();
+        let mut connection = self.connection().await?;
+        let _: u64 = connection.lpush(self.keys().waiting(priority), package).await?;
         if let Some(job_id) = job_id_of(package) {
             let note = serde_json::to_string(origin).unwrap_or_default();
-            pipeline
-                .pset_ex(self.keys().taken_over(job_id), note, KEPT_MS)
-                .ignore();
+            let key = self.keys().taken_over(job_id);
+            let noting: redis::RedisResult<()> = connection.pset_ex(key, note, KEPT_MS).await;
+            if let Err(error) = noting {
+                tracing::debug!(job_id, %error, "where a package came from could not be noted");
+            }
         }
-        pipeline.lpush(self.keys().waiting(priority), package).ignore();
-        let mut connection = self.connection().await?;
-        Ok(pipeline.query_async(&mut connection).await?)
+        Ok(())
     }
 
     /// Where the latest package of a job came from, where that was a BullMQ queue.
