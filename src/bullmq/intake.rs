@@ -26,6 +26,9 @@ const REST: Duration = Duration::from_secs(1);
 const CLOSE_MS: u64 = 300;
 /// While so many packages are held up (by a provider that is away, say), none are taken.
 const HELD_UP_MAX: u64 = 1_000;
+/// Why BullMQ has a job among those that failed of which only the id was left.
+const GONE: &str =
+    "only the id of this job was left; what it asked for was removed from Redis while it waited";
 
 /// What takes a BullMQ queue's jobs.
 pub struct Intake {
@@ -180,6 +183,15 @@ impl Gate {
             .iter()
             .any(|name| name == job.name())
         {
+            if job.name().is_empty() && self.is_gone(job).await == Ok(true) {
+                let (queue, job) = (self.source.name(), job.id());
+                tracing::warn!(
+                    queue,
+                    job,
+                    "a BullMQ job was removed from Redis while its id waited; it is put among those that failed"
+                );
+                return Err(bullmq::Error::Unrecoverable(GONE.to_owned()));
+            }
             if !self.is_shared.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     queue = self.source.name(),
@@ -206,6 +218,18 @@ impl Gate {
                 give_back()
             }
         }
+    }
+
+    /// Whether nothing is left of a job but its id, which would come back to the head of the list for ever: BullMQ writes a name with
+    /// each job.
+    async fn is_gone(&self, job: &Job) -> Result<bool, RedisFailure> {
+        let mut connection = self.source.connector.connection().await?;
+        let has_name: bool = redis::cmd("HEXISTS")
+            .arg(self.source.key(job.id()))
+            .arg("name")
+            .query_async(&mut connection)
+            .await?;
+        Ok(!has_name)
     }
 
     /// Pushes the job's data as its producer wrote it: the library has read it, and would write it otherwise.
@@ -284,7 +308,7 @@ impl Gate {
 async fn tell(gate: Arc<Gate>, worker: Arc<Worker>) {
     while let Some(event) = worker.next_event().await {
         match event {
-            WorkerEvent::Error(error) | WorkerEvent::Failed { error, .. } => gate.failed(&error),
+            WorkerEvent::Error(error) => gate.failed(&error),
             WorkerEvent::Completed { .. } if gate.has_failed.swap(false, Ordering::Relaxed) => {
                 tracing::info!(
                     queue = gate.source.name(),

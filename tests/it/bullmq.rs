@@ -195,6 +195,44 @@ async fn jobs_of_others_are_left_to_them_and_hold_up_nobody() {
     );
 }
 
+/// Whoever removes hashes by hand, or a Redis that evicts them, leaves ids in the lists.
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_whose_jobs_are_gone_hold_up_nobody() {
+    let stack = Stack::start().await;
+    let mut redis = stack.redis().await;
+    let waiting = format!("bull:{BULLMQ_QUEUE}:wait");
+    let _: i64 = redis.lpush(&waiting, &["777", "778"]).await.unwrap();
+    let jobs = stack.jobs(2).await;
+    let adds: Vec<Value> = jobs
+        .iter()
+        .map(|job_id| {
+            let data = logo(*job_id);
+            json!({"name": NAME, "data": data, "opts": {"removeOnComplete": true}})
+        })
+        .collect();
+    add(&stack, "bullmq5", &adds).await;
+    let replica = stack.replica(&[TAKES_OVER]).await;
+    for job_id in jobs {
+        assert_eq!(stack.ended(job_id).await.error, None);
+    }
+    assert_eq!(
+        replica.times_said("a BullMQ job was removed from Redis while its id waited"),
+        2
+    );
+    assert_eq!(replica.times_said("\"ERROR\""), 0, "{}", replica.log());
+    let (counts, _) = counts(&At::of(&stack), "bullmq5").await;
+    assert_eq!(
+        (&counts["waiting"], &counts["active"], &counts["failed"]),
+        (&json!(0), &json!(0), &json!(2)),
+        "{counts}"
+    );
+    let reason: String = redis
+        .hget(format!("bull:{BULLMQ_QUEUE}:777"), "failedReason")
+        .await
+        .unwrap();
+    assert!(reason.contains("only the id of this job was left"), "{reason}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_bullmq_has_paused_waits() {
     let stack = Stack::start().await;
@@ -338,6 +376,10 @@ async fn the_rights_that_are_documented_suffice() {
         as_the_application(&logo(jobs[1])),
     ];
     add(&stack, "bullmq5", &adds).await;
+    let _: i64 = redis
+        .rpush(format!("bull:{BULLMQ_QUEUE}:wait"), "777")
+        .await
+        .unwrap();
     for job_id in jobs {
         assert_eq!(stack.ended(job_id).await.error, None);
     }
