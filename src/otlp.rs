@@ -24,7 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::http_client::{HttpClient, check_base_url};
+use crate::http_client::{Answer, HttpClient, HttpFault, check_base_url};
 use crate::settings::values::http_url;
 
 /// More of an answer is of no use.
@@ -174,6 +174,19 @@ impl Collector {
         })
     }
 
+    /// Sends spans, and once more where the connection breaks: between two batches a collector may close it, which is found out by using
+    /// it. A span that has come twice is one to it, by its id.
+    async fn send(&self, request: reqwest::Request) -> Result<Answer, HttpFault> {
+        let deadline = Instant::now() + self.timeout;
+        if let Some(first) = request.try_clone() {
+            match self.client.exchange(first, deadline).await {
+                Err(HttpFault::NoAnswer(_)) if Instant::now() < deadline => {}
+                sent => return sent,
+            }
+        }
+        self.client.exchange(request, deadline).await
+    }
+
     /// One line at the beginning of an outage, and one at its end.
     fn note(&self, trouble: Option<&str>) {
         let was_away = self.is_away.swap(trouble.is_some(), Ordering::Relaxed);
@@ -202,7 +215,7 @@ impl opentelemetry_http::HttpClient for Collector {
                 .runtime
                 .lock()
                 .expect("nothing panics while it holds this lock");
-            runtime.block_on(async { self.client.exchange(request, Instant::now() + self.timeout).await })
+            runtime.block_on(self.send(request))
         };
         let answer = match sent {
             Ok(answer) => answer,

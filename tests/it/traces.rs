@@ -2,8 +2,11 @@
 //! which trace it is. Nothing of that holds a job up.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::harness::collector::{Collector, Span};
@@ -209,4 +212,61 @@ async fn a_collector_that_is_down_or_silent_holds_up_no_job_and_no_stop() {
         replica.terminate();
         assert!(replica.exit().await.success());
     }
+}
+
+/// A collector that closes each connection after an answer, without a word, as many do with those that are idle.
+async fn closing_collector() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = taken.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            loop {
+                let text = String::from_utf8_lossy(&request).to_lowercase();
+                let head = text.find("\r\n\r\n");
+                let length = text
+                    .split_once("content-length: ")
+                    .and_then(|(_, rest)| rest.split_once("\r\n")?.0.parse::<usize>().ok());
+                if let (Some(head), Some(length)) = (head, length)
+                    && request.len() >= head + 4 + length
+                {
+                    break;
+                }
+                if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            if !request.is_empty() {
+                count.fetch_add(1, Ordering::Relaxed);
+                let answer =
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        }
+    });
+    (url, taken)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_closes_connections_between_batches_gets_each_batch() {
+    let stack = Stack::start().await;
+    let (url, taken) = closing_collector().await;
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("IMAGE_PROVIDER", "blank"),
+    ];
+    let replica = stack.replica(&variables).await;
+    for batch in 1..=4 {
+        let jobs = stack.push_logos(1).await;
+        stack.each_done_once(&jobs).await;
+        stack
+            .until("its spans are taken", async || {
+                (taken.load(Ordering::Relaxed) >= batch).then_some(())
+            })
+            .await;
+    }
+    assert_eq!(replica.times_said("takes no spans"), 0, "{}", replica.log());
 }
