@@ -22,6 +22,7 @@ use chrono::{DateTime, Utc};
 pub use deletion::DeletionWork;
 use fields::Fields;
 pub(crate) use fields::any_of;
+pub use job_number::find as job_of;
 pub use near_misses::NearMiss;
 pub use options::{Background, Complexity, ImageOptions, Moderation, OutputFormat, Word};
 pub use references::{MAX_REFERENCE_IMAGES, OBJECT_ROOT, ReferenceImage};
@@ -113,6 +114,12 @@ impl Work {
             Self::DeleteImage(_) => DELETE_IMAGE,
             Self::Unknown(name) => name,
         }
+    }
+
+    /// Whether a picture is to be made.
+    #[must_use]
+    pub fn draws(&self) -> bool {
+        matches!(self, Self::CollectionImage(_))
     }
 }
 

@@ -26,6 +26,7 @@ mod observer;
 mod progress;
 mod reconciler;
 mod room;
+mod set_aside;
 mod settings;
 mod statements;
 mod suspects;

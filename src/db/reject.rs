@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::fail::storable;
-use super::statement::{Answers, Keyed, batch_statement};
+use super::statement::{Answers, Keyed, batch_statement, on_connection};
 use super::{Buried, Db, DbError};
 use crate::failure::Failure;
 
@@ -55,6 +55,24 @@ impl Db {
     }
 }
 
+impl Db {
+    /// Has the row of a job say why its package will not be read. `false`: it says something already, or another package has begun it.
+    ///
+    /// # Errors
+    /// [`DbError`]; the same call can be made again.
+    pub async fn tell_unread(&self, job_id: i32, reason: &str) -> Result<bool, DbError> {
+        let update = diesel::sql_query(
+            "UPDATE ac_background_jobs AS shown_row SET error = $2, updated_at = now()
+             WHERE shown_row.id = $1 AND shown_row.error IS NULL AND coalesce(shown_row.progress, 0) < 100
+                AND NOT EXISTS (SELECT FROM generative_ai.jobs AS job WHERE job.job_id = shown_row.id)",
+        )
+        .bind::<Integer, _>(job_id)
+        .bind::<Text, _>(storable(reason));
+        let told = on_connection(&self.pool, async |connection| update.execute(connection).await).await?;
+        Ok(told > 0)
+    }
+}
+
 /// One of the two statements that keep refused packages: what they say of the application's rows makes the difference.
 macro_rules! reject_statement {
     ($(#[$doc:meta])* $name:ident, $ready:literal, $shown:literal) => {
@@ -95,12 +113,13 @@ macro_rules! reject_statement {
 }
 
 reject_statement! {
-    /// A job that has ever been begun under a valid package keeps its status: the wrong one was pushed beside it. Those whose rows
-    /// others have locked are left out.
+    /// A job that has ever been begun under a valid package keeps its status: the wrong one was pushed beside it. So does one that is
+    /// done and that the ledger has forgotten. Those whose rows others have locked are left out.
     RejectPackages,
     "told AS (
         SELECT asked.id, shown_row.id AS job_id FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
         WHERE NOT EXISTS (SELECT FROM generative_ai.jobs AS job WHERE job.job_id = shown_row.id)
+            AND NOT coalesce(shown_row.progress = 100 AND shown_row.error IS NULL, false)
     ), free AS (
         SELECT shown_row.id FROM told JOIN ac_background_jobs AS shown_row ON shown_row.id = told.job_id
         FOR NO KEY UPDATE OF shown_row SKIP LOCKED

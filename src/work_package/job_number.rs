@@ -4,8 +4,10 @@
 //! within the outermost one and in no text, and only where all that is found agrees. Works on bytes: what is no UTF-8 has its
 //! number in ASCII all the same.
 
-/// The one number that stands behind `jobId`, in whatever case and with whatever quotes.
-pub(super) fn find(raw: &[u8]) -> Option<i32> {
+/// The one number that stands behind `jobId` in a package that cannot be read, or in the beginning of one, in whatever case and with
+/// whatever quotes.
+#[must_use]
+pub fn find(raw: &[u8]) -> Option<i32> {
     // UTF-16 writes ASCII with a zero beside each byte.
     let mut bytes: Vec<u8> = raw.iter().copied().filter(|byte| *byte != 0).collect();
     let is_sign = |byte: &u8| !byte.is_ascii() || byte.is_ascii_whitespace();
@@ -62,7 +64,7 @@ impl Scan {
     }
 }
 
-/// The number of `"jobId": 27`, `'job_id':'27 '` or `jobId: 27.0` that begins here.
+/// The number of `"jobId": 27`, `'job_id':'27 '`, `"jobId": "+27"` or `jobId: 27.0` that begins here.
 fn number_at(bytes: &[u8], at: usize) -> Option<i32> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$';
     if is_name(bytes[at]) && at.checked_sub(1).is_some_and(|before| is_name(bytes[before])) {
@@ -74,6 +76,7 @@ fn number_at(bytes: &[u8], at: usize) -> Option<i32> {
     };
     let rest = skip(rest, is_filling);
     let rest = skip(rest.strip_prefix(b":")?, is_filling);
+    let rest = rest.strip_prefix(b"+").unwrap_or(rest);
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, rest) = rest.split_at(digits);
     let rest = match rest {
@@ -125,6 +128,8 @@ mod tests {
             b"{\"prompt\":\"caf\xe9\",\"jobId\":27}",
             b"[{\"jobId\":27}]",
             b"{\"jobId\":\"27 \"}",
+            b"{\"jobId\":\"+27\"}",
+            b"{\"jobId\":27} and so on",
             b"{\"jobId\" : \" 27\"}",
             b"{\"jobId\":27.0,}",
             b"{\"jobID\":27}",

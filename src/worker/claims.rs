@@ -34,6 +34,8 @@ pub(super) struct Wake {
     pub(super) work: Notify,
     /// Redis holds something to be in hand while nothing is.
     pub(super) has_left_over: AtomicBool,
+    /// Packages have been set aside, and who waits for their jobs does not know yet.
+    pub(super) set_aside: Notify,
 }
 
 /// Claims packages.
@@ -92,7 +94,10 @@ impl Claims {
                     has_more,
                     refused,
                 }) => {
-                    set_aside.into_iter().for_each(warn_of_size);
+                    if !set_aside.is_empty() {
+                        set_aside.into_iter().for_each(warn_of_size);
+                        self.wake.set_aside.notify_one();
+                    }
                     let is_drained = deliveries.len() < free && !has_more;
                     self.in_hand.take(&deliveries, permits);
                     deliveries.into_iter().for_each(&start);

@@ -109,6 +109,8 @@ impl Upkeep {
         });
         let (upkeep, token) = (self.clone(), stop.clone());
         tracker.spawn(async move { upkeep.reconcile(&token).await });
+        let (upkeep, token) = (self.clone(), stop.clone());
+        tracker.spawn(async move { upkeep.tell_of_set_aside(&token).await });
         let (upkeep, token) = (self.clone(), abandon.clone());
         tracker.spawn(async move { upkeep.listen(&token).await });
         let (status, token) = (self.statements.health.status().clone(), abandon.clone());

@@ -5,9 +5,10 @@ use redis::AsyncCommands;
 use serde_json::Value;
 
 use crate::harness::aftermath::key;
+use crate::harness::events::Events;
 use crate::harness::operator::Operator;
 use crate::harness::replica::Replica;
-use crate::harness::stack::{QUEUE, Stack, logo};
+use crate::harness::stack::{Job, QUEUE, Stack, logo};
 
 const MIB: usize = 1024 * 1024;
 /// More than a replica may take in all.
@@ -78,6 +79,60 @@ async fn finds_it(stack: &Stack, replica: &Replica) {
     assert_eq!(list.matches(&LARGE.to_string()).count(), 2, "{list}");
     let list: Value = serde_json::from_str(&said(stack, &["dead", "list", "--json"]).await).unwrap();
     assert_eq!(list[1]["setAside"]["bytes"], LARGE);
+}
+
+/// Whoever waits for such a job is told, also where the replica has died right after it was set aside.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_package_that_is_too_large_is_told_so() {
+    let stack = Stack::start().await;
+    let package = |job_id: i32| {
+        let package = logo(job_id).to_string();
+        let (start, _) = package.split_at(package.len() - 1);
+        format!("{start},\"note\":\"{}\"}}", "x".repeat(2_000))
+    };
+    let jobs = stack.jobs(4).await;
+    let by_another = package(jobs[0]);
+    let _: i64 = stack
+        .redis()
+        .await
+        .lpush(key("set-aside"), by_another)
+        .await
+        .unwrap();
+    let mut events = Events::of(&stack).await;
+    let replica = stack.replica(&[("MAX_PACKAGE_BYTES", "1KiB")]).await;
+    let told = |job: Job| {
+        let error = job.error.unwrap_or_default();
+        let expected =
+            "more than this service reads (MAX_PACKAGE_BYTES). Start the job again with a smaller one.";
+        assert!(
+            error.starts_with("The package has 2") && error.ends_with(expected),
+            "{error}"
+        );
+    };
+    told(stack.ended(jobs[0]).await);
+    assert_eq!(events.next("failed").await["jobId"], jobs[0]);
+    // One that has its picture keeps it.
+    stack.push(&logo(jobs[1])).await;
+    let drawn = stack.ended(jobs[1]).await;
+    for job_id in [jobs[1], jobs[2]] {
+        stack.push_raw(package(job_id).as_bytes()).await;
+    }
+    told(stack.ended(jobs[2]).await);
+    let event = events.next("failed").await;
+    assert_eq!(
+        (&event["jobId"], &event["errorClass"]),
+        (&jobs[2].into(), &"invalid_package".into())
+    );
+    assert_eq!(stack.job_row(jobs[1]).await, drawn);
+    // Once is enough: what its application makes of it stays.
+    let clear = "UPDATE ac_background_jobs SET error = NULL WHERE id = $1";
+    stack.sql(clear, &[&jobs[2]]).await;
+    stack.push_raw(package(jobs[3]).as_bytes()).await;
+    told(stack.ended(jobs[3]).await);
+    assert_eq!(stack.job_row(jobs[2]).await.error, None);
+    assert_eq!(replica.times_said("was set aside"), 3);
+    let list = said(&stack, &["dead", "list"]).await;
+    assert!(list.contains(&format!("  {}  {{", jobs[3])), "{list}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

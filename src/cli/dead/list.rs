@@ -33,7 +33,7 @@ const REASON_CHARS: usize = 100;
 
 pub(super) async fn run(arguments: ListArguments, db: &Db, redis: &Redis) -> anyhow::Result<ExitStatus> {
     let set_aside = match arguments.selection.is_all() {
-        true => redis.set_aside(arguments.limit.into()).await,
+        true => redis.set_aside(0, arguments.limit.into()).await,
         false => Ok(Vec::new()),
     };
     let filter = arguments
@@ -69,12 +69,19 @@ pub(super) async fn run(arguments: ListArguments, db: &Db, redis: &Redis) -> any
 }
 
 fn table_of_set_aside(packages: &[SetAside], width: Option<usize>) -> String {
-    let columns = [("bytes", Align::Right), ("begins with", Align::Left)];
+    let columns = [
+        ("bytes", Align::Right),
+        ("job", Align::Right),
+        ("begins with", Align::Left),
+    ];
     let rows: Vec<Vec<String>> = packages
         .iter()
         .map(|package| {
             let beginning = cut(&plain(&package.beginning), REASON_CHARS);
-            vec![package.bytes.to_string(), beginning]
+            let job = package
+                .job_id
+                .map_or_else(|| "-".to_owned(), |job_id| job_id.to_string());
+            vec![package.bytes.to_string(), job, beginning]
         })
         .collect();
     format!(

@@ -143,8 +143,8 @@ async fn what_waits_is_counted_and_shown_without_a_look_into_what_is_too_large()
     claim_all(&queue).await;
     let depths = queue.redis().depths().await.unwrap();
     assert_eq!((depths.set_aside, depths.waiting[2].count), (1, 0));
-    let shown = queue.redis().set_aside(10).await.unwrap();
-    assert_eq!((shown.len(), shown[0].place), (1, 0));
+    let shown = queue.redis().set_aside(0, 10).await.unwrap();
+    assert_eq!((shown.len(), shown[0].place, shown[0].job_id), (1, 0, Some(8)));
     assert!(shown[0].beginning.starts_with(r#"{"jobId":8,"#), "{shown:?}");
     let whole = queue.redis().set_aside_package(0).await.unwrap().unwrap();
     assert_eq!(whole.len() as u64, shown[0].bytes);
