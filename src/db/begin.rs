@@ -57,6 +57,8 @@ pub enum Begun {
         image_id: Option<i32>,
         /// Its public URL; the same.
         image_url: Option<String>,
+        /// Whether it is a picture that was made.
+        has_drawn: bool,
     },
     /// The job has failed for good.
     Dead,
@@ -185,7 +187,9 @@ batch_statement! {
             asked.only_looks, coalesce(job.state IN ('done', 'dead', 'cancelled'), false) AS is_ended,
             CASE WHEN shown_row.progress = 100 AND shown_row.error IS NULL AND job.job_id IS NULL
                 THEN ", image_id_in!("shown_row.data"), " END AS image_id,
-            ", image_url_in!("shown_row.data"), " AS image_url
+            ", image_url_in!("shown_row.data"), " AS image_url,
+            CASE WHEN job.job_id IS NULL THEN strpos(coalesce(shown_row.data::text, ''), 'imageDeletion') = 0
+                ELSE job.object_keys IS NOT NULL END AS has_drawn
         FROM asked JOIN ac_background_jobs AS shown_row ON shown_row.id = asked.job_id
             LEFT JOIN generative_ai.jobs AS job ON job.job_id = shown_row.id
     ), begun AS (
@@ -228,7 +232,8 @@ batch_statement! {
     )
     SELECT asked.job_id, known.job_id IS NOT NULL, coalesce(job.row_created_at <> known.created_at, false),
         begun.fence, begun.deliveries, begun.attempts, begun.reuses, billed.calls,
-        CASE WHEN known.image_id IS NOT NULL THEN 'done'
+        CASE WHEN NOT known.has_drawn AND (known.image_id IS NOT NULL OR job.state = 'done') THEN 'deleted'
+            WHEN known.image_id IS NOT NULL THEN 'done'
             WHEN job.state = 'begun' AND job.queue <> asked.queue THEN 'elsewhere' ELSE job.state END,
         job.fence, job.worker_id,
         greatest(0, ceil(extract(epoch FROM job.next_attempt_at - now()) * 1000))::bigint,
@@ -388,9 +393,10 @@ impl BegunRow {
             };
         }
         match (self.state.as_deref(), self.image_id, self.held_by) {
-            (Some("done"), image_id, _) => Begun::Done {
+            (Some(state @ ("done" | "deleted")), image_id, _) => Begun::Done {
                 image_id,
                 image_url: self.image_url,
+                has_drawn: state == "done",
             },
             (Some("dead"), ..) => Begun::Dead,
             (Some("begun"), _, Some(worker_id)) => Begun::HeldBy {

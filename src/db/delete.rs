@@ -45,6 +45,12 @@ pub struct Made {
     pub object_keys: Vec<String>,
 }
 
+#[derive(QueryableByName)]
+struct ImageId {
+    #[diesel(sql_type = Integer)]
+    id: i32,
+}
+
 /// The end of a job that has deleted a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedRecord {
@@ -81,6 +87,28 @@ impl Db {
             look(connection, image_id, image_url).await
         })
         .await
+    }
+
+    /// Another row of `images` that shows one of these addresses, and is not deleted: an application may have copied rows. Reads `images`
+    /// from end to end, as nothing there is found by its address.
+    ///
+    /// # Errors
+    /// [`DbError`]; the same call can be made again.
+    pub async fn also_shown_by(&self, urls: &[String], but: Option<i32>) -> Result<Option<i32>, DbError> {
+        let select = sql_query(
+            r"SELECT id FROM images
+              WHERE NOT coalesce(deleted, false) AND id IS DISTINCT FROM $2
+                AND EXISTS (SELECT FROM unnest($1) AS url
+                    WHERE strpos(replace(formats::text, '\/', '/'), to_json(url)::text) > 0)
+              ORDER BY id LIMIT 1",
+        )
+        .bind::<Array<Text>, _>(urls)
+        .bind::<Nullable<Integer>, _>(but);
+        let row: Option<ImageId> = on_connection(&self.pool, async |connection| {
+            select.get_result(connection).await.optional()
+        })
+        .await?;
+        Ok(row.map(|row| row.id))
     }
 
     /// Marks a row of `images` as deleted, as the application does.

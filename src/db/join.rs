@@ -1,5 +1,6 @@
 //! Who else wants to hear how a job ends: reply lists and URLs of packages that came while it was being worked on.
 
+use diesel::OptionalExtension;
 use diesel::sql_types::{Array, Bool, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
 
@@ -59,7 +60,29 @@ struct JoinedRow {
 const MAX_JOINED: i32 = 200;
 const MAX_JOINED_CHARS: i32 = 32 * 1024;
 
+#[derive(diesel::QueryableByName)]
+struct PackageRow {
+    #[diesel(sql_type = Text)]
+    package: String,
+}
+
 impl Db {
+    /// The package of a job that is being worked on; `None`: it is not.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn begun_package(&self, job_id: i32) -> Result<Option<String>, DbError> {
+        let select = diesel::sql_query(
+            "SELECT package FROM generative_ai.jobs WHERE job_id = $1 AND state IS NOT DISTINCT FROM 'begun'",
+        )
+        .bind::<Integer, _>(job_id);
+        let row: Option<PackageRow> = on_connection(&self.pool, async |connection| {
+            select.get_result(connection).await.optional()
+        })
+        .await?;
+        Ok(row.map(|row| row.package))
+    }
+
     /// Has a reply list and a URL told when a job ends that is being worked on.
     ///
     /// # Errors

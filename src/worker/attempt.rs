@@ -7,6 +7,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tracing::{Instrument, Span};
@@ -177,7 +178,9 @@ impl Attempts {
         if (package.not_before.is_some() || self.room.is_in_doubt(wanted))
             && self.needs_purchase(package.job_id).await
         {
-            if let Some(time) = package.not_before
+            // One that expires before its time has come is told so when it does.
+            let earliest = |time: DateTime<Utc>| package.deadline.map_or(time, |deadline| time.min(deadline));
+            if let Some(time) = package.not_before.map(earliest)
                 && self.room.waits_until(time, delivery).await
             {
                 return Err(Ending::parked());

@@ -175,7 +175,14 @@ impl Attempts {
                     ))),
                     ..later(UNKNOWN_STATE)
                 },
-                Begun::Done { image_id, image_url } => {
+                Begun::Done {
+                    image_id,
+                    image_url,
+                    has_drawn,
+                } => {
+                    if package.work.draws() != has_drawn {
+                        return Err(self.refuse_other_work(delivery, package).await);
+                    }
                     if let Err(refused) = self.tell_done(package, (image_id, image_url.as_deref())).await {
                         return Err(refused_ending(delivery, refused));
                     }
@@ -208,6 +215,22 @@ impl Attempts {
                 Begun::NoSuchJob => self.wait_for_row(delivery, package).await,
             });
         }
+    }
+
+    /// A package that has the number of a job which has done something else: that one's end would be a false answer to it.
+    async fn refuse_other_work(&self, delivery: &Delivery, package: &WorkPackage) -> Ending {
+        let (job_id, asked) = (package.job_id, package.work.type_name());
+        let (done, wanted) = match package.work.draws() {
+            true => ("deleted an image", "a picture"),
+            false => ("drawn a picture", "a deletion"),
+        };
+        let message = format!(
+            "jobId: job {job_id} has {done}, and is no job for {asked}; make a row of its own in ac_background_jobs for {wanted}"
+        );
+        let failure = Failure::new(ErrorClass::InvalidPackage, message);
+        let (reply_to, callback_url) = (package.reply_to.clone(), package.callback_url.clone());
+        self.reject(delivery, Some(job_id), failure, reply_to, callback_url)
+            .await
     }
 
     /// The job again, after Postgres has lost it.

@@ -1,6 +1,6 @@
 //! Deleting a picture: a package in, an `Ending` out.
 //!
-//! whose picture is it? → mark its row → remove its objects → have the cache forget it → record
+//! whose picture is it, and does another row show it? → mark its row → remove its objects → have the cache forget it → record
 //!
 //! Nothing is bought, so each step is done again by whoever gets the package next, until the last one is committed.
 
@@ -105,6 +105,16 @@ impl Attempts {
                     .to_owned(),
             ));
         }
+        if let Some(other) = self.other_row(&doomed).await? {
+            let asked = match (work.image_id, doomed.row) {
+                (Some(_), Some(id)) => format!("imageId: image {id} shows a file that"),
+                _ => "imageUrl: this is a file that".to_owned(),
+            };
+            return Err(refuse(format!(
+                "{asked} image {other} shows too, which would lose it; mark one of the two as deleted in the application first, and delete \
+                 the file with the last one"
+            )));
+        }
         if let Some(id) = doomed.row.filter(|_| !doomed.is_marked) {
             self.run_on_row(owned.delivery, || db.mark_image_deleted(id))
                 .await?;
@@ -126,6 +136,15 @@ impl Attempts {
             image_url: doomed.image_url,
             word: word(was_there),
         })
+    }
+
+    /// Another row that shows what is about to go.
+    async fn other_row(&self, doomed: &Doomed) -> Result<Option<i32>, Failure> {
+        if doomed.urls.is_empty() {
+            return Ok(None);
+        }
+        let look = || self.statements.db.also_shown_by(&doomed.urls, doomed.image_id);
+        self.statements.run(look).await
     }
 
     /// Records that the picture is gone. A crash before the package is settled brings it back, whose job is done by then.

@@ -24,6 +24,15 @@ impl Attempts {
     /// Settles a package whose job is being worked on. `None`: by now it is not.
     pub(super) async fn join(&self, delivery: &Delivery, package: &WorkPackage) -> Option<Ending> {
         let db = &self.statements.db;
+        let begun = self.statements.run(|| db.begun_package(package.job_id)).await;
+        let begun = begun
+            .ok()
+            .flatten()
+            .and_then(|begun| WorkPackage::parse(begun.as_bytes(), &self.settings.packages).ok());
+        if begun.is_some_and(|begun| begun.work.draws() != package.work.draws()) {
+            // The end of that work would be no answer to it. It finds the end by itself, and is told so.
+            return Some(Ending::waits(delivery.delay(Due::In(FULL), None)));
+        }
         let reply_to = package.reply_to.as_deref();
         let callback_url = package.callback_url.as_ref().map(CallbackUrl::expose);
         let joined = self

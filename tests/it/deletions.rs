@@ -9,6 +9,7 @@ use crate::harness::cloudflare::{Cloudflare, KEY};
 use crate::harness::command::command_on;
 use crate::harness::events::Events;
 use crate::harness::files_below;
+use crate::harness::openai::{OpenAi, small_picture};
 use crate::harness::receiver::Receiver;
 use crate::harness::replica::Replica;
 use crate::harness::stack::{Job, Stack, icon, logo, with};
@@ -282,6 +283,141 @@ async fn what_is_missing_is_deleted_and_what_nobody_here_has_made_is_not() {
         gone.data,
         json!({"imageUrl": url, "imageDeletion": "already gone"})
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_another_row_shows_too_stays_until_the_last_one_of_them_is_deleted() {
+    let stack = Stack::start().await;
+    let cloudflare = Cloudflare::start().await;
+    let _replica = replica(&stack, &cloudflare, &[]).await;
+    let picture = drawn(&stack, logo).await;
+    // As an application that copies a group has it, and as another one writes the same text.
+    for formats in [
+        format!("[\"{}\"]", picture.url),
+        format!(
+            "[ \"https://h/small.png\", \"{}\" ]",
+            picture.url.replace('/', "\\/")
+        ),
+    ] {
+        let copy = format!(
+            "INSERT INTO images (formats, ip_address, user_agent, deleted, created_at, updated_at)
+             VALUES ('{formats}', '127.0.0.1', 'Mozilla', false, now(), now()) RETURNING id::bigint"
+        );
+        let copy = stack.count(&copy).await;
+        for (image_id, image_url, other, why) in [
+            (
+                Some(picture.image_id),
+                None,
+                copy,
+                format!(
+                    "imageId: image {} shows a file that image {copy} shows too",
+                    picture.image_id
+                ),
+            ),
+            (
+                None,
+                Some(&*picture.url),
+                copy,
+                format!("imageUrl: this is a file that image {copy} shows too"),
+            ),
+            (
+                Some(copy),
+                None,
+                picture.image_id,
+                format!(
+                    "imageId: image {copy} shows a file that image {} shows too",
+                    picture.image_id
+                ),
+            ),
+        ] {
+            let error = delete(&stack, image_id, image_url).await.error.unwrap();
+            assert!(error.starts_with(&why), "{other}: {error}");
+        }
+        assert_eq!(stack.count("SELECT count(*) FROM images WHERE deleted").await, 0);
+        stack
+            .sql(&format!("DELETE FROM images WHERE id = {copy}"), &[])
+            .await;
+    }
+    assert_eq!(files_below(stack.pictures.path()).len(), 1);
+    let longer = format!(
+        "INSERT INTO images (formats, ip_address, user_agent, deleted, created_at, updated_at)
+         VALUES ('[\"{}?v=2\"]', '127.0.0.1', 'Mozilla', false, now(), now())",
+        picture.url
+    );
+    stack.sql(&longer, &[]).await;
+    assert_eq!(
+        delete(&stack, Some(picture.image_id), None).await,
+        done(&picture, "deleted")
+    );
+}
+
+/// A producer that takes the number of the job that has drawn a picture for the one that is to delete it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_one_job_is_no_answer_to_a_package_of_another_type() {
+    let stack = Stack::start().await;
+    let receiver = Receiver::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let own = openai.variables();
+    let variables: Vec<(&str, &str)> = own.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let _replica = stack.replica_for(&receiver, &variables).await;
+    openai.close();
+    let job_id = stack.job().await;
+    stack.push(&logo(job_id)).await;
+    openai.called(1).await;
+    // While it is being drawn, and when it is.
+    let early = with(
+        deletion(job_id, Some(1), None),
+        "callbackUrl",
+        receiver.url("/early"),
+    );
+    stack.push(&early).await;
+    openai.open();
+    let drawn = stack.ended(job_id).await;
+    let image_id = drawn.data["imageId"].as_i64();
+    let late = with(
+        deletion(job_id, image_id, None),
+        "callbackUrl",
+        receiver.url("/late"),
+    );
+    stack.push(&late).await;
+    for path in ["/late", "/early"] {
+        let post = receiver.told(&stack, path, 1).await.remove(0);
+        let said = post.body["error"]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert_eq!(post.body["type"], "job.failed", "{}", post.body);
+        let expected = format!(
+            "jobId: job {job_id} has drawn a picture, and is no job for delete-image; make a row of its own"
+        );
+        assert!(post.body.to_string().contains(&expected), "{said} {}", post.body);
+    }
+    assert_eq!(stack.job_row(job_id).await, drawn, "its own end stays");
+    assert_eq!(stack.count("SELECT count(*) FROM images WHERE deleted").await, 0);
+
+    let deleted = stack.job().await;
+    stack.push(&deletion(deleted, image_id, None)).await;
+    let end = ended(&stack, deleted).await;
+    let package = with(logo(deleted), "callbackUrl", receiver.url("/drawn"));
+    stack.push(&package).await;
+    let post = receiver.told(&stack, "/drawn", 1).await.remove(0);
+    assert!(
+        post.body
+            .to_string()
+            .contains("has deleted an image, and is no job for collection-image"),
+        "{}",
+        post.body
+    );
+    // Also where the ledger has forgotten it.
+    let forget = format!("DELETE FROM generative_ai.jobs WHERE job_id = {deleted}");
+    stack.sql(&forget, &[]).await;
+    stack
+        .push(&with(logo(deleted), "callbackUrl", receiver.url("/forgotten")))
+        .await;
+    let post = receiver.told(&stack, "/forgotten", 1).await.remove(0);
+    assert_eq!(post.body["type"], "job.failed", "{}", post.body);
+    assert_eq!(ended(&stack, deleted).await, end);
+    assert_eq!(openai.bills(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

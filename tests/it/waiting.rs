@@ -7,6 +7,7 @@ use redis::AsyncCommands;
 
 use crate::harness::aftermath::key;
 use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::receiver::Receiver;
 use crate::harness::stack::{QUEUE, Stack, logo, with};
 
 /// So long Redis is watched.
@@ -94,4 +95,35 @@ async fn packages_that_wait_for_a_time_are_looked_at_when_it_has_come() {
     stack.all_done_once(&jobs).await;
     let scripts = stack.commands("evalsha").await;
     assert!(scripts < u64::from(5 * JOBS.unsigned_abs()), "{scripts}");
+}
+
+/// Whoever is to be told of the end of a job hears of it when it has ended, and not when it would have been begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_while_it_waits_for_its_time_is_told_of_at_once() {
+    let stack = Stack::start().await;
+    let receiver = Receiver::start().await;
+    let _replica = stack.replica_for(&receiver, &[]).await;
+    let jobs = stack.jobs(2).await;
+    let in_an_hour = (Utc::now() + TimeDelta::hours(1)).to_rfc3339();
+    let package = |job_id: i32, path: &str| {
+        let package = with(logo(job_id), "notBefore", in_an_hour.clone());
+        with(package, "callbackUrl", receiver.url(path))
+    };
+    let soon = (Utc::now() + TimeDelta::seconds(8)).to_rfc3339();
+    stack
+        .push(&with(package(jobs[0], "/expired"), "deadline", soon))
+        .await;
+    stack.push(&package(jobs[1], "/cancelled")).await;
+    stack
+        .until("both wait for their time", async || {
+            let delayed: i64 = stack.redis().await.zcard(key("delayed")).await.unwrap();
+            (delayed == 2).then_some(())
+        })
+        .await;
+    let cancelled = stack.command(&["cancel", &jobs[1].to_string()], &[]).await;
+    assert!(cancelled.status.success());
+    let post = receiver.told(&stack, "/cancelled", 1).await.remove(0);
+    assert_eq!(post.body["type"], "job.cancelled");
+    let post = receiver.told(&stack, "/expired", 1).await.remove(0);
+    assert_eq!(post.body["errorClass"], "expired", "{}", post.body);
 }

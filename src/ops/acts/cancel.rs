@@ -36,6 +36,8 @@ pub(crate) async fn cancel(job_id: i32, message: &str, db: &Db, redis: &Redis) -
             let said = match live {
                 Some(worker_id) => format!("job {job_id} is cancelled; {worker_id} stops working on it"),
                 None => {
+                    // Whoever is to be told of its end waits no longer than that package.
+                    redis.bring_forward(job_id).await?;
                     let call = db.end_abandoned_call(job_id).await?;
                     let call = call.map(|call| of_call(&call)).unwrap_or_default();
                     format!("job {job_id} is cancelled; its package is dropped when its turn comes{call}")
@@ -46,6 +48,7 @@ pub(crate) async fn cancel(job_id: i32, message: &str, db: &Db, redis: &Redis) -
         Cancelled::Before(message) => {
             // Whoever cancelled may have been cut off before replicas were told.
             redis.tell_of_cancelled(job_id, &message).await?;
+            redis.bring_forward(job_id).await?;
             (0, format!("job {job_id} was cancelled before: {message}"))
         }
         Cancelled::NoSuchJob => return left_alone(format!("there is no row {job_id} in ac_background_jobs")),
