@@ -12,8 +12,8 @@ export interface WorkPackage {
   /** Fails as expired when it has not been started by this time. */
   deadline?: string | number | null;
   generationContext?: string | null;
-  /** Fixes provider, model, size and quality. */
-  imageGenerationProfile?: string | null;
+  /** Fixes provider, model, size and quality, each in its contexts. */
+  imageGenerationProfile?: "aoiIcon" | "regularAiImage" | "" | null;
   /** Row of images: which picture is to be deleted. */
   imageId?: number | string | null;
   imageModel?: string | null;
@@ -36,10 +36,10 @@ export interface WorkPackage {
   prompt?: string;
   referenceImages?: (string)[] | null | "";
   replyTo?: string | null;
-  seed?: number | null;
+  seed?: number | null | "";
   /** W3C trace context; ignored when it is not one. */
   traceparent?: unknown;
-  type: string;
+  type: "collection-image" | "delete-image";
   /** Owner of the image row. */
   userId?: number | string | null;
   /** Kept and ignored. */

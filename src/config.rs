@@ -139,6 +139,18 @@ impl QueueSettings {
     }
 }
 
+impl Receivers {
+    /// Reads to whom ends of jobs may be posted; nobody where it is not set.
+    ///
+    /// # Errors
+    /// [`Faults`].
+    pub fn from_environment(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let found = receivers(&mut reader).unwrap_or_default();
+        reader.finish(found)
+    }
+}
+
 impl BullmqSettings {
     /// Reads which BullMQ queue is taken over; `None` = none is.
     ///

@@ -32,7 +32,7 @@ mod trust;
 pub use answer::{Answer, BodyEnd, HttpFault, MAX_BODY_BYTES};
 use body::Body;
 pub use download::{DownloadFault, Downloads, MAX_PICTURE_BYTES};
-pub use guard::{lasting_refusal, literal_address, refused_host};
+pub use guard::{lasting_refusal, literal_address, metadata_name, refused_host};
 pub use outgoing::Outgoing;
 pub use picture_text::{NotDecoded, decode_picture_text, is_data_uri};
 pub use pieces::{Attachment, Inline};

@@ -11,6 +11,7 @@ use super::exit::ExitStatus;
 use super::replica::reach_migrated;
 use crate::config::Environment;
 use crate::db::{CallbackChoice, Db, DbSettings};
+use crate::notify::Receivers;
 use crate::ops::acts::{Done, Intent};
 use crate::queue::QueueSettings;
 
@@ -79,7 +80,10 @@ pub(super) async fn run(
     let queue = QueueSettings::from_environment(environment)?.name;
     let db = reach_migrated(&DbSettings::from_environment(environment)?).await?;
     match arguments.command {
-        CallbacksCommand::List(arguments) => list::run(&arguments, &db, &queue).await,
+        CallbacksCommand::List(arguments) => {
+            let receivers = Receivers::from_environment(environment)?;
+            list::run(&arguments, &db, &queue, &receivers).await
+        }
         CallbacksCommand::Retry(arguments) => {
             let by = arguments.by.name(environment);
             retry(arguments, &by, &db, &queue).await

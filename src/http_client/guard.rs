@@ -52,6 +52,27 @@ pub(super) fn private_name(url: &Url) -> Option<&'static str> {
     }
 }
 
+/// A name under which clouds' metadata services are asked, which give keys to whoever asks.
+///
+/// Source: the pages of Google Cloud, Amazon EC2 and Azure on their metadata services.
+#[must_use]
+pub fn metadata_name(url: &Url) -> Option<&'static str> {
+    let Some(Host::Domain(name)) = url.host() else {
+        return None;
+    };
+    let names = [
+        "metadata",
+        "metadata.google.internal",
+        "metadata.goog",
+        "metadata.azure.internal",
+        "instance-data",
+        "instance-data.ec2.internal",
+    ];
+    names
+        .contains(&name.trim_end_matches('.'))
+        .then_some("the name of a cloud's metadata service")
+}
+
 fn refusal_v4(address: Ipv4Addr) -> Option<&'static str> {
     Some(match address.octets() {
         // Azure's platform address is the one metadata service in public space.

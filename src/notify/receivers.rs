@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use crate::http_client::{lasting_refusal, literal_address, refused_host};
+use crate::http_client::{lasting_refusal, literal_address, metadata_name, refused_host};
 
 /// Each of them may have some posts open at once.
 const MOST: usize = 64;
@@ -19,12 +19,19 @@ impl Receivers {
     /// # Errors
     /// What was found and what is accepted.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut receivers = BTreeMap::new();
+        let (mut receivers, mut faults) = (BTreeMap::new(), Vec::new());
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let (origin, is_public) = read(entry)?;
-            if receivers.insert(origin, is_public).is_some() {
-                return Err(format!("{entry} was found twice; each host is written once"));
+            match read(entry) {
+                Ok((origin, is_public)) => {
+                    if receivers.insert(origin, is_public).is_some() {
+                        faults.push(format!("{entry} was found twice; each host is written once"));
+                    }
+                }
+                Err(fault) => faults.push(fault),
             }
+        }
+        if !faults.is_empty() {
+            return Err(faults.join(". "));
         }
         match receivers.len() {
             0 => Err(format!("no host was found; {ACCEPTED}")),
@@ -36,6 +43,13 @@ impl Receivers {
     /// Their origins.
     pub fn origins(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+
+    /// Whether they are known, and this URL is none of theirs. Nothing is known where `CALLBACK_HOSTS` is not set, as it is for whoever
+    /// looks from elsewhere.
+    #[must_use]
+    pub fn refuse(&self, url: &str) -> bool {
+        !self.0.is_empty() && !Url::parse(url).is_ok_and(|url| self.is_public(&url).is_some())
     }
 
     /// Whether the host of this URL has to have a public address; `None`: nothing may be posted there.
@@ -73,7 +87,8 @@ fn read(entry: &str) -> Result<(String, bool), String> {
     if !is_origin {
         return Err(wrong(&format!("\"{entry}\"")));
     }
-    if let Some(kind) = literal_address(&url).and_then(lasting_refusal) {
+    let never = literal_address(&url).and_then(lasting_refusal);
+    if let Some(kind) = never.or_else(|| metadata_name(&url)) {
         return Err(format!("\"{entry}\" was found, {kind}, which is never asked"));
     }
     if !is_full && let Some(kind) = refused_host(&url) {
@@ -161,6 +176,14 @@ mod tests {
             (
                 "http://0xa9fea9fe",
                 "\"http://0xa9fea9fe\" was found, the address of a cloud's metadata service, which is never asked",
+            ),
+            (
+                "http://metadata.google.internal",
+                "\"http://metadata.google.internal\" was found, the name of a cloud's metadata service, which is never asked",
+            ),
+            (
+                "a.example,http://[fe80::1],*.example.org",
+                "\"http://[fe80::1]\" was found, a link-local address, which is never asked. \"*.example.org\" was found",
             ),
             (
                 "http://[fe80::1]",

@@ -54,7 +54,8 @@ impl CallbackOrigins {
             .filter(|url| matches!(url.scheme(), "https" | "http"));
         let Some(mut url) = url else {
             return Err(
-                "something else was found; a URL whose host stands in CALLBACK_HOSTS is accepted".to_owned(),
+                "what was found is no http or https URL; one whose host stands in CALLBACK_HOSTS is accepted"
+                    .to_owned(),
             );
         };
         if self.0.is_empty() {
@@ -162,7 +163,10 @@ mod tests {
             "https://hooks.example.org:99999/",
         ] {
             let said = read(text).unwrap_err();
-            assert!(said.starts_with("something else was found"), "{text}: {said}");
+            assert!(
+                said.starts_with("what was found is no http or https URL"),
+                "{text}: {said}"
+            );
         }
     }
 

@@ -12,6 +12,10 @@ use super::{CallbackUrl, MAX_PROMPT_CHARS, NearMiss, PackageLimits, Prompt, near
 
 /// How much of a wrong value a message quotes, in characters.
 const QUOTED_CHARS: usize = 80;
+/// Longest name of a reply list, in characters.
+pub(super) const MAX_REPLY_CHARS: usize = 1_024;
+/// The last time that JavaScript has, in Unix milliseconds.
+pub(super) const LAST_MS: f64 = 8.64e15;
 
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
@@ -125,7 +129,7 @@ impl<'a> Fields<'a> {
             None => Ok(None),
             Some(value) => integer(value)
                 .map(Some)
-                .ok_or_else(|| wrong(name, value, "an integer")),
+                .ok_or_else(|| wrong(name, value, INTEGER)),
         }
     }
 
@@ -243,6 +247,14 @@ impl<'a> Fields<'a> {
     pub(super) fn reply_to(&self, limits: &PackageLimits) -> Result<Option<String>, String> {
         let prefix = &limits.reply_prefix;
         match self.text("replyTo")? {
+            Some(text) if text.chars().count() > MAX_REPLY_CHARS => Err(format!(
+                "replyTo: a name of {} characters was found; at most {MAX_REPLY_CHARS} are accepted",
+                text.chars().count()
+            )),
+            Some(text) if text.chars().any(char::is_control) => Err(format!(
+                "replyTo: {} was found, with a control character; the name of a list has none",
+                quoted(&text)
+            )),
             Some(text) if !text.starts_with(prefix) => Err(format!(
                 "replyTo: {} was found; the name of a list that starts with \"{prefix}\" is accepted (QUEUE_REPLY_PREFIX)",
                 quoted(&text)
@@ -275,7 +287,9 @@ fn prompt_text() -> String {
 const REFERENCES: &str = "https URLs and keys of this service's objects (ypGenAi/...)";
 const ROW_ID: &str = "an integer from 1 to 2147483647, as a number or a text of digits";
 const KEY_PART: &str = "1 to 64 of the characters A-Z, a-z, 0-9, _ and -";
-const KEY_PART_OR_NUMBER: &str = "an integer, or 1 to 64 of the characters A-Z, a-z, 0-9, _ and -";
+const INTEGER: &str = "an integer from -9007199254740991 to 9007199254740991";
+const KEY_PART_OR_NUMBER: &str =
+    "an integer from 0 to 9007199254740991, or 1 to 64 of the characters A-Z, a-z, 0-9, _ and -";
 
 /// The job to tell about a package that is refused for another field.
 pub(super) fn job_id_of(object: &Map<String, Value>) -> Option<i32> {
@@ -315,9 +329,8 @@ fn unix_time(value: &Value) -> Option<DateTime<Utc>> {
     } else {
         number
     };
-    const MOST_MS: f64 = 8.64e15;
     #[expect(clippy::cast_possible_truncation, reason = "checked to be within i64")]
-    let ms = (ms.abs() <= MOST_MS).then_some(ms.round() as i64)?;
+    let ms = (ms.abs() <= LAST_MS).then_some(ms.round() as i64)?;
     DateTime::from_timestamp_millis(ms)
 }
 

@@ -2,6 +2,7 @@
 
 use super::ImageWork;
 
+#[derive(Clone, Copy)]
 struct Profile {
     name: &'static str,
     provider: &'static str,
@@ -32,6 +33,10 @@ const PROFILES: [Profile; 2] = [
         contexts: &["regularAiImage"],
     },
 ];
+
+pub(super) fn names() -> [&'static str; PROFILES.len()] {
+    PROFILES.map(|profile| profile.name)
+}
 
 /// Lets a profile decide provider, model, size and quality, whatever the package says of them.
 ///

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::deletion::MAX_URL_CHARS;
+use super::fields::{LAST_MS, MAX_REPLY_CHARS};
 use super::options::{Background, Complexity, Moderation, OutputFormat, Word, words};
 use super::{
     COLLECTION_IMAGE, DELETE_IMAGE, MAX_PROMPT_CHARS, MAX_REFERENCE_IMAGES, OBJECT_ROOT, PackageLimits,
-    WORK_TYPES, references,
+    WORK_TYPES, profile, references,
 };
 
 /// JSON Schema (draft 2020-12) of the packages that this version accepts.
@@ -23,10 +24,15 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
     });
     let optional_row_id = json!({"anyOf": [row_id.clone(), {"type": "null"}, {"const": ""}]});
     let optional_text = json!({"type": ["string", "null"]});
+    // Both: what every JSON library of the field carries to the digit. Source: RFC 8259, section 6.
+    let (least, most) = (-9_007_199_254_740_991_i64, 9_007_199_254_740_991_i64);
     let time = json!({
         "anyOf": [
             {"type": "string", "format": "date-time"},
-            {"type": "number", "description": "Unix seconds (below 10^11) or milliseconds"},
+            {
+                "type": "number", "minimum": -LAST_MS, "maximum": LAST_MS,
+                "description": "Unix seconds (below 10^11) or milliseconds"
+            },
             {"type": "null"}
         ]
     });
@@ -37,7 +43,7 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
         "type": "object",
         "required": ["type", "jobId"],
         "properties": {
-            "type": {"type": "string", "minLength": 1, "examples": WORK_TYPES},
+            "type": {"enum": WORK_TYPES},
             "jobId": with(row_id, "Row of ac_background_jobs"),
             "prompt": {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S"},
             "imageType": with(optional_text.clone(), "\"icon\" for an icon of at most 400 x 400 px, anything else for the picture as drawn"),
@@ -45,7 +51,7 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
             "collectionType": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "examples": ["group", "community", "domain"]},
             "collectionId": {
                 "anyOf": [
-                    {"type": "integer", "minimum": 0},
+                    {"type": "integer", "minimum": 0, "maximum": most},
                     {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
                 ]
             },
@@ -54,8 +60,14 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
             "imageSize": optional_text,
             "imageQuality": optional_text,
             "generationContext": optional_text,
-            "imageGenerationProfile": with(optional_text.clone(), "Fixes provider, model, size and quality"),
-            "seed": {"type": ["integer", "null"]},
+            "imageGenerationProfile": with(one_of(&profile::names()), "Fixes provider, model, size and quality, each in its contexts"),
+            "seed": {
+                "anyOf": [
+                    {"type": "integer", "minimum": least, "maximum": most},
+                    {"type": "null"},
+                    {"const": ""}
+                ]
+            },
             "negativePrompt": {
                 "anyOf": [
                     {"type": "string", "maxLength": MAX_PROMPT_CHARS, "pattern": "\\S", "description": "What is not to be seen; for models that can be told"},
@@ -84,7 +96,10 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
             "imageId": with(optional_row_id, "Row of images: which picture is to be deleted"),
             "imageUrl": {
                 "anyOf": [
-                    {"type": "string", "maxLength": MAX_URL_CHARS, "description": "Its address: which picture is to be deleted"},
+                    {
+                        "type": "string", "maxLength": MAX_URL_CHARS, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+                        "description": "Its address: which picture is to be deleted"
+                    },
                     {"type": "null"}
                 ]
             },
@@ -92,7 +107,11 @@ pub fn json_schema(limits: &PackageLimits) -> Value {
             "deadline": with(time, "Fails as expired when it has not been started by this time"),
             "replyTo": {
                 "anyOf": [
-                    {"type": "string", "pattern": format!("^{}", escape_pattern(&limits.reply_prefix)), "description": "Redis list that gets the final event"},
+                    {
+                        "type": "string", "maxLength": MAX_REPLY_CHARS,
+                        "pattern": format!("^{}[^\\u0000-\\u001f\\u007f-\\u009f]*$", escape_pattern(&limits.reply_prefix)),
+                        "description": "Redis list that gets the final event"
+                    },
                     {"type": "null"},
                     {"const": ""}
                 ]
@@ -135,7 +154,12 @@ fn there(name: &str) -> Value {
 
 /// `null` and `""` count as absent.
 fn choice<W: Word>() -> Value {
-    let words = words::<W>().into_iter().map(Value::from);
+    one_of(&words::<W>())
+}
+
+/// The same.
+fn one_of(words: &[&str]) -> Value {
+    let words = words.iter().copied().map(Value::from);
     let all: Vec<Value> = words.chain([Value::from(""), Value::Null]).collect();
     json!({ "enum": all })
 }

@@ -7,6 +7,7 @@ use super::super::exit::ExitStatus;
 use super::super::text::{self, Align};
 use super::shown::as_json;
 use crate::db::{CallbackChoice, CallbackRow, Db};
+use crate::notify::Receivers;
 use crate::ops::words::{end_of, target};
 use crate::plain_text::{cut, plain};
 
@@ -27,7 +28,13 @@ pub(super) struct ListArguments {
 const ID_CHARS: usize = 13;
 const WHY_CHARS: usize = 100;
 
-pub(super) async fn run(arguments: &ListArguments, db: &Db, queue: &str) -> anyhow::Result<ExitStatus> {
+/// `receivers`: to whom ends may be posted.
+pub(super) async fn run(
+    arguments: &ListArguments,
+    db: &Db,
+    queue: &str,
+    receivers: &Receivers,
+) -> anyhow::Result<ExitStatus> {
     let choice = CallbackChoice {
         failed: arguments.failed,
         ..CallbackChoice::default()
@@ -47,14 +54,14 @@ pub(super) async fn run(arguments: &ListArguments, db: &Db, queue: &str) -> anyh
         text::print("no callback waits, and none was given up\n")?;
         return Ok(ExitStatus::Done);
     }
-    text::print(&table(&rows))?;
+    text::print(&table(&rows, receivers))?;
     if has_more {
         text::print(&format!("there are more than these {limit}; raise --limit\n"))?;
     }
     Ok(ExitStatus::Done)
 }
 
-fn table(rows: &[CallbackRow]) -> String {
+fn table(rows: &[CallbackRow], receivers: &Receivers) -> String {
     let columns = [
         ("id", Align::Left),
         ("job", Align::Right),
@@ -71,6 +78,7 @@ fn table(rows: &[CallbackRow]) -> String {
         .iter()
         .map(|row| {
             let next = match row.state.as_str() {
+                "waiting" if receivers.refuse(&row.url) => "never: not in CALLBACK_HOSTS".to_owned(),
                 "waiting" if row.due_at > now => {
                     format!(
                         "in {}",

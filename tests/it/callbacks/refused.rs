@@ -28,7 +28,7 @@ async fn a_package_whose_url_is_not_allowed_is_refused_with_what_to_do() {
         ),
         (
             "heron-4471".to_owned(),
-            "callbackUrl: something else was found; a URL whose host stands in CALLBACK_HOSTS is accepted".to_owned(),
+            "callbackUrl: what was found is no http or https URL; one whose host stands in CALLBACK_HOSTS is accepted".to_owned(),
         ),
     ] {
         let job_id = stack.job().await;
