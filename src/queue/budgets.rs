@@ -31,7 +31,7 @@ pub struct BudgetPark {
 }
 
 /// The name under which packages are parked for a budget.
-fn place(budget: &str) -> String {
+pub(super) fn place(budget: &str) -> String {
     format!("budget/{budget}")
 }
 

@@ -1,5 +1,6 @@
 //! The story of a job, as an operator reads it.
 
+use redis::AsyncCommands;
 use serde_json::{Value, json};
 
 use crate::harness::aftermath::key;
@@ -224,5 +225,69 @@ dead package *: refused before any attempt: invalid_package
   dead at   * UTC by replica-9-ab
   reason    jobId: there is no row 99
 ",
+    );
+}
+
+/// Whoever asks why nothing comes of a job that nobody has begun is told where its package is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_never_begun_has_a_package_somewhere() {
+    let stack = Stack::start().await;
+    let jobs = stack.jobs(7).await;
+    for job_id in &jobs[..3] {
+        stack.push(&logo(*job_id)).await;
+    }
+    let begun =
+        |sentence: &str, job_id: i32| format!("no replica has begun job {job_id}: its package {sentence}");
+    assert_eq!(
+        summary(&stack, jobs[0]).await,
+        begun("is among the next of the list normal", jobs[0])
+    );
+    assert_eq!(
+        summary(&stack, jobs[2]).await,
+        begun("waits on the list normal, behind 2 others", jobs[2])
+    );
+    let mut redis = stack.redis().await;
+    let deliver = |job_id: i32| format!("w/1.normal:{}", logo(job_id));
+    let _: i64 = redis
+        .zadd(key("delayed"), deliver(jobs[3]), 1_893_456_000_000_i64)
+        .await
+        .unwrap();
+    assert_eq!(
+        summary(&stack, jobs[3]).await,
+        begun("waits until 2030-01-01 00:00:00 UTC", jobs[3])
+    );
+    for (place, sentence, job_id) in [
+        (
+            "parked:stability",
+            "waits until stability has room for another call",
+            jobs[4],
+        ),
+        (
+            "parked:type/delete-image",
+            "waits until another delete-image may begin (WORK_TYPE_LIMITS)",
+            jobs[5],
+        ),
+        (
+            "parked:budget/openai/day",
+            "waits for money of the budget openai/day",
+            jobs[6],
+        ),
+    ] {
+        let _: i64 = redis.lpush(key(place), deliver(job_id)).await.unwrap();
+        let _: i64 = redis.zadd(key("budgets"), "openai/day", 1).await.unwrap();
+        assert_eq!(summary(&stack, job_id).await, begun(sentence, job_id));
+    }
+    let shut = [("until", "1"), ("why", "failing"), ("faults", "8")];
+    let () = redis
+        .hset_multiple(key("provider:stability"), &shut)
+        .await
+        .unwrap();
+    let parked = summary(&stack, jobs[4]).await;
+    assert!(parked.contains("waits for stability: "), "{parked}");
+    let said = command_on(&stack, &["jobs", "show", &jobs[2].to_string(), "--json"], &[]).await;
+    let story: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        story["package"],
+        json!({"where": "waiting", "list": "normal", "before": 2})
     );
 }

@@ -52,6 +52,7 @@ pub(super) async fn run(arguments: &ShowArguments, environment: &Environment) ->
             "image": story.image,
             "dead": lives,
             "bullmq": life.origin,
+            "package": life.waits.as_ref().map(|waits| &waits.placed.place),
             "callbacks": story.callbacks.iter().map(as_json).collect::<Vec<_>>(),
         });
         text::print(&format!("{}\n", serde_json::to_string_pretty(&shown)?))?;

@@ -15,6 +15,7 @@ use super::number::Number;
 use super::{Site, Visitor, job};
 use crate::db::DeadFilter;
 use crate::ops::acts::{self, Done, Intent, Tally, retry_all};
+use crate::ops::words::Life;
 use crate::plain_text::plain;
 use crate::provider::list::PROVIDERS;
 
@@ -160,6 +161,10 @@ pub(super) async fn reveal(
     let mut package = None;
     let reading = async {
         package = site.sources.db.package_of(job_id).await?;
+        if package.is_none() {
+            // Nobody has begun it: its package is in Redis alone.
+            package = Life::package_in_queue(job_id, &site.sources.redis).await?;
+        }
         Ok(Done {
             count: i64::from(package.is_some()),
             said: if package.is_some() {
@@ -182,7 +187,7 @@ pub(super) async fn reveal(
 /// What a package asks for; all of it where that cannot be found.
 fn prompt_of(package: Option<&[u8]>) -> Markup {
     let Some(package) = package else {
-        return html! { "not kept: a prompt goes when its job ends" };
+        return html! { "not kept: a prompt goes when its job ends, and one that was never pushed is nowhere" };
     };
     let read: Option<Value> = serde_json::from_slice(package).ok();
     let prompt = read.as_ref().and_then(|package| package.get("prompt")?.as_str());

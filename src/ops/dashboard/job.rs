@@ -59,8 +59,10 @@ pub(super) async fn show(site: &Site, visitor: &Visitor, job_id: i32, prompt: Op
 fn story(site: &Site, visitor: &Visitor, life: &Life, prompt: Option<Markup>) -> Markup {
     let job_id = life.job_id;
     let ledger = life.story.ledger.as_ref();
+    let is_deletion = ledger.is_some_and(|row| row.state == "done" && row.object_keys.is_none());
+    let is_gone = life.story.image.as_ref().is_some_and(|image| image.deleted);
     let picture = ledger
-        .filter(|row| row.object_keys.is_some())
+        .filter(|row| row.object_keys.is_some() && !is_gone)
         .and_then(|row| row.image_id);
     html! {
         p.headline { (foreign(&life.headline())) }
@@ -69,7 +71,7 @@ fn story(site: &Site, visitor: &Visitor, life: &Life, prompt: Option<Markup>) ->
                 (ways(site, visitor, life))
                 dl.facts {
                     (named(&life.facts()))
-                    div { dt { "prompt" } dd { (prompt.unwrap_or_else(|| masked(site, visitor, job_id))) } }
+                    @if !is_deletion { div { dt { "prompt" } dd { (prompt.unwrap_or_else(|| masked(site, visitor, job_id))) } } }
                 }
                 h2 { "What happened" }
                 ol.timeline { @for step in steps(life) { (line(&step)) } }

@@ -54,6 +54,7 @@ impl Life {
         }
         if let Some(ledger) = &self.story.ledger {
             self.tell_ledger(ledger, &mut facts);
+            facts.extend(self.waits.as_ref().map(|waits| ("package", waits.in_words())));
         }
         facts.push(("cost", self.cost_in_words()));
         facts

@@ -1,10 +1,15 @@
 //! How a job stands, in one sentence, and what it has cost.
 
-use super::age_of_seconds;
-use crate::db::{Db, DbError, Story};
+use chrono::DateTime;
+
+use super::provider::now_of;
+use super::{age_of_seconds, time};
+use crate::db::{CallRow, Db, DbError, Story};
 use crate::failure::{ErrorClass, without_advice};
 use crate::plain_text::plain;
-use crate::queue::{Redis, TakenOver};
+use crate::provider::list::PROVIDERS;
+use crate::queue::{Place, Placed, ProviderState, Redis, SUSPECTS, TakenOver};
+use crate::worker::parked_for;
 
 /// Who works on a job.
 pub(crate) struct Owner {
@@ -20,14 +25,63 @@ pub(crate) struct Life {
     pub(crate) owner: Option<Owner>,
     /// Where its package came from, as far as Redis can be asked and knows.
     pub(crate) origin: Option<TakenOver>,
+    /// Where its package is, of a job that waits.
+    pub(crate) waits: Option<Waits>,
+}
+
+/// What a job waits for.
+pub(crate) struct Waits {
+    pub(crate) placed: Placed,
+    /// How it stands with the provider that its package is parked for.
+    provider: Option<ProviderState>,
 }
 
 /// What a job's calls have cost.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct TotalCost {
     pub(crate) usd: f64,
-    /// Calls that are open, or of which nobody knows what they brought: they may be billed.
+    /// Calls that are open, or of which nobody knows what they brought, or it could not be used: they may be billed.
     pub(crate) unknown: usize,
+}
+
+impl Waits {
+    async fn find(job_id: i32, redis: &Redis) -> anyhow::Result<Option<Self>> {
+        let parked_for = parked_for(PROVIDERS.into_iter());
+        let Some(placed) = redis.place_of(job_id, &parked_for).await? else {
+            return Ok(None);
+        };
+        let provider = match &placed.place {
+            Place::Parked { name } if PROVIDERS.contains(&&**name) => {
+                redis.provider_states(&[name]).await?.remove(name)
+            }
+            _ => None,
+        };
+        Ok(Some(Self { placed, provider }))
+    }
+
+    /// To stand behind "its package".
+    pub(crate) fn in_words(&self) -> String {
+        match &self.placed.place {
+            Place::Waiting { list, before: 0 } => format!("is among the next of the list {list}"),
+            Place::Waiting { list, before } => format!("waits on the list {list}, behind {before} others"),
+            Place::Delayed { until_ms } => match DateTime::from_timestamp_millis(*until_ms) {
+                Some(until) => format!("waits until {}", time(until)),
+                None => "waits for a time".to_owned(),
+            },
+            Place::Parked { name } if name == SUSPECTS => {
+                "was with a replica when that crashed, and waits until it may be tried by itself".to_owned()
+            }
+            Place::Parked { name } => match (name.strip_prefix("type/"), &self.provider) {
+                (Some(work_type), _) => {
+                    format!("waits until another {work_type} may begin (WORK_TYPE_LIMITS)")
+                }
+                (None, Some(state)) => format!("waits for {name}: {}", now_of(state)),
+                (None, None) => format!("waits until {name} has room for another call"),
+            },
+            Place::OverBudget { budget } => format!("waits for money of the budget {budget}"),
+            Place::InHand { worker_id } => format!("is with {worker_id}, which begins it"),
+        }
+    }
 }
 
 impl Life {
@@ -53,12 +107,31 @@ impl Life {
             None => None,
         };
         let origin = redis.origin_of(job_id).await.ok().flatten();
+        let may_wait = match (&story.ledger, &story.shown) {
+            (Some(ledger), _) => matches!(ledger.state.as_str(), "waiting" | "retry_wait"),
+            (None, Some(shown)) => shown.error.is_none() && shown.progress != Some(100),
+            (None, None) => false,
+        };
+        let waits = match may_wait {
+            true => Waits::find(job_id, redis).await.ok().flatten(),
+            false => None,
+        };
         Ok(Some(Self {
             job_id,
             story,
             owner,
             origin,
+            waits,
         }))
+    }
+
+    /// The package of a job that waits, as it was pushed.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub(crate) async fn package_in_queue(job_id: i32, redis: &Redis) -> anyhow::Result<Option<Vec<u8>>> {
+        let waits = Waits::find(job_id, redis).await?;
+        Ok(waits.map(|waits| waits.placed.package))
     }
 
     /// How it stands, in one sentence.
@@ -78,7 +151,15 @@ impl Life {
                 None if shown.is_none() => {
                     format!("job {job_id} has no row in ac_background_jobs; only refused packages name it")
                 }
-                None => format!("no replica has begun job {job_id}: its package waits, or was never pushed"),
+                None => match &self.waits {
+                    Some(waits) => format!(
+                        "no replica has begun job {job_id}: its package {}",
+                        waits.in_words()
+                    ),
+                    None => {
+                        format!("no replica has begun job {job_id}: its package waits, or was never pushed")
+                    }
+                },
             };
         };
         let reason = plain(ledger.error_message.as_deref().unwrap_or("no reason is known"));
@@ -114,10 +195,11 @@ impl Life {
                     None => "a picture".to_owned(),
                 };
                 // Only a job that has made its picture has objects.
-                let deleted = if ledger.object_keys.is_none() {
-                    " is deleted"
-                } else {
-                    ""
+                let is_gone = self.story.image.as_ref().is_some_and(|image| image.deleted);
+                let deleted = match ledger.object_keys {
+                    None => " is deleted",
+                    Some(_) if is_gone => ", which was deleted since",
+                    Some(_) => "",
                 };
                 format!("job {job_id} is done: {image}{deleted}")
             }
@@ -134,7 +216,7 @@ impl Life {
         for call in &self.story.calls {
             match call.cost_usd {
                 Some(usd) => total.usd += usd,
-                None if call.state != "failed" => total.unknown += 1,
+                None if call.state != "failed" || is_unused(call) => total.unknown += 1,
                 None => {}
             }
         }
@@ -157,4 +239,12 @@ impl Life {
             unknown => format!("${usd:.4} for {calls}, and what {unknown} of them may still be billed"),
         }
     }
+}
+
+/// Whether it brought what could not be used.
+fn is_unused(call: &CallRow) -> bool {
+    let class = call.error_class.as_deref().unwrap_or_default();
+    [ErrorClass::BadOutput, ErrorClass::BadImage]
+        .iter()
+        .any(|unused| unused.as_str() == class)
 }
