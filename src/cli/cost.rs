@@ -131,8 +131,8 @@ fn tell(title: &str, since: DateTime<Utc>, costs: &[Costs]) -> String {
         ),
         (
             all.unknown,
-            "call ended with nobody knowing what it brought: it may be billed beyond",
-            "calls ended with nobody knowing what they brought: they may be billed beyond",
+            "call brought nothing that could be used, or nobody knows what: it may be billed beyond",
+            "calls brought nothing that could be used, or nobody knows what: they may be billed beyond",
         ),
         (all.open, "call is under way", "calls are under way"),
     ] {
@@ -230,7 +230,10 @@ mod tests {
         assert!(text.contains("not known"), "{text}");
         let all = text.lines().find(|line| line.starts_with("all")).unwrap();
         assert!(all.contains("0.20") && all.contains("0.12"), "{text}");
-        assert!(text.contains("2 calls ended with nobody knowing"), "{text}");
+        assert!(
+            text.contains("2 calls brought nothing that could be used"),
+            "{text}"
+        );
         assert!(tell("day", DateTime::UNIX_EPOCH, &[]).starts_with("no call"));
     }
 

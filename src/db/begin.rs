@@ -8,6 +8,7 @@ use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::FutureExt;
 
+use super::calls::may_be_billed;
 use super::shown::{data_with_image, image_id_in, image_url_in};
 use super::statement::{Answers, Keyed, batch_statement};
 use super::{Db, DbError};
@@ -250,7 +251,7 @@ batch_statement! {
     LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = asked.job_id AND coalesce(call.state IN ('intended', 'accepted'), false)
     LEFT JOIN LATERAL (
         SELECT count(*)::integer AS calls FROM generative_ai.provider_calls AS earlier
-        WHERE earlier.job_id = begun.job_id AND (earlier.state = 'unknown' OR earlier.cost_usd > 0)
+        WHERE earlier.job_id = begun.job_id AND (earlier.cost_usd > 0 OR ", may_be_billed!("earlier"), ")
     ) AS billed ON true
     WHERE (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
     ")

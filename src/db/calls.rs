@@ -156,6 +156,25 @@ macro_rules! own_call {
 }
 pub(super) use own_call;
 
+/// Whether nobody knows if a call will be billed: nobody knows what it brought, or it brought what could not be used, as budgets
+/// charge it (`generative_ai.settle_charge`).
+macro_rules! may_be_billed {
+    ($call:literal) => {
+        concat!(
+            "(",
+            $call,
+            ".cost_usd IS NULL AND (",
+            $call,
+            ".state = 'unknown' OR ",
+            $call,
+            ".state = 'failed' AND coalesce(",
+            $call,
+            ".error_class, '') IN ('bad_output', 'bad_image')))"
+        )
+    };
+}
+pub(super) use may_be_billed;
+
 /// Calls are kept longer than jobs: where the ledger has forgotten a job and it is begun anew, they are counted on.
 macro_rules! next_number {
     () => {

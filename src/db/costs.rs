@@ -6,6 +6,7 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
 
+use super::calls::may_be_billed;
 use super::statement::on_connection;
 use super::{Db, DbError};
 
@@ -80,7 +81,7 @@ pub struct Costs {
     /// Pictures whose price nobody knows.
     #[diesel(sql_type = BigInt)]
     pub without_price: i64,
-    /// Calls of which nobody knows what they brought: they may be billed beyond.
+    /// Calls that may be billed beyond: nobody knows what they brought, or it could not be used.
     #[diesel(sql_type = BigInt)]
     pub unknown: i64,
     /// Calls that are under way.
@@ -106,11 +107,12 @@ impl Db {
                 coalesce(sum(call.cost_usd) FILTER (WHERE call.cost_basis = 'computed'), 0) AS computed_usd,
                 coalesce(sum(call.cost_usd) FILTER (WHERE call.cost_basis = 'estimated'), 0) AS estimated_usd,
                 count(*) FILTER (WHERE call.state = 'succeeded' AND call.cost_usd IS NULL) AS without_price,
-                count(*) FILTER (WHERE call.state = 'unknown') AS unknown,
+                count(*) FILTER (WHERE {}) AS unknown,
                 count(*) FILTER (WHERE call.state IN ('intended', 'accepted')) AS open
              FROM generative_ai.provider_calls AS call {}
              WHERE call.sent_at >= $1 GROUP BY 1 ORDER BY {order}",
             by.expression(),
+            may_be_billed!("call"),
             by.joins(),
         ))
         .bind::<Timestamptz, _>(since);

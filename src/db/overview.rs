@@ -8,6 +8,7 @@ use diesel_async::RunQueryDsl;
 use serde::Serialize;
 
 use super::callbacks::COUNTS;
+use super::calls::may_be_billed;
 use super::statement::on_connection;
 use super::{CallbackCounts, Db, DbError};
 
@@ -121,13 +122,16 @@ impl Db {
             .await?;
             let callbacks: Vec<CallbackCounts> =
                 sql_query(COUNTS).bind::<Text, _>(queue).load(connection).await?;
-            let spending_24h = sql_query(
+            let spending_24h = sql_query(concat!(
                 "SELECT provider, count(*) AS calls, count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
-                    count(*) FILTER (WHERE state = 'failed' AND coalesce(cost_usd, 0) = 0) AS refused,
-                    count(*) FILTER (WHERE state = 'unknown') AS unknown, coalesce(sum(cost_usd), 0) AS cost_usd
+                    count(*) FILTER (WHERE state = 'failed' AND coalesce(cost_usd, 0) = 0 AND NOT ",
+                may_be_billed!("provider_calls"),
+                ") AS refused, count(*) FILTER (WHERE ",
+                may_be_billed!("provider_calls"),
+                ") AS unknown, coalesce(sum(cost_usd), 0) AS cost_usd
                  FROM generative_ai.provider_calls WHERE sent_at > now() - interval '24 hours'
                  GROUP BY provider ORDER BY provider",
-            )
+            ))
             .load(connection)
             .await?;
             Ok::<_, diesel::result::Error>(Figures {

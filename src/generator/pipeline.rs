@@ -128,11 +128,12 @@ impl Pipeline {
         // The same order is asked for its picture again: what came may have been damaged on its way.
         let call_no = purchase.call_no.filter(|_| !purchase.has_handle);
         let provider = purchase.order.provider.name();
+        let request_id = purchase.image.request_id.clone();
         let (drawing, pieces, mark) = match self.prepare(shape, request, purchase).await {
             Ok(prepared) => prepared,
             Err(failure) => {
                 if let Some(call_no) = call_no {
-                    let error = unusable(provider, &failure);
+                    let error = unusable(provider, request_id, &failure);
                     request.ledger.failed(call_no, &error).await;
                 }
                 return Err(failure.into());
@@ -298,12 +299,12 @@ impl Pipeline {
 }
 
 /// What the ledger says of a call whose picture cannot be used.
-fn unusable(provider: &'static str, failure: &Failure) -> ProviderError {
+fn unusable(provider: &'static str, request_id: Option<String>, failure: &Failure) -> ProviderError {
     ProviderError {
         provider,
         class: failure.class,
         details: failure.details.clone().unwrap_or_else(|| failure.message.clone()),
-        request_id: None,
+        request_id,
         retry_after: None,
     }
 }

@@ -92,14 +92,22 @@ async fn a_status_tells_calls_that_were_refused_apart_from_those_that_bought_som
         VALUES (1, 1, 'failed', 'openai', 'm', 'w', 1, now(), now(), NULL), (1, 2, 'failed', 'openai', 'm', 'w', 1, now(), now(), 0.5),
             (1, 3, 'succeeded', 'openai', 'm', 'w', 1, now(), now(), 0.25), (2, 1, 'unknown', 'openai', 'm', 'w', 1, now(), now(), NULL)";
     stack.sql(calls, &[]).await;
+    // What could not be used is charged to budgets, and may be on the provider's bill.
+    let unusable = "INSERT INTO generative_ai.provider_calls
+            (job_id, call_no, state, error_class, provider, model, worker_id, fence, sent_at, deadline_at)
+        VALUES (3, 1, 'failed', 'bad_image', 'openai', 'm', 'w', 1, now(), now()), (3, 2, 'failed', 'bad_output', 'openai', 'm', 'w', 1, now(), now())";
+    stack.sql(unusable, &[]).await;
     let said = command_on(&stack, &["status"], &[]).await;
     let table = "spent within 24 h  calls  refused  pictures  unknown   cost
-openai                 4        1         1        1  $0.75
+openai                 6        1         1        3  $0.75
 ";
     assert!(said.out.ends_with(table), "{}", said.out);
     let said = command_on(&stack, &["status", "--json"], &[]).await;
     let status: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(status["postgres"]["spending24h"][0]["refused"], 1);
+    let costs = command_on(&stack, &["cost", "--json"], &[]).await;
+    let costs: Value = serde_json::from_str(&costs.out).unwrap();
+    assert_eq!(costs[0]["unknown"], 3, "{costs}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -162,6 +162,13 @@ async fn a_picture_at_which_the_decoder_panics_is_a_bad_picture_and_bought_twice
     let row = stack.sql(query, &[&job_id]).await.remove(0);
     let (state, class): (String, String) = (row.get(0), row.get(1));
     assert_eq!((&*state, &*class), ("dead", "bad_image"));
+    // Who asks the provider for the money back has something to ask by.
+    let calls = "SELECT count(*) FROM generative_ai.provider_calls WHERE provider_request_id = 'req_test'";
+    assert_eq!(stack.count(calls).await, 2);
+    let story = stack.command(&["jobs", "show", &job_id.to_string()], &[]).await;
+    let story = String::from_utf8(story.stdout).unwrap();
+    let cost = "$0.0000 for 2 calls, and what 2 of them may still be billed";
+    assert!(story.contains(cost), "{story}");
 
     // Its neighbours and the replica do not mind.
     let (_, job) = draw(&stack, &openai, icon, in_json(&any_picture())).await;

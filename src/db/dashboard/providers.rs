@@ -4,6 +4,7 @@ use diesel::sql_types::{BigInt, Double, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 
+use super::super::calls::may_be_billed;
 use super::super::statement::on_connection;
 use super::super::{Db, DbError};
 
@@ -68,17 +69,18 @@ impl Db {
     /// # Errors
     /// [`DbError`].
     pub async fn provider_day(&self) -> Result<Vec<ProviderDay>, DbError> {
-        let select = sql_query(
+        let select = sql_query(concat!(
             "SELECT provider, count(*) AS calls, count(*) FILTER (WHERE state IN ('intended', 'accepted')) AS open,
                 count(*) FILTER (WHERE state = 'succeeded') AS succeeded, count(*) FILTER (WHERE state = 'failed') AS failed,
-                count(*) FILTER (WHERE state = 'unknown') AS unknown, coalesce(sum(cost_usd), 0)::double precision AS cost_usd,
+                count(*) FILTER (WHERE ", may_be_billed!("provider_calls"), ") AS unknown,
+                coalesce(sum(cost_usd), 0)::double precision AS cost_usd,
                 percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - sent_at)::double precision)
                     FILTER (WHERE state = 'succeeded') AS p50_s,
                 percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - sent_at)::double precision)
                     FILTER (WHERE state = 'succeeded') AS p95_s
              FROM generative_ai.provider_calls WHERE sent_at > now() - interval '24 hours'
              GROUP BY provider ORDER BY provider",
-        );
+        ));
         on_connection(&self.pool, async |connection| select.load(connection).await).await
     }
 
@@ -87,14 +89,14 @@ impl Db {
     /// # Errors
     /// [`DbError`].
     pub async fn spending_by_day(&self, days: i32, most: i64) -> Result<Vec<DaySpending>, DbError> {
-        let select = sql_query(
+        let select = sql_query(concat!(
             "SELECT (sent_at AT TIME ZONE 'UTC')::date::text AS day, provider, model, count(*) AS calls,
                 coalesce(sum(cost_usd), 0)::double precision AS cost_usd,
-                count(*) FILTER (WHERE state = 'unknown' AND cost_usd IS NULL) AS unknown
+                count(*) FILTER (WHERE ", may_be_billed!("provider_calls"), ") AS unknown
              FROM generative_ai.provider_calls
              WHERE sent_at >= (date_trunc('day', now() AT TIME ZONE 'UTC') - ($1 - 1) * interval '1 day') AT TIME ZONE 'UTC'
              GROUP BY 1, 2, 3 ORDER BY 1 DESC, cost_usd DESC, 2, 3 LIMIT $2",
-        )
+        ))
         .bind::<diesel::sql_types::Integer, _>(days)
         .bind::<BigInt, _>(most);
         on_connection(&self.pool, async |connection| select.load(connection).await).await

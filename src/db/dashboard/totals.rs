@@ -4,6 +4,7 @@ use diesel::sql_types::{BigInt, Bool, Double, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 
+use super::super::calls::may_be_billed;
 use super::super::statement::on_connection;
 use super::super::{Db, DbError};
 
@@ -28,12 +29,12 @@ pub struct Totals {
 }
 
 /// The latest jobs stand for all: their numbers rise, and few take longer than an hour.
-const TOTALS: &str = "
+const TOTALS: &str = concat!("
     WITH latest AS (
         SELECT state, finished_at, queue FROM generative_ai.jobs ORDER BY job_id DESC LIMIT 20000
     ), calls AS (
         SELECT coalesce(sum(cost_usd), 0)::double precision AS usd,
-            count(*) FILTER (WHERE state = 'unknown' AND cost_usd IS NULL) AS unknown
+            count(*) FILTER (WHERE ", may_be_billed!("provider_calls"), ") AS unknown
         FROM generative_ai.provider_calls WHERE sent_at >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
     )
     SELECT count(*) FILTER (WHERE state = 'done' AND finished_at > now() - interval '1 hour' AND coalesce(queue, $1) = $1) AS done,
@@ -41,7 +42,7 @@ const TOTALS: &str = "
         (SELECT count(*) FROM generative_ai.dead_packages AS dead LEFT JOIN generative_ai.jobs AS job ON job.job_id = dead.job_id
             WHERE dead.dead_at > now() - interval '1 hour' AND coalesce(job.queue, $1) = $1) AS failed,
         (SELECT usd FROM calls) AS spent_usd, (SELECT unknown FROM calls) AS unknown_calls
-    FROM latest";
+    FROM latest");
 
 impl Db {
     /// Counts what has come to an end lately.
