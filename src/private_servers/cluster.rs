@@ -109,6 +109,8 @@ fn initialize(directory: &Path, programs: &PostgresPrograms, owner: Option<&Owne
             "--no-sync",
             "--encoding=UTF8",
             "--locale=C",
+            // Copied with the rest, and as many zeros are written for each: in MB.
+            "--wal-segsize=1",
         ])
         .arg("--pwfile")
         .arg(&password)
