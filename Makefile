@@ -38,7 +38,7 @@ mutations: ## give every reader of foreign bytes mutated ones (an hour or so; MU
 
 hostile: test-servers build ## measure what hostile pictures cost at the most, one row of a table each
 	rm -f target/hostile.md
-	MEASURED=$(CURDIR)/target/hostile.md WORKER_PROGRAM=$(CURDIR)/target/release/generative-ai-worker scripts/test hostile::
+	MEASURED=$(CURDIR)/target/hostile.md HOSTILE_ORDERS=1000 WORKER_PROGRAM=$(CURDIR)/target/release/generative-ai-worker scripts/test hostile::
 	@cat target/hostile.md
 
 bench: servers build ## measure the worker beside simpler programs (20 minutes; BENCH_ARGS=--quick: 3, =--help: more)

@@ -110,29 +110,38 @@ async fn what_is_too_large_to_decode_is_refused_with_a_sentence_and_the_rest_is_
     }
 }
 
+/// How many are ordered at once; `make hostile` asks for more.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is asked of the tests, not of the worker"
+)]
+fn orders() -> usize {
+    std::env::var("HOSTILE_ORDERS").map_or(150, |orders| orders.parse().unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_that_are_ready_all_at_once_wait_for_memory_and_are_all_drawn() {
-    const ORDERS: usize = 150;
+    let orders = orders();
     let stack = Stack::start().await;
     let polled = Polled::start().await;
     polled.hand_out(noise(900, 850));
     let variables = [("WORKER_CONCURRENCY", "1000"), ("IMAGE_PROVIDER", "bfl")];
     let replica = polled.replica(&stack, &variables).await;
-    let jobs = stack.jobs(i32::try_from(ORDERS).unwrap()).await;
+    let jobs = stack.jobs(i32::try_from(orders).unwrap()).await;
     for job_id in &jobs {
         stack.push(&with(icon(*job_id), "imageProvider", "bfl")).await;
     }
-    polled.ordered(ORDERS).await;
+    polled.ordered(orders).await;
     let begun = std::time::SystemTime::now();
     polled.finish();
     stack.all_done_once(&jobs).await;
     let peak = replica.peak_memory_kib();
     let seconds = begun.elapsed().unwrap().as_secs_f64();
     measured(&format!(
-        "| {ORDERS} pictures of 2.3 MB, ready at once: {:.0} a second | | {} |",
-        ORDERS as f64 / seconds,
+        "| {orders} pictures of 2.3 MB, ready at once: {:.0} a second | | {} |",
+        orders as f64 / seconds,
         peak / 1024
     ));
-    assert_eq!(polled.orders(), ORDERS, "each was bought once");
+    assert_eq!(polled.orders(), orders, "each was bought once");
     assert!(peak < MOST_KIB, "{peak} KiB");
 }
