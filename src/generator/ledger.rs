@@ -92,9 +92,16 @@ pub trait Gate: Send + Sync {
     /// The attempt waits for the picture of an earlier call: until it enters again, no call of its is counted.
     async fn only_waits(&self);
 
-    /// Notes how a call has ended that was let through and took so long, for all who call this provider. Returns for how long
+    /// Notes how a call has ended that was let through and took so long, for all who call this provider, and with which `reason`, where
+    /// it has failed. Returns for how long
     /// the provider had been shut already, if it was: then nobody else calls it, and the attempt may wait as they do.
-    async fn report(&self, provider: &str, verdict: Verdict, took: Duration) -> Option<Duration>;
+    async fn report(
+        &self,
+        provider: &str,
+        verdict: Verdict,
+        reason: &str,
+        took: Duration,
+    ) -> Option<Duration>;
 
     /// How many times in a row the provider has failed, whoever asked.
     fn faults(&self, provider: &str) -> u32;

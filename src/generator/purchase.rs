@@ -153,7 +153,10 @@ impl Buyer<'_> {
             let error = match provider.draw(&calling.call()).instrument(meter.span()).await {
                 Ok(image) => {
                     meter.drawn(&image);
-                    request.gate.report(name, Verdict::Well, begun.elapsed()).await;
+                    request
+                        .gate
+                        .report(name, Verdict::Well, "", begun.elapsed())
+                        .await;
                     fault::point("drawn");
                     return Ok(Answer::Drawn(Purchase {
                         image,
@@ -172,7 +175,7 @@ impl Buyer<'_> {
                     // Whether it was taken is known as soon as all orders are listed.
                     request
                         .gate
-                        .report(name, Verdict::of(&error), begun.elapsed())
+                        .report(name, Verdict::of(&error), &error.details, begun.elapsed())
                         .await;
                     request.ledger.unanswered(call_no, &error).await;
                     return Err(Unfinished::OthersWait(LISTED_AFTER));
@@ -180,7 +183,7 @@ impl Buyer<'_> {
                 if error.class.rules().may_be_billed {
                     request
                         .gate
-                        .report(name, Verdict::of(&error), begun.elapsed())
+                        .report(name, Verdict::of(&error), &error.details, begun.elapsed())
                         .await;
                     request.ledger.outcome_unknown(call_no, &error).await?;
                     return Err(error.into());
@@ -196,7 +199,10 @@ impl Buyer<'_> {
             let is_waited_for =
                 matches!(verdict, Verdict::Busy(_)) && may_resend(request.gate.faults(name)).is_some();
             if !is_waited_for
-                && let Some(wait) = request.gate.report(name, verdict, begun.elapsed()).await
+                && let Some(wait) = request
+                    .gate
+                    .report(name, verdict, &error.details, begun.elapsed())
+                    .await
                 && verdict == Verdict::Refused
             {
                 // Enough jobs have failed with this reason already.

@@ -11,7 +11,11 @@ use serde::Serialize;
 use super::depths::next;
 use super::limits::Limit;
 use super::{Notice, Queue, Redis, scripts};
+use crate::plain_text::one_line;
 use crate::redis::RedisFailure;
+
+/// As much as is kept of a reason, in characters.
+const REASON_CHARS: usize = 200;
 
 /// Why nobody calls a provider for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -57,6 +61,8 @@ pub struct ProviderState {
     pub faults: u32,
     /// Refusals of the account in a row.
     pub refusals: u32,
+    /// What came of the last call that spoke against it, for operators: foreign text.
+    pub reason: Option<String>,
 }
 
 impl ProviderState {
@@ -78,6 +84,7 @@ impl ProviderState {
             window,
             faults: small("faults").unwrap_or_default(),
             refusals: small("refusals").unwrap_or_default(),
+            reason: fields.get("reason").cloned(),
         })
     }
 
@@ -144,7 +151,7 @@ pub struct Reported {
 pub(super) type Fields = HashMap<String, String>;
 
 impl Queue {
-    /// Notes how a call has ended that a delivery made and that took so long, and wakes parked packages where there is
+    /// Notes how a call has ended that a delivery made and that took so long, for which `reason` (empty: none), and wakes parked packages where there is
     /// room, for all replicas and, `own_room`, for this one.
     ///
     /// # Errors
@@ -155,6 +162,7 @@ impl Queue {
         limit: Limit,
         own_room: u32,
         end: CallEnd,
+        reason: &str,
         took: Duration,
     ) -> Result<Reported, RedisFailure> {
         let (outcome, asked) = match end {
@@ -175,7 +183,8 @@ impl Queue {
             .arg(outcome)
             .arg(ms(asked.unwrap_or_default()))
             .arg(ms(took))
-            .arg(rand::random_range(0..1000));
+            .arg(rand::random_range(0..1000))
+            .arg(one_line(reason, REASON_CHARS));
         let mut connection = self.redis.connection().await?;
         let (was_shut, _woken, wait_ms, now_ms, fields): (bool, u64, i64, u64, Fields) =
             scripts::invoke(&call, &mut connection).await?;

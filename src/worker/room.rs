@@ -309,7 +309,13 @@ impl Room {
     }
 
     /// Notes how a call has ended. Returns for how long the provider had been shut already, if it was.
-    async fn report(&self, provider: &str, verdict: Verdict, took: Duration) -> Option<Duration> {
+    async fn report(
+        &self,
+        provider: &str,
+        verdict: Verdict,
+        reason: &str,
+        took: Duration,
+    ) -> Option<Duration> {
         if verdict == Verdict::Well && self.state_of(provider).is_none() {
             return None;
         }
@@ -320,7 +326,10 @@ impl Room {
             Verdict::Busy(asked) => CallEnd::Busy(asked),
         };
         let (limit, own_room) = (self.limit(provider), self.own_room(provider));
-        let reported = match self.queue.report_call(provider, limit, own_room, end, took).await {
+        let report = self
+            .queue
+            .report_call(provider, limit, own_room, end, reason, took);
+        let reported = match report.await {
             Ok(reported) => reported,
             Err(error) => {
                 self.health.redis_failed(&error);
@@ -422,8 +431,14 @@ impl Gate for ProviderGate<'_> {
             .await;
     }
 
-    async fn report(&self, provider: &str, verdict: Verdict, took: Duration) -> Option<Duration> {
-        self.room.report(provider, verdict, took).await
+    async fn report(
+        &self,
+        provider: &str,
+        verdict: Verdict,
+        reason: &str,
+        took: Duration,
+    ) -> Option<Duration> {
+        self.room.report(provider, verdict, reason, took).await
     }
 
     fn faults(&self, provider: &str) -> u32 {

@@ -128,7 +128,7 @@ impl Gate for Notes {
         self.note("only waits");
     }
 
-    async fn report(&self, _: &str, verdict: Verdict, _: Duration) -> Option<Duration> {
+    async fn report(&self, _: &str, verdict: Verdict, _: &str, _: Duration) -> Option<Duration> {
         self.note(format!("{verdict:?}"));
         self.shut
     }

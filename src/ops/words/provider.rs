@@ -5,10 +5,18 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use super::{age, time};
+use crate::plain_text::plain;
 use crate::queue::{ProviderState, Shut};
 
-/// A few words for a line about the provider.
+/// A few words for a line about the provider, and what it has said last.
 pub(crate) fn now_of(state: &ProviderState) -> String {
+    match &state.reason {
+        Some(reason) => format!("{}. The last call: {}", standing(state), plain(reason)),
+        None => standing(state),
+    }
+}
+
+fn standing(state: &ProviderState) -> String {
     let ProviderState { faults, refusals, .. } = state;
     if let Some(window) = state.window {
         return format!("recovering, at most {window} calls at once");
@@ -85,5 +93,13 @@ mod tests {
             "paused, as it takes no more calls; the next call tries it"
         );
         assert_eq!(now_of(&state(None, 0)), "refused this account 5 times in a row");
+        let known = ProviderState {
+            reason: Some("POST /v1/x: not sent: connection refused".to_owned()),
+            ..state(None, 0)
+        };
+        assert_eq!(
+            now_of(&known),
+            "refused this account 5 times in a row. The last call: POST /v1/x: not sent: connection refused"
+        );
     }
 }

@@ -1,7 +1,7 @@
 -- Begins the scripts that judge whether a provider may be called, after `give_back`. By server time.
 --
 -- What is known of a provider that is not well is one hash: `why` it was last shut (asked, busy, failing, refused), `since` and
--- `until` when, when it `began` to be shut without having been well since, the `length` of that, `faults` and `refusals` in a row, the `probe` that tries it after that and when it is
+-- `until` when, when it `began` to be shut without having been well since, the `length` of that, `faults` and `refusals` in a row, the last `reason`, the `probe` that tries it after that and when it is
 -- forgotten (`probe_until`), and the `window` of calls that may be open while it recovers. All times are in ms. A provider without
 -- a hash is well. Where packages wait for a type, there is no hash either.
 local time = redis.call('TIME')

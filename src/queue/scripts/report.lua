@@ -6,7 +6,7 @@
 -- KEYS: state, open calls, parked, woken, calls of the last minute, lists: critical, high, normal, low; sorted sets of the same
 -- ARGV: open at most, within a minute at most (0 = any number), ms that a call counts as open, room of this worker itself,
 --       provider, control channel, outcome: well, failing, refused or busy, ms of the pause that was asked for (0 = none), ms since
---       the call was begun, a random number below 1000
+--       the call was begun, a random number below 1000, what the service has said (may be empty)
 -- Returns {1 = the provider was shut before, how many packages were woken, ms until more may be (-1: none is parked), now, state}.
 local FAULTS, FIRST_MS, LONGEST_MS = 5, 10000, 120000
 local FIRST_PAUSE_MS, LONGEST_PAUSE_MS, LONGEST_ASKED_MS = 1000, 120000, 600000
@@ -60,13 +60,14 @@ elseif outcome == 'busy' then
   end
 elseif was_shut then
   redis.call('HSET', keys.state, 'window', 2)
-  redis.call('HDEL', keys.state, 'faults', 'refusals', 'length', 'probe', 'probe_until', 'began')
+  redis.call('HDEL', keys.state, 'faults', 'refusals', 'length', 'probe', 'probe_until', 'began', 'reason')
 elseif state.window and state.window < MOST_WINDOW then
   redis.call('HSET', keys.state, 'window', state.window * 2)
-  redis.call('HDEL', keys.state, 'faults', 'refusals')
+  redis.call('HDEL', keys.state, 'faults', 'refusals', 'reason')
 else
   is_changed = redis.call('DEL', keys.state) == 1
 end
+if is_changed and ARGV[11] ~= '' then redis.call('HSET', keys.state, 'reason', ARGV[11]) end
 if is_changed then
   local until_ms = tonumber(redis.call('HGET', keys.state, 'until') or now_ms)
   redis.call('PEXPIRE', keys.state, math.max(until_ms - now_ms, 0) + KEPT_MS)

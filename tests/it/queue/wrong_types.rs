@@ -72,7 +72,7 @@ pub(super) async fn every_way(queue: &Queue, dead: &Queue) {
     }
     let _ = queue.tick(&[("p".to_owned(), LIMIT)]).await;
     let took = Duration::from_millis(1);
-    let _ = queue.report_call("p", LIMIT, 2, CallEnd::Failing, took).await;
+    let _ = queue.report_call("p", LIMIT, 2, CallEnd::Failing, "", took).await;
     let _ = queue.leave_provider("p", LIMIT, 2, &[], &[]).await;
     let _ = queue.adopt(2).await;
 }
