@@ -10,6 +10,7 @@ mod job_number;
 mod near_misses;
 mod options;
 mod profile;
+mod prompts;
 mod reader;
 mod references;
 mod schema;
@@ -25,6 +26,7 @@ pub(crate) use fields::any_of;
 pub use job_number::find as job_of;
 pub use near_misses::NearMiss;
 pub use options::{Background, Complexity, ImageOptions, Moderation, OutputFormat, Word};
+pub use prompts::without_prompts;
 pub use references::{MAX_REFERENCE_IMAGES, OBJECT_ROOT, ReferenceImage};
 pub use schema::json_schema;
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Redis, scripts};
 use crate::redis::RedisFailure;
-use crate::work_package::job_of;
+use crate::work_package::{job_of, without_prompts};
 
 /// As much of a package is shown as says what it is.
 const BEGINNING_BYTES: usize = 120;
@@ -24,8 +24,23 @@ pub struct SetAside {
     pub bytes: u64,
     /// The job, where the first 16 KiB let one be read.
     pub job_id: Option<i32>,
-    /// How it begins; what is no text in it is replaced.
+    /// How it begins, without what its prompts say; what is no text in it is replaced.
     pub beginning: String,
+}
+
+impl SetAside {
+    /// What it seems to be.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.beginning.trim_start().chars().next() {
+            Some('{') => "a JSON object",
+            Some('[') => "a JSON array",
+            Some('"') => "a JSON text",
+            Some(char::REPLACEMENT_CHARACTER) => "no text",
+            Some(_) => "a text that is no JSON",
+            None => "blank",
+        }
+    }
 }
 
 impl Redis {
@@ -47,7 +62,7 @@ impl Redis {
             };
             let job_id = job_of(&beginning);
             let shown = &beginning[..beginning.len().min(BEGINNING_BYTES)];
-            let beginning = String::from_utf8_lossy(shown).into_owned();
+            let beginning = without_prompts(&String::from_utf8_lossy(shown));
             found.push(SetAside {
                 place,
                 bytes,

@@ -77,6 +77,10 @@ async fn finds_it(stack: &Stack, replica: &Replica) {
     );
     let list = said(stack, &["dead", "list"]).await;
     assert_eq!(list.matches(&LARGE.to_string()).count(), 2, "{list}");
+    assert!(
+        list.contains(r#""prompt":"•••""#) && !list.contains("nobody"),
+        "{list}"
+    );
     let list: Value = serde_json::from_str(&said(stack, &["dead", "list", "--json"]).await).unwrap();
     assert_eq!(list[1]["setAside"]["bytes"], LARGE);
 }
