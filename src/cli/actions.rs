@@ -1,7 +1,6 @@
 //! `actions`: who did what with commands, when, and to how many. And how the other commands leave a row of it.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -11,11 +10,9 @@ use super::text as words;
 use crate::config::{Environment, operator};
 use crate::db::{Action, Db, DbSettings};
 use crate::ops::acts::{Done, Intent, MOST_CHARS};
+use crate::ops::words::outcome_of;
 use crate::plain_text::{one_line, plain};
 use crate::queue::QueueSettings;
-
-/// For so long a command that has done its work waits for Postgres to take the row.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who runs a command.
 #[derive(Debug, Args)]
@@ -82,25 +79,30 @@ fn warn(why: &str) {
     );
 }
 
-/// Leaves a row of what was done in Redis already, if it changed anything: a queue is paused also while Postgres is away, which is
-/// said then.
-pub(super) async fn note(environment: &Environment, queue: &str, by: &str, action: &str, is_change: bool) {
-    if !is_change {
-        return;
-    }
+/// Leaves a row of what was done in Redis already, if it changed anything: a queue is paused also while Postgres is away, or where
+/// nobody says where it is, which is said then.
+pub(super) async fn note(
+    environment: &Environment,
+    queue: &str,
+    by: &str,
+    (action, subject): (&str, &str),
+    done: &Done,
+) {
     let noting = async {
         let db = Db::new(&DbSettings::from_environment(environment)?)?;
-        let id = db.begin_action(queue, by, action, queue).await?;
-        db.end_action(id, 1, "done").await?;
-        Ok::<_, anyhow::Error>(())
+        let intent = Intent {
+            db: &db,
+            queue,
+            by,
+            action,
+            subject: subject.to_owned(),
+        };
+        intent.note(done).await.map_err(anyhow::Error::msg)
     };
-    match tokio::time::timeout(PATIENCE, noting).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => warn(&format!("{error:#}")),
-        Err(_) => warn(&format!(
-            "Postgres has not answered within {} s",
-            PATIENCE.as_secs()
-        )),
+    if done.count > 0
+        && let Err(error) = noting.await
+    {
+        warn(&format!("{error:#}"));
     }
 }
 
@@ -134,18 +136,14 @@ pub(super) async fn run(
 fn tell(actions: &[Action]) -> String {
     let mut text = String::new();
     for action in actions {
-        let outcome = match (&action.outcome, action.ended_at) {
-            (Some(outcome), _) => plain(outcome),
-            (None, Some(_)) => "done".to_owned(),
-            (None, None) => "it has not ended, or was cut off".to_owned(),
-        };
         let _ = writeln!(
             text,
-            "{}  {}  {} {}: {outcome}",
+            "{}  {}  {} {}: {}",
             words::time(action.begun_at),
             plain(&action.who),
             plain(&action.action),
             plain(&action.subject),
+            plain(outcome_of(action)),
         );
     }
     text

@@ -12,7 +12,7 @@ use super::replica::reach_migrated;
 use crate::config::Environment;
 use crate::db::{CallbackChoice, Db, DbSettings};
 use crate::notify::Receivers;
-use crate::ops::acts::{Done, Intent};
+use crate::ops::acts::{Intent, drop_callbacks, retry_callbacks};
 use crate::queue::QueueSettings;
 
 pub(super) use shown::as_json;
@@ -110,15 +110,7 @@ async fn retry(arguments: RetryArguments, by: &str, db: &Db, queue: &str) -> any
         failed: arguments.all,
         ..choice(arguments.which)
     };
-    run_said(&intent, async {
-        let count = db.retry_callbacks(queue, &choice).await?;
-        Ok(done(
-            count,
-            arguments.all,
-            "tried again at once, where replicas run",
-        ))
-    })
-    .await
+    run_said(&intent, retry_callbacks(db, queue, &choice)).await
 }
 
 async fn forget(arguments: DropArguments, by: &str, db: &Db, queue: &str) -> anyhow::Result<ExitStatus> {
@@ -130,22 +122,5 @@ async fn forget(arguments: DropArguments, by: &str, db: &Db, queue: &str) -> any
         subject: in_words(&arguments.which),
     };
     let choice = choice(arguments.which);
-    run_said(&intent, async {
-        let count = db.drop_callbacks(queue, &choice).await?;
-        Ok(done(count, false, "forgotten; nobody is told"))
-    })
-    .await
-}
-
-fn done(count: usize, may_be_none: bool, what: &str) -> Done {
-    let said = match count {
-        0 => "no callback that waits or was given up matches".to_owned(),
-        1 => format!("1 callback is {what}"),
-        count => format!("{count} callbacks are {what}"),
-    };
-    Done {
-        count: i64::try_from(count).unwrap_or(i64::MAX),
-        said,
-        is_done: count > 0 || may_be_none,
-    }
+    run_said(&intent, drop_callbacks(db, queue, &choice)).await
 }

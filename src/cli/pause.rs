@@ -6,7 +6,7 @@ use super::actions::{self, By};
 use super::exit::ExitStatus;
 use super::text;
 use crate::config::Environment;
-use crate::ops::words::by_whom;
+use crate::ops::acts::{self, Done};
 use crate::queue::{QueueSettings, Redis};
 
 #[derive(Debug, Args)]
@@ -27,18 +27,8 @@ pub(super) async fn pause(
 ) -> anyhow::Result<ExitStatus> {
     let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
     let by = arguments.by.name(environment);
-    let queue = redis.keys().inbox();
-    let is_new = redis.pause(&by).await?;
-    if is_new {
-        text::say(&format!(
-            "{queue} is paused: no replica takes new work, what is in hand is finished"
-        ))?;
-    } else {
-        let note = redis.paused_by().await?.unwrap_or_default();
-        text::say(&format!("{queue} is paused already, {}", by_whom(&note)))?;
-    }
-    actions::note(environment, queue, &by, "pause", is_new).await;
-    Ok(ExitStatus::Done)
+    let done = acts::pause(&redis, &by).await?;
+    end(environment, &redis, &by, "pause", &done).await
 }
 
 pub(super) async fn resume(
@@ -47,13 +37,19 @@ pub(super) async fn resume(
 ) -> anyhow::Result<ExitStatus> {
     let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
     let by = arguments.by.name(environment);
+    let done = acts::resume(&redis).await?;
+    end(environment, &redis, &by, "resume", &done).await
+}
+
+async fn end(
+    environment: &Environment,
+    redis: &Redis,
+    by: &str,
+    action: &str,
+    done: &Done,
+) -> anyhow::Result<ExitStatus> {
+    text::say(&done.said)?;
     let queue = redis.keys().inbox();
-    let was_paused = redis.resume().await?;
-    if was_paused {
-        text::say(&format!("{queue} is resumed: replicas take new work"))?;
-    } else {
-        text::say(&format!("{queue} is not paused"))?;
-    }
-    actions::note(environment, queue, &by, "resume", was_paused).await;
+    actions::note(environment, queue, by, (action, queue), done).await;
     Ok(ExitStatus::Done)
 }

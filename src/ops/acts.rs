@@ -1,20 +1,29 @@
 //! What operators do, with commands and on the page: the same code, and a row of `generative_ai.operator_actions` for each.
 
+mod callbacks;
 mod cancel;
 mod purge;
 mod release;
 mod retry;
+mod switch;
+
+use std::time::Duration;
 
 use crate::db::{Db, DbError};
+use crate::ops::words::counted;
 use crate::plain_text::one_line;
 
+pub(crate) use callbacks::{drop_callbacks, retry_callbacks};
 pub(crate) use cancel::{cancel, message_of};
 pub(crate) use purge::purge_all;
 pub(crate) use release::{is_alive, release, why_not};
 pub(crate) use retry::{Rate, Tally, retry_all};
+pub(crate) use switch::{pause, resume, resume_provider};
 
 /// What is written down of what somebody has typed.
 pub(crate) const MOST_CHARS: usize = 300;
+/// For so long who has done something waits for Postgres to take the row.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What somebody is about to do.
 pub(crate) struct Intent<'a> {
@@ -94,12 +103,31 @@ impl Intent<'_> {
         }
         done
     }
+
+    /// Leaves a row of what was done in Redis already, if it changed anything: a queue is paused also while Postgres is away.
+    ///
+    /// # Errors
+    /// Why it is not written down.
+    pub(crate) async fn note(&self, done: &Done) -> Result<(), String> {
+        if done.count == 0 {
+            return Ok(());
+        }
+        let noting = async {
+            let id = self.begin().await?;
+            let outcome = one_line(&done.said, MOST_CHARS);
+            self.db.end_action(id, done.count, &outcome).await
+        };
+        match tokio::time::timeout(PATIENCE, noting).await {
+            Ok(noted) => noted.map_err(|error| error.to_string()),
+            Err(_) => Err(format!(
+                "Postgres has not answered within {} s",
+                PATIENCE.as_secs()
+            )),
+        }
+    }
 }
 
 /// `1 package`, `2 packages`
 pub(crate) fn packages(count: i64) -> String {
-    match count {
-        1 => "1 package".to_owned(),
-        count => format!("{count} packages"),
-    }
+    counted(count, "package", "packages")
 }

@@ -1,5 +1,6 @@
 //! Words that commands and the page share: ages, times, who has paused, how it stands with a provider and a job.
 
+mod action;
 mod budget;
 mod callback;
 mod chapters;
@@ -13,11 +14,20 @@ use chrono::{DateTime, Utc};
 
 use crate::queue::PauseNote;
 
+pub(crate) use action::outcome_of;
 pub(crate) use budget::{in_cents, near_budgets, parked as parked_for_budget};
-pub(crate) use callback::{end_of, target};
+pub(crate) use callback::{end_of, next_try, target};
 pub(crate) use chapters::{Facts, Tone};
 pub(crate) use life::Life;
 pub(crate) use provider::now_of;
+
+/// `1 package waits`, `2 packages wait`
+pub(crate) fn counted(count: impl Into<i128>, one: &str, more: &str) -> String {
+    match count.into() {
+        1 => format!("1 {one}"),
+        count => format!("{count} {more}"),
+    }
+}
 
 /// `42 s`, `12 min`, `3 h`, `5 d`: the largest unit of which there is at least one.
 pub(crate) fn age(age: Duration) -> String {

@@ -8,7 +8,7 @@ use super::super::text::{self, Align};
 use super::shown::as_json;
 use crate::db::{CallbackChoice, CallbackRow, Db};
 use crate::notify::Receivers;
-use crate::ops::words::{end_of, target};
+use crate::ops::words::{end_of, next_try, target};
 use crate::plain_text::{cut, plain};
 
 #[derive(Debug, Args)]
@@ -78,14 +78,7 @@ fn table(rows: &[CallbackRow], receivers: &Receivers) -> String {
         .iter()
         .map(|row| {
             let next = match row.state.as_str() {
-                "waiting" if receivers.refuse(&row.url) => "never: not in CALLBACK_HOSTS".to_owned(),
-                "waiting" if row.due_at > now => {
-                    format!(
-                        "in {}",
-                        text::age((row.due_at - now).to_std().unwrap_or_default())
-                    )
-                }
-                "waiting" => "now".to_owned(),
+                "waiting" => next_try(row, receivers.refuse(&row.url), now),
                 state => state.to_owned(),
             };
             vec![

@@ -2,14 +2,19 @@
 
 use clap::Args;
 
+use super::super::actions::{self, By};
 use super::super::exit::ExitStatus;
+use super::super::text;
 use crate::config::{Environment, PROVIDERS};
+use crate::ops::acts;
 use crate::queue::{QueueSettings, Redis};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ResumeArguments {
     /// The provider, as packages write it
     name: String,
+    #[command(flatten)]
+    by: By,
 }
 
 pub(in crate::cli) async fn resume(
@@ -23,10 +28,10 @@ pub(in crate::cli) async fn resume(
         return Ok(ExitStatus::Usage);
     }
     let redis = Redis::new(&QueueSettings::from_environment(environment)?)?;
-    if redis.resume_provider(name).await? {
-        println!("{name} is resumed: replicas call it again, and what is parked for it goes on");
-    } else {
-        println!("{name} is neither paused nor left alone");
-    }
+    let done = acts::resume_provider(&redis, name).await?;
+    text::say(&done.said)?;
+    let by = arguments.by.name(environment);
+    let queue = redis.keys().inbox();
+    actions::note(environment, queue, &by, ("providers resume", name), &done).await;
     Ok(ExitStatus::Done)
 }

@@ -1,6 +1,8 @@
 //! A row of the outbox in words. What may be secret of its URL is left out.
 
-use super::time;
+use chrono::{DateTime, Utc};
+
+use super::{age, time};
 use crate::db::CallbackRow;
 use crate::notify::masked;
 use crate::plain_text::plain;
@@ -16,6 +18,17 @@ pub(crate) fn end_of(outcome: &str) -> &str {
         "done" => "completed",
         "dead" => "failed",
         other => other,
+    }
+}
+
+/// When one that waits is tried next. `is_refused`: its host is not, or no longer, allowed.
+pub(crate) fn next_try(row: &CallbackRow, is_refused: bool, now: DateTime<Utc>) -> String {
+    if is_refused {
+        return "never: not in CALLBACK_HOSTS".to_owned();
+    }
+    match (row.due_at - now).to_std() {
+        Ok(pause) if !pause.is_zero() => format!("in {}", age(pause)),
+        _ => "now".to_owned(),
     }
 }
 
