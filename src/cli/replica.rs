@@ -157,6 +157,11 @@ pub(super) async fn sources(config: &Config, services: &Services) -> anyhow::Res
         storage: services.storage.clone(),
         lease_ttl: config.queue.lease_ttl,
         budgets: config.worker.attempts.budgets.clone(),
+        receivers: config
+            .notify
+            .as_ref()
+            .map(|notify| notify.receivers.clone())
+            .unwrap_or_default(),
         configured: ready.map(|provider| provider.name()).collect(),
         namespace: services.db.key_namespace().await.context("DATABASE_URL")?,
     })

@@ -3,6 +3,8 @@
 //! Truth is in Redis and Postgres alone, so that every replica serves the same page. It is made here, whole, and needs no
 //! script; what is changed goes through the code of the commands (`super::acts`) and is written down as theirs is.
 
+mod actions;
+mod callbacks;
 mod changes;
 mod events;
 mod failures;
@@ -13,6 +15,7 @@ pub(in crate::ops) mod headers;
 mod job;
 mod layout;
 mod login;
+mod normal;
 mod number;
 mod origin;
 mod overview;
@@ -24,6 +27,7 @@ mod settings;
 mod strip;
 mod thumbnails;
 mod tries;
+mod warnings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +41,7 @@ use uuid::Uuid;
 
 use super::{Door, connections};
 use crate::db::Db;
+use crate::notify::Receivers;
 use crate::queue::Redis;
 use crate::storage::Storage;
 use crate::worker::Budgets;
@@ -59,6 +64,8 @@ pub struct Sources {
     pub lease_ttl: Duration,
     /// What may be spent.
     pub budgets: Budgets,
+    /// To whom ends of jobs may be posted.
+    pub receivers: Receivers,
     /// Providers that can be used here.
     pub configured: Vec<&'static str>,
     /// What sessions are derived from besides the tokens: the same for all replicas, and known to nobody else.
@@ -149,6 +156,10 @@ fn router(site: Arc<Site>) -> Router {
         ("/failures/{group}/discard", post(failures::discard)),
         ("/providers", get(providers::page)),
         ("/providers/{name}/resume", post(changes::resume_provider)),
+        ("/callbacks", get(callbacks::page)),
+        ("/callbacks/retry", post(callbacks::retry)),
+        ("/callbacks/drop", post(callbacks::forget)),
+        ("/actions", get(actions::page)),
         ("/jobs/{job_id}", get(job::page)),
         ("/jobs/{job_id}/cancel", post(changes::cancel)),
         ("/jobs/{job_id}/retry", post(changes::retry)),

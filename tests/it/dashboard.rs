@@ -6,18 +6,22 @@ use crate::harness::stack::Stack;
 
 mod access;
 mod browser;
+mod callbacks;
 mod failures;
+mod outages;
 mod pages;
 mod text;
 
 const OPERATOR: &str = "operator-6d1f0c77a1";
 const VIEWER: &str = "viewer-0b94e2c5d3";
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 9] = [
     "/",
     "/running",
     "/results",
     "/failures",
     "/providers",
+    "/callbacks",
+    "/actions",
     "/search?q=1",
     "/jobs/1",
 ];

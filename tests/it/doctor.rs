@@ -166,15 +166,15 @@ async fn what_is_wrong_is_told_with_what_to_do() {
             "FAIL  providers",
             "IMAGE_PROVIDER_FALLBACKS: gemini cannot be used: ",
         ),
-        ("FAIL  packages", "no replica pings and 1 packages wait"),
+        ("FAIL  packages", "no replica pings and 1 package waits"),
         (
             "warn  packages",
             "dead replicas have packages, which live ones take back within twice LEASE_TTL: a-1",
         ),
         ("FAIL  packages", "a delayed package is overdue for "),
-        ("warn  packages", "1 jobs were begun by replicas that are gone"),
-        ("warn  packages", "1 paid calls are open for too long"),
-        ("warn  packages", "1 jobs are held ("),
+        ("warn  packages", "1 job was begun by a replica that is gone"),
+        ("warn  packages", "1 paid call is open for too long"),
+        ("warn  packages", "1 job is held ("),
     ] {
         says(&said, grade, text);
     }

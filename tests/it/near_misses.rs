@@ -91,7 +91,7 @@ async fn a_list_that_nobody_reads_is_found_wherever_one_looks() {
         .await;
     for command in ["status", "doctor"] {
         let said = command_on(&stack, &[command], &[]).await;
-        assert!(said.out.contains("1 packages "), "{}", said.out);
+        assert!(said.out.contains("1 package "), "{}", said.out);
         assert!(
             said.out
                 .contains("{generative-ai}:urgent, a list that no replica reads"),

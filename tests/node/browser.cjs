@@ -13,6 +13,8 @@ const { HtmlValidate } = require('html-validate');
 
 const { origin, operator, viewer, walks } = JSON.parse(fs.readFileSync(0, 'utf8'));
 const PAGES = ['/', '/running', '/results', '/failures', '/providers'];
+/** Those that the foot of every page leads to. */
+const MORE = ['/callbacks', '/actions'];
 /** What is wrong is said at once, as whoever waits for the end may give up before. */
 const wrong = new Set();
 const fault = (text) => {
@@ -67,9 +69,14 @@ class Visit {
     }
     await this.page.emulateMediaFeatures([]);
     const whole = this.page.viewport();
-    await this.page.setViewport({ width: 390, height: 844 });
-    const [needs, has] = await this.page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+    await this.page.setViewport({ width: 375, height: 812 });
+    const [needs, has, parts] = await this.page.evaluate(() => [
+      document.documentElement.scrollWidth, window.innerWidth,
+      [...document.querySelectorAll('section, .wide, table')].filter((part) => part.scrollWidth > part.clientWidth + 1)
+        .map((part) => part.querySelector('caption')?.textContent ?? part.id),
+    ]);
     if (needs > has) fault(`${name}: a phone of ${has} px has to scroll sideways, to ${needs} px`);
+    for (const part of parts) fault(`${name}: on a phone of ${has} px "${part}" has to be scrolled sideways`);
     await this.page.setViewport(whole);
   }
 
@@ -148,6 +155,7 @@ async function walk(visit, { prompt, shut, replica, done, running, held, failed,
     const here = await visit.page.$eval('nav a[aria-current]', (link) => link.getAttribute('href'));
     if (here !== path) throw new Error(`${path} says that it is ${here}`);
   }
+  for (const path of MORE) await visit.press(`footer a[href="${path}"]`);
   await visit.go('/');
   await visit.says(replica);
   await visit.page.click('details.change summary');
@@ -197,8 +205,12 @@ async function walk(visit, { prompt, shut, replica, done, running, held, failed,
   await visit.says('purged 2 packages');
 
   await visit.go('/running');
+  await visit.page.click(`details:has(form[action="/jobs/${running}/cancel"]) summary`);
+  await visit.type(`form[action="/jobs/${running}/cancel"] input[name=reason]`, 'another one is wanted');
   await visit.press(`form[action="/jobs/${running}/cancel"] button`);
   await visit.says(`job ${running} is cancelled`);
+  await visit.go(`/jobs/${running}`);
+  await visit.says('another one is wanted');
   await visit.lead(() => visit.page.goto(`${origin}/jobs/2147483647`), 404);
   await visit.lead(() => visit.page.goto(`${origin}/nowhere`), 404);
 
@@ -212,7 +224,7 @@ async function walk(visit, { prompt, shut, replica, done, running, held, failed,
 
   // Whoever may only look finds nothing to press.
   await visit.logIn(viewer);
-  for (const path of [...PAGES, `/jobs/${done}`, `/jobs/${failed}`]) {
+  for (const path of [...PAGES, ...MORE, `/jobs/${done}`, `/jobs/${failed}`]) {
     await visit.go(path);
     const actions = await visit.page.$$eval('form[method=post]', (forms) => forms.map((form) => form.getAttribute('action')));
     if (actions.some((action) => action !== '/logout')) throw new Error(`${path} offers a viewer ${actions}`);

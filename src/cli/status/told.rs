@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::text::{Align, age, age_of_seconds, table};
 use crate::db::{BudgetUse, CallbackCounts, Figures};
-use crate::ops::words::{by_whom, in_cents, now_of, time};
+use crate::ops::words::{by_whom, counted, in_cents, now_of, time};
 use crate::plain_text::plain;
 use crate::queue::{BudgetPark, Gone, Overview, ProviderRoom, Replica, StrayList};
 use crate::worker::in_dollars;
@@ -80,7 +80,10 @@ pub(super) fn redis(queue: &str, overview: &Overview) -> String {
         let StrayList { key, count } = stray;
         line(
             "stray",
-            &format!("{count} packages in {key}, a list that no replica reads"),
+            &format!(
+                "{} in {key}, a list that no replica reads",
+                counted(*count, "package", "packages")
+            ),
         );
     }
     for room in &overview.providers {

@@ -6,6 +6,7 @@ use diesel::sql_types::{Array, BigInt, Double, Integer, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 
+use super::super::overview::Count;
 use super::super::statement::on_connection;
 use super::super::{Db, DbError};
 
@@ -59,26 +60,46 @@ struct Age {
 }
 
 impl Db {
-    /// The jobs of this queue that have begun and not ended, those that are worked on first, of these the oldest.
+    /// The jobs of this queue that have begun and not ended, those that are worked on first, of these the oldest: `most` of them after
+    /// the first `after`, and how many there are in all.
     ///
     /// # Errors
     /// [`DbError`].
-    pub async fn unfinished(&self, queue: &str, most: i64) -> Result<Vec<UnfinishedJob>, DbError> {
+    pub async fn unfinished(
+        &self,
+        queue: &str,
+        after: i64,
+        most: i64,
+    ) -> Result<(Vec<UnfinishedJob>, i64), DbError> {
         let select = sql_query(
             r#"SELECT job.job_id, job.state, job.worker_id, job.attempts, shown.progress, job.error_class, job.error_message,
                 extract(epoch FROM now() - job.begun_at)::double precision AS for_s,
                 CASE job.state WHEN 'retry_wait' THEN extract(epoch FROM job.next_attempt_at - now())::double precision END AS due_in_s,
                 coalesce(call.provider, substring(job.package FROM '"imageProvider"\s*:\s*"([A-Za-z0-9_-]+)"')) AS provider,
                 call.model, call.state AS call_state
-             FROM generative_ai.jobs AS job
+             FROM (
+                SELECT job_id, state, worker_id, attempts, error_class, error_message, begun_at, next_attempt_at, package
+                FROM generative_ai.jobs WHERE state IN ('begun', 'retry_wait', 'held') AND coalesce(queue, $1) = $1
+                ORDER BY state, begun_at, job_id LIMIT $2 OFFSET $3
+             ) AS job
              LEFT JOIN ac_background_jobs AS shown ON shown.id = job.job_id
              LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = job.job_id AND call.state IN ('intended', 'accepted')
-             WHERE job.state IN ('begun', 'retry_wait', 'held') AND coalesce(job.queue, $1) = $1
-             ORDER BY job.state, job.begun_at LIMIT $2"#,
+             ORDER BY job.state, job.begun_at, job.job_id"#,
         )
         .bind::<Text, _>(queue)
-        .bind::<BigInt, _>(most);
-        on_connection(&self.pool, async |connection| select.load(connection).await).await
+        .bind::<BigInt, _>(most)
+        .bind::<BigInt, _>(after);
+        let count = sql_query(
+            "SELECT count(*) AS count FROM generative_ai.jobs
+             WHERE state IN ('begun', 'retry_wait', 'held') AND coalesce(queue, $1) = $1",
+        )
+        .bind::<Text, _>(queue);
+        on_connection(&self.pool, async |connection| {
+            let counts: Vec<Count> = count.load(connection).await?;
+            let jobs = select.load(connection).await?;
+            Ok::<_, diesel::result::Error>((jobs, counts.iter().map(|row| row.count).sum()))
+        })
+        .await
     }
 
     /// How long ago the application has made the rows of these jobs, in seconds.

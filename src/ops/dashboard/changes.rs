@@ -3,101 +3,107 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::forms::{self, Fields, filled};
+use super::forms::{Form, filled};
 use super::layout::{not_found, outcome};
 use super::number::Number;
 use super::{Site, Visitor, job};
 use crate::db::DeadFilter;
 use crate::ops::acts::{self, Done, Intent, Tally, retry_all};
 use crate::ops::words::Life;
-use crate::plain_text::plain;
+use crate::plain_text::{one_line, plain};
 use crate::provider::list::PROVIDERS;
 
-/// The fields of a form, if it is one of this page.
-pub(super) async fn fields_of(
-    site: &Site,
-    visitor: &Visitor,
-    request: Request,
-) -> Result<Fields, Box<Response>> {
-    let fields = forms::form(request.into_body()).await;
-    let word = filled(&fields, "word").unwrap_or_default();
-    if visitor.owes_word && !site.gate.is_form_word(visitor.role, word) {
-        let why = "this change does not come from a form of this page\n";
-        return Err(Box::new((StatusCode::FORBIDDEN, why).into_response()));
-    }
-    Ok(fields)
-}
+/// As much of a reason as the person who waits reads.
+const REASON_CHARS: usize = 200;
 
-/// Does it, if it comes from a form of this page, writes it down, and says what came of it.
-async fn act(
-    site: &Site,
-    visitor: &Visitor,
-    request: Request,
-    (action, subject): (&str, String),
-    back: &str,
-    doing: impl Future<Output = anyhow::Result<Done>>,
-) -> Response {
-    if let Err(refusal) = fields_of(site, visitor, request).await {
-        return *refusal;
-    }
-    let intent = Intent {
+/// The row of what a visitor is about to do.
+fn intent<'a>(site: &'a Site, visitor: &'a Visitor, action: &'a str, subject: String) -> Intent<'a> {
+    Intent {
         db: &site.sources.db,
         queue: site.sources.redis.keys().inbox(),
         by: &visitor.who,
         action,
         subject,
-    };
-    match intent.run_noted(doing).await {
-        Ok(done) => {
-            let status = if done.is_done {
-                StatusCode::OK
-            } else {
-                StatusCode::CONFLICT
-            };
-            outcome(site, visitor, status, &done.said, back).await
-        }
-        Err(error) => {
-            let why = format!("{error:#}");
-            outcome(site, visitor, StatusCode::SERVICE_UNAVAILABLE, &why, back).await
-        }
     }
+}
+
+/// What came of it, as a page.
+async fn said(site: &Site, visitor: &Visitor, done: anyhow::Result<Done>, back: &str) -> Response {
+    let (status, said) = match done {
+        Ok(done) if done.is_done => (StatusCode::OK, done.said),
+        Ok(done) => (StatusCode::CONFLICT, done.said),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}")),
+    };
+    outcome(site, visitor, status, &said, back).await
+}
+
+/// Does what must not be done without a row of it, and says what came of it.
+pub(super) async fn act(
+    site: &Site,
+    visitor: &Visitor,
+    (action, subject): (&str, String),
+    back: &str,
+    doing: impl Future<Output = anyhow::Result<Done>>,
+) -> Response {
+    let done = intent(site, visitor, action, subject).run_noted(doing).await;
+    said(site, visitor, done, back).await
 }
 
 /// The same about a job.
 async fn act_on_job(
     site: &Site,
     visitor: &Visitor,
-    request: Request,
     action: &str,
     job_id: i32,
     doing: impl Future<Output = anyhow::Result<Done>>,
 ) -> Response {
     let subject = (action, format!("job {job_id}"));
-    act(site, visitor, request, subject, &format!("/jobs/{job_id}"), doing).await
+    act(site, visitor, subject, &format!("/jobs/{job_id}"), doing).await
+}
+
+/// Switches what is in Redis alone, as the commands do: also while Postgres is away, which is said then.
+async fn switch(
+    site: &Site,
+    visitor: &Visitor,
+    (action, subject): (&str, &str),
+    back: &str,
+    doing: impl Future<Output = anyhow::Result<Done>>,
+) -> Response {
+    let mut done = doing.await;
+    if let Ok(done) = &mut done {
+        let noted = intent(site, visitor, action, subject.to_owned()).note(done).await;
+        if let Err(why) = noted {
+            done.said.push_str(&format!(
+                "; this is not written down in generative_ai.operator_actions: {why}"
+            ));
+        }
+    }
+    said(site, visitor, done, back).await
 }
 
 pub(super) async fn cancel(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
     Number(job_id): Number,
-    request: Request,
+    Form(fields): Form,
 ) -> Response {
-    let message = acts::message_of(&visitor.who, None);
+    let reason = filled(&fields, "reason").map(|reason| one_line(reason, REASON_CHARS));
+    let message = acts::message_of(&visitor.who, reason.as_deref());
     let doing = acts::cancel(job_id, &message, &site.sources.db, &site.sources.redis);
-    act_on_job(&site, &visitor, request, "cancel", job_id, doing).await
+    act_on_job(&site, &visitor, "cancel", job_id, doing).await
 }
 
 pub(super) async fn release(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
     Number(job_id): Number,
-    request: Request,
+    Form(_): Form,
 ) -> Response {
     let sources = &site.sources;
     let doing = async {
@@ -112,14 +118,14 @@ pub(super) async fn release(
             None => acts::release(&wait, &sources.db, &sources.redis, sources.lease_ttl).await,
         }
     };
-    act_on_job(&site, &visitor, request, "jobs release", job_id, doing).await
+    act_on_job(&site, &visitor, "jobs release", job_id, doing).await
 }
 
 pub(super) async fn retry(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
     Number(job_id): Number,
-    request: Request,
+    Form(_): Form,
 ) -> Response {
     let (db, redis) = (&site.sources.db, &site.sources.redis);
     let doing = async {
@@ -133,12 +139,31 @@ pub(super) async fn retry(
         let mut tally = Tally::default();
         let mut done = retry_all(&mut selection, None, db, redis, &mut tally, |_| ()).await?;
         done.is_done = done.count > 0;
+        if done.count == 0 && tally.skipped.is_empty() {
+            let state = db.states_of(vec![job_id]).await?.remove(&job_id);
+            return Ok(Done::nothing(nothing_to_retry(job_id, state.as_deref())));
+        }
         for why in tally.skipped.keys() {
             done.said.push_str(&format!("; skipped: {why}"));
         }
         Ok(done)
     };
-    act_on_job(&site, &visitor, request, "dead retry", job_id, doing).await
+    act_on_job(&site, &visitor, "dead retry", job_id, doing).await
+}
+
+/// Why a job has no package that could be pushed again.
+fn nothing_to_retry(job_id: i32, state: Option<&str>) -> String {
+    let why = match state {
+        None => "the ledger does not know it".to_owned(),
+        Some("dead") => "its package was discarded, or pushed again already".to_owned(),
+        Some("done") => "it is done".to_owned(),
+        Some("begun") => "a replica works on it".to_owned(),
+        Some("retry_wait") => "its next attempt comes by itself".to_owned(),
+        Some("held") => "it is held, which Release ends".to_owned(),
+        Some("waiting") => "it waits for its turn".to_owned(),
+        Some(other) => format!("it is {other}"),
+    };
+    format!("job {job_id} has no package that failed for good, so nothing was changed: {why}")
 }
 
 /// Shows the prompt of a job, once it is written down who has asked for it.
@@ -146,18 +171,8 @@ pub(super) async fn reveal(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
     Number(job_id): Number,
-    request: Request,
+    Form(_): Form,
 ) -> Response {
-    if let Err(refusal) = fields_of(&site, &visitor, request).await {
-        return *refusal;
-    }
-    let intent = Intent {
-        db: &site.sources.db,
-        queue: site.sources.redis.keys().inbox(),
-        by: &visitor.who,
-        action: "reveal prompt",
-        subject: format!("job {job_id}"),
-    };
     let mut package = None;
     let reading = async {
         package = site.sources.db.package_of(job_id).await?;
@@ -176,10 +191,9 @@ pub(super) async fn reveal(
             is_done: true,
         })
     };
-    let back = format!("/jobs/{job_id}");
+    let intent = intent(&site, &visitor, "reveal prompt", format!("job {job_id}"));
     if let Err(error) = intent.run_noted(reading).await {
-        let why = format!("{error:#}");
-        return outcome(&site, &visitor, StatusCode::SERVICE_UNAVAILABLE, &why, &back).await;
+        return said(&site, &visitor, Err(error), &format!("/jobs/{job_id}")).await;
     }
     job::show(&site, &visitor, job_id, Some(prompt_of(package.as_deref()))).await
 }
@@ -199,65 +213,31 @@ pub(super) async fn resume_provider(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
     Path(name): Path<String>,
-    request: Request,
+    Form(_): Form,
 ) -> Response {
     if !PROVIDERS.contains(&&*name) {
         return not_found(&site, &visitor, "There is no such provider.").await;
     }
-    let doing = async {
-        let was_shut = site.sources.redis.resume_provider(&name).await?;
-        let said = match was_shut {
-            true => format!("{name} is resumed: replicas call it again, and what is parked for it goes on"),
-            false => format!("{name} is neither paused nor left alone"),
-        };
-        Ok(Done {
-            count: i64::from(was_shut),
-            said,
-            is_done: true,
-        })
-    };
-    let subject = ("providers resume", name.clone());
-    act(&site, &visitor, request, subject, "/providers", doing).await
+    let doing = acts::resume_provider(&site.sources.redis, &name);
+    switch(&site, &visitor, ("providers resume", &name), "/providers", doing).await
 }
 
 pub(super) async fn pause(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
-    request: Request,
+    Form(_): Form,
 ) -> Response {
     let queue = site.sources.redis.keys().inbox();
-    let doing = async {
-        let is_new = site.sources.redis.pause(&visitor.who).await?;
-        let said = match is_new {
-            true => format!("{queue} is paused: no replica takes new work, what is in hand is finished"),
-            false => format!("{queue} is paused already"),
-        };
-        Ok(Done {
-            count: i64::from(is_new),
-            said,
-            is_done: true,
-        })
-    };
-    act(&site, &visitor, request, ("pause", queue.to_owned()), "/", doing).await
+    let doing = acts::pause(&site.sources.redis, &visitor.who);
+    switch(&site, &visitor, ("pause", queue), "/", doing).await
 }
 
 pub(super) async fn resume(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
-    request: Request,
+    Form(_): Form,
 ) -> Response {
     let queue = site.sources.redis.keys().inbox();
-    let doing = async {
-        let was_paused = site.sources.redis.resume().await?;
-        let said = match was_paused {
-            true => format!("{queue} is resumed: replicas take new work"),
-            false => format!("{queue} is not paused"),
-        };
-        Ok(Done {
-            count: i64::from(was_paused),
-            said,
-            is_done: true,
-        })
-    };
-    act(&site, &visitor, request, ("resume", queue.to_owned()), "/", doing).await
+    let doing = acts::resume(&site.sources.redis);
+    switch(&site, &visitor, ("resume", queue), "/", doing).await
 }

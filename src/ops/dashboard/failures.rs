@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, RawQuery, Request, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
-use super::changes::fields_of;
-use super::forms::{self, filled};
+use super::forms::{self, Form, filled};
 use super::groups::{Group, Grouped, MOST};
-use super::layout::{foreign, job_link, maybe, not_found, outcome, page as framed, trouble, word};
+use super::layout::{foreign, job_link, maybe, not_found, outcome, page as framed, trouble};
 use super::{Site, Visitor};
 use crate::ops::acts::{Intent, Rate, Tally, packages, purge_all, retry_all};
-use crate::ops::words::time;
+use crate::ops::words::{counted, time};
 
 /// Members that are shown.
 const SHOWN: usize = 100;
@@ -32,7 +31,7 @@ pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Exte
 
 fn table(site: &Site, grouped: &Grouped) -> Markup {
     html! {
-        p.note { "Packages that failed for good and that nobody has dealt with. Numbers, ids, addresses and quoted texts are taken out of the sentences." }
+        p.note { "Packages that failed for good and that nobody has dealt with. Numbers, ids, addresses and what packages asked for are taken out of the sentences." }
         @if grouped.has_more { p.wrong { "Only the latest " (MOST) " are shown; dead list knows all." } }
         div.wide { table {
             caption { "Causes" }
@@ -44,12 +43,12 @@ fn table(site: &Site, grouped: &Grouped) -> Markup {
                 @if grouped.groups.is_empty() { tr { td colspan="6" { "Nothing has failed." } } }
                 @for group in &grouped.groups {
                     tr data-group=(group.id) {
-                        td.n { (group.members.len()) }
-                        td { span.badge.bad { (foreign(&group.class)) } }
-                        td { (maybe(group.provider.as_deref())) }
-                        td.said { a href=(site.path(&format!("/failures/{}", group.id))) { (foreign(&group.message)) } }
-                        td.t { (time(group.first_at)) }
-                        td.t { (time(group.last_at)) }
+                        td.n data-label="Packages" { (group.members.len()) }
+                        td data-label="Class" { span.badge.bad { (foreign(&group.class)) } }
+                        td data-label="Provider" { (maybe(group.provider.as_deref())) }
+                        td.said data-label="What was said" { a href=(site.path(&format!("/failures/{}", group.id))) { (foreign(&group.message)) } }
+                        td.t data-label="First" { (time(group.first_at)) }
+                        td.t data-label="Last" { (time(group.last_at)) }
                     }
                 }
             }
@@ -81,7 +80,7 @@ pub(super) async fn group(
     let strip = site.strips.get(&site.sources).await;
     let body = html! {
         p.said { span.badge.bad { (foreign(&group.class)) } " " (maybe(group.provider.as_deref())) ": " (foreign(&group.message)) }
-        @if visitor.is_operator() { (ways(&site, &visitor, group, filled(&fields, "confirm"))) }
+        @if visitor.is_operator() { (ways(&site, group, filled(&fields, "confirm"))) }
         div.wide { table {
             caption { (packages(count(group))) @if group.members.len() > SHOWN { ", the latest " (SHOWN) } }
             thead { tr {
@@ -91,9 +90,9 @@ pub(super) async fn group(
                 @for member in group.members.iter().take(SHOWN) {
                     tr {
                         th scope="row" { @match member.job_id { Some(job_id) => (job_link(&site, job_id)), None => "none could be read" } }
-                        td.n { (member.attempts) }
-                        td.t { (time(member.dead_at)) }
-                        td.said { (foreign(&member.reason)) }
+                        td.n data-label="Failed attempts" { (member.attempts) }
+                        td.t data-label="When" { (time(member.dead_at)) }
+                        td.said data-label="What was said" { (foreign(&member.reason)) }
                     }
                 }
             }
@@ -107,7 +106,7 @@ fn count(group: &Group) -> i64 {
 }
 
 /// First how many there are, then the button that does it.
-fn ways(site: &Site, visitor: &Visitor, group: &Group, confirm: Option<&str>) -> Markup {
+fn ways(site: &Site, group: &Group, confirm: Option<&str>) -> Markup {
     let here = site.path(&format!("/failures/{}", group.id));
     let count = count(group);
     html! {
@@ -116,7 +115,6 @@ fn ways(site: &Site, visitor: &Visitor, group: &Group, confirm: Option<&str>) ->
                 form.confirm method="post" action=(format!("{here}/retry")) {
                     p { strong { "Retry " (packages(count)) "?" } " Their jobs get a clean count and lose their errors; each may cost a picture." }
                     label { "No faster than " input name="rate" value=(RATE) size="8"; }
-                    (word(visitor))
                     button type="submit" { "Retry " (packages(count)) }
                     a href=(here) { "Leave it" }
                 }
@@ -124,7 +122,6 @@ fn ways(site: &Site, visitor: &Visitor, group: &Group, confirm: Option<&str>) ->
             Some("discard") => {
                 form.confirm method="post" action=(format!("{here}/discard")) {
                     p { strong { "Discard " (packages(count)) "?" } " They are forgotten, prompts included. Their jobs stay failed." }
-                    (word(visitor))
                     button.danger type="submit" { "Discard " (packages(count)) }
                     a href=(here) { "Leave it" }
                 }
@@ -150,12 +147,8 @@ pub(super) async fn retry(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
     Path(id): Path<String>,
-    request: Request,
+    Form(fields): Form,
 ) -> Response {
-    let fields = match fields_of(&site, &visitor, request).await {
-        Ok(fields) => fields,
-        Err(refusal) => return *refusal,
-    };
     match Rate::parse(filled(&fields, "rate").unwrap_or(RATE)) {
         Ok(rate) => begin(&site, &visitor, &id, Deed::Retry(rate)).await,
         Err(why) => {
@@ -169,11 +162,8 @@ pub(super) async fn discard(
     State(site): State<Arc<Site>>,
     Extension(visitor): Extension<Visitor>,
     Path(id): Path<String>,
-    request: Request,
+    Form(_): Form,
 ) -> Response {
-    if let Err(refusal) = fields_of(&site, &visitor, request).await {
-        return *refusal;
-    }
     begin(&site, &visitor, &id, Deed::Discard).await
 }
 
@@ -192,7 +182,7 @@ async fn begin(site: &Arc<Site>, visitor: &Visitor, id: &str, deed: Deed) -> Res
         let why = "Another group is being dealt with; wait until it is done.";
         return outcome(site, visitor, StatusCode::CONFLICT, why, "/failures").await;
     };
-    let what = packages(count(&group));
+    let count = count(&group);
     let doing = tokio::spawn({
         let (site, who) = (Arc::clone(site), visitor.who.clone());
         async move {
@@ -213,7 +203,12 @@ async fn begin(site: &Arc<Site>, visitor: &Visitor, id: &str, deed: Deed) -> Res
         }
         Err(_) => {
             let said = format!(
-                "{what} are being dealt with. What comes of it is written down: generative-ai-worker actions."
+                "{}. What comes of it is written down: see Who did what.",
+                counted(
+                    count,
+                    "package is being dealt with",
+                    "packages are being dealt with"
+                )
             );
             outcome(site, visitor, StatusCode::ACCEPTED, &said, "/failures").await
         }

@@ -1,11 +1,13 @@
 //! What browsers send: the query of an address and the fields of a form. Bounded, and never taken for more than text.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
-use axum::body::{Body, to_bytes};
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Request};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// A form of this page holds a token and a path at the most.
+/// A form of this page holds a token, a path or a reason at the most.
 const MOST_BYTES: usize = 16 * 1024;
 
 /// As a value of a query.
@@ -20,9 +22,15 @@ pub(super) fn query(query: Option<&str>) -> Fields {
 }
 
 /// The fields of a form. One that is too long has none.
-pub(super) async fn form(body: Body) -> Fields {
-    let bytes = to_bytes(body, MOST_BYTES).await.unwrap_or_default();
-    parse(&bytes)
+pub(super) struct Form(pub(super) Fields);
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        let bytes = to_bytes(request.into_body(), MOST_BYTES).await;
+        Ok(Self(parse(&bytes.unwrap_or_default())))
+    }
 }
 
 fn parse(bytes: &[u8]) -> Fields {

@@ -16,7 +16,7 @@ use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use super::forms::encoded;
-use super::origin::{Origin, is_this_machine};
+use super::origin::{self, is_this_machine};
 use super::tries::Tries;
 use super::{DashboardSettings, Site, headers, layout};
 use crate::plain_text::one_line;
@@ -41,14 +41,10 @@ pub(super) struct Visitor {
     pub(super) role: Role,
     /// For the row of what is changed.
     pub(super) who: String,
-    /// What forms of this page carry.
-    pub(super) form_word: String,
     /// What script and style of this answer carry.
     pub(super) nonce: String,
     /// Whether there is a session to leave.
     pub(super) has_session: bool,
-    /// Whether a change has to bring the word of a form.
-    pub(super) owes_word: bool,
 }
 
 impl Visitor {
@@ -92,8 +88,6 @@ impl Pass {
 /// The tokens.
 pub(super) struct Gate {
     passes: Vec<Pass>,
-    /// Of whoever comes without one, where there is none.
-    open: Pass,
     tries: Tries,
 }
 
@@ -117,7 +111,6 @@ impl Gate {
         });
         Self {
             passes: passes.collect(),
-            open: Pass::new(Role::Operator, "", namespace),
             tries: Tries::default(),
         }
     }
@@ -125,13 +118,6 @@ impl Gate {
     /// Whether everybody who reaches the page is its operator.
     pub(super) fn is_open(&self) -> bool {
         self.passes.is_empty()
-    }
-
-    fn pass(&self, role: Role) -> &Pass {
-        self.passes
-            .iter()
-            .find(|pass| pass.role == role)
-            .unwrap_or(&self.open)
     }
 
     /// Compares in a time that does not depend on where a wrong token differs.
@@ -156,16 +142,10 @@ impl Gate {
         }
     }
 
-    /// Whether this is the word of a visitor's forms.
-    pub(super) fn is_form_word(&self, role: Role, word: &str) -> bool {
-        self.pass(role).is_word("form", word)
-    }
-
     /// The cookie of a session, and of its end.
     pub(super) fn cookie(&self, role: Option<Role>, base: &str, headers: &HeaderMap) -> HeaderValue {
-        let value = role
-            .map(|role| self.pass(role).word("session"))
-            .unwrap_or_default();
+        let pass = self.passes.iter().find(|pass| Some(pass.role) == role);
+        let value = pass.map(|pass| pass.word("session")).unwrap_or_default();
         let end = if role.is_none() { "; Max-Age=0" } else { "" };
         let path = if base.is_empty() { "/" } else { base };
         let is_https = headers
@@ -229,9 +209,8 @@ fn visitor(site: &Site, request: &Request, nonce: &str) -> Result<Visitor, Box<R
         );
     }
     let is_change = is_change(request);
-    let origin = Origin::of(headers);
-    if is_change && origin == Origin::Foreign {
-        return refuse(StatusCode::FORBIDDEN, "this change comes from another page\n");
+    if is_change && let Err(why) = origin::check(headers) {
+        return refuse(StatusCode::FORBIDDEN, &format!("{why}\n"));
     }
     let is_login = request.uri().path() == site.path("/login");
     let (role, has_session) = match known(gate, headers, address(request)) {
@@ -242,18 +221,14 @@ fn visitor(site: &Site, request: &Request, nonce: &str) -> Result<Visitor, Box<R
             return refuse(status, "too many wrong tokens; wait for a minute\n");
         }
     };
-    // Whoever comes with the token itself is no browser that somebody leads.
-    let owes_word = is_change && origin == Origin::Unsaid && !is_login;
     if is_change && !is_login && role == Role::Viewer && request.uri().path() != site.path("/logout") {
         return refuse(StatusCode::FORBIDDEN, "this token may look and not change\n");
     }
     Ok(Visitor {
         role,
         who: who(gate, headers),
-        form_word: gate.pass(role).word("form"),
         nonce: nonce.to_owned(),
         has_session,
-        owes_word,
     })
 }
 

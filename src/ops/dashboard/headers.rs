@@ -27,7 +27,7 @@ pub(super) fn guard(mut response: Response, nonce: &str) -> Response {
     headers.insert(CONTENT_SECURITY_POLICY, policy);
     for (name, value) in [
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
+        (REFERRER_POLICY, "same-origin"),
         (CACHE_CONTROL, "no-store"),
         (X_FRAME_OPTIONS, "DENY"),
     ] {

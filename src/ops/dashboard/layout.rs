@@ -113,29 +113,41 @@ pub(super) fn page(
                 }
                 div.role {
                     @if visitor.is_operator() { "operator" } @else { "viewer" }
-                    @if visitor.has_session { " " (button(site, visitor, "/logout", "Log out", "quiet")) }
+                    @if visitor.has_session { " " (plain_button(site, "/logout", "Log out", "quiet")) }
                 }
             }
             (strip.render())
         }
         main #content { h1 { (title) } (body) }
+        footer { p {
+            a href=(site.path("/callbacks")) { "Callbacks and packages set aside" } " · " a href=(site.path("/actions")) { "Who did what" }
+        } }
     };
     document(visitor, title, Some(&events), inner)
 }
 
-/// A form that is one button.
+/// A button, for whoever may change something. A `danger` asks first, and takes a reason for the person who waits.
 pub(super) fn button(site: &Site, visitor: &Visitor, path: &str, label: &str, class: &str) -> Markup {
     html! {
-        form.inline method="post" action=(site.path(path)) {
-            (word(visitor))
-            button.(class) type="submit" { (label) }
+        @if visitor.is_operator() {
+            @if class == "danger" {
+                details.sure {
+                    summary.button.danger { (label) " …" }
+                    form method="post" action=(site.path(path)) {
+                        label { "Why, for who waits (or nothing)" input type="text" name="reason" maxlength="200"; }
+                        button.danger type="submit" { (label) }
+                    }
+                }
+            } @else { (plain_button(site, path, label, class)) }
         }
     }
 }
 
-/// What tells a form of this page from one of another.
-pub(super) fn word(visitor: &Visitor) -> Markup {
-    html! { input type="hidden" name="word" value=(visitor.form_word); }
+/// A form that is one button.
+pub(super) fn plain_button(site: &Site, path: &str, label: &str, class: &str) -> Markup {
+    html! {
+        form.inline method="post" action=(site.path(path)) { button.(class) type="submit" { (label) } }
+    }
 }
 
 /// A link to the story of a job.
@@ -166,7 +178,7 @@ pub(super) async fn outcome(
     };
     let body = html! {
         p.outcome role="status" { (foreign(said)) }
-        p { a href=(site.path(back)) { "Back" } }
+        p { a href=(site.path(back)) { "Back" } " · " a href=(site.path("/actions")) { "What was done before" } }
     };
     (status, page(site, visitor, &strip, "", title, body)).into_response()
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{RawQuery, Request, State};
+use axum::extract::{FromRequest, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
-use super::forms::{self, Fields, filled};
+use super::forms::{self, Fields, Form, filled};
 use super::gate::{Tried, Visitor, address, with_cookie};
 use super::{Site, layout};
 
@@ -33,7 +33,7 @@ pub(super) async fn enter(
 ) -> Response {
     let from = address(&request);
     let headers = request.headers().clone();
-    let fields = forms::form(request.into_body()).await;
+    let Ok(Form(fields)) = Form::from_request(request, &()).await;
     let to = next(&site, &fields);
     if site.gate.is_open() {
         return Redirect::to(&to).into_response();

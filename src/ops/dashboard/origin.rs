@@ -6,40 +6,57 @@ use axum::http::HeaderMap;
 use axum::http::header::{HOST, ORIGIN};
 use url::Url;
 
-/// What the headers of a change say about where it comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// This page, or no browser at all.
-    Own,
-    /// A browser that does not say: `Referrer-Policy: no-referrer` makes `null` of its origin, and over plain HTTP it may say no
-    /// more. A form of this page has a word in it that no other page knows.
-    Unsaid,
-    /// Somebody else's page.
-    Foreign,
+use crate::plain_text::one_line;
+
+const FORWARDED_HOST: &str = "x-forwarded-host";
+const SHOWN_CHARS: usize = 100;
+
+/// Whether a change comes from this page, or from no browser at all: every browser sends one of both headers with a form. Pages
+/// have the policy `same-origin` for their referrer, without which the origin of their own forms would be `null`.
+///
+/// Source: Fetch Standard, "append a request `Origin` header"; Fetch Metadata, "Sec-Fetch-Site".
+///
+/// # Errors
+/// It comes from somebody else's page, as far as these headers say; what they say, and what a proxy has to add.
+pub(super) fn check(headers: &HeaderMap) -> Result<(), String> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    match text("sec-fetch-site") {
+        Some("same-origin" | "none") => return Ok(()),
+        Some(site) => {
+            let site = one_line(site, SHOWN_CHARS);
+            return Err(format!(
+                "this change comes from another page: its Sec-Fetch-Site is {site}"
+            ));
+        }
+        None => {}
+    }
+    let Some(origin) = text(ORIGIN.as_str()) else {
+        return Ok(());
+    };
+    let (host, forwarded) = (text(HOST.as_str()), text(FORWARDED_HOST));
+    let hosts = [host, forwarded].map(|host| host.and_then(authority_of_host));
+    match authority(origin) {
+        Some(origin) if hosts.into_iter().flatten().any(|host| host == origin) => Ok(()),
+        _ => Err(foreign(origin, host, forwarded)),
+    }
 }
 
-impl Origin {
-    /// Source: Fetch Standard, "append a request `Origin` header"; Fetch Metadata, "Sec-Fetch-Site".
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-        let is_own_site = match text("sec-fetch-site") {
-            None => false,
-            Some("same-origin" | "none") => true,
-            Some(_) => return Self::Foreign,
-        };
-        match text(ORIGIN.as_str()) {
-            None => Self::Own,
-            Some(_) if is_own_site => Self::Own,
-            Some("null") => Self::Unsaid,
-            Some(origin) => {
-                let hosts =
-                    [HOST.as_str(), "x-forwarded-host"].map(|name| text(name).and_then(authority_of_host));
-                match authority(origin) {
-                    Some(origin) if hosts.into_iter().flatten().any(|host| host == origin) => Self::Own,
-                    _ => Self::Foreign,
-                }
-            }
-        }
+/// What was found, and what is to be done where it is no foreign page but a proxy that keeps what it was asked for to itself.
+fn foreign(origin: &str, host: Option<&str>, forwarded: Option<&str>) -> String {
+    let [origin, host] = [origin, host.unwrap_or("no host")].map(|text| one_line(text, SHOWN_CHARS));
+    let found = format!(
+        "this change comes from another page: its Origin is {origin}, and this page was asked for at {host}"
+    );
+    match forwarded {
+        None => format!(
+            "{found}. If that is this page behind a proxy, the header X-Forwarded-Host is missing: have the proxy send the host that \
+             browsers ask it for, such as proxy_set_header X-Forwarded-Host $http_host in nginx"
+        ),
+        Some(forwarded) => format!(
+            "{found}, with X-Forwarded-Host: {}. If that is this page behind a proxy, have it send there the host, and the port if \
+             there is one, that browsers ask it for",
+            one_line(forwarded, SHOWN_CHARS)
+        ),
     }
 }
 
@@ -83,51 +100,59 @@ mod tests {
     fn a_change_is_of_this_page_or_of_no_browser() {
         let host = ("host", "127.0.0.1:9465");
         for (expected, more) in [
-            (Origin::Own, &[][..]),
-            (Origin::Own, &[("origin", "http://127.0.0.1:9465")]),
+            (true, &[][..]),
+            (true, &[("origin", "http://127.0.0.1:9465")]),
+            (true, &[("origin", "null"), ("sec-fetch-site", "same-origin")]),
             (
-                Origin::Own,
-                &[("origin", "null"), ("sec-fetch-site", "same-origin")],
-            ),
-            (
-                Origin::Own,
+                true,
                 &[
                     ("origin", "https://ops.example.org"),
                     ("x-forwarded-host", "ops.example.org"),
                 ],
             ),
             (
-                Origin::Own,
+                true,
                 &[
                     ("origin", "https://ops.example.org"),
                     ("x-forwarded-host", "ops.example.org:443"),
                 ],
             ),
             (
-                Origin::Own,
+                true,
                 &[
                     ("origin", "https://ops.example.org"),
                     ("sec-fetch-site", "same-origin"),
                 ],
             ),
-            (Origin::Unsaid, &[("origin", "null")]),
-            (Origin::Foreign, &[("origin", "http://127.0.0.1:9466")]),
-            (Origin::Foreign, &[("origin", "http://evil.example")]),
-            (
-                Origin::Foreign,
-                &[("origin", "http://127.0.0.1:9465.evil.example")],
-            ),
-            (Origin::Foreign, &[("origin", "nonsense")]),
-            (Origin::Foreign, &[("sec-fetch-site", "cross-site")]),
-            (Origin::Foreign, &[("sec-fetch-site", "same-site")]),
-            (
-                Origin::Foreign,
-                &[("origin", "null"), ("sec-fetch-site", "cross-site")],
-            ),
+            (false, &[("origin", "null")]),
+            (false, &[("origin", "http://127.0.0.1:9466")]),
+            (false, &[("origin", "http://evil.example")]),
+            (false, &[("origin", "http://127.0.0.1:9465.evil.example")]),
+            (false, &[("origin", "nonsense")]),
+            (false, &[("sec-fetch-site", "cross-site")]),
+            (false, &[("sec-fetch-site", "same-site")]),
+            (false, &[("origin", "null"), ("sec-fetch-site", "cross-site")]),
         ] {
             let all: Vec<_> = [host].into_iter().chain(more.iter().copied()).collect();
-            assert_eq!(Origin::of(&headers(&all)), expected, "{more:?}");
+            assert_eq!(check(&headers(&all)).is_ok(), expected, "{more:?}");
         }
+    }
+
+    #[test]
+    fn a_proxy_that_does_not_say_what_it_was_asked_for_is_named() {
+        let all = [("host", "127.0.0.1:9465"), ("origin", "https://ops.example.org")];
+        let said = check(&headers(&all)).unwrap_err();
+        assert!(
+            said.contains("its Origin is https://ops.example.org")
+                && said.contains("X-Forwarded-Host is missing"),
+            "{said}"
+        );
+        let other = [all[0], all[1], ("x-forwarded-host", "other.example.org")];
+        let said = check(&headers(&other)).unwrap_err();
+        assert!(
+            said.contains("with X-Forwarded-Host: other.example.org"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::worker::in_dollars;
 
 const DAYS: i32 = 7;
 const MOST: i64 = 100;
+/// What is shown of a day's calls.
+const OF_DAY: [&str; 5] = ["Calls", "Succeeded", "p50", "p95", "Spent"];
 
 pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Extension<Visitor>) -> Markup {
     let db = &site.sources.db;
@@ -33,12 +35,12 @@ pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Exte
     let redis = strip.redis.as_ref().as_ref();
     let body = html! {
         @match redis {
-            Ok(overview) => (states(&site, &visitor, overview, day.as_deref().unwrap_or_default())),
+            Ok(overview) => (states(&site, &visitor, overview, day.as_deref().ok())),
             Err(why) => (trouble("How it stands with providers", why)),
         }
         @if let Err(why) = &day { (trouble("How calls have gone", why)) }
         @match &uses {
-            Ok(uses) => (budgets(&site, uses, redis.map_or(&[], |overview| &overview.budgets))),
+            Ok(uses) => (budgets(&site, uses, redis.ok().map(|overview| &*overview.budgets))),
             Err(why) => (trouble("What is used of the budgets", why)),
         }
         (ending(&site))
@@ -50,11 +52,11 @@ pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Exte
     framed(&site, &visitor, &strip, "/providers", "Providers", body)
 }
 
-fn states(site: &Site, visitor: &Visitor, overview: &Overview, day: &[ProviderDay]) -> Markup {
+fn states(site: &Site, visitor: &Visitor, overview: &Overview, day: Option<&[ProviderDay]>) -> Markup {
     let room_of = |name: &str| overview.providers.iter().find(|room| room.provider == name);
-    let day_of = |name: &str| day.iter().find(|day| day.provider == name);
+    let day_of = |name: &str| day.map(|day| day.iter().find(|day| day.provider == name));
     let is_shown = |name: &&&str| {
-        site.sources.configured.contains(*name) || room_of(name).is_some() || day_of(name).is_some()
+        site.sources.configured.contains(*name) || room_of(name).is_some() || day_of(name).flatten().is_some()
     };
     html! {
         div.wide { table {
@@ -73,42 +75,51 @@ fn states(site: &Site, visitor: &Visitor, overview: &Overview, day: &[ProviderDa
     }
 }
 
+/// `day`: `None` where it is not known how calls have gone.
 fn state(
     site: &Site,
     visitor: &Visitor,
     name: &str,
     room: Option<&ProviderRoom>,
-    day: Option<&ProviderDay>,
+    day: Option<Option<&ProviderDay>>,
 ) -> Markup {
     let state = room.and_then(|room| room.state.as_ref());
     let is_shut = state.is_some_and(|state| state.is_shut());
-    let time = |seconds: Option<f64>| {
-        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        maybe(time.map(took).as_deref())
-    };
     html! {
         tr {
             th scope="row" { (name) }
-            td { @match state {
+            td data-label="State" { @match state {
                 None => span.badge.good { "well" },
                 Some(state) => { span.badge.(if is_shut { "bad" } else { "soon" }) { @if is_shut { "shut" } @else { "careful" } } " " (foreign(&now_of(state))) },
             } }
-            td.n { (room.map_or(0, |room| room.parked)) }
-            td.n { @match day { Some(day) => (day.open), None => (room.map_or(0, |room| room.open_calls)) } }
-            @match day {
-                None => { td.n { "0" } td.n { (maybe(None)) } td.n { (maybe(None)) } td.n { (maybe(None)) } td.n { (maybe(None)) } },
-                Some(day) => {
-                    td.n { (day.calls) }
-                    td.n { (rate(day)) }
-                    td.n { (time(day.p50_s)) }
-                    td.n { (time(day.p95_s)) }
-                    td.n { (usd(day.cost_usd)) }
-                },
-            }
-            td { @if visitor.is_operator() && state.is_some() {
-                (button(site, visitor, &format!("/providers/{name}/resume"), "Resume", ""))
+            td.n data-label="Parked" { (room.map_or(0, |room| room.parked)) }
+            td.n data-label="Open" { @match day {
+                Some(Some(day)) => (day.open),
+                _ => (room.map_or(0, |room| room.open_calls)),
             } }
+            @for (label, value) in OF_DAY.into_iter().zip(of_day(day)) { td.n data-label=(label) { (value) } }
+            td { @if state.is_some() { (button(site, visitor, &format!("/providers/{name}/resume"), "Resume", "")) } }
         }
+    }
+}
+
+/// How its calls have gone; `?` where nobody can be asked.
+fn of_day(day: Option<Option<&ProviderDay>>) -> [String; 5] {
+    let none = || "–".to_owned();
+    let time = |seconds: Option<f64>| {
+        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        time.map_or_else(none, took)
+    };
+    match day {
+        None => std::array::from_fn(|_| "?".to_owned()),
+        Some(None) => ["0".to_owned(), none(), none(), none(), none()],
+        Some(Some(day)) => [
+            day.calls.to_string(),
+            rate(day),
+            time(day.p50_s),
+            time(day.p95_s),
+            usd(day.cost_usd),
+        ],
     }
 }
 
@@ -121,8 +132,8 @@ fn rate(day: &ProviderDay) -> String {
     }
 }
 
-/// What is used of each budget, and what waits for it.
-fn budgets(site: &Site, uses: &[BudgetUse], parks: &[BudgetPark]) -> Markup {
+/// What is used of each budget, and what waits for it, where that is known.
+fn budgets(site: &Site, uses: &[BudgetUse], parks: Option<&[BudgetPark]>) -> Markup {
     html! {
         @if !uses.is_empty() {
             div.wide { table {
@@ -135,12 +146,12 @@ fn budgets(site: &Site, uses: &[BudgetUse], parks: &[BudgetPark]) -> Markup {
                     @for (used, budget) in uses.iter().zip(&site.sources.budgets.all) {
                         tr {
                             th scope="row" { (budget.in_words()) }
-                            td.n { (in_cents(used.used_usd)) }
-                            td.n { (in_dollars(used.limit_usd)) }
-                            td.n { @if used.is_near() { span.badge.bad { (used.percent()) } } @else { (used.percent()) } }
-                            td { (maybe(used.whose.as_deref())) }
-                            td.n { (parked_for_budget(used, parks)) }
-                            td.t { (maybe(used.ends_at.map(time).as_deref())) }
+                            td.n data-label="Used" { (in_cents(used.used_usd)) }
+                            td.n data-label="Of" { (in_dollars(used.limit_usd)) }
+                            td.n data-label="%" { @if used.is_near() { span.badge.bad { (used.percent()) } } @else { (used.percent()) } }
+                            td data-label="Most by" { (maybe(used.whose.as_deref())) }
+                            td.n data-label="Waiting" { @match parks { Some(parks) => (parked_for_budget(used, parks)), None => "?" } }
+                            td.t data-label="Until" { (maybe(used.ends_at.map(time).as_deref())) }
                         }
                     }
                 }
@@ -179,8 +190,10 @@ fn spent(spending: &[DaySpending]) -> Markup {
                 @if spending.is_empty() { tr { td colspan="6" { "No call that costs money was made." } } }
                 @for row in spending {
                     tr {
-                        th.t scope="row" { (row.day) } td { (foreign(&row.provider)) } td { (foreign(&row.model)) }
-                        td.n { (row.calls) } td.n { (usd(row.cost_usd)) } td.n { (row.unknown) }
+                        th.t scope="row" { (row.day) }
+                        td data-label="Provider" { (foreign(&row.provider)) } td data-label="Model" { (foreign(&row.model)) }
+                        td.n data-label="Calls" { (row.calls) } td.n data-label="Dollars" { (usd(row.cost_usd)) }
+                        td.n data-label="Of unknown cost" { (row.unknown) }
                     }
                 }
             }

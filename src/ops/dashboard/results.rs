@@ -9,6 +9,7 @@ use maud::{Markup, html};
 
 use super::forms::{self, Fields, encoded, filled};
 use super::layout::{foreign, maybe, page as framed, trouble, usd};
+use super::search::only_pictures;
 use super::strip::in_time;
 use super::{Site, Visitor};
 use crate::db::{Picture, PictureFilter};
@@ -31,10 +32,14 @@ pub(super) async fn page(
 ) -> Markup {
     let fields = forms::query(query.as_deref());
     let (filter, wrong) = filter(&fields);
-    let (strip, found) = tokio::join!(
-        site.strips.get(&site.sources),
-        in_time(site.sources.db.pictures(&filter, A_PAGE))
-    );
+    let find = async {
+        // What cannot be read is no filter, and everybody's pictures are not what was asked for.
+        match wrong.is_empty() {
+            true => in_time(site.sources.db.pictures(&filter, A_PAGE)).await.map(Some),
+            false => Ok(None),
+        }
+    };
+    let (strip, found) = tokio::join!(site.strips.get(&site.sources), find);
     let body = html! {
         form.filters method="get" action=(site.path("/results")) {
             @for (name, label) in FILTERS {
@@ -46,8 +51,12 @@ pub(super) async fn page(
         @for wrong in &wrong { p.wrong role="alert" { (wrong) } }
         @match found {
             Err(why) => (trouble("The pictures", &why)),
-            Ok(found) => {
-                @if found.pictures.is_empty() { p { "No picture matches among the jobs that were looked through." } }
+            Ok(None) => {},
+            Ok(Some(found)) => {
+                @if found.pictures.is_empty() {
+                    p { "No picture matches among the jobs that were looked through." }
+                    (only_pictures(&site))
+                }
                 ul.sheet { @for picture in &found.pictures { (card(&site, picture)) } }
                 @if let Some(before) = found.next_before {
                     p.more { a rel="next" href=(older(&site, &fields, before)) { "Older pictures" } }

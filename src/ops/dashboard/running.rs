@@ -3,35 +3,66 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use maud::{Markup, html};
 
+use super::forms::{self, filled};
 use super::layout::{button, foreign, job_link, maybe, page as framed, trouble};
 use super::strip::in_time;
 use super::{Site, Visitor};
 use crate::db::UnfinishedJob;
 use crate::failure::{ErrorClass, Failure};
-use crate::ops::words::age_of_seconds;
+use crate::ops::words::{age_of_seconds, counted};
+use crate::plain_text::one_line;
 
-const MOST: i64 = 200;
+/// On one page, so that a phone gets it in a moment.
+const A_PAGE: i64 = 50;
+/// As much of what was said as says what it is; the page of the job has all of it.
+const SAID_CHARS: usize = 160;
 
-pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Extension<Visitor>) -> Markup {
+pub(super) async fn page(
+    State(site): State<Arc<Site>>,
+    Extension(visitor): Extension<Visitor>,
+    RawQuery(query): RawQuery,
+) -> Markup {
     let queue = site.sources.redis.keys().inbox();
+    let fields = forms::query(query.as_deref());
+    let after = filled(&fields, "after").and_then(|after| after.parse().ok());
+    let after = after.unwrap_or(0_i64).max(0);
     let (strip, jobs) = tokio::join!(
         site.strips.get(&site.sources),
-        in_time(site.sources.db.unfinished(queue, MOST))
+        in_time(site.sources.db.unfinished(queue, after, A_PAGE))
     );
     let body = match jobs {
-        Ok(jobs) => {
+        Ok((jobs, count)) => {
+            let part = part(&site, after, jobs.len(), count);
             let (begun, waiting): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.state == "begun");
             html! {
-                (running(&site, &visitor, &begun))
+                (part)
+                @if after == 0 || !begun.is_empty() { (running(&site, &visitor, &begun)) }
                 @if !waiting.is_empty() { (waits(&site, &visitor, &waiting)) }
+                (part)
             }
         }
         Err(why) => trouble("What runs", &why),
     };
     framed(&site, &visitor, &strip, "/running", "Running", body)
+}
+
+/// Which of all jobs these are, and the way to the others.
+fn part(site: &Site, after: i64, shown: usize, count: i64) -> Markup {
+    let shown = i64::try_from(shown).unwrap_or(A_PAGE);
+    let to = |after: i64| site.path(&format!("/running?after={after}"));
+    html! {
+        @if after > 0 || shown < count {
+            p.more {
+                @if after > 0 { a rel="prev" href=(to((after - A_PAGE).max(0))) { "Those before" } " · " }
+                @if after == 0 { (shown) } @else if shown == 0 { "none" } @else { (after + 1) " to " (after + shown) }
+                " of " (counted(count, "job", "jobs"))
+                @if after + shown < count { " · " a rel="next" href=(to(after + A_PAGE)) { "The next " ((count - after - shown).min(A_PAGE)) } }
+            }
+        }
+    }
 }
 
 /// What a job does, as far as its rows say.
@@ -45,11 +76,13 @@ fn stage(job: &UnfinishedJob) -> &'static str {
 }
 
 fn cancel(site: &Site, visitor: &Visitor, job: &UnfinishedJob) -> Markup {
-    html! {
-        @if visitor.is_operator() {
-            (button(site, visitor, &format!("/jobs/{}/cancel", job.job_id), "Cancel", "danger"))
-        }
-    }
+    button(
+        site,
+        visitor,
+        &format!("/jobs/{}/cancel", job.job_id),
+        "Cancel",
+        "danger",
+    )
 }
 
 fn running(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
@@ -65,15 +98,15 @@ fn running(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
                 @for job in jobs {
                     tr {
                         th scope="row" { (job_link(site, job.job_id)) }
-                        td { (stage(job)) }
-                        td {
+                        td data-label="Stage" { (stage(job)) }
+                        td data-label="Progress" {
                             @let progress = job.progress.unwrap_or_default();
                             progress max="100" value=(progress) aria-label="Progress" {} " " (progress) " %"
                         }
-                        td.n { (age_of_seconds(job.for_s)) }
-                        td { (maybe(job.provider.as_deref())) @if let Some(model) = &job.model { " " (maybe(Some(model))) } }
-                        td { (maybe(job.worker_id.as_deref())) }
-                        td.n { (job.attempts + 1) }
+                        td.n data-label="For" { (age_of_seconds(job.for_s)) }
+                        td data-label="Provider" { (maybe(job.provider.as_deref())) @if let Some(model) = &job.model { " " (maybe(Some(model))) } }
+                        td data-label="Replica" { (maybe(job.worker_id.as_deref())) }
+                        td.n data-label="Attempt" { (job.attempts + 1) }
                         td { (cancel(site, visitor, job)) }
                     }
                 }
@@ -110,16 +143,16 @@ fn waits(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
                 @for job in jobs {
                     tr {
                         th scope="row" { (job_link(site, job.job_id)) }
-                        td { @match (&*job.state, job.due_in_s) {
+                        td data-label="Waits" { @match (&*job.state, job.due_in_s) {
                             ("held", _) => "for an operator: see the job",
                             _ if is_over_budget(job) => "for its budget",
                             (_, Some(due)) if due > 0.0 => { "next attempt in " (age_of_seconds(due)) },
                             // Parked under whoever is to draw it, or on its list.
                             _ => "for its provider, or its turn",
                         } }
-                        td.n { (age_of_seconds(job.for_s)) }
-                        td.said { @if let Some(class) = &job.error_class { span.badge { (foreign(class)) } " " } (maybe(why(job).as_deref())) }
-                        td.n { (job.attempts) }
+                        td.n data-label="Since" { (age_of_seconds(job.for_s)) }
+                        td.said data-label="Why" { @if let Some(class) = &job.error_class { span.badge { (foreign(class)) } " " } (maybe(why(job).map(|why| one_line(&why, SAID_CHARS)).as_deref())) }
+                        td.n data-label="Failed attempts" { (job.attempts) }
                         td { (cancel(site, visitor, job)) }
                     }
                 }

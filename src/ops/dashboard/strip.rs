@@ -1,6 +1,6 @@
 //! The totals that stand on every page: what waits, what is being drawn, what has come to an end, what it has cost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -30,6 +30,10 @@ pub(super) struct Strip {
     pub(super) redis: Arc<Result<Overview, String>>,
     /// Or why Postgres does not say.
     pub(super) totals: Result<Totals, String>,
+    /// When Redis was first found not to answer, if it does not.
+    pub(super) redis_since: Option<DateTime<Utc>>,
+    /// The same of Postgres.
+    pub(super) postgres_since: Option<DateTime<Utc>>,
 }
 
 /// The last looks.
@@ -37,6 +41,20 @@ pub(super) struct Strip {
 pub(super) struct Strips {
     redis: Cached<Arc<Result<Overview, String>>>,
     totals: Cached<Result<Totals, String>>,
+    redis_since: Since,
+    postgres_since: Since,
+}
+
+/// When a server was first found not to answer.
+#[derive(Default)]
+struct Since(Mutex<Option<DateTime<Utc>>>);
+
+impl Since {
+    fn now(&self, is_away: bool) -> Option<DateTime<Utc>> {
+        let mut since = self.0.lock().expect("nobody panics while looking at the clock");
+        *since = is_away.then(|| since.unwrap_or_else(Utc::now));
+        *since
+    }
 }
 
 /// An answer in time, or why there is none.
@@ -73,6 +91,8 @@ impl Strips {
         );
         Strip {
             made_at: Utc::now(),
+            redis_since: self.redis_since.now(redis.is_err()),
+            postgres_since: self.postgres_since.now(totals.is_err()),
             redis,
             totals,
         }

@@ -73,7 +73,7 @@ async fn operators_see_what_was_not_told_have_it_told_and_forget_it() {
     assert!(status.out.contains("; 1 given up\n"), "{}", status.out);
     let doctor = command_on(&stack, &["doctor", "--offline"], &[]).await;
     assert!(
-        doctor.out.contains("warn  packages   1 callbacks were given up"),
+        doctor.out.contains("warn  packages   1 callback was given up"),
         "{}",
         doctor.out
     );

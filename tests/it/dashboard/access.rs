@@ -6,7 +6,7 @@ use super::{ON, OPERATOR, PAGES, VIEWER, actions, guarded, open, session};
 use crate::harness::command::command_on;
 use crate::harness::stack::Stack;
 
-const CHANGES: [&str; 10] = [
+const CHANGES: [&str; 12] = [
     "/pause",
     "/resume",
     "/providers/openai/resume",
@@ -16,6 +16,8 @@ const CHANGES: [&str; 10] = [
     "/jobs/1/prompt",
     "/failures/x/retry",
     "/failures/x/discard",
+    "/callbacks/retry",
+    "/callbacks/drop",
     "/logout",
 ];
 
@@ -185,27 +187,25 @@ async fn a_change_needs_an_operator_and_this_page() {
             operator.send(request).await.is(403);
         }
     }
+    let proxied = operator
+        .posting("/pause")
+        .header(ORIGIN, "https://ops.example.org");
+    operator
+        .send(proxied)
+        .await
+        .is(403)
+        .has("its Origin is https://ops.example.org")
+        .has("X-Forwarded-Host is missing: have the proxy send the host that browsers ask it for");
     viewer.get("/").await.is(200);
     assert!(!viewer.get("/").await.text().contains("Pause the queue"));
-    // A browser that says nothing of where it comes from has to bring the word of a form.
-    let unsaid = |body: &str| {
-        let request = operator.posting("/pause").header(ORIGIN, "null");
-        request
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(body.to_owned())
-    };
-    operator.send(unsaid("")).await.is(403);
-    operator.send(unsaid("word=x")).await.is(403);
+    // A browser that hides where it comes from may come from anywhere.
+    let unsaid = operator.posting("/pause").header(ORIGIN, "null");
+    operator.send(unsaid).await.is(403).has("its Origin is null");
     assert!(actions(&stack).await.is_empty());
-    let form = operator.get("/").await.text();
-    let word = form
-        .split("name=\"word\" value=\"")
-        .nth(1)
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap();
-    operator.send(unsaid(&format!("word={word}"))).await.is(200);
+    assert!(!operator.get("/").await.text().contains("type=\"hidden\""));
+    // Whoever sends neither header is no browser.
+    let script = page.posting("/pause").bearer_auth(OPERATOR);
+    page.send(script).await.is(200);
     let own = operator.posting("/resume").header(ORIGIN, page.origin());
     operator.send(own).await.is(200);
     let done = actions(&stack).await;
@@ -276,7 +276,7 @@ async fn every_answer_keeps_browsers_from_running_framing_and_keeping_it() {
         );
         for (name, value) in [
             ("x-content-type-options", "nosniff"),
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
             ("cache-control", "no-store"),
             ("x-frame-options", "DENY"),
         ] {

@@ -124,3 +124,48 @@ async fn a_group_is_retried_as_the_command_does_it_and_no_faster_than_asked() {
         .await;
     assert_eq!(actions(&stack).await[0].1, "dead retry");
 }
+
+/// What producers write for a provider is theirs, and one cause all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_providers_and_models_are_one_cause_each_and_the_group_is_exactly_theirs() {
+    let stack = Stack::start().await;
+    let (_replica, page) = open(&stack).await;
+    let jobs = stack.jobs(24).await;
+    for (place, job_id) in jobs.iter().enumerate() {
+        let package = match place {
+            0..12 => with(
+                logo(*job_id),
+                "imageProvider",
+                format!("dalle{}", "x".repeat(place)),
+            ),
+            12..18 => with(logo(*job_id), "imageModel", format!("picture-{place}")),
+            _ => with(logo(*job_id), "imageSize", format!("{place}x1")),
+        };
+        stack.push(&package).await;
+    }
+    for job_id in &jobs {
+        stack.ended(*job_id).await;
+    }
+    stack.idle().await;
+    let answer = page.get("/failures").await;
+    let found = groups(&answer.text());
+    assert_eq!(found.len(), 3, "{}", answer.text());
+    answer
+        .has("Unsupported image provider: …; this version has openai, azureOpenai, ")
+        .has("automatic1111")
+        .has(">another name</bdi>");
+    let here = format!("/failures/{}", found[0]);
+    page.get(&here).await.is(200).has("12 packages");
+    page.post(&format!("{here}/discard"))
+        .await
+        .is(200)
+        .has("purged 12 packages");
+    let left = stack
+        .sql(
+            "SELECT job_id FROM generative_ai.dead_packages ORDER BY job_id",
+            &[],
+        )
+        .await;
+    let left: Vec<i32> = left.iter().map(|row| row.get(0)).collect();
+    assert_eq!(left, jobs[12..]);
+}

@@ -17,7 +17,13 @@ async fn pictures_failures_and_stories_are_shown_and_found() {
     page.get("/failures").await.is(200).has("Nothing has failed.");
     page.get("/results").await.is(200).has("No picture matches");
     page.get("/jobs/4711").await.is(404).has("There is no job 4711");
-    page.get("/jobs/none").await.is(404);
+    for none in ["/jobs/none", "/jobs/99999999999", "/jobs/-", "/thumbnails/x"] {
+        page.get(none)
+            .await
+            .is(404)
+            .has("There is nothing at this address")
+            .has("aria-label=\"Pages\"");
+    }
     let jobs = stack.jobs(3).await;
     stack
         .push(&with(with(logo(jobs[0]), "userId", 5), "prompt", "a lighthouse"))
@@ -74,7 +80,9 @@ async fn pictures_failures_and_stories_are_shown_and_found() {
         ("user=x", "A user is a number"),
         ("type=x", "A type is icon or logo"),
     ] {
-        page.get(&format!("/results?{query}")).await.is(200).has(said);
+        let answer = page.get(&format!("/results?{query}")).await;
+        answer.is(200).has(said);
+        assert!(!answer.text().contains("Job "), "{}", answer.text());
     }
 
     let small = page.get(&thumbnail).await;
@@ -107,19 +115,34 @@ async fn pictures_failures_and_stories_are_shown_and_found() {
         let found = page
             .get(&format!("/search?q={}", wanted.replace('/', "%2F")))
             .await;
-        found.is(200).has(&format!("<td>{by}</td>"));
+        found.is(200).has(&format!(">{by}</td>"));
     }
     page.get("/search?q=%27%3B--")
         .await
         .is(200)
-        .has("Nothing was found");
+        .has("Nothing was found")
+        .has("Users and collections are found by their pictures.");
+    page.get("/results?user=77")
+        .await
+        .has("Jobs that failed are under");
+    let dead = stack
+        .sql("SELECT id::text FROM generative_ai.dead_packages", &[])
+        .await;
+    let dead: String = dead[0].get(0);
+    page.get(&format!("/search?q={dead}"))
+        .await
+        .has(&format!("href=\"/jobs/{}\"", jobs[2]))
+        .has(">dead package</td>");
 
     page.post(&format!("/jobs/{}/retry", jobs[2]))
         .await
         .is(200)
         .has("retried 1 package");
     stack.ended(jobs[2]).await;
-    page.post(&format!("/jobs/{}/retry", jobs[0])).await.is(409);
+    page.post(&format!("/jobs/{}/retry", jobs[0]))
+        .await
+        .is(409)
+        .has("nothing was changed: it is done");
     page.post(&format!("/jobs/{}/cancel", jobs[0]))
         .await
         .is(409)
@@ -152,12 +175,13 @@ async fn what_runs_is_cancelled_and_a_pause_and_a_shut_provider_are_shown_and_en
         .text();
     assert!(text.contains(&format!("/jobs/{}/cancel", jobs[0])), "{text}");
     page.get("/").await.has("<dt>In flight</dt><dd>1</dd>");
-    page.post(&format!("/jobs/{}/cancel", jobs[0]))
+    assert!(text.contains("<details class=\"sure\"><summary"), "{text}");
+    page.post_form(&format!("/jobs/{}/cancel", jobs[0]), "reason=wrong+colour")
         .await
         .is(200)
         .has("is cancelled");
     let error = stack.ended(jobs[0]).await.error.unwrap();
-    assert_eq!(error, "Cancelled by operator (dashboard).");
+    assert_eq!(error, "Cancelled by operator (dashboard): wrong colour");
     openai.open();
     stack.ended(jobs[1]).await;
 
@@ -196,10 +220,7 @@ async fn what_runs_is_cancelled_and_a_pause_and_a_shut_provider_are_shown_and_en
         .has("openai")
         .has("p95")
         .has("$0.");
-    page.get("/search?q=req_test")
-        .await
-        .is(200)
-        .has("<td>request</td>");
+    page.get("/search?q=req_test").await.is(200).has(">request</td>");
     let done: Vec<String> = actions(&stack)
         .await
         .into_iter()
@@ -260,7 +281,7 @@ async fn what_is_held_is_said_and_released() {
     stack.sql(hold, &[&held, &package]).await;
     let (_replica, page) = open(&stack).await;
     page.get("/").await.has(&format!(
-        "1 jobs are held ({held}): decide whether another picture may be bought"
+        "1 job is held (<a href=\"/jobs/{held}\">{held}</a>): decide whether another picture may be bought"
     ));
     page.get("/running").await.has("for an operator");
     page.post(&format!("/jobs/{held}/release"))
@@ -301,4 +322,63 @@ async fn totals_come_as_a_stream_and_outages_are_said_on_the_page() {
                 .then_some(())
         })
         .await;
+}
+
+/// A phone gets a page in a moment, and all jobs are somewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_shown_part_by_part_with_a_way_to_the_rest() {
+    let stack = Stack::start().await;
+    let begin = "INSERT INTO generative_ai.jobs (job_id, state, queue, package, worker_id, attempts, error_class, error_message)
+        SELECT number, CASE WHEN number % 2 = 0 THEN 'begun' ELSE 'held' END, 'generative-ai', '{}', repeat('w', 40), 3, 'unknown_outcome',
+            repeat('what was said of it ', 30)
+        FROM generate_series(1000001, 1000488) AS number";
+    stack.sql(begin, &[]).await;
+    let (_replica, page) = open(&stack).await;
+    let mut path = "/running".to_owned();
+    let mut jobs = Vec::new();
+    let mut pages = 0;
+    loop {
+        let answer = page.get(&path).await;
+        answer.is(200).has(" of 488 jobs");
+        assert!(answer.body.len() < 80_000, "{}", answer.body.len());
+        let text = answer.text();
+        let rows = text.split("href=\"/jobs/").skip(1);
+        jobs.extend(rows.map(|rest| rest.split('"').next().unwrap().to_owned()));
+        pages += 1;
+        let Some(next) = text.split("rel=\"next\" href=\"").nth(1) else {
+            break;
+        };
+        path = next.split('"').next().unwrap().to_owned();
+    }
+    jobs.sort();
+    jobs.dedup();
+    assert_eq!((jobs.len(), pages), (488, 10));
+    page.get("/running?after=9999")
+        .await
+        .is(200)
+        .has("none of 488 jobs");
+    page.get("/running?after=x").await.is(200).has("50 of 488 jobs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_finds_more_than_it_shows_says_so_and_leads_there() {
+    let stack = Stack::start().await;
+    let variables = [ON, ("IMAGE_PROVIDER", "blank")];
+    let replica = stack.replica(&variables).await;
+    let page = Page::of(&replica).await;
+    let jobs = stack.jobs(21).await;
+    for job_id in &jobs {
+        stack.push(&with(icon(*job_id), "collectionId", "many")).await;
+    }
+    stack.all_done_once(&jobs).await;
+    let found = page.get("/search?q=group%2Fmany").await;
+    found
+        .is(200)
+        .has("these are the latest 20, and there are more")
+        .has("href=\"/results?collection=group%2Fmany\"");
+    assert_eq!(found.text().matches(">collection</td>").count(), 20);
+    page.get("/results?collection=group%2Fmany")
+        .await
+        .is(200)
+        .has(&format!("Job {}", jobs[20]));
 }
