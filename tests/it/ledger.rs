@@ -228,7 +228,7 @@ async fn figures(sql: &Client, db: &Db, last: i32) -> Figures {
     note("search for a request and a collection", &|round| {
         let db = search.clone();
         async move {
-            for (wanted, count) in [(format!("req_{}", round + 1), 1), ("group/7".to_owned(), 20)] {
+            for (wanted, count) in [(format!("req_{}", round + 1), 1), ("group/7".to_owned(), 21)] {
                 assert_eq!(db.search(&wanted).await?.len(), count, "{wanted}");
             }
             Ok(())
