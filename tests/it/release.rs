@@ -11,7 +11,11 @@ const NEVER: (&str, &str) = ("JOB_TIMEOUT", "10m");
 async fn is_in(stack: &Stack, job_id: i32, state: &str) {
     stack
         .until(&format!("job {job_id} is {state}"), async || {
-            (stack.ledger(job_id).await.state == state).then_some(())
+            // It may not have been begun yet.
+            let query = format!(
+                "SELECT count(*) FROM generative_ai.jobs WHERE job_id = {job_id} AND state = '{state}'"
+            );
+            (stack.count(&query).await == 1).then_some(())
         })
         .await;
 }

@@ -109,7 +109,13 @@ fn ways(site: &Site, visitor: &Visitor, life: &Life) -> Markup {
         @if visitor.is_operator() {
             div.ways {
                 @if state == Some("held") { (way("release", "Release: another picture may be bought", "")) }
-                @if matches!(state, Some("retry_wait" | "begun")) { (way("release", "End its wait", "")) }
+                @if matches!(state, Some("retry_wait" | "begun")) {
+                    (way("release", "End its wait", ""))
+                    p.note { "This can take as long as half of LEASE_TTL: a replica that may have the picture has to be gone for certain." }
+                }
+                @if story.callbacks.iter().any(|callback| callback.state == "failed") {
+                    a.button href=(site.path("/callbacks")) { "Callbacks that were given up" }
+                }
                 @if is_dead && matches!(state, None | Some("dead")) { (way("retry", "Retry", "")) }
                 @if matches!(state, None | Some("waiting" | "begun" | "retry_wait" | "held")) && !is_dead && story.shown.is_some() {
                     (way("cancel", "Cancel", "danger"))
