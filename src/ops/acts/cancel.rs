@@ -18,26 +18,19 @@ pub(crate) fn message_of(by: &str, reason: Option<&str>) -> String {
 /// Ends a job, whether it waits or is being worked on.
 ///
 /// # Errors
-/// When Postgres or Redis does not answer.
+/// When Postgres does not answer.
 pub(crate) async fn cancel(job_id: i32, message: &str, db: &Db, redis: &Redis) -> anyhow::Result<Done> {
     let left_alone = |said| Ok(Done::nothing(said));
     // Postgres first: a replica that hears of it asks there.
     let (count, said) = match db.cancel(job_id, message).await? {
         Cancelled::Now { worker_id } => {
-            redis.tell_of_cancelled(job_id, message).await?;
-            let live = match worker_id {
-                Some(worker_id) => redis
-                    .live_workers()
-                    .await?
-                    .contains(&worker_id)
-                    .then_some(worker_id),
-                None => None,
-            };
-            let said = match live {
-                Some(worker_id) => format!("job {job_id} is cancelled; {worker_id} stops working on it"),
-                None => {
-                    // Whoever is to be told of its end waits no longer than that package.
-                    redis.bring_forward(job_id).await?;
+            let said = match spread(job_id, message, worker_id, redis).await {
+                Ok(Some(worker_id)) => format!("job {job_id} is cancelled; {worker_id} stops working on it"),
+                // It stands in Postgres, where replicas look for it.
+                Err(error) => format!(
+                    "job {job_id} is cancelled, and replicas learn of it when they look: Redis could not be told ({error:#})"
+                ),
+                Ok(None) => {
                     let call = db.end_abandoned_call(job_id).await?;
                     let call = call.map(|call| of_call(&call)).unwrap_or_default();
                     format!("job {job_id} is cancelled; its package is dropped when its turn comes{call}")
@@ -47,8 +40,7 @@ pub(crate) async fn cancel(job_id: i32, message: &str, db: &Db, redis: &Redis) -
         }
         Cancelled::Before(message) => {
             // Whoever cancelled may have been cut off before replicas were told.
-            redis.tell_of_cancelled(job_id, &message).await?;
-            redis.bring_forward(job_id).await?;
+            let _ = spread(job_id, &message, None, redis).await;
             (0, format!("job {job_id} was cancelled before: {message}"))
         }
         Cancelled::NoSuchJob => return left_alone(format!("there is no row {job_id} in ac_background_jobs")),
@@ -68,6 +60,24 @@ pub(crate) async fn cancel(job_id: i32, message: &str, db: &Db, redis: &Redis) -
         said,
         is_done: true,
     })
+}
+
+/// Tells replicas of it; returns the one that works on the job and lives. Where none does, its package comes first: whoever is to be
+/// told of its end waits no longer than that.
+async fn spread(
+    job_id: i32,
+    message: &str,
+    worker_id: Option<String>,
+    redis: &Redis,
+) -> anyhow::Result<Option<String>> {
+    redis.tell_of_cancelled(job_id, message).await?;
+    if let Some(worker_id) = worker_id
+        && redis.live_workers().await?.contains(&worker_id)
+    {
+        return Ok(Some(worker_id));
+    }
+    redis.bring_forward(job_id).await?;
+    Ok(None)
 }
 
 /// What becomes of a call whose answer nobody waits for.

@@ -101,6 +101,8 @@ fn masked(site: &Site, visitor: &Visitor, job_id: i32) -> Markup {
 fn ways(site: &Site, visitor: &Visitor, life: &Life) -> Markup {
     let (job_id, story) = (life.job_id, &life.story);
     let state = story.ledger.as_ref().map(|row| &*row.state);
+    // Refused before it was begun: it has nothing to be cancelled.
+    let has_failed = state.is_none() && story.shown.as_ref().is_some_and(|row| row.error.is_some());
     let is_dead = story.dead.iter().any(|package| package.retried_at.is_none());
     let way = |deed: &str, label: &str, class: &str| {
         button(site, visitor, &format!("/jobs/{job_id}/{deed}"), label, class)
@@ -117,7 +119,7 @@ fn ways(site: &Site, visitor: &Visitor, life: &Life) -> Markup {
                     a.button href=(site.path("/callbacks")) { "Callbacks that were given up" }
                 }
                 @if is_dead && matches!(state, None | Some("dead")) { (way("retry", "Retry", "")) }
-                @if matches!(state, None | Some("waiting" | "begun" | "retry_wait" | "held")) && !is_dead && story.shown.is_some() {
+                @if matches!(state, None | Some("waiting" | "begun" | "retry_wait" | "held")) && !is_dead && !has_failed && story.shown.is_some() {
                     (way("cancel", "Cancel", "danger"))
                 }
             }

@@ -164,7 +164,13 @@ impl Life {
         };
         let reason = plain(ledger.error_message.as_deref().unwrap_or("no reason is known"));
         match ledger.state.as_str() {
-            "waiting" => format!("job {job_id} waits for a replica"),
+            "waiting" => match &self.waits {
+                Some(waits) => format!(
+                    "job {job_id} waits for a replica: its package {}",
+                    waits.in_words()
+                ),
+                None => format!("job {job_id} waits for a replica"),
+            },
             "begun" => format!(
                 "job {job_id} is being worked on, in attempt {}",
                 ledger.attempts + 1
