@@ -4,7 +4,7 @@
 //! meanwhile takes a turn ([`work`]). Who holds waits for turns, and who has a turn waits for nothing more, so that
 //! all get on.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,12 +23,6 @@ const REFERENCES_BYTES: usize = 20 * MIB;
 const REFERENCES_TIME: Duration = Duration::from_secs(45);
 /// What is made of them: pixels, and values of JSON.
 const AT_WORK_BYTES: usize = 168 * MIB;
-/// As much of it is left, however many jobs there may be.
-const LEAST_AT_WORK_BYTES: usize = 96 * MIB;
-/// What a job in hand takes besides, its connection and what has come of the answer before it is read.
-const JOB_BYTES: usize = 32 * 1024;
-/// For so many jobs there is room beside all that is above.
-const FREE_JOBS: usize = 100;
 
 const MIB: usize = 1024 * 1024;
 /// What is counted.
@@ -38,16 +32,6 @@ static IN_HAND: Semaphore = Semaphore::const_new(IN_HAND_BYTES / UNIT);
 static REFERENCES: Semaphore = Semaphore::const_new(REFERENCES_BYTES / UNIT);
 static LARGE: Semaphore = Semaphore::const_new(1);
 static AT_WORK: Semaphore = Semaphore::const_new(AT_WORK_BYTES / UNIT);
-/// What of [`AT_WORK_BYTES`] is left to jobs, in [`UNIT`]s.
-static LEFT_TO_JOBS: OnceLock<usize> = OnceLock::new();
-
-/// Leaves room for what so many jobs at once (`WORKER_CONCURRENCY`) take by themselves. What was said first counts.
-pub fn leave_room_for(jobs: usize) {
-    LEFT_TO_JOBS.get_or_init(|| {
-        let bytes = jobs.saturating_sub(FREE_JOBS).saturating_mul(JOB_BYTES);
-        AT_WORK.forget_permits(bytes.min(AT_WORK_BYTES - LEAST_AT_WORK_BYTES) / UNIT)
-    });
-}
 
 /// Memory that is held. Given back when it is dropped.
 #[derive(Debug, Default)]
@@ -172,9 +156,8 @@ pub fn is_short() -> bool {
 /// Waits for a turn at work that takes so many bytes: it is over when what comes back is dropped. Work that takes
 /// more than there may ever be is done alone.
 pub async fn work(bytes: u64) -> SemaphorePermit<'static> {
-    let most = AT_WORK_BYTES - LEFT_TO_JOBS.get().unwrap_or(&0) * UNIT;
-    let bytes = usize::try_from(bytes).unwrap_or(most);
-    take(&AT_WORK, units(bytes.min(most))).await
+    let bytes = usize::try_from(bytes).unwrap_or(AT_WORK_BYTES);
+    take(&AT_WORK, units(bytes.min(AT_WORK_BYTES))).await
 }
 
 async fn take(semaphore: &'static Semaphore, permits: u32) -> SemaphorePermit<'static> {
@@ -241,15 +224,9 @@ mod tests {
         assert!(is_short());
         drop(first);
         assert!(Hold::of(usize::MAX).now_or_never().is_some());
-        for jobs in [0, 1_000] {
-            if jobs > 0 {
-                leave_room_for(jobs);
-            }
-            let turn = work(u64::MAX).await;
-            assert!(work(1).now_or_never().is_none(), "{jobs}");
-            drop(turn);
-            assert!(work(1).now_or_never().is_some());
-        }
-        assert!(AT_WORK.available_permits() < AT_WORK_BYTES / UNIT);
+        let turn = work(u64::MAX).await;
+        assert!(work(1).now_or_never().is_none());
+        drop(turn);
+        assert!(work(1).now_or_never().is_some());
     }
 }

@@ -43,11 +43,11 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::db::Db;
+use crate::measure;
 use crate::notify::Notifier;
 use crate::queue::{Delivery, Queue, ReplicaStatus};
 use crate::removal::Remover;
 use crate::router::Router;
-use crate::{measure, memory};
 
 use attempt::{AtStake, Attempts, Stake};
 pub use backoff::Backoff;
@@ -97,7 +97,6 @@ impl Worker {
         remover: Remover,
         notifier: Option<Notifier>,
     ) -> Self {
-        memory::leave_room_for(settings.concurrency);
         let status = Arc::new(ReplicaStatus::new(settings.concurrency, database));
         let health = Health::new(status.clone(), settings.lease_ttl, queue.server_number());
         let (health, alarm) = (Arc::new(health), Arc::new(Alarm::new()));
