@@ -30,7 +30,7 @@ mod samples;
 
 pub use bad_picture::BadPicture;
 pub use endless::inspect_without_end;
-pub use icon::{ICON_SIDE_PX, icon, thumbnail};
+pub use icon::{ICON_SIDE_PX, MOST_ICON_BYTES, icon, thumbnail};
 pub use provenance::{DigitalSource, Mark, Provenance, mark};
 pub use text::without_text;
 

@@ -1,8 +1,9 @@
 //! Memory for pictures: a resource like slots, so that the process stays small however many jobs it works on at once.
 //!
-//! What has come from a service is held from before it is read until it is stored ([`Hold`]), and what is made of it
-//! meanwhile takes a turn ([`work`]). Who holds waits for turns, and who has a turn waits for nothing more, so that
-//! all get on.
+//! What has come from a service is held from before it is read until it is stored or an icon has been made of it
+//! ([`Hold::of`]), the icon from before it is made until it is stored ([`Hold::to_make`]), and work on them takes a turn
+//! ([`work`]). Who has what came waits for room for an icon, who has that waits for turns, and who has a turn waits for nothing
+//! more, so that all get on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,9 @@ use tokio::time::Instant;
 
 /// Answers and pictures together, those apart that are larger than [`MOST_BYTES`].
 const IN_HAND_BYTES: usize = 16 * MIB;
+/// Icons that are being made, or are made and not yet stored: while the store is away, those of a thousand slots would else wait
+/// for it.
+const MADE_BYTES: usize = 16 * MIB;
 /// More than this is one at a time, in the whole process, and not counted by its bytes.
 pub const MOST_BYTES: usize = 8 * MIB;
 /// What an answer is taken for that does not say how long it is. More than pictures of usual sizes have, as base64 too.
@@ -29,6 +33,7 @@ const MIB: usize = 1024 * 1024;
 const UNIT: usize = 1024;
 
 static IN_HAND: Semaphore = Semaphore::const_new(IN_HAND_BYTES / UNIT);
+static MADE: Semaphore = Semaphore::const_new(MADE_BYTES / UNIT);
 static REFERENCES: Semaphore = Semaphore::const_new(REFERENCES_BYTES / UNIT);
 static LARGE: Semaphore = Semaphore::const_new(1);
 static AT_WORK: Semaphore = Semaphore::const_new(AT_WORK_BYTES / UNIT);
@@ -50,6 +55,14 @@ impl Hold {
             hold.counted = Some(take(&IN_HAND, units(bytes)).await);
         }
         hold
+    }
+
+    /// Waits for memory for an icon of so many bytes at the most, which may be done while what it is made of is held.
+    pub async fn to_make(bytes: usize) -> Self {
+        Self {
+            counted: Some(take(&MADE, units(bytes.min(MADE_BYTES))).await),
+            large: None,
+        }
     }
 
     /// Nothing yet.
@@ -189,6 +202,22 @@ mod tests {
         assert!(IN_HAND.available_permits() < all);
         drop(part);
         assert_eq!(IN_HAND.available_permits(), all);
+    }
+
+    #[tokio::test]
+    async fn icons_that_are_not_stored_yet_wait_for_room_and_for_no_picture() {
+        let all = MADE.available_permits();
+        let picture = Hold::of(IN_HAND_BYTES / 2).await;
+        let mut icons = Vec::new();
+        while let Some(icon) = Hold::to_make(MIB).now_or_never() {
+            icons.push(icon.around(Bytes::from(vec![1; MIB / 2])));
+        }
+        assert!(icons.len() > MADE_BYTES / MIB, "what is made takes what it has");
+        icons.pop();
+        icons.pop();
+        assert!(Hold::to_make(MIB).now_or_never().is_some());
+        drop((icons, picture));
+        assert_eq!(MADE.available_permits(), all);
     }
 
     #[tokio::test]

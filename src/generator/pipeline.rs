@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::http_client::Downloads;
 use crate::imaging::{self, BadPicture, Format, Inspected, Mark, Provenance};
 use crate::measure::{self, Stage};
+use crate::memory::Hold;
 use crate::provider::list::Providers;
 use crate::provider::{DrawnImage, ProviderError};
 use crate::storage::{Role, Storage};
@@ -255,11 +256,12 @@ impl Pipeline {
     ) -> Result<(Bytes, Inspected), Failure> {
         let format = request.work.options.output_format.map_or(Format::Png, written);
         let memory_bytes = inspected.decoded_bytes + bytes.len() as u64;
+        let hold = Hold::to_make(imaging::MOST_ICON_BYTES).await;
         self.pixels
             .run(memory_bytes, move || {
                 let icon = imaging::icon(&bytes, &inspected, format)?;
                 let inspected = imaging::inspect(&icon)?;
-                Ok((Bytes::from(icon), inspected))
+                Ok((hold.around(icon.into()), inspected))
             })
             .await
     }

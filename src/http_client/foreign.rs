@@ -15,7 +15,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Url;
 
 use super::guard::{lasting_refusal, literal_address, private_name, refusal};
-use super::{is_loopback, trust};
+use super::{POOL_IDLE_PER_HOST, POOL_IDLE_TIMEOUT, is_loopback, trust};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence for longer than this is a broken connection.
@@ -54,6 +54,9 @@ impl ForeignClients {
                     .referer(false)
                     .redirect(reqwest::redirect::Policy::none())
                     .connect_timeout(CONNECT_TIMEOUT)
+                    // One that has brought a picture keeps a buffer of some hundred kilobytes.
+                    .pool_max_idle_per_host(POOL_IDLE_PER_HOST)
+                    .pool_idle_timeout(POOL_IDLE_TIMEOUT)
                     .read_timeout(READ_TIMEOUT),
             )
         };

@@ -12,6 +12,9 @@ use super::{BadPicture, Format, Inspected, check_memory, decoder, pixels, walk};
 /// The longest side of an icon, in pixels.
 pub const ICON_SIDE_PX: u32 = 400;
 
+/// The most bytes that an icon can have: every pixel of it in four channels, which nothing made smaller, and a colour profile.
+pub const MOST_ICON_BYTES: usize = 704 * 1024;
+
 const JPEG_QUALITY: u8 = 90;
 
 /// Up to so many decoded bytes, a picture may be decoded in the faster way, which takes a copy of the file.
@@ -209,6 +212,25 @@ mod tests {
                 }
                 assert!(made.get_pixel(380, 20).0[1] < 10, "{format:?}");
             }
+        }
+    }
+
+    #[test]
+    fn no_icon_has_more_bytes_than_are_set_aside_for_one() {
+        let mut state = 1_u32;
+        let mut random = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let noise = RgbaImage::from_fn(ICON_SIDE_PX, ICON_SIDE_PX, |_, _| {
+            Rgba([random(), random(), random(), random()])
+        });
+        let mut profile = vec![7; 16 * 1024];
+        profile[16..20].copy_from_slice(b"RGB ");
+        for format in [Format::Png, Format::WebP, Format::Jpeg] {
+            let made = encode(noise.clone().into(), Some(profile.clone()), format).unwrap();
+            assert!(made.len() <= MOST_ICON_BYTES, "{format:?}: {}", made.len());
+            assert!(made.len() > MOST_ICON_BYTES / 4, "{format:?}: no noise");
         }
     }
 

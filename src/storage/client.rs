@@ -224,6 +224,8 @@ pub(super) fn options() -> ClientOptions {
     ClientOptions::new()
         .with_connect_timeout(Duration::from_secs(5))
         .with_timeout(Duration::from_secs(20))
+        // Each has buffers, and a replica can store for a thousand jobs at once.
+        .with_pool_max_idle_per_host(32)
 }
 
 /// Plain HTTP where the operator has written it.

@@ -7,7 +7,7 @@ use crate::harness::aftermath::key;
 use crate::harness::command::{Said, command_on};
 use crate::harness::files_below;
 use crate::harness::openai::{OpenAi, Reply, small_picture};
-use crate::harness::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
+use crate::harness::s3::S3Server;
 use crate::harness::stack::{Stack, icon, logo, with};
 
 const SECRET: &str = "heron-4471";
@@ -146,12 +146,7 @@ async fn what_is_cut_off_is_done_again_and_finds_what_nobody_has_written_down() 
     let stack = Stack::start().await;
     let store = S3Server::start("pictures").await;
     let endpoint = store.endpoint();
-    let variables = [
-        ("STORAGE_URL", "s3://pictures"),
-        ("S3_ENDPOINT", &*endpoint),
-        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
-        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
-    ];
+    let variables = store.variables(&endpoint);
     let mut replica = stack.replica(&variables).await;
     let job_id = stack.job().await;
     let package = secret(logo(job_id), 7);

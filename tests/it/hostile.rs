@@ -2,6 +2,7 @@
 //! ready at the same moment.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,7 +11,8 @@ use crate::harness::openai::{OpenAi, Reply};
 use crate::harness::picture::any_picture;
 use crate::harness::polled::Polled;
 use crate::harness::replica::measured;
-use crate::harness::stack::{Stack, icon, with};
+use crate::harness::s3::S3Server;
+use crate::harness::stack::{Stack, icon, logo, with};
 
 const MOST_KIB: u64 = 256 * 1024;
 
@@ -143,5 +145,58 @@ async fn pictures_that_are_ready_all_at_once_wait_for_memory_and_are_all_drawn()
         peak / 1024
     ));
     assert_eq!(polled.orders(), orders, "each was bought once");
+    assert!(peak < MOST_KIB, "{peak} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_store_is_away_pictures_wait_for_memory_too() {
+    let orders = orders();
+    let stack = Stack::start().await;
+    let polled = Polled::start().await;
+    let s3 = S3Server::start("pictures").await;
+    polled.hand_out(noise(900, 850));
+    let endpoint = s3.endpoint();
+    let own = [("WORKER_CONCURRENCY", "1000"), ("IMAGE_PROVIDER", "bfl")];
+    let variables = [&s3.variables(&endpoint)[..], &own].concat();
+    let replica = polled.replica(&stack, &variables).await;
+    let jobs = stack.jobs(i32::try_from(orders).unwrap()).await;
+    for job_id in &jobs {
+        stack.push(&with(icon(*job_id), "imageProvider", "bfl")).await;
+    }
+    polled.ordered(orders).await;
+    s3.fail_next(usize::MAX);
+    polled.finish();
+    replica.said("the picture cannot be stored").await;
+    // As long as making all of their icons would take.
+    tokio::time::sleep(Duration::from_millis(40 * orders as u64)).await;
+    let waiting = "SELECT count(*) FROM ac_background_jobs WHERE progress >= 80";
+    let waiting = stack.count(waiting).await;
+    assert!((10..60).contains(&waiting), "{waiting} icons wait in memory");
+    s3.fail_next(0);
+    stack.each_done_once(&jobs).await;
+    let peak = replica.peak_memory_kib();
+    measured(&format!(
+        "| {orders} of these while the store is away | | {} |",
+        peak / 1024
+    ));
+    assert_eq!(polled.orders(), orders, "each was bought once");
+    assert!(peak < MOST_KIB, "{peak} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_that_are_drawn_here_take_turns() {
+    let orders = orders() / 10;
+    let stack = Stack::start().await;
+    let replica = stack.replica(&[("WORKER_CONCURRENCY", "1000")]).await;
+    let jobs = stack.jobs(i32::try_from(orders).unwrap()).await;
+    for job_id in &jobs {
+        stack.push(&with(logo(*job_id), "imageSize", "2048x2047")).await;
+    }
+    stack.all_done_once(&jobs).await;
+    let peak = replica.peak_memory_kib();
+    measured(&format!(
+        "| {orders} pictures drawn by `builtin` | | {} |",
+        peak / 1024
+    ));
     assert!(peak < MOST_KIB, "{peak} KiB");
 }

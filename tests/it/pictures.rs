@@ -11,7 +11,7 @@ use crate::harness::picture::{
     any_picture, bomb, jpeg, photo, png, webp, with_orientation, with_png_chunk, xmp_of,
 };
 use crate::harness::replica::Replica;
-use crate::harness::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
+use crate::harness::s3::S3Server;
 use crate::harness::stack::{Job, Stack, icon, logo, with};
 
 /// A JUMBF superbox with the description of a C2PA manifest store.
@@ -179,13 +179,7 @@ async fn a_picture_at_which_the_decoder_panics_is_a_bad_picture_and_bought_twice
 async fn a_picture_is_stored_with_the_extension_and_type_that_its_bytes_have() {
     let store = S3Server::start("pictures").await;
     let endpoint = store.endpoint();
-    let (stack, openai, _replica) = studio(&[
-        ("STORAGE_URL", "s3://pictures"),
-        ("S3_ENDPOINT", &endpoint),
-        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
-        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
-    ])
-    .await;
+    let (stack, openai, _replica) = studio(&store.variables(&endpoint)).await;
     // The request asks for PNG; what counts is what came.
     let picture = photo(90, 60);
     for (bytes, format, extension, content_type) in [

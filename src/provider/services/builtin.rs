@@ -22,6 +22,7 @@ use std::sync::Arc;
 use self::canvas::Canvas;
 use self::random::Random;
 use crate::failure::ErrorClass;
+use crate::memory::{self, Hold};
 use crate::provider::catalog::pixels::{self, refused};
 use crate::provider::catalog::{Choices, check_options, repeated};
 use crate::provider::{
@@ -117,14 +118,19 @@ impl ImageProvider for Builtin {
             .ok_or_else(|| broken("the size has not been checked".to_owned()))?;
         let (prompt, seed) = (call.prompt.clone(), call.spec.seed);
         let is_opaque = call.spec.options.background == Some(Background::Opaque);
+        // As a file it seldom has more bytes than pixels, and while it is drawn two copies of its pixels.
+        let pixels = u64::from(width) * u64::from(height);
+        let hold = Hold::of(pixels as usize).await;
+        let turn = memory::work(pixels * 8).await;
         let drawn =
             tokio::task::spawn_blocking(move || picture(prompt.expose(), seed, width, height, is_opaque))
                 .await;
+        drop(turn);
         let png = drawn
             .map_err(|_| broken("drawing stopped with a panic".to_owned()))?
             .map_err(|error| broken(format!("the picture could not be encoded: {error}")))?;
         Ok(DrawnImage {
-            bytes: png.into(),
+            bytes: hold.around(png.into()),
             source: DigitalSource::Algorithm,
             request_id: None,
             usage: None,

@@ -110,6 +110,16 @@ impl S3Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The variables that have a replica store its pictures here, in the bucket `pictures`, at [`Self::endpoint`].
+    pub(crate) fn variables<'a>(&self, endpoint: &'a str) -> [(&'static str, &'a str); 4] {
+        [
+            ("STORAGE_URL", "s3://pictures"),
+            ("S3_ENDPOINT", endpoint),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+        ]
+    }
+
     /// Settings that reach this server with the keys that it accepts.
     pub(crate) fn settings(&self) -> StorageSettings {
         StorageSettings {

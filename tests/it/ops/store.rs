@@ -1,7 +1,7 @@
 //! What a replica counts of its store.
 
 use crate::harness::operator::Operator;
-use crate::harness::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
+use crate::harness::s3::S3Server;
 use crate::harness::stack::{Stack, logo};
 
 fn calls(operation: &str, outcome: &str) -> String {
@@ -13,13 +13,7 @@ async fn a_store_that_fails_is_seen_with_the_reason_and_the_time() {
     let stack = Stack::start().await;
     let store = S3Server::start("pictures").await;
     let endpoint = store.endpoint();
-    let variables = [
-        ("STORAGE_URL", "s3://pictures"),
-        ("S3_ENDPOINT", &*endpoint),
-        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
-        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
-    ];
-    let replica = stack.replica(&variables).await;
+    let replica = stack.replica(&store.variables(&endpoint)).await;
     let operator = Operator::of(&replica).await;
     let before = operator.scrape().await;
     for operation in ["store", "look up", "read", "remove"] {
