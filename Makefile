@@ -12,7 +12,7 @@ MUTATIONS ?= 10000000
 DEMO_PROFILE ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos many ledger mutations hostile bench lint advisories fmt build image clean servers test-servers
+.PHONY: help demo test chaos many ledger mutations hostile kills bench lint advisories fmt build image clean servers test-servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ test: test-servers ## run all tests against a private Redis and Postgres (TEST_A
 
 chaos: test-servers ## kill the worker at every step many times and count what is lost (half an hour)
 	@scripts/chaos
+
+kills: test-servers build ## kill the program that is shipped a hundred times at any moment of three kinds of work (10 minutes)
+	CHAOS_ROUNDS=20 WORKER_PROGRAM=$(CURDIR)/target/release/generative-ai-worker scripts/test kills::
 
 many: test-servers build ## compare what a job costs Redis and Postgres with fifty replicas and with three (5 minutes)
 	MANY_REPLICAS=50 MANY_PACKAGES=100000 WORKER_PROGRAM=$(CURDIR)/target/release/generative-ai-worker \

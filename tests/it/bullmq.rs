@@ -13,15 +13,15 @@ use crate::harness::openai::{OpenAi, small_picture};
 use crate::harness::stack::{Stack, logo};
 use crate::harness::users::users;
 
-const BULLMQ_QUEUE: &str = "mainYpQueue-process-generative-ai";
+pub(crate) const BULLMQ_QUEUE: &str = "mainYpQueue-process-generative-ai";
 const NAME: &str = "process-generative-ai";
-const TAKES_OVER: (&str, &str) = ("BULLMQ_QUEUE", BULLMQ_QUEUE);
+pub(crate) const TAKES_OVER: (&str, &str) = ("BULLMQ_QUEUE", BULLMQ_QUEUE);
 /// The call of a replica that has died is waited for until it can have no answer any more.
-const SHORT: (&str, &str) = ("JOB_TIMEOUT", "3s");
-const VERSIONS: [&str; 2] = ["bullmq5", "bullmq"];
+pub(crate) const SHORT: (&str, &str) = ("JOB_TIMEOUT", "3s");
+pub(crate) const VERSIONS: [&str; 2] = ["bullmq5", "bullmq"];
 
 /// As the application adds its jobs.
-fn as_the_application(data: &Value) -> Value {
+pub(crate) fn as_the_application(data: &Value) -> Value {
     let opts = json!({"priority": 5, "removeOnComplete": true, "removeOnFail": true, "attempts": 1});
     json!({"name": NAME, "data": data, "opts": opts})
 }
@@ -50,7 +50,7 @@ async fn producer(at: &At, command: &str, version: &str, jobs: &[Value]) -> Stri
     node("bullmq.cjs", &arguments, &lines).await
 }
 
-async fn add(stack: &Stack, version: &str, jobs: &[Value]) {
+pub(crate) async fn add(stack: &Stack, version: &str, jobs: &[Value]) {
     producer(&At::of(stack), "add", version, jobs).await;
 }
 
@@ -62,7 +62,7 @@ async fn counts(at: &At, version: &str) -> (Value, Vec<String>) {
 }
 
 /// Nothing of a job is left but what BullMQ keeps of every queue.
-async fn is_as_bullmq_leaves_it(stack: &Stack, version: &str) {
+pub(crate) async fn is_as_bullmq_leaves_it(stack: &Stack, version: &str) {
     is_as_bullmq_leaves_it_at(&At::of(stack), stack, version).await;
 }
 
@@ -253,8 +253,8 @@ async fn what_bullmq_has_paused_waits() {
 async fn whatever_dies_in_between_nothing_is_lost_and_nothing_is_drawn_twice() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
-    let jobs = stack.jobs(1_000).await;
-    for (version, jobs) in VERSIONS.iter().zip(jobs.chunks(500)) {
+    let jobs = stack.jobs(100).await;
+    for (version, jobs) in VERSIONS.iter().zip(jobs.chunks(50)) {
         let priorities = [0, 1, 5, 100, 1000, 10_000];
         let adds: Vec<Value> = jobs
             .iter()
@@ -284,12 +284,12 @@ async fn whatever_dies_in_between_nothing_is_lost_and_nothing_is_drawn_twice() {
     }
     stack.idle().await;
     is_as_bullmq_leaves_it(&stack, "bullmq5").await;
-    assert_eq!(stack.count("SELECT count(*) FROM images").await, 1_000);
+    assert_eq!(stack.count("SELECT count(*) FROM images").await, 100);
     // What died in the middle of a call without an id is all that may be drawn again.
     let unknown = "SELECT count(*) FROM generative_ai.provider_calls WHERE state = 'unknown'";
     let unknown = usize::try_from(stack.count(unknown).await).unwrap();
     assert!(
-        openai.bills() <= 1_000 + unknown,
+        openai.bills() <= 100 + unknown,
         "{} and {unknown}",
         openai.bills()
     );

@@ -15,7 +15,7 @@ use crate::harness::replica::Replica;
 use crate::harness::stack::{Job, Stack, icon, logo, with};
 
 /// A package that deletes a picture, by whichever fields are given.
-fn deletion(job_id: i32, image_id: Option<i64>, image_url: Option<&str>) -> Value {
+pub(crate) fn deletion(job_id: i32, image_id: Option<i64>, image_url: Option<&str>) -> Value {
     let mut package = json!({"type": "delete-image", "jobId": job_id});
     if let Some(id) = image_id {
         package["imageId"] = id.into();
@@ -27,12 +27,12 @@ fn deletion(job_id: i32, image_id: Option<i64>, image_url: Option<&str>) -> Valu
 }
 
 /// A picture of a job that is done.
-struct Drawn {
-    image_id: i64,
-    url: String,
+pub(crate) struct Drawn {
+    pub(crate) image_id: i64,
+    pub(crate) url: String,
 }
 
-async fn drawn(stack: &Stack, package: impl FnOnce(i32) -> Value) -> Drawn {
+pub(crate) async fn drawn(stack: &Stack, package: impl FnOnce(i32) -> Value) -> Drawn {
     let job_id = stack.job().await;
     stack.push(&package(job_id)).await;
     let data = stack.ended(job_id).await.data;
@@ -58,7 +58,7 @@ async fn ended(stack: &Stack, job_id: i32) -> Job {
         .await
 }
 
-async fn is_marked(stack: &Stack, image_id: i64) -> bool {
+pub(crate) async fn is_marked(stack: &Stack, image_id: i64) -> bool {
     let query =
         format!("SELECT count(*) FROM images WHERE id = {image_id} AND deleted AND updated_at > created_at");
     stack.count(&query).await == 1
@@ -71,7 +71,7 @@ async fn replica(stack: &Stack, cloudflare: &Cloudflare, variables: &[(&str, &st
     stack.replica(&all).await
 }
 
-fn done(drawn: &Drawn, word: &str) -> Job {
+pub(crate) fn done(drawn: &Drawn, word: &str) -> Job {
     Job {
         progress: Some(100),
         error: None,

@@ -36,6 +36,7 @@ mod hosts;
 mod instructions;
 mod jobs_show;
 mod joined;
+mod kills;
 mod ledger;
 mod limits;
 mod manifests;
