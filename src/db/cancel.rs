@@ -76,13 +76,14 @@ impl Db {
     pub async fn cancel(&self, job_id: i32, message: &str) -> Result<Cancelled, DbError> {
         let update = diesel::sql_query(
             "WITH shown AS (
-                SELECT id, created_at FROM ac_background_jobs WHERE id = $1
+                SELECT id, created_at, error, progress FROM ac_background_jobs WHERE id = $1
              ), before AS (
                 SELECT state, worker_id, error_message FROM generative_ai.jobs WHERE job_id = $1
              ), cancelled AS (
                 INSERT INTO generative_ai.jobs AS job
                     (job_id, state, deliveries, package, finished_at, error_class, error_message, row_created_at)
                 SELECT id, 'cancelled', 0, '', now(), 'cancelled', $2, created_at FROM shown
+                WHERE EXISTS (SELECT FROM before) OR error IS NULL AND progress IS DISTINCT FROM 100
                 ON CONFLICT (job_id) DO UPDATE SET
                     state = 'cancelled', fence = job.fence + 1, package = '', next_attempt_at = NULL, finished_at = now(),
                     error_class = 'cancelled', error_message = excluded.error_message, error_details = NULL,
@@ -96,8 +97,8 @@ impl Db {
                 FROM cancelled WHERE shown_row.id = cancelled.job_id
              )
              SELECT EXISTS (SELECT FROM shown) AS has_row, EXISTS (SELECT FROM cancelled) AS is_now,
-                before.state, before.worker_id, before.error_message AS message
-             FROM (VALUES (1)) AS one LEFT JOIN before ON true",
+                before.state, before.worker_id, coalesce(before.error_message, shown.error) AS message
+             FROM (VALUES (1)) AS one LEFT JOIN before ON true LEFT JOIN shown ON true",
         )
         .bind::<Integer, _>(job_id)
         .bind::<Text, _>(storable(message));
@@ -113,6 +114,8 @@ impl Db {
             },
             Some("cancelled") => Cancelled::Before(message),
             Some("dead") => Cancelled::Dead(message),
+            // Refused before it was begun, or forgotten since: its row says how it ended.
+            None if !message.is_empty() => Cancelled::Dead(message),
             _ => Cancelled::Done,
         })
     }

@@ -18,7 +18,7 @@ pub(crate) use action::outcome_of;
 pub(crate) use budget::{in_cents, near_budgets, parked as parked_for_budget};
 pub(crate) use callback::{end_of, next_try, target};
 pub(crate) use chapters::{Facts, Tone};
-pub(crate) use life::Life;
+pub(crate) use life::{Life, Waits};
 pub(crate) use provider::now_of;
 
 /// `1 package waits`, `2 packages wait`

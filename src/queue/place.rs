@@ -95,7 +95,10 @@ impl Redis {
             pipeline.exists(key);
         }
         let are_there: Vec<bool> = pipeline.query_async(&mut connection).await?;
-        let script = Script::new(include_str!("scripts/place.lua"));
+        let script = Script::new(concat!(
+            include_str!("scripts/packages.lua"),
+            include_str!("scripts/place.lua")
+        ));
         let mut left = MOST;
         for ((key, place), _) in places
             .into_iter()

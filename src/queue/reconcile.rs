@@ -42,7 +42,10 @@ impl Redis {
         parked_for: &[String],
     ) -> Result<HashSet<i32>, RedisFailure> {
         let keys = self.keys();
-        let script = Script::new(include_str!("scripts/find.lua"));
+        let script = Script::new(concat!(
+            include_str!("scripts/packages.lua"),
+            include_str!("scripts/find.lua")
+        ));
         let mut connection = self.connection().await?;
         let workers: Vec<String> = connection.smembers(keys.workers()).await?;
         let hands = workers

@@ -305,3 +305,50 @@ async fn a_server_that_does_not_let_itself_be_listened_to_is_looked_at_instead()
     stack.all_done_once(&jobs).await;
     assert_eq!(wakes(&stack).await, before);
 }
+
+/// What was refused, and what the ledger has forgotten, has ended: the reason stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_without_the_ledger_keeps_its_end() {
+    let stack = Stack::start().await;
+    let (refused, forgotten) = (stack.job().await, stack.job().await);
+    let replica = stack.replica(&[]).await;
+    stack.push(&with(logo(refused), "imageSize", "large")).await;
+    let reason = stack.ended(refused).await.error.unwrap();
+    let done = "UPDATE ac_background_jobs SET progress = 100 WHERE id = $1";
+    stack.sql(done, &[&forgotten]).await;
+    stack
+        .sql("DELETE FROM generative_ai.jobs WHERE job_id = $1", &[&refused])
+        .await;
+    drop(replica);
+    let said = cancel(&stack, refused, &[]).await;
+    let out =
+        format!("job {refused} has failed already, nothing was changed: {reason}; nothing was changed\n");
+    assert_eq!((said.status, &*said.out), (Some(1), &*out));
+    let said = cancel(&stack, forgotten, &[]).await;
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(said.out.contains("has its picture already"), "{said:?}");
+    assert_eq!(stack.job_row(refused).await.error, Some(reason));
+    assert_eq!(stack.job_row(forgotten).await.error, None);
+    assert_eq!(stack.count("SELECT count(*) FROM generative_ai.jobs").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_cancelled_although_redis_cannot_be_told() {
+    let mut stack = Stack::start().await;
+    let job_id = stack.job().await;
+    stack.redis.stop();
+    let said = cancel(&stack, job_id, &[]).await;
+    let begin = format!(
+        "job {job_id} is cancelled, and replicas learn of it when they look: Redis could not be told ("
+    );
+    assert!(said.status == Some(0) && said.out.starts_with(&begin), "{said:?}");
+    assert_eq!(
+        stack.job_row(job_id).await.error.as_deref(),
+        Some("Cancelled by anna.")
+    );
+    stack.redis.restart().unwrap();
+    stack.push(&logo(job_id)).await;
+    let _replica = stack.replica(&[]).await;
+    stack.idle().await;
+    assert_eq!(stack.ledger(job_id).await.state, "cancelled");
+}

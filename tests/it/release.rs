@@ -2,6 +2,7 @@
 
 use crate::harness::command::command_on;
 use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::page::Page;
 use crate::harness::replica::Replica;
 use crate::harness::stack::{Stack, logo};
 
@@ -158,4 +159,42 @@ async fn a_retry_that_waits_long_is_made_at_once() {
     );
     said.is(0, &out, "");
     stack.all_done_once(&[job_id]).await;
+}
+
+/// What it waits for with others is nothing that one job can be let go of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_many_share_is_not_ended_for_one() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let variables = [("BUDGETS", "openai:0.06/day"), ("DASHBOARD_ADDR", "127.0.0.1:0")];
+    let replica = stack.replica_of(&openai, &variables).await;
+    let page = Page::of(&replica).await;
+    let jobs = stack.push_logos(2).await;
+    let waits = "SELECT job_id FROM generative_ai.jobs WHERE state = 'retry_wait'";
+    let waiting: i32 = stack
+        .until("one has used up what there is", async || {
+            let waiting = stack.sql(waits, &[]).await;
+            waiting.first().map(|row| row.get(0))
+        })
+        .await;
+    let parked = "waits for money of the budget openai/day";
+    let shown = stack
+        .until("its package is parked", async || {
+            let shown = command_on(&stack, &["jobs", "show", &waiting.to_string()], &[]).await;
+            shown.out.contains(parked).then_some(shown.out)
+        })
+        .await;
+    assert!(!shown.contains("jobs release"), "{shown}");
+    let said = command_on(&stack, &["jobs", "release", &waiting.to_string()], &[]).await;
+    let out = format!(
+        "job {waiting} waits with others: its package {parked}; it goes on with the next day or month, or with more in BUDGETS; \
+         nothing was changed\n"
+    );
+    said.is(1, &out, "");
+    assert_eq!(stack.ledger(waiting).await.state, "retry_wait");
+    let story = page.get(&format!("/jobs/{waiting}")).await;
+    story.is(200).has(parked);
+    assert!(!story.text().contains("End its wait"), "{}", story.text());
+    page.get("/running").await.has("for its budget");
+    assert_eq!(openai.calls().len(), jobs.len() - 1);
 }

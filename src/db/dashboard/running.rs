@@ -16,7 +16,7 @@ pub struct UnfinishedJob {
     /// Which.
     #[diesel(sql_type = Integer)]
     pub job_id: i32,
-    /// `begun`, `retry_wait` or `held`.
+    /// `begun`, `held`, `retry_wait` or `waiting`.
     #[diesel(sql_type = Text)]
     pub state: String,
     /// Who works on it, or has last.
@@ -79,19 +79,19 @@ impl Db {
                 call.model, call.state AS call_state
              FROM (
                 SELECT job_id, state, worker_id, attempts, error_class, error_message, begun_at, next_attempt_at, package
-                FROM generative_ai.jobs WHERE state IN ('begun', 'retry_wait', 'held') AND coalesce(queue, $1) = $1
-                ORDER BY state, begun_at, job_id LIMIT $2 OFFSET $3
+                FROM generative_ai.jobs WHERE state IN ('waiting', 'begun', 'retry_wait', 'held') AND coalesce(queue, $1) = $1
+                ORDER BY state = 'waiting', state, begun_at, job_id LIMIT $2 OFFSET $3
              ) AS job
              LEFT JOIN ac_background_jobs AS shown ON shown.id = job.job_id
              LEFT JOIN generative_ai.provider_calls AS call ON call.job_id = job.job_id AND call.state IN ('intended', 'accepted')
-             ORDER BY job.state, job.begun_at, job.job_id"#,
+             ORDER BY job.state = 'waiting', job.state, job.begun_at, job.job_id"#,
         )
         .bind::<Text, _>(queue)
         .bind::<BigInt, _>(most)
         .bind::<BigInt, _>(after);
         let count = sql_query(
             "SELECT count(*) AS count FROM generative_ai.jobs
-             WHERE state IN ('begun', 'retry_wait', 'held') AND coalesce(queue, $1) = $1",
+             WHERE state IN ('waiting', 'begun', 'retry_wait', 'held') AND coalesce(queue, $1) = $1",
         )
         .bind::<Text, _>(queue);
         on_connection(&self.pool, async |connection| {

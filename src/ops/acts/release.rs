@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Done;
 use crate::db::{Db, Wait};
+use crate::ops::words::Waits;
 use crate::provider::list::PROVIDERS;
 use crate::queue::Redis;
 use crate::worker::Books;
@@ -45,6 +46,16 @@ pub(crate) async fn why_not(
     {
         return Ok(Some(format!(
             "call {call_no} to {provider} for job {job_id} is open, and {caller}, which has made it, is alive and may still get its picture"
+        )));
+    }
+    if wait.call_no.is_none()
+        && matches!(wait.job.state.as_str(), "waiting" | "retry_wait")
+        && let Some(waits) = Waits::find(job_id, redis).await?
+        && let Some(end) = waits.shared_end()
+    {
+        return Ok(Some(format!(
+            "job {job_id} waits with others: its package {}; {end}",
+            waits.in_words()
         )));
     }
     Ok(None)

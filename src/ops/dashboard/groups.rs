@@ -33,6 +33,7 @@ pub(super) struct Group {
     pub(super) id: String,
     pub(super) class: String,
     pub(super) provider: Option<String>,
+    /// What all have been told, or that without what differs.
     pub(super) message: String,
     pub(super) first_at: DateTime<Utc>,
     pub(super) last_at: DateTime<Utc>,
@@ -123,6 +124,13 @@ fn group(packages: Vec<DeadPackage>) -> Vec<Group> {
         });
     }
     let mut groups: Vec<Group> = groups.into_values().collect();
+    for group in &mut groups {
+        let said = &group.members[0].reason;
+        // Nothing differs: its numbers are what is wrong.
+        if group.members.iter().all(|member| member.reason == *said) {
+            group.message.clone_from(said);
+        }
+    }
     groups.sort_by(|one, other| {
         let size = |group: &Group| std::cmp::Reverse(group.members.len());
         (size(one), &one.id).cmp(&(size(other), &other.id))

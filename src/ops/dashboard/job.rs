@@ -104,6 +104,20 @@ fn ways(site: &Site, visitor: &Visitor, life: &Life) -> Markup {
     // Refused before it was begun: it has nothing to be cancelled.
     let has_failed = state.is_none() && story.shown.as_ref().is_some_and(|row| row.error.is_some());
     let is_dead = story.dead.iter().any(|package| package.retried_at.is_none());
+    let is_open = |call: &crate::db::CallRow| matches!(&*call.state, "intended" | "accepted");
+    let waits_with_others = life
+        .waits
+        .as_ref()
+        .is_some_and(|waits| waits.shared_end().is_some());
+    let is_drawn = life
+        .owner
+        .as_ref()
+        .is_some_and(|owner| matches!(owner.is_alive, Ok(true)));
+    let has_own_wait = match state {
+        Some("retry_wait") => !waits_with_others || story.calls.iter().any(is_open),
+        Some("begun") => !is_drawn,
+        _ => false,
+    };
     let way = |deed: &str, label: &str, class: &str| {
         button(site, visitor, &format!("/jobs/{job_id}/{deed}"), label, class)
     };
@@ -111,7 +125,7 @@ fn ways(site: &Site, visitor: &Visitor, life: &Life) -> Markup {
         @if visitor.is_operator() {
             div.ways {
                 @if state == Some("held") { (way("release", "Release: another picture may be bought", "")) }
-                @if matches!(state, Some("retry_wait" | "begun")) {
+                @if has_own_wait {
                     (way("release", "End its wait", ""))
                     p.note { "This can take as long as half of LEASE_TTL: a replica that may have the picture has to be gone for certain." }
                 }
@@ -155,8 +169,12 @@ fn steps(life: &Life) -> Vec<Step> {
         .into_iter()
         .collect();
     if let Some(row) = &story.ledger {
-        steps.push(step(row.begun_at, "", "begun, the last time"));
-        let next = row.next_attempt_at.filter(|_| row.state == "retry_wait");
+        // One that was cancelled before any replica had it was never begun.
+        let begun = (row.deliveries > 0).then(|| step(row.begun_at, "", "begun, the last time"));
+        steps.extend(begun);
+        // What is due and not worked on waits for something else than its time.
+        let is_ahead = row.state == "retry_wait" && row.due_in_s.is_some_and(|due_in| due_in > 0.0);
+        let next = row.next_attempt_at.filter(|_| is_ahead);
         steps.extend(next.map(|at| step(at, "soon", "next attempt")));
         let (class, title) = end_of(row);
         steps.extend(row.finished_at.map(|at| step(at, class, title)));

@@ -60,7 +60,7 @@ fn states(site: &Site, visitor: &Visitor, overview: &Overview, day: Option<&[Pro
     };
     html! {
         div.wide { table {
-            caption { "Now, and calls of the last 24 hours" }
+            caption { "Now, and calls of the last 24 hours that can cost money" }
             thead { tr {
                 th scope="col" { "Provider" } th scope="col" { "State" } th.n scope="col" { "Parked" } th.n scope="col" { "Open" }
                 th.n scope="col" { "Calls" } th.n scope="col" { "Succeeded" } th.n scope="col" { "p50" } th.n scope="col" { "p95" }

@@ -10,8 +10,8 @@ use super::forms::{self, filled};
 use super::layout::{button, foreign, job_link, maybe, page as framed, trouble};
 use super::strip::in_time;
 use super::{Site, Visitor};
-use crate::db::UnfinishedJob;
-use crate::failure::{ErrorClass, Failure};
+use crate::db::{DbError, UnfinishedJob};
+use crate::failure::{ErrorClass, Failure, without_advice};
 use crate::ops::words::{age_of_seconds, counted};
 use crate::plain_text::one_line;
 
@@ -29,12 +29,21 @@ pub(super) async fn page(
     let fields = forms::query(query.as_deref());
     let after = filled(&fields, "after").and_then(|after| after.parse().ok());
     let after = after.unwrap_or(0_i64).max(0);
-    let (strip, jobs) = tokio::join!(
-        site.strips.get(&site.sources),
-        in_time(site.sources.db.unfinished(queue, after, A_PAGE))
-    );
+    let find = async {
+        let found = site.sources.db.unfinished(queue, after, A_PAGE).await?;
+        match found {
+            // Beyond the end, which may have come nearer since: what is last is shown.
+            (jobs, count) if jobs.is_empty() && after > 0 => {
+                let last = (count - 1).max(0) / A_PAGE * A_PAGE;
+                let (jobs, count) = site.sources.db.unfinished(queue, last, A_PAGE).await?;
+                Ok::<_, DbError>((last, jobs, count))
+            }
+            (jobs, count) => Ok((after, jobs, count)),
+        }
+    };
+    let (strip, jobs) = tokio::join!(site.strips.get(&site.sources), in_time(find));
     let body = match jobs {
-        Ok((jobs, count)) => {
+        Ok((after, jobs, count)) => {
             let part = part(&site, after, jobs.len(), count);
             let (begun, waiting): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.state == "begun");
             html! {
@@ -57,7 +66,7 @@ fn part(site: &Site, after: i64, shown: usize, count: i64) -> Markup {
         @if after > 0 || shown < count {
             p.more {
                 @if after > 0 { a rel="prev" href=(to((after - A_PAGE).max(0))) { "Those before" } " · " }
-                @if after == 0 { (shown) } @else if shown == 0 { "none" } @else { (after + 1) " to " (after + shown) }
+                @if after == 0 { (shown) } @else { (after + 1) " to " (after + shown) }
                 " of " (counted(count, "job", "jobs"))
                 @if after + shown < count { " · " a rel="next" href=(to(after + A_PAGE)) { "The next " ((count - after - shown).min(A_PAGE)) } }
             }
@@ -122,6 +131,7 @@ fn why(job: &UnfinishedJob) -> Option<String> {
         "retry_wait" if !is_over_budget(job) => {
             Some(Failure::new(ErrorClass::Internal, said).message_while_retried())
         }
+        "held" => Some(without_advice(&said).to_owned()),
         _ => Some(said),
     }
 }
@@ -145,6 +155,7 @@ fn waits(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
                         th scope="row" { (job_link(site, job.job_id)) }
                         td data-label="Waits" { @match (&*job.state, job.due_in_s) {
                             ("held", _) => "for an operator: see the job",
+                            ("waiting", _) => "for a replica",
                             _ if is_over_budget(job) => "for its budget",
                             (_, Some(due)) if due > 0.0 => { "next attempt in " (age_of_seconds(due)) },
                             // Parked under whoever is to draw it, or on its list.

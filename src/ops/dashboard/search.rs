@@ -34,7 +34,8 @@ pub(super) async fn page(
     let body = html! {
         p.note {
             "By job number, image id, user, collection (42 or domain/42), the request id of a provider, the id of a dead package or of a "
-            "callback. All are always found, but for those of a user: the latest, among the latest 20,000 jobs."
+            "callback, or how it begins; job 42, image 42 or user 42 means that alone. All are always found, but for those of a user: the "
+            "latest, among the latest 20,000 jobs."
         }
         @match hits {
             Ok(hits) => (found(&site, &wanted, &hits)),
@@ -64,9 +65,12 @@ fn found(site: &Site, wanted: &str, hits: &[Hit]) -> Markup {
                 tbody {
                     @for hit in shown(hits) {
                         tr {
-                            th scope="row" { (job_link(site, hit.job_id)) }
+                            th scope="row" { @match hit.job_id {
+                                Some(job_id) => (job_link(site, job_id)),
+                                None => { "none could be read: see " a href=(site.path("/failures")) { "Failures" } },
+                            } }
                             td data-label="Found by" { (hit.by) }
-                            td data-label="State" { (maybe(hit.state.as_deref().or(Some("not begun")))) }
+                            td data-label="State" { (maybe(hit.state.as_deref().or(hit.job_id.map(|_| "not begun")))) }
                             td.n data-label="Image" { @match hit.image_id { Some(image_id) => (image_id), None => (maybe(None)) } }
                         }
                     }
@@ -99,8 +103,15 @@ fn shown(hits: &[Hit]) -> impl Iterator<Item = &Hit> {
 /// By what there are more, and whether results can be filtered by it.
 fn more(hits: &[Hit]) -> Vec<(&str, bool)> {
     let is_more = |by: &&str| hits.iter().filter(|hit| hit.by == **by).count() > Hit::MOST;
-    let all = ["image", "user", "collection", "request"]
-        .into_iter()
-        .filter(is_more);
+    let all = [
+        "image",
+        "user",
+        "collection",
+        "request",
+        "dead package",
+        "callback",
+    ]
+    .into_iter()
+    .filter(is_more);
     all.map(|by| (by, matches!(by, "user" | "collection"))).collect()
 }

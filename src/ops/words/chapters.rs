@@ -79,7 +79,9 @@ impl Life {
                 ledger.state, ledger.attempts, ledger.deliveries, ledger.crashes
             ),
         ));
-        facts.push(("begun", time(ledger.begun_at)));
+        if ledger.deliveries > 0 {
+            facts.push(("begun", time(ledger.begun_at)));
+        }
         if let Some(owner) = &self.owner {
             let lease = match owner.is_alive {
                 Ok(true) => "alive",

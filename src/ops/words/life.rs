@@ -32,6 +32,8 @@ pub(crate) struct Life {
 /// What a job waits for.
 pub(crate) struct Waits {
     pub(crate) placed: Placed,
+    /// Whether replicas take nothing meanwhile.
+    is_paused: bool,
     /// How it stands with the provider that its package is parked for.
     provider: Option<ProviderState>,
 }
@@ -45,7 +47,11 @@ pub(crate) struct TotalCost {
 }
 
 impl Waits {
-    async fn find(job_id: i32, redis: &Redis) -> anyhow::Result<Option<Self>> {
+    /// Looks for the package. `None`: it is nowhere, or among more than are looked at.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub(crate) async fn find(job_id: i32, redis: &Redis) -> anyhow::Result<Option<Self>> {
         let parked_for = parked_for(PROVIDERS.into_iter());
         let Some(placed) = redis.place_of(job_id, &parked_for).await? else {
             return Ok(None);
@@ -56,14 +62,42 @@ impl Waits {
             }
             _ => None,
         };
-        Ok(Some(Self { placed, provider }))
+        let is_paused = redis.paused_by().await?.is_some();
+        Ok(Some(Self {
+            placed,
+            is_paused,
+            provider,
+        }))
+    }
+
+    /// What ends this wait where it is one for many jobs, so that no single job can be let go of it.
+    pub(crate) fn shared_end(&self) -> Option<String> {
+        match &self.placed.place {
+            Place::Parked { name } if name == SUSPECTS => {
+                Some("it is tried when no other such package is".to_owned())
+            }
+            Place::Parked { name } if self.provider.is_some() => Some(format!(
+                "generative-ai-worker providers resume {name} ends that for all"
+            )),
+            Place::Parked { .. } => Some("it goes on as soon as there is room".to_owned()),
+            Place::OverBudget { .. } => {
+                Some("it goes on with the next day or month, or with more in BUDGETS".to_owned())
+            }
+            Place::Waiting { .. } | Place::Delayed { .. } | Place::InHand { .. } => None,
+        }
     }
 
     /// To stand behind "its package".
     pub(crate) fn in_words(&self) -> String {
+        let paused = match self.is_paused {
+            true => ", and the queue is paused (generative-ai-worker resume ends that)",
+            false => "",
+        };
         match &self.placed.place {
-            Place::Waiting { list, before: 0 } => format!("is among the next of the list {list}"),
-            Place::Waiting { list, before } => format!("waits on the list {list}, behind {before} others"),
+            Place::Waiting { list, before: 0 } => format!("is among the next of the list {list}{paused}"),
+            Place::Waiting { list, before } => {
+                format!("waits on the list {list}, behind {before} others{paused}")
+            }
             Place::Delayed { until_ms } => match DateTime::from_timestamp_millis(*until_ms) {
                 Some(until) => format!("waits until {}", time(until)),
                 None => "waits for a time".to_owned(),

@@ -1,28 +1,15 @@
--- Looks for the package of a job in one place, part by part, so that Redis is never held up for long. Nothing is decoded: a package that
+-- Looks for the package of a job in one place, part by part. Nothing is decoded: a package that
 -- only mentions the job is taken for its own.
 --
 -- KEYS: a list, sorted set or hash
 -- ARGV: job id, where the part begins
 -- Returns {where the next part begins (-1: there is none), how many were looked at, and where the package is in this part: how many leave
 -- the list before it, its score in a sorted set, and the package itself}.
-local STEP, MOST, MOST_BYTES = 10, 500, 1048576
-local kind = redis.call('TYPE', KEYS[1]).ok
-local fields = kind == 'hash' and redis.call('HKEYS', KEYS[1])
-local function packages_from(from)
-  local last = from + STEP - 1
-  if kind == 'list' then return redis.call('LRANGE', KEYS[1], from, last) end
-  if kind == 'zset' then return redis.call('ZRANGE', KEYS[1], from, last) end
-  if kind == 'hash' and from < #fields then
-    return redis.call('HMGET', KEYS[1], unpack(fields, from + 1, math.min(last + 1, #fields)))
-  end
-  return {}
-end
-
 local pattern = 'jobId\\*"%s*:%s*\\*"?(%d+)'
 local first = tonumber(ARGV[2])
 local place, bytes = first, 0
 while place < first + MOST and bytes < MOST_BYTES do
-  local packages = packages_from(place)
+  local packages = packages_from(place, 'ZRANGE')
   if #packages == 0 then return { -1, place - first, false, false, false } end
   for i, package in ipairs(packages) do
     bytes = bytes + #package

@@ -133,6 +133,29 @@ async fn pictures_failures_and_stories_are_shown_and_found() {
         .await
         .has(&format!("href=\"/jobs/{}\"", jobs[2]))
         .has(">dead package</td>");
+    // As `dead list` shows it, and as people write what they know.
+    for (wanted, by, others) in [
+        (dead[..13].to_owned(), "dead package", ["job", "image"]),
+        (format!("job+{}", jobs[0]), "job", ["image", "user"]),
+        (format!("image+%23{image_id}"), "image", ["job", "user"]),
+        ("User+5".to_owned(), "user", ["job", "image"]),
+        ("collection+5".to_owned(), "Nothing was found", ["job", "user"]),
+    ] {
+        let found = page.get(&format!("/search?q={wanted}")).await;
+        found.is(200).has(by);
+        for other in others {
+            let other = format!(">{other}</td>");
+            assert!(!found.text().contains(&other), "{wanted}: {}", found.text());
+        }
+    }
+    let only_dead = "INSERT INTO generative_ai.dead_packages
+        (id, payload, job_id, attempts, error_class, reason, worker_id)
+        SELECT '0b6f3c1e-7a55-4a54-9b7c-0242ac120002', payload, NULL, attempts, error_class, reason, worker_id
+        FROM generative_ai.dead_packages LIMIT 1";
+    stack.sql(only_dead, &[]).await;
+    page.get("/search?q=0b6f3c1e-7a55")
+        .await
+        .has("none could be read");
 
     page.post(&format!("/jobs/{}/retry", jobs[2]))
         .await
@@ -329,7 +352,7 @@ async fn totals_come_as_a_stream_and_outages_are_said_on_the_page() {
 async fn what_runs_is_shown_part_by_part_with_a_way_to_the_rest() {
     let stack = Stack::start().await;
     let begin = "INSERT INTO generative_ai.jobs (job_id, state, queue, package, worker_id, attempts, error_class, error_message)
-        SELECT number, CASE WHEN number % 2 = 0 THEN 'begun' ELSE 'held' END, 'generative-ai', '{}', repeat('w', 40), 3, 'unknown_outcome',
+        SELECT number, (ARRAY['begun', 'held', 'waiting'])[number % 3 + 1], 'generative-ai', '{}', repeat('w', 40), 3, 'unknown_outcome',
             repeat('what was said of it ', 30)
         FROM generate_series(1000001, 1000488) AS number";
     stack.sql(begin, &[]).await;
@@ -350,13 +373,17 @@ async fn what_runs_is_shown_part_by_part_with_a_way_to_the_rest() {
         };
         path = next.split('"').next().unwrap().to_owned();
     }
+    assert!(
+        page.get(&path).await.text().contains("for a replica"),
+        "who waits comes last"
+    );
     jobs.sort();
     jobs.dedup();
     assert_eq!((jobs.len(), pages), (488, 10));
     page.get("/running?after=9999")
         .await
         .is(200)
-        .has("none of 488 jobs");
+        .has("451 to 488 of 488 jobs");
     page.get("/running?after=x").await.is(200).has("50 of 488 jobs");
 }
 
