@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use generative_ai_worker::db::{self, DbSettings};
 use generative_ai_worker::private_servers::{PostgresOptions, PostgresServer, RedisOptions, RedisServer};
@@ -45,28 +45,27 @@ pub(crate) struct Job {
 }
 
 impl Stack {
-    /// Starts the servers and migrates the database.
+    /// Starts the servers; the database is migrated.
     pub(crate) async fn start() -> Self {
-        let stack = Self::start_without_tables().await;
-        db::migrate(&stack.db_settings()).await.unwrap();
-        stack
+        Self::start_servers(Vec::new(), true).await
     }
 
     /// The same, for so many connections to Postgres.
     pub(crate) async fn start_for(connections: usize) -> Self {
-        let stack = Self::start_servers(vec![format!("max_connections={connections}")]).await;
-        db::migrate(&stack.db_settings()).await.unwrap();
-        stack
+        Self::start_servers(vec![format!("max_connections={connections}")], true).await
     }
 
     /// Starts the servers; the database is empty.
     pub(crate) async fn start_without_tables() -> Self {
-        Self::start_servers(Vec::new()).await
+        Self::start_servers(Vec::new(), false).await
     }
 
-    async fn start_servers(settings: Vec<String>) -> Self {
+    async fn start_servers(settings: Vec<String>, has_tables: bool) -> Self {
         tokio::task::spawn_blocking(move || {
             let directory = super::temporary_directory();
+            if has_tables {
+                copy_tree(&cluster_with_tables(), &directory.path().join("postgres"));
+            }
             let options = RedisOptions {
                 append_only: true,
                 ..RedisOptions::default()
@@ -93,10 +92,7 @@ impl Stack {
     }
 
     pub(crate) fn db_settings(&self) -> DbSettings {
-        DbSettings {
-            url: SecretString::from(self.postgres.url("postgres")),
-            pool_size: 2,
-        }
+        settings_of(&self.postgres)
     }
 
     /// The variables of a worker on these servers; waits are short, so that tests are.
@@ -341,6 +337,45 @@ impl Stack {
             Err(_) => panic!("waited {PATIENCE:?} in vain until {what}"),
         }
     }
+}
+
+fn settings_of(postgres: &PostgresServer) -> DbSettings {
+    DbSettings {
+        url: SecretString::from(postgres.url("postgres")),
+        pool_size: 2,
+    }
+}
+
+/// The files of a Postgres whose database is migrated, to be copied: made by the first test of a build, as migrating each takes as long
+/// as many a test.
+fn cluster_with_tables() -> PathBuf {
+    let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("postgres-with-tables");
+    let program = std::env::current_exe().unwrap().metadata().unwrap();
+    let built = program.modified().unwrap().duration_since(UNIX_EPOCH).unwrap();
+    let made = cache.join(built.as_nanos().to_string());
+    if made.exists() {
+        return made;
+    }
+    std::fs::create_dir_all(&cache).unwrap();
+    let lock = std::fs::File::create(cache.join("lock")).unwrap();
+    lock.lock().unwrap();
+    if made.exists() {
+        return made;
+    }
+    let of_other_builds = cache.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    for other in of_other_builds.filter(|path| path.is_dir()) {
+        std::fs::remove_dir_all(other).unwrap();
+    }
+    let directory = super::temporary_directory();
+    let mut postgres =
+        PostgresServer::start(&directory.path().join("postgres"), super::postgres_options()).unwrap();
+    let migrating = async { db::migrate(&settings_of(&postgres)).await };
+    tokio::runtime::Handle::current().block_on(migrating).unwrap();
+    postgres.stop();
+    let unfinished = cache.join("unfinished");
+    copy_tree(&directory.path().join("postgres"), &unfinished);
+    std::fs::rename(&unfinished, &made).unwrap();
+    made
 }
 
 /// With owners and rights, which Postgres is particular about.
