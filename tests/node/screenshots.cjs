@@ -33,6 +33,7 @@ const PHONE = { width: 390, height: 844, deviceScaleFactor: 1.5 };
   await shoot('failures', './failures', DESK, 'light');
   await shoot('running', './running', DESK, 'light');
   await shoot('providers', './providers', DESK, 'dark');
+  await shoot('callbacks', './callbacks', DESK, 'light');
   await page.goto(at('./results'));
   const done = await page.$eval('.sheet .picture', (link) => link.getAttribute('href'));
   await shoot('job', done, DESK, 'light');
