@@ -321,8 +321,7 @@ async fn what_has_ended_without_the_ledger_keeps_its_end() {
         .await;
     drop(replica);
     let said = cancel(&stack, refused, &[]).await;
-    let out =
-        format!("job {refused} has failed already, nothing was changed: {reason}; nothing was changed\n");
+    let out = format!("job {refused} has failed already, nothing was changed: {reason}\n");
     assert_eq!((said.status, &*said.out), (Some(1), &*out));
     let said = cancel(&stack, forgotten, &[]).await;
     assert_eq!(said.status, Some(1), "{said:?}");

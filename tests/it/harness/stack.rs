@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use generative_ai_worker::db::{self, DbSettings};
@@ -34,6 +34,8 @@ pub(crate) struct Stack {
     replicas: AtomicUsize,
     /// The Redis that the test itself looks at.
     redis_url: Mutex<String>,
+    /// The connection to Postgres that the test itself looks with, and the port that it leads to.
+    client: tokio::sync::Mutex<Option<(u16, Arc<tokio_postgres::Client>)>>,
 }
 
 /// What a producer that polls its job row sees.
@@ -73,6 +75,7 @@ impl Stack {
             let redis = RedisServer::start(&directory.path().join("redis"), options).unwrap();
             Self {
                 redis_url: Mutex::new(redis.url()),
+                client: tokio::sync::Mutex::default(),
                 redis,
                 postgres: PostgresServer::start(
                     &directory.path().join("postgres"),
@@ -205,7 +208,25 @@ impl Stack {
     }
 
     pub(crate) async fn sql(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> Vec<tokio_postgres::Row> {
-        self.sql_client().await.query(query, values).await.unwrap()
+        let client = self.kept_client().await;
+        match client.query(query, values).await {
+            Err(_) if client.is_closed() => self.kept_client().await.query(query, values).await,
+            rows => rows,
+        }
+        .unwrap()
+    }
+
+    /// One connection for all looks: to make one takes Postgres and the test longer than most queries do.
+    async fn kept_client(&self) -> Arc<tokio_postgres::Client> {
+        let port = self.postgres.port();
+        let mut kept = self.client.lock().await;
+        let is_fit = |(of, client): &&(u16, Arc<tokio_postgres::Client>)| *of == port && !client.is_closed();
+        if let Some((_, client)) = kept.as_ref().filter(is_fit) {
+            return Arc::clone(client);
+        }
+        let client = Arc::new(self.sql_client().await);
+        *kept = Some((port, Arc::clone(&client)));
+        client
     }
 
     /// The one number that a query answers with.
