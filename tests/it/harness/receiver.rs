@@ -23,6 +23,16 @@ pub(crate) struct Post {
 }
 
 impl Post {
+    fn of(request: Request) -> Self {
+        assert_eq!(request.method.as_str(), "POST");
+        Self {
+            id: request.headers["webhook-id"].to_str().unwrap().to_owned(),
+            body: serde_json::from_slice(&request.body).unwrap(),
+            headers: request.headers,
+            raw: request.body,
+        }
+    }
+
     /// Whether it is signed with this secret.
     pub(crate) fn is_signed_with(&self, secret: &str) -> bool {
         let webhook = Webhook::new(secret).unwrap();
@@ -102,23 +112,19 @@ impl Receiver {
 
     /// What was posted to this path so far.
     pub(crate) async fn posts(&self, path: &str) -> Vec<Post> {
-        self.all_posts().await.remove(path).unwrap_or_default()
+        let requests = self.server.received_requests().await.unwrap();
+        let requests = requests.into_iter().filter(|request| request.url.path() == path);
+        requests.map(Post::of).collect()
     }
 
     /// What was posted so far, by path.
     pub(crate) async fn all_posts(&self) -> HashMap<String, Vec<Post>> {
         let mut posts: HashMap<String, Vec<Post>> = HashMap::new();
         for request in self.server.received_requests().await.unwrap() {
-            assert_eq!(request.method.as_str(), "POST");
             posts
                 .entry(request.url.path().to_owned())
                 .or_default()
-                .push(Post {
-                    id: request.headers["webhook-id"].to_str().unwrap().to_owned(),
-                    body: serde_json::from_slice(&request.body).unwrap(),
-                    headers: request.headers,
-                    raw: request.body,
-                });
+                .push(Post::of(request));
         }
         posts
     }
