@@ -20,17 +20,19 @@ mod options;
 pub(in crate::provider) mod pixels;
 mod price;
 mod references;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
 pub use check::check;
-pub(in crate::provider) use check::{check_for, repeated};
+pub(in crate::provider) use check::check_for;
 pub(in crate::provider) use limits::pixels_of;
 pub use limits::{check_prompt, check_seed, split_resolution};
 pub use options::{Choices, check_options};
 pub use price::{TokenPrices, cost_usd};
 pub(in crate::provider) use price::{cost, estimate_usd, listed, reported};
 pub use references::MAX_REFERENCE_BYTES;
+pub(in crate::provider) use refusal::{not_configured, refused, repeated};
 
 static TABLE: LazyLock<Vec<Model>> = LazyLock::new(|| {
     let table = parse(include_str!("catalog/models.json"))

@@ -3,15 +3,11 @@
 use chrono::NaiveDate;
 
 use super::options::check_options;
-use super::pixels::refused;
+use super::refusal::{refused, repeated};
 use super::{Model, all, find};
 use crate::failure::ErrorClass;
-use crate::http_client::mask;
 use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
 use crate::work_package::{ImageType, any_of};
-
-/// What a person wrote is repeated up to this length.
-const REPEATED_CHARS: usize = 80;
 
 /// Checks model, size, quality and options of `spec`, in this order, and fills in the defaults. Empty means absent.
 ///
@@ -111,15 +107,6 @@ fn end_of(model: &Model, today: NaiveDate) -> Option<String> {
         .map(|successor| format!("; use {successor} instead"))
         .unwrap_or_default();
     Some(format!("was shut down on {ends_on}{successor}"))
-}
-
-/// A field of the package is somebody else's text too: one line of it is repeated, and no more.
-pub(in crate::provider) fn repeated(text: &str) -> String {
-    let line = mask(text, &[], &[]);
-    match line.char_indices().nth(REPEATED_CHARS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
 }
 
 #[cfg(test)]

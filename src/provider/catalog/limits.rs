@@ -1,7 +1,7 @@
 //! Limits that are looked at outside the table's own check: resolutions beside a ratio, seeds, lengths of prompts.
 
 use super::Model;
-use super::pixels::refused;
+use super::refusal::refused;
 use crate::provider::{CheckedSpec, Unsupported};
 use crate::work_package::Prompt;
 

@@ -1,9 +1,8 @@
 //! What is asked for besides model, size, quality and seed, against what a model offers. What it does not offer is refused
 //! and never left out in silence.
 
-use super::check::repeated;
-use super::pixels::refused;
 use super::references;
+use super::refusal::{refused, repeated};
 use crate::provider::{CheckedSpec, ImageSpec, ReferenceRules, Unsupported};
 use crate::work_package::{Background, Complexity, Moderation, OutputFormat, Prompt, Word, any_of};
 

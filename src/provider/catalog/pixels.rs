@@ -1,7 +1,6 @@
 //! Sizes for services that draw any `WIDTHxHEIGHT` within bounds: those that people run themselves.
 
-use super::check::repeated;
-use crate::failure::ErrorClass;
+use super::refusal::{refused, repeated};
 use crate::provider::Unsupported;
 use crate::work_package::ImageType;
 
@@ -77,28 +76,10 @@ pub(in crate::provider) fn sides(size: &str) -> Option<(u32, u32)> {
     Some((side(width)?, side(height)?))
 }
 
-/// What a service does not do.
-pub(in crate::provider) fn refused(message: String) -> Unsupported {
-    Unsupported {
-        class: ErrorClass::InvalidRequest,
-        message,
-    }
-}
-
-/// The sentence of a provider whose `variable` is not set.
-pub(in crate::provider) fn not_configured(provider: &str, variable: &str) -> Unsupported {
-    Unsupported {
-        class: ErrorClass::Auth,
-        message: format!(
-            "{provider} is not configured on this service: {variable} is not set. Choose another image provider, or \
-             have an operator set it."
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::ErrorClass;
 
     #[test]
     fn shapes_and_pixels_become_pixels() {

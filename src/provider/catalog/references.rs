@@ -1,7 +1,6 @@
 //! Reference images, against what a model takes.
 
-use super::check::repeated;
-use super::pixels::refused;
+use super::refusal::{refused, repeated};
 use crate::provider::{ReferenceRules, Unsupported};
 use crate::work_package::ImageOptions;
 

@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, BodyEnd, Outgoing};
-use crate::provider::catalog::pixels::{check_size, refused, sides};
-use crate::provider::catalog::{Choices, check_options, repeated};
+use crate::provider::catalog::pixels::{check_size, sides};
+use crate::provider::catalog::{Choices, check_options, refused, repeated};
 use crate::provider::wire::incident::Incident;
 use crate::provider::wire::key::BASIC;
 use crate::provider::wire::keyed::{Access, Make};

@@ -11,8 +11,7 @@ use url::Url;
 
 use crate::failure::ErrorClass;
 use crate::http_client::Outgoing;
-use crate::provider::catalog::pixels::refused;
-use crate::provider::catalog::{self, Model, repeated};
+use crate::provider::catalog::{self, Model, refused, repeated};
 use crate::provider::wire::body::with;
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::errors::Signs;

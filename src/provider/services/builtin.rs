@@ -23,8 +23,8 @@ use self::canvas::Canvas;
 use self::random::Random;
 use crate::failure::ErrorClass;
 use crate::memory::{self, Hold};
-use crate::provider::catalog::pixels::{self, refused};
-use crate::provider::catalog::{Choices, check_options, repeated};
+use crate::provider::catalog::pixels;
+use crate::provider::catalog::{Choices, check_options, refused, repeated};
 use crate::provider::{
     Call, CheckedSpec, DigitalSource, DrawnImage, ImageProvider, ImageSpec, NotDrawn, ProviderError,
     Unsupported,

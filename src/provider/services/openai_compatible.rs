@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, Outgoing};
-use crate::provider::catalog::pixels::{refused, sides};
-use crate::provider::catalog::{self, Model, repeated};
+use crate::provider::catalog::pixels::sides;
+use crate::provider::catalog::{self, Model, refused, repeated};
 use crate::provider::wire::body::with;
 use crate::provider::wire::direct::{self, Direct};
 use crate::provider::wire::errors::Signs;

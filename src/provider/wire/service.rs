@@ -17,7 +17,7 @@ use super::key::Key;
 use super::picture::Picture;
 use crate::failure::ErrorClass;
 use crate::http_client::{Answer, DownloadFault, Downloads, HttpClient, HttpFault, Outgoing};
-use crate::provider::catalog::pixels::not_configured;
+use crate::provider::catalog::not_configured;
 use crate::provider::{Call, DrawnImage, NotDrawn, ProviderError, Unsupported, catalog};
 
 /// Nobody waits for the picture any more, so this is all that a cancellation may take.

@@ -2,8 +2,8 @@
 
 use super::ACCESS;
 use super::workflow::Workflow;
-use crate::provider::catalog::pixels::{check_size, refused};
-use crate::provider::catalog::{Choices, check_options, repeated};
+use crate::provider::catalog::pixels::check_size;
+use crate::provider::catalog::{Choices, check_options, refused, repeated};
 use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
 use crate::work_package::{MAX_PROMPT_CHARS, Moderation};
 

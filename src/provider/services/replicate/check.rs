@@ -2,8 +2,7 @@
 //! an operator is trusted to know that it takes the usual ones.
 
 use super::{MODEL, NAME, catalog};
-use crate::provider::catalog::pixels::refused;
-use crate::provider::catalog::{Model, repeated};
+use crate::provider::catalog::{Model, refused, repeated};
 use crate::provider::{CheckedSpec, ImageSpec, Unsupported};
 use crate::work_package::ImageType;
 
