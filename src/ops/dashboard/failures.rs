@@ -31,7 +31,7 @@ pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Exte
 
 fn table(site: &Site, grouped: &Grouped) -> Markup {
     html! {
-        p.note { "Packages that failed for good and that nobody has dealt with. Numbers, ids, addresses and what packages asked for are taken out of the sentences." }
+        p.note { "Packages that failed for good and that nobody has dealt with. Where sentences differ in numbers, ids, addresses or what packages asked for, these are taken out." }
         @if grouped.has_more { p.wrong { "Only the latest " (MOST) " are shown; dead list knows all." } }
         div.wide { table {
             caption { "Causes" }
