@@ -175,6 +175,13 @@ async fn an_open_breaker_is_told_wherever_one_looks_with_since_when_and_the_next
                 "{line}"
             );
             sinces.push(since.to_owned());
+            let (_, last) = line
+                .split_once(". The last call: ")
+                .unwrap_or_else(|| panic!("{line}"));
+            assert!(
+                last.contains("401") && last.contains("Incorrect API key"),
+                "{line}"
+            );
             assert!(!line.contains("ready"), "{line}");
         }
         // A probe that fails shuts it again; it has been shut since the first time all the same.
