@@ -19,7 +19,7 @@ use crate::db::{BudgetUse, Db, DbError, DbSettings, Figures};
 use crate::plain_text::plain;
 use crate::queue::{Overview, QueueSettings, Redis};
 use crate::redis::RedisFailure;
-use crate::worker::Budgets;
+use crate::worker::{Budgets, parked_for};
 
 /// Between two looks of `--watch`.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -91,7 +91,7 @@ pub(super) async fn run(
 
 async fn look(redis: &Redis, bullmq: Option<&BullmqQueue>, db: &Db, budgets: &Budgets) -> Status {
     let overview = async {
-        match redis.overview(&PROVIDERS).await {
+        match redis.overview(&parked_for(PROVIDERS.into_iter())).await {
             Ok(overview) => Ok(overview),
             Err(failure) => Err(redis.explain(failure, &[]).await),
         }

@@ -16,7 +16,7 @@ use crate::plain_text::one_line;
 pub(crate) use callbacks::{drop_callbacks, retry_callbacks};
 pub(crate) use cancel::{cancel, message_of};
 pub(crate) use purge::purge_all;
-pub(crate) use release::{is_alive, release, why_not};
+pub(crate) use release::{is_alive, not_in_ledger, release, why_not};
 pub(crate) use retry::{Rate, Tally, retry_all};
 pub(crate) use switch::{pause, resume, resume_provider};
 

@@ -39,6 +39,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::health::StoreAnswers;
 use super::{Door, connections};
 use crate::db::Db;
 use crate::notify::Receivers;
@@ -87,6 +88,7 @@ struct Site {
     strips: Strips,
     groups: Groups,
     thumbnails: Thumbnails,
+    store: StoreAnswers,
     /// Streams that may be open, so that places are left for pages.
     streams: Arc<Semaphore>,
     /// One group is retried or discarded at a time.
@@ -120,6 +122,7 @@ impl Dashboard {
             strips: Strips::default(),
             groups: Groups::default(),
             thumbnails: Thumbnails::default(),
+            store: StoreAnswers::default(),
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
             bulk: Arc::new(Semaphore::new(1)),
             sources,

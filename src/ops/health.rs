@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Watched;
 use super::cached::Cached;
 use crate::queue::ReplicaStatus;
+use crate::storage::Storage;
 
 /// Longer than servers that do not answer can hold the loop up, and shorter than what ends the process.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -88,7 +89,18 @@ impl Report {
 pub(super) struct Readiness {
     /// Redis, or why it refuses even to answer, and Postgres.
     servers: Cached<(Result<(), Option<String>>, bool)>,
-    store: Cached<bool>,
+    store: StoreAnswers,
+}
+
+/// Whether the store answers, as it was asked last.
+#[derive(Default)]
+pub(super) struct StoreAnswers(Cached<bool>);
+
+impl StoreAnswers {
+    pub(super) async fn get(&self, storage: &Storage) -> bool {
+        let keep = |answers: &bool| if *answers { KEEP_STORE } else { KEEP_STORE_AWAY };
+        self.0.get(keep, within(STORE_PATIENCE, storage.answers())).await
+    }
 }
 
 impl Readiness {
@@ -104,12 +116,8 @@ impl Readiness {
                 .map_err(|failure| failure.is_refusal().then(|| failure.bare()))
         };
         let servers = async { tokio::join!(ping, within(PATIENCE, db.is_up())) };
-        let keep_store = |answers: &bool| if *answers { KEEP_STORE } else { KEEP_STORE_AWAY };
-        let ((redis, postgres), storage) = tokio::join!(
-            self.servers.get(|_| KEEP, servers),
-            self.store
-                .get(keep_store, within(STORE_PATIENCE, storage.answers()))
-        );
+        let ((redis, postgres), storage) =
+            tokio::join!(self.servers.get(|_| KEEP, servers), self.store.get(storage));
         let mut refusing = watched.replica.redis_refusals();
         let redis = match redis {
             Ok(()) => true,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::depths::next;
-use super::{BudgetPark, Depths, Gone, PauseNote, ProviderState, Redis, SUSPECTS, StrayList, gone};
+use super::{BudgetPark, Depths, Gone, PauseNote, ProviderState, Redis, StrayList, gone};
 use crate::redis::RedisFailure;
 
 /// A queue at one moment.
@@ -23,7 +23,8 @@ pub struct Overview {
     pub next_due_in_ms: Option<i64>,
     /// The package that has been worked on for the longest time.
     pub oldest_in_flight: Option<InFlight>,
-    /// Providers whose calls are limited or parked for, or that are not well, and suspects.
+    /// Providers whose calls are limited or parked for, or that are not well, types of packages of which only so many may be begun, and
+    /// suspects.
     pub providers: Vec<ProviderRoom>,
     /// Packages that wait for a budget.
     pub budgets: Vec<BudgetPark>,
@@ -51,7 +52,7 @@ pub struct InFlight {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderRoom {
-    /// Its name.
+    /// Its name, or `type/<work type>`, or `suspects`.
     pub provider: String,
     /// Open calls, where they are limited.
     pub open_calls: u64,
@@ -100,11 +101,11 @@ pub struct Ping {
 }
 
 impl Redis {
-    /// Looks at everything, for these providers.
+    /// Looks at everything, for all that packages may be parked for.
     ///
     /// # Errors
     /// [`RedisFailure`].
-    pub async fn overview(&self, providers: &[&str]) -> Result<Overview, RedisFailure> {
+    pub async fn overview(&self, parked_for: &[String]) -> Result<Overview, RedisFailure> {
         let depths = self.depths().await?;
         let keys = self.keys();
         let mut connection = self.connection().await?;
@@ -129,9 +130,8 @@ impl Redis {
         let paused: Option<String> = next(&mut answers)?;
         let traces: HashMap<String, String> = next(&mut answers)?;
 
-        let names: Vec<&str> = providers.iter().copied().chain([SUSPECTS]).collect();
         let mut pipeline = redis::pipe();
-        for provider in &names {
+        for provider in parked_for {
             // Those that nobody has confirmed count no more.
             pipeline
                 .zcount(keys.open_calls(provider), now_ms, "+inf")
@@ -148,11 +148,11 @@ impl Redis {
         let answers: Vec<Value> = pipeline.query_async(&mut connection).await?;
         let mut answers = answers.into_iter();
         let mut rooms = Vec::new();
-        for provider in &names {
+        for provider in parked_for {
             let (open_calls, parked) = (next(&mut answers)?, next(&mut answers)?);
             let fields: HashMap<String, String> = next(&mut answers)?;
             let room = ProviderRoom {
-                provider: (*provider).to_owned(),
+                provider: provider.clone(),
                 open_calls,
                 parked,
                 state: ProviderState::from_fields(&fields, now_ms.unsigned_abs()),

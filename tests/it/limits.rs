@@ -6,6 +6,7 @@ use redis::AsyncCommands;
 use serde_json::json;
 
 use crate::harness::aftermath::key;
+use crate::harness::command::command_on;
 use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::polled::Polled;
 use crate::harness::stack::{Stack, logo, with};
@@ -233,6 +234,18 @@ async fn packages_of_a_type_are_limited_whoever_draws_them() {
     ];
     let jobs = stack.push_logos(10).await;
     openai.called(3).await;
+    // What waits for it is counted where people look.
+    stack
+        .until("status has the packages that wait", async || {
+            let said = command_on(&stack, &["status"], &[]).await;
+            let line = said
+                .out
+                .lines()
+                .find(|line| line.contains("type/collection-image"));
+            line.is_some_and(|line| line.contains("begun 3, parked 7"))
+                .then_some(())
+        })
+        .await;
     openai.open();
     stack.all_done_once(&jobs).await;
     assert_eq!(openai.most_open(), 3);

@@ -122,7 +122,7 @@ async fn whoever_is_alive_is_waited_for() {
          nothing was changed\n"
     );
     command_on(&stack, &release, &[]).await.is(1, &out, "");
-    let out = "the ledger has no job 4711: no replica has begun it, so it waits for nothing but its turn\n";
+    let out = "there is no job 4711: neither ac_background_jobs nor the ledger has a row of it\n";
     command_on(&stack, &["jobs", "release", "4711"], &[])
         .await
         .is(1, out, "");

@@ -7,12 +7,12 @@ use crate::db::Db;
 use crate::findings::Findings;
 use crate::ops::words::stuck;
 use crate::queue::{Overview, Redis};
-use crate::worker::Books;
+use crate::worker::{Books, parked_for};
 
 /// `lease_ttl`: of the queue's replicas.
 pub(super) async fn look(redis: &Redis, db: &Db, lease_ttl: Duration) -> Findings {
     let mut findings = Findings::about("packages");
-    let Ok(overview) = redis.overview(&PROVIDERS).await else {
+    let Ok(overview) = redis.overview(&parked_for(PROVIDERS.into_iter())).await else {
         findings.warn("what stands where cannot be told without Redis");
         return findings;
     };

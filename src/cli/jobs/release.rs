@@ -11,7 +11,7 @@ use super::super::replica::reach_migrated;
 use super::super::text;
 use crate::config::Environment;
 use crate::db::DbSettings;
-use crate::ops::acts::{Intent, release, why_not};
+use crate::ops::acts::{Intent, not_in_ledger, release, why_not};
 use crate::queue::{QueueSettings, Redis};
 
 #[derive(Debug, Args)]
@@ -32,9 +32,7 @@ pub(super) async fn run(
     redis.reach().await?;
     let job_id = arguments.job_id;
     let Some(wait) = db.wait_of(job_id).await? else {
-        text::say(&format!(
-            "the ledger has no job {job_id}: no replica has begun it, so it waits for nothing but its turn"
-        ))?;
+        text::say(&not_in_ledger(job_id, &db, &redis).await?)?;
         return Ok(ExitStatus::Failed);
     };
     if let Some(why) = why_not(&wait, &redis, settings.lease_ttl).await? {

@@ -105,7 +105,11 @@ pub(super) fn redis(queue: &str, overview: &Overview) -> String {
 fn provider(room: &ProviderRoom) -> String {
     let mut parts = Vec::new();
     if room.open_calls > 0 {
-        parts.push(format!("open calls {}", room.open_calls));
+        let what = match room.provider.starts_with("type/") {
+            true => "begun",
+            false => "open calls",
+        };
+        parts.push(format!("{what} {}", room.open_calls));
     }
     if room.parked > 0 {
         parts.push(format!("parked {}", room.parked));

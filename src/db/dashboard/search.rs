@@ -27,6 +27,12 @@ pub struct Hit {
 }
 
 impl Hit {
+    /// What is looked for where somebody has written this: without the word that says what a number counts.
+    #[must_use]
+    pub fn wanted(text: &str) -> &str {
+        meant(text).1
+    }
+
     /// So many by one of them are meant to be shown; another one says that there are more.
     pub const MOST: usize = 20;
 }

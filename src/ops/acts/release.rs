@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Done;
 use crate::db::{Db, Wait};
-use crate::ops::words::Waits;
+use crate::ops::words::{Life, Waits};
 use crate::provider::list::PROVIDERS;
 use crate::queue::Redis;
 use crate::worker::Books;
@@ -59,6 +59,19 @@ pub(crate) async fn why_not(
         )));
     }
     Ok(None)
+}
+
+/// What is said of a job that the ledger does not know.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub(crate) async fn not_in_ledger(job_id: i32, db: &Db, redis: &Redis) -> anyhow::Result<String> {
+    Ok(match Life::find(job_id, db, redis).await? {
+        Some(life) => format!("{}; nothing was changed", life.headline()),
+        None => {
+            format!("there is no job {job_id}: neither ac_background_jobs nor the ledger has a row of it")
+        }
+    })
 }
 
 /// Leases that Redis has just lost are there again after the second look.

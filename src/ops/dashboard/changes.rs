@@ -109,9 +109,8 @@ pub(super) async fn release(
     let doing = async {
         sources.redis.reach().await?;
         let Some(wait) = sources.db.wait_of(job_id).await? else {
-            return Ok(Done::nothing(format!(
-                "the ledger has no job {job_id}: no replica has begun it, so it waits for nothing but its turn"
-            )));
+            let why = acts::not_in_ledger(job_id, &sources.db, &sources.redis).await?;
+            return Ok(Done::nothing(why));
         };
         match acts::why_not(&wait, &sources.redis, sources.lease_ttl).await? {
             Some(why) => Ok(Done::nothing(format!("{why}; nothing was changed"))),

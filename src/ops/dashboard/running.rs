@@ -124,9 +124,9 @@ fn running(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
     }
 }
 
-/// What was said last. Whoever waits by itself is not to be started by a person.
+/// What was said last. Whoever waits by itself is not to be started by a person, and of what waits for a replica nothing holds any more.
 fn why(job: &UnfinishedJob) -> Option<String> {
-    let said = job.error_message.clone()?;
+    let said = job.error_message.clone().filter(|_| job.state != "waiting")?;
     match job.state.as_str() {
         "retry_wait" if !is_over_budget(job) => {
             Some(Failure::new(ErrorClass::Internal, said).message_while_retried())
@@ -162,7 +162,7 @@ fn waits(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
                             _ => "for its provider, or its turn",
                         } }
                         td.n data-label="Since" { (age_of_seconds(job.for_s)) }
-                        td.said data-label="Why" { @if let Some(class) = &job.error_class { span.badge { (foreign(class)) } " " } (maybe(why(job).map(|why| one_line(&why, SAID_CHARS)).as_deref())) }
+                        td.said data-label="Why" { @if let Some(class) = job.error_class.as_ref().filter(|_| job.state != "waiting") { span.badge { (foreign(class)) } " " } (maybe(why(job).map(|why| one_line(&why, SAID_CHARS)).as_deref())) }
                         td.n data-label="Failed attempts" { (job.attempts) }
                         td { (cancel(site, visitor, job)) }
                     }

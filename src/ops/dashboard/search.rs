@@ -45,10 +45,11 @@ pub(super) async fn page(
     framed(&site, &visitor, &strip, "/search", "Search", body)
 }
 
-fn found(site: &Site, wanted: &str, hits: &[Hit]) -> Markup {
+fn found(site: &Site, written: &str, hits: &[Hit]) -> Markup {
+    let wanted = Hit::wanted(written);
     html! {
-        @if hits.is_empty() && !wanted.is_empty() {
-            p { "Nothing was found for " (foreign(wanted)) "." }
+        @if hits.is_empty() && !written.is_empty() {
+            p { "Nothing was found for " (foreign(written)) "." }
             (only_pictures(site))
         }
         @if !hits.is_empty() {
@@ -60,7 +61,7 @@ fn found(site: &Site, wanted: &str, hits: &[Hit]) -> Markup {
                 }
             }
             div.wide { table {
-                caption { "Found for " (foreign(wanted)) }
+                caption { "Found for " (foreign(written)) }
                 thead { tr { th scope="col" { "Job" } th scope="col" { "Found by" } th scope="col" { "State" } th.n scope="col" { "Image" } } }
                 tbody {
                     @for hit in shown(hits) {

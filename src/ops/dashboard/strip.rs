@@ -13,6 +13,7 @@ use crate::ops::words::in_cents;
 use crate::plain_text::one_line;
 use crate::provider::list::PROVIDERS;
 use crate::queue::Overview;
+use crate::worker::parked_for;
 
 /// Pages of the same second share a look at Redis.
 const KEEP: Duration = Duration::from_secs(1);
@@ -82,7 +83,8 @@ impl Strips {
 
     pub(super) async fn get(&self, sources: &Sources) -> Strip {
         let Sources { redis, db, .. } = sources;
-        let look = async { Arc::new(in_time(redis.overview(&PROVIDERS)).await) };
+        let parked_for = parked_for(PROVIDERS.into_iter());
+        let look = async { Arc::new(in_time(redis.overview(&parked_for)).await) };
         let count = async { in_time(db.totals(redis.keys().inbox())).await };
         let (redis, totals) = tokio::join!(
             self.redis.get(|_| KEEP, look),

@@ -10,6 +10,10 @@ use crate::findings::{Findings, Grade};
 use crate::ops::words::{near_budgets, now_of, stuck, time};
 use crate::queue::Overview;
 
+/// Its own wait is shorter than that of a picture which was paid for.
+const NO_STORE: &str = "The store of pictures does not answer: bring it back. Pictures that were paid for are kept for ten minutes and stored by \
+    themselves then; jobs that fail of it meanwhile have the class storage, and are retried under Failures.";
+
 /// Something that an operator should know.
 pub(super) struct Warning {
     text: String,
@@ -88,15 +92,19 @@ pub(super) async fn look(site: &Site, strip: &Strip) -> Seen {
         .collect();
     let budgets = &site.sources.budgets;
     let asked = budgets.asked();
-    let (found, callbacks, uses) = match &strip.totals {
-        Ok(_) => tokio::join!(
-            in_time(db.stuck(queue, &live)),
-            in_time(db.callback_counts(queue)),
-            in_time(db.budget_uses(&asked))
-        ),
-        // It has just not answered, and is not waited for again.
-        Err(why) => (Err(why.clone()), Err(why.clone()), Err(why.clone())),
+    let store = site.store.get(&site.sources.storage);
+    let ask = async {
+        match &strip.totals {
+            Ok(_) => tokio::join!(
+                in_time(db.stuck(queue, &live)),
+                in_time(db.callback_counts(queue)),
+                in_time(db.budget_uses(&asked))
+            ),
+            // It has just not answered, and is not waited for again.
+            Err(why) => (Err(why.clone()), Err(why.clone()), Err(why.clone())),
+        }
     };
+    let ((found, callbacks, uses), store_answers) = tokio::join!(ask, store);
     let is_postgres_away = found.is_err() && callbacks.is_err();
     let mut all = Vec::new();
     let mut unknown = Vec::new();
@@ -106,6 +114,12 @@ pub(super) async fn look(site: &Site, strip: &Strip) -> Seen {
     }
     if is_postgres_away {
         all.push(Warning::away("Postgres", strip.postgres_since));
+    }
+    if !store_answers {
+        all.push(Warning {
+            is_cause: true,
+            ..Warning::of(NO_STORE.to_owned())
+        });
     }
     if found.is_err() {
         unknown.push("which jobs are held or left by their replicas");

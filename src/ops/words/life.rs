@@ -3,7 +3,7 @@
 use chrono::DateTime;
 
 use super::provider::now_of;
-use super::{age_of_seconds, time};
+use super::{age_of_seconds, counted, time};
 use crate::db::{CallRow, Db, DbError, Story};
 use crate::failure::{ErrorClass, without_advice};
 use crate::plain_text::plain;
@@ -96,7 +96,8 @@ impl Waits {
         match &self.placed.place {
             Place::Waiting { list, before: 0 } => format!("is among the next of the list {list}{paused}"),
             Place::Waiting { list, before } => {
-                format!("waits on the list {list}, behind {before} others{paused}")
+                let others = counted(*before, "other", "others");
+                format!("waits on the list {list}, behind {others}{paused}")
             }
             Place::Delayed { until_ms } => match DateTime::from_timestamp_millis(*until_ms) {
                 Some(until) => format!("waits until {}", time(until)),

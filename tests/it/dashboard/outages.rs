@@ -5,6 +5,7 @@ use redis::AsyncCommands as _;
 use super::{ON, actions};
 use crate::harness::aftermath::key;
 use crate::harness::page::Page;
+use crate::harness::s3::S3Server;
 use crate::harness::stack::Stack;
 
 /// The first of what needs somebody.
@@ -109,4 +110,27 @@ async fn without_redis_the_page_says_so_first_and_counts_nothing_as_none() {
         .is(200)
         .has("data-label=\"Waiting\">?</td>");
     page.post("/pause").await.is(503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_store_the_page_says_so_first_as_long_as_it_is_away() {
+    let stack = Stack::start().await;
+    let store = S3Server::start("pictures").await;
+    let endpoint = store.endpoint();
+    let variables = [&store.variables(&endpoint)[..], &[ON]].concat();
+    let replica = stack.replica(&variables).await;
+    let page = Page::of(&replica).await;
+    store.fail_next(usize::MAX);
+    let text = page.get("/").await.is(200).text();
+    assert!(
+        first(&text).contains("The store of pictures does not answer: bring it back."),
+        "{text}"
+    );
+    store.fail_next(0);
+    stack
+        .until("the page knows that it is back", async || {
+            let text = page.get("/").await.text();
+            (!text.contains("The store of pictures")).then_some(())
+        })
+        .await;
 }

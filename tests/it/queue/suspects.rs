@@ -118,7 +118,7 @@ async fn parked_suspects_stay_suspects() {
         matches!(entry, generative_ai_worker::queue::Entry::Parked(_)),
         "{entry:?}"
     );
-    let overview = queue.redis().overview(&[]).await.unwrap();
+    let overview = queue.redis().overview(&["suspects".to_owned()]).await.unwrap();
     assert_eq!(overview.providers[0].parked, 1);
     assert_eq!(
         queue
