@@ -63,15 +63,20 @@ impl Db {
         .await
     }
 
-    /// Lets a job wait for nothing but a worker, and nobody wait any longer for its open call. `false`: the job has changed since.
+    /// Lets a job wait for nothing but a worker, and nobody wait any longer for its open call. A retry stays one that is due, as what
+    /// limits purchases holds for it. `false`: the job has changed since.
     ///
     /// # Errors
     /// [`DbError`]; the same call can be made again, and finds the job changed where it had taken effect. A row that somebody has
     /// locked is waited for.
     pub async fn end_wait(&self, job: &Adrift) -> Result<bool, DbError> {
         let update = sql_query(
-            "WITH released AS (
-                UPDATE generative_ai.jobs SET state = 'waiting', worker_id = NULL, next_attempt_at = NULL
+            "WITH open AS (
+                SELECT FROM generative_ai.provider_calls WHERE job_id = $1 AND state IN ('intended', 'accepted')
+             ), released AS (
+                UPDATE generative_ai.jobs SET worker_id = NULL,
+                    state = CASE WHEN state = 'retry_wait' AND NOT EXISTS (SELECT FROM open) THEN state ELSE 'waiting' END,
+                    next_attempt_at = CASE WHEN state = 'retry_wait' AND NOT EXISTS (SELECT FROM open) THEN now() END
                 WHERE job_id = $1 AND fence = $2 AND deliveries = $3 AND state = $4
                 RETURNING job_id
              ), overdue AS (

@@ -198,3 +198,38 @@ async fn a_wait_that_many_share_is_not_ended_for_one() {
     page.get("/running").await.has("for its budget");
     assert_eq!(openai.calls().len(), jobs.len() - 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_is_made_at_once_waits_for_room_as_others_do() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    let no = serde_json::json!({"message": "no"});
+    // One call, and the one that it is sent again with.
+    for _ in 0..2 {
+        openai.then(crate::harness::openai::Reply::Error(500, no.clone(), vec![]));
+    }
+    let variables = [
+        ("RETRY_BASE_DELAY", "10m"),
+        ("RETRY_MAX_DELAY", "10m"),
+        ("WORK_TYPE_LIMITS", "collection-image:1"),
+    ];
+    let _replica = stack.replica_of(&openai, &variables).await;
+    let failed = stack.push_logos(1).await[0];
+    is_in(&stack, failed, "retry_wait").await;
+    openai.close();
+    let other = stack.push_logos(1).await[0];
+    openai.called(3).await;
+    let said = command_on(&stack, &["jobs", "release", &failed.to_string()], &[]).await;
+    assert_eq!(said.status, Some(0), "{said:?}");
+    stack
+        .until("it is parked", async || {
+            let shown = command_on(&stack, &["jobs", "show", &failed.to_string()], &[]).await;
+            let parked = "waits until another collection-image may begin";
+            shown.out.contains(parked).then_some(())
+        })
+        .await;
+    assert_eq!(openai.calls().len(), 3);
+    openai.open();
+    stack.all_done_once(&[failed, other]).await;
+    assert_eq!(openai.most_open(), 1);
+}
