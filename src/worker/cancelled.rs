@@ -73,7 +73,9 @@ impl Attempts {
         let turn = if is_told {
             CallTurn::Failed(error("the job was cancelled, and the provider was told so"))
         } else {
-            CallTurn::Unknown(error("the job was cancelled while the provider was drawing"))
+            CallTurn::Unknown(error(
+                "the job was cancelled before its picture was recorded; it may have been drawn, and be billed",
+            ))
         };
         let news = CallNews {
             job_id,

@@ -77,6 +77,8 @@ fn part(site: &Site, after: i64, shown: usize, count: i64) -> Markup {
 /// What a job does, as far as its rows say.
 fn stage(job: &UnfinishedJob) -> &'static str {
     match (job.call_state.as_deref(), job.progress) {
+        // Its call ends in the books with its picture.
+        (_, Some(progress)) if progress >= 80 => "being stored",
         (Some("accepted"), _) => "ordered, being drawn",
         (Some(_), _) => "being drawn",
         (None, Some(progress)) if progress >= 60 => "being stored",
