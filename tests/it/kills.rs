@@ -14,7 +14,7 @@ use crate::deletions::{deletion, done, drawn, is_marked};
 use crate::harness::files_below;
 use crate::harness::openai::{OpenAi, small_picture};
 use crate::harness::receiver::{Receiver, SECRET};
-use crate::harness::replica::Replica;
+use crate::harness::replica::{Replica, measured};
 use crate::harness::stack::{Stack, icon, logo, with};
 
 /// What comes for each replica that is killed.
@@ -64,7 +64,7 @@ async fn all_end(stack: &Stack, jobs: &[i32]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_of_bullmq_are_all_done_and_none_is_paid_for_twice() {
+async fn jobs_of_bullmq_are_all_done_and_only_calls_that_died_may_be_paid_for_again() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
     let jobs = stack.jobs(i32::try_from(kills() * EACH).unwrap()).await;
@@ -88,6 +88,11 @@ async fn jobs_of_bullmq_are_all_done_and_none_is_paid_for_twice() {
     let unknown = "SELECT count(*) FROM generative_ai.provider_calls WHERE state = 'unknown'";
     let unknown = usize::try_from(stack.count(unknown).await).unwrap();
     let bills = openai.bills();
+    measured(&format!(
+        "{} jobs of BullMQ, {} kills: {images} pictures, {failed} ended with a reason, {bills} bills, {unknown} calls of unknown outcome",
+        jobs.len(),
+        kills()
+    ));
     assert!(bills <= jobs.len() + unknown, "{bills} and {unknown}");
 }
 
