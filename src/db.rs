@@ -75,6 +75,7 @@ pub use inspect::{MissingRight, PostgresFacts, Twins};
 pub use jobs::JobRow;
 pub use join::{Joined, JoinedReplies};
 pub use lengths::PictureNames;
+pub use look::NextStep;
 pub use migrate::{UnfitDatabase, migrate, pending};
 pub use overview::{Figures, Spending, StateCount, Stuck};
 pub use reconcile::{Adrift, JobVersion, KeptPackage};
@@ -110,7 +111,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Db {
     pool: connect::Connections,
-    look: Arc<Lane<look::LookRequest, bool>>,
+    look: Arc<Lane<look::LookRequest, NextStep>>,
     begin: Arc<Lane<Arc<BeginRequest>, Begun>>,
     intend: Arc<Lane<IntendRequest, Intended>>,
     intend_within: Arc<Lane<calls::WithinBudgets, Intended>>,

@@ -21,6 +21,7 @@ use super::room::{Room, Wanted};
 use super::statements::Statements;
 use super::upkeep::Alarm;
 use super::{AttemptSettings, suspects};
+use crate::db::NextStep;
 use crate::failure::{ErrorClass, Failure};
 use crate::fault;
 use crate::measure::{self, Stage};
@@ -176,18 +177,9 @@ impl Attempts {
         wanted: &Wanted<'_>,
     ) -> Result<Owned<'a>, Ending> {
         if (package.not_before.is_some() || self.room.is_in_doubt(wanted))
-            && self.needs_purchase(package.job_id).await
+            && !self.is_let_in(delivery, package, wanted).await
         {
-            // One that expires before its time has come is told so when it does.
-            let earliest = |time: DateTime<Utc>| package.deadline.map_or(time, |deadline| time.min(deadline));
-            if let Some(time) = package.not_before.map(earliest)
-                && self.room.waits_until(time, delivery).await
-            {
-                return Err(Ending::parked());
-            }
-            if !self.room.admit(wanted, delivery).await {
-                return Err(Ending::parked());
-            }
+            return Err(Ending::parked());
         }
         let owned = measure::stage(Stage::Begin, self.begin(delivery, package)).await?;
         tracing::Span::current().record("job.attempt", owned.failed + 1);
@@ -223,13 +215,26 @@ impl Attempts {
         }
     }
 
-    async fn needs_purchase(&self, job_id: i32) -> bool {
-        let needs = self
-            .statements
-            .run(|| self.statements.db.needs_purchase(job_id))
-            .await;
+    /// Whether a job may be begun now. `false`: its package waits for its time or for room, and is not this worker's any more.
+    async fn is_let_in(&self, delivery: &Delivery, package: &WorkPackage, wanted: &Wanted<'_>) -> bool {
+        let db = &self.statements.db;
+        let next = self.statements.run(|| db.next_of(package.job_id)).await;
         // What Postgres refuses to answer it will refuse to begin, with a reason that is kept.
-        needs.unwrap_or(false)
+        match next.unwrap_or(NextStep::Visit) {
+            NextStep::Purchase => {
+                // One that expires before its time has come is told so when it does.
+                let earliest =
+                    |time: DateTime<Utc>| package.deadline.map_or(time, |deadline| time.min(deadline));
+                let waits = match package.not_before.map(earliest) {
+                    Some(time) => self.room.waits_until(time, delivery).await,
+                    None => false,
+                };
+                !waits && self.room.admit(wanted, delivery).await
+            }
+            // Its provider has to be asked only if there is no picture of it yet.
+            NextStep::Attempt => self.room.admit_among_its_type(wanted, delivery).await,
+            NextStep::Visit => true,
+        }
     }
 }
 

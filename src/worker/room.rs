@@ -165,11 +165,16 @@ impl Room {
     /// Gets room among the packages of its type, then at one of those who can draw it, for a delivery that is not begun yet.
     /// `false`: the delivery is parked, and not this worker's any more.
     pub(super) async fn admit(&self, wanted: &Wanted<'_>, delivery: &Delivery) -> bool {
-        self.admit_to(&of_type(wanted.work_type), delivery).await
+        self.admit_among_its_type(wanted, delivery).await
             && match self.likeliest(wanted) {
                 Some(provider) => self.admit_to(provider, delivery).await,
                 None => true,
             }
+    }
+
+    /// Gets room among the packages of its type alone. `false`: as above.
+    pub(super) async fn admit_among_its_type(&self, wanted: &Wanted<'_>, delivery: &Delivery) -> bool {
+        self.admit_to(&of_type(wanted.work_type), delivery).await
     }
 
     /// The same for a suspect, of which a replica runs one at a time.
