@@ -24,8 +24,11 @@ pub(super) struct By {
 
 impl By {
     pub(super) fn name(&self, environment: &Environment) -> String {
-        let by = self.by.clone().unwrap_or_else(|| operator(environment));
-        one_line(&by, MOST_CHARS)
+        let by = one_line(self.by.as_deref().unwrap_or_default(), MOST_CHARS);
+        match by.trim() {
+            "" => one_line(&operator(environment), MOST_CHARS),
+            by => by.to_owned(),
+        }
     }
 }
 

@@ -107,7 +107,8 @@ async fn a_job_that_waits_is_cancelled_before_anything_is_spent() {
     let later = chrono::Utc::now().timestamp_millis() + 3_000;
     stack.push(&with(logo(jobs[1]), "notBefore", later)).await;
     for job_id in &jobs[..2] {
-        let out = format!("job {job_id} is cancelled; its package is dropped when its turn comes\n");
+        let out =
+            format!("job {job_id} is cancelled; a package of it that waits is dropped when its turn comes\n");
         cancel(&stack, *job_id, &[]).await.is(0, &out, "");
         let job = stack.job_row(*job_id).await;
         assert_eq!(job.error.as_deref(), Some("Cancelled by anna."));

@@ -70,7 +70,7 @@ async fn a_cancelled_job_whose_caller_is_dead_leaves_no_call_open() {
     let lease = format!("lease:{}", victim.worker_id());
     stack.until_key(&lease, false).await;
     let out = format!(
-        "job {0} is cancelled; its package is dropped when its turn comes. Call 1 to openai has no owner any more: it ends as \
+        "job {0} is cancelled; a package of it that waits is dropped when its turn comes. Call 1 to openai has no owner any more: it ends as \
          unknown, as it may have been billed\n",
         jobs[0]
     );

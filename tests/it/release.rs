@@ -1,7 +1,7 @@
 //! `jobs release`: one job waits no longer, and what others wait for stays as it is.
 
 use crate::harness::command::command_on;
-use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::openai::{OpenAi, Reply, small_picture};
 use crate::harness::page::Page;
 use crate::harness::replica::Replica;
 use crate::harness::stack::{Stack, logo};
@@ -17,6 +17,30 @@ async fn is_in(stack: &Stack, job_id: i32, state: &str) {
                 "SELECT count(*) FROM generative_ai.jobs WHERE job_id = {job_id} AND state = '{state}'"
             );
             (stack.count(&query).await == 1).then_some(())
+        })
+        .await;
+}
+
+/// Has the next call fail for a moment's reason, and the one that it is sent again with.
+fn fail_once(openai: &OpenAi) {
+    let no = serde_json::json!({"message": "no"});
+    for _ in 0..2 {
+        openai.then(Reply::Error(500, no.clone(), vec![]));
+    }
+}
+
+/// What `jobs show` begins with.
+async fn headline(stack: &Stack, job_id: i32) -> String {
+    let shown = command_on(stack, &["jobs", "show", &job_id.to_string()], &[]).await;
+    shown.out.lines().next().unwrap().to_owned()
+}
+
+/// The package of a job waits until another one has ended.
+async fn is_parked_for_its_type(stack: &Stack, job_id: i32) {
+    stack
+        .until(&format!("the package of job {job_id} is parked"), async || {
+            let parked = "its package waits until another collection-image may begin (WORK_TYPE_LIMITS)";
+            headline(stack, job_id).await.contains(parked).then_some(())
         })
         .await;
 }
@@ -135,11 +159,7 @@ async fn whoever_is_alive_is_waited_for() {
 async fn a_retry_that_waits_long_is_made_at_once() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
-    let no = serde_json::json!({"message": "no"});
-    // One call, and the one that it is sent again with.
-    for _ in 0..2 {
-        openai.then(crate::harness::openai::Reply::Error(500, no.clone(), vec![]));
-    }
+    fail_once(&openai);
     let variables = [("RETRY_BASE_DELAY", "10m"), ("RETRY_MAX_DELAY", "10m")];
     let _replica = stack.replica_of(&openai, &variables).await;
     let job_id = stack.push_logos(1).await[0];
@@ -203,11 +223,7 @@ async fn a_wait_that_many_share_is_not_ended_for_one() {
 async fn a_retry_that_is_made_at_once_waits_for_room_as_others_do() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
-    let no = serde_json::json!({"message": "no"});
-    // One call, and the one that it is sent again with.
-    for _ in 0..2 {
-        openai.then(crate::harness::openai::Reply::Error(500, no.clone(), vec![]));
-    }
+    fail_once(&openai);
     let variables = [
         ("RETRY_BASE_DELAY", "10m"),
         ("RETRY_MAX_DELAY", "10m"),
@@ -221,15 +237,78 @@ async fn a_retry_that_is_made_at_once_waits_for_room_as_others_do() {
     openai.called(3).await;
     let said = command_on(&stack, &["jobs", "release", &failed.to_string()], &[]).await;
     assert_eq!(said.status, Some(0), "{said:?}");
-    stack
-        .until("it is parked", async || {
-            let shown = command_on(&stack, &["jobs", "show", &failed.to_string()], &[]).await;
-            let parked = "waits until another collection-image may begin";
-            shown.out.contains(parked).then_some(())
-        })
-        .await;
+    is_parked_for_its_type(&stack, failed).await;
     assert_eq!(openai.calls().len(), 3);
     openai.open();
     stack.all_done_once(&[failed, other]).await;
     assert_eq!(openai.most_open(), 1);
+}
+
+/// Whatever has left a job unfinished: an operator has released it, its replica was stopped, or has died before it has bought anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_begun_anew_waits_for_room_as_others_do() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    openai.close();
+    let variables = [("WORK_TYPE_LIMITS", "collection-image:1")];
+    let _replica = stack.replica_of(&openai, &variables).await;
+    let mut jobs = stack.push_logos(1).await;
+    openai.called(1).await;
+    for state in ["held", "waiting", "begun"] {
+        let job_id = stack.jobs(1).await[0];
+        let left = "INSERT INTO generative_ai.jobs (job_id, state, queue, worker_id, package) VALUES ($1, $2, 'generative-ai', 'gone', $3)";
+        let package = logo(job_id);
+        stack.sql(left, &[&job_id, &state, &package.to_string()]).await;
+        match state {
+            "held" => {
+                let said = command_on(&stack, &["jobs", "release", &job_id.to_string()], &[]).await;
+                assert_eq!(said.status, Some(0), "{said:?}");
+                is_parked_for_its_type(&stack, job_id).await;
+            }
+            _ => stack.push(&package).await,
+        }
+        jobs.push(job_id);
+    }
+    let parked = crate::harness::aftermath::key("parked:type/collection-image");
+    stack
+        .until("all others wait", async || {
+            let count: usize = redis::AsyncCommands::llen(&mut stack.redis().await, &parked)
+                .await
+                .unwrap();
+            (count == jobs.len() - 1).then_some(())
+        })
+        .await;
+    openai.open();
+    stack.all_done_once(&jobs).await;
+    assert_eq!((openai.calls().len(), openai.most_open()), (jobs.len(), 1));
+}
+
+/// Who has failed and is called all the same is not what is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_room_says_so_although_its_provider_has_failed() {
+    let stack = Stack::start().await;
+    let openai = OpenAi::start(small_picture()).await;
+    fail_once(&openai);
+    let variables = [
+        ("IMAGE_PROVIDER_LIMITS", "openai:1"),
+        ("RETRY_BASE_DELAY", "10m"),
+        ("RETRY_MAX_DELAY", "10m"),
+    ];
+    let _replica = stack.replica_of(&openai, &variables).await;
+    let failed = stack.push_logos(1).await[0];
+    is_in(&stack, failed, "retry_wait").await;
+    openai.close();
+    let called = stack.push_logos(1).await[0];
+    openai.called(3).await;
+    let waiting = stack.push_logos(1).await[0];
+    let room = "its package waits until openai has room for another call";
+    stack
+        .until("it waits for room", async || {
+            headline(&stack, waiting).await.contains(room).then_some(())
+        })
+        .await;
+    openai.open();
+    for job_id in [called, waiting] {
+        assert_eq!(stack.ended(job_id).await.error, None);
+    }
 }

@@ -26,19 +26,29 @@ pub(in crate::cli) fn check(budgets: &Budgets, providers: &Providers, findings: 
         let model = &spec.model;
         match provider.estimate_usd(&spec) {
             None if !of_it.is_empty() => findings.warn(format!(
-                "BUDGETS: nobody knows what a picture of {model} of {name} costs: such jobs fail; add its usd_per_image to MODELS_FILE"
+                "BUDGETS: nobody knows what a picture of {model} of {name} costs: {} fail; add its usd_per_image to MODELS_FILE",
+                such_jobs(of_it.iter().all(|budget| budget.scope == Scope::User))
             )),
             None => {}
             Some(usd) => {
                 for budget in of_it.into_iter().filter(|budget| usd > budget.usd) {
                     findings.warn(format!(
-                        "BUDGETS: a picture of {model} of {name} costs about {}, which is more than {}: such jobs fail; raise it, or \
+                        "BUDGETS: a picture of {model} of {name} costs about {}, which is more than {}: {} fail; raise it, or \
                          have packages ask for a cheaper model or quality",
                         in_dollars(usd),
-                        budget.in_words()
+                        budget.in_words(),
+                        such_jobs(budget.scope == Scope::User)
                     ));
                 }
             }
         }
+    }
+}
+
+/// Those that a budget is for: one of users is for jobs that say whose they are.
+fn such_jobs(is_of_users: bool) -> &'static str {
+    match is_of_users {
+        true => "such jobs with a userId",
+        false => "such jobs",
     }
 }

@@ -33,7 +33,9 @@ pub(crate) async fn cancel(job_id: i32, message: &str, db: &Db, redis: &Redis) -
                 Ok(None) => {
                     let call = db.end_abandoned_call(job_id).await?;
                     let call = call.map(|call| of_call(&call)).unwrap_or_default();
-                    format!("job {job_id} is cancelled; its package is dropped when its turn comes{call}")
+                    format!(
+                        "job {job_id} is cancelled; a package of it that waits is dropped when its turn comes{call}"
+                    )
                 }
             };
             (1, said)

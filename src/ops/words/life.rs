@@ -34,7 +34,7 @@ pub(crate) struct Waits {
     pub(crate) placed: Placed,
     /// Whether replicas take nothing meanwhile.
     is_paused: bool,
-    /// How it stands with the provider that its package is parked for.
+    /// How it stands with the provider that its package is parked for, where that is left alone or tried again.
     provider: Option<ProviderState>,
 }
 
@@ -58,7 +58,9 @@ impl Waits {
         };
         let provider = match &placed.place {
             Place::Parked { name } if PROVIDERS.contains(&&**name) => {
-                redis.provider_states(&[name]).await?.remove(name)
+                let state = redis.provider_states(&[name]).await?.remove(name);
+                // One that has failed and is called all the same has no room.
+                state.filter(|state| state.is_shut() || state.window.is_some())
             }
             _ => None,
         };
@@ -182,6 +184,10 @@ impl Life {
                 );
             }
             return match shown.and_then(|row| row.error.as_deref()) {
+                Some(error) if self.story.dead.is_empty() => format!(
+                    "job {job_id} failed, and the ledger does not know why (JOBS_RETENTION): {}",
+                    plain(error)
+                ),
                 Some(error) => format!("job {job_id} failed before it was begun: {}", plain(error)),
                 None if shown.is_none() => {
                     format!("job {job_id} has no row in ac_background_jobs; only refused packages name it")
@@ -217,9 +223,13 @@ impl Life {
                 let due_in = ledger.due_in_s.unwrap_or_default();
                 let due = match due_in > 0.0 {
                     true => format!("next in {}", age_of_seconds(due_in)),
-                    false => {
-                        "next as soon as its provider is called and a replica is free (see status)".to_owned()
-                    }
+                    false => match &self.waits {
+                        Some(waits) => {
+                            format!("next when its turn comes, as its package {}", waits.in_words())
+                        }
+                        None => "next as soon as its provider is called and a replica is free (see status)"
+                            .to_owned(),
+                    },
                 };
                 let reason = without_advice(&reason);
                 match ledger.attempts {
