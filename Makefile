@@ -33,8 +33,9 @@ many: test-servers build ## compare what a job costs Redis and Postgres with fif
 	MANY_REPLICAS=50 MANY_PACKAGES=100000 WORKER_PROGRAM=$(CURDIR)/target/release/generative-ai-worker \
 		scripts/test many_replicas:: --no-capture
 
-ledger: test-servers ## compare what statements take beside ten million ended jobs and beside ten thousand (a quarter of an hour, 12 GB)
+ledger: test-servers ## compare what statements take beside ten million ended jobs and beside ten thousand, and what pages take (a quarter of an hour, 12 GB)
 	LEDGER_ROWS=10000000 scripts/test ledger:: --no-capture
+	LEDGER_ROWS=1000000 scripts/test dashboard::many:: --no-capture
 
 mutations: ## give every reader of foreign bytes mutated ones (an hour or so; MUTATIONS=1000: only so many each)
 	MUTATIONS=$(MUTATIONS) cargo nextest run --lib --locked --no-capture mutated

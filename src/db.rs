@@ -63,9 +63,7 @@ pub use cancel::{AbandonedCall, Cancelled};
 pub(crate) use check::is_silence;
 pub use check::{Lacking, check};
 pub use costs::{Costs, CostsBy};
-pub use dashboard::{
-    DaySpending, Hit, Picture, PictureFilter, PicturePage, ProviderDay, Totals, UnfinishedJob,
-};
+pub use dashboard::{CallCounts, Hit, Picture, PictureFilter, PicturePage, Totals, UnfinishedJob};
 pub use dead::{DeadCount, DeadFilter, DeadPackage, DeadSelection, Revived};
 pub use delete::{Deletable, DeletableRow, DeletedRecord, Made};
 pub use erase::{DeadBytes, Erasable, Erased, MaybeOfUser};

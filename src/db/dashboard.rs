@@ -10,7 +10,7 @@ mod search;
 mod totals;
 
 pub use pictures::{Picture, PictureFilter, PicturePage};
-pub use providers::{DaySpending, ProviderDay};
+pub use providers::CallCounts;
 pub use running::UnfinishedJob;
 pub use search::Hit;
 pub use totals::Totals;

@@ -65,8 +65,8 @@ pub struct Figures {
     pub spending_24h: Vec<Spending>,
 }
 
-/// What no replica works on any more although it should.
-#[derive(Clone, Debug, Default, PartialEq, Eq, QueryableByName)]
+/// What no replica works on any more although it should, and who was not told.
+#[derive(Clone, Debug, Default, PartialEq, QueryableByName)]
 pub struct Stuck {
     /// Jobs begun by workers that are not alive.
     #[diesel(sql_type = BigInt)]
@@ -80,6 +80,12 @@ pub struct Stuck {
     /// The numbers of the first ten of them, with commas between; `None`: there are none.
     #[diesel(sql_type = Nullable<Text>)]
     pub held_jobs: Option<String>,
+    /// Ends of jobs that are posted to others.
+    #[diesel(embed)]
+    pub callbacks: CallbackCounts,
+    /// How long ago the rows of the jobs that were asked about were made, in seconds and in their order; `None`: there is no such row.
+    #[diesel(sql_type = Array<Nullable<Double>>)]
+    pub ages_s: Vec<Option<f64>>,
 }
 
 #[derive(QueryableByName)]
@@ -156,24 +162,38 @@ impl Db {
         Ok(rows.into_iter().map(|row| (row.job_id, row.state)).collect())
     }
 
-    /// Counts what no replica of this queue works on although it should.
+    /// Counts what no replica of this queue works on although it should, and looks at the rows of the jobs `ages_of`.
     ///
     /// # Errors
     /// [`DbError`].
-    pub async fn stuck(&self, queue: &str, live_workers: &[String]) -> Result<Stuck, DbError> {
-        let select = sql_query(
-            "SELECT count(*) FILTER (WHERE state = 'begun' AND worker_id <> ALL($1)) AS ownerless,
-                count(*) FILTER (WHERE state = 'held') AS held,
-                array_to_string((array_agg(job_id ORDER BY begun_at, job_id) FILTER (WHERE state = 'held'))[1:10], ', ') AS held_jobs,
-                (SELECT count(*) FROM generative_ai.provider_calls AS call
-                 JOIN generative_ai.jobs AS job ON job.job_id = call.job_id AND coalesce(job.queue, $2) = $2
-                 WHERE (call.state = 'intended' AND call.deadline_at < now())
-                    OR (call.state = 'accepted' AND call.sent_at < now() - interval '1 day')) AS overdue_calls
-             FROM generative_ai.jobs
-             WHERE state IN ('waiting', 'begun', 'retry_wait', 'held') AND coalesce(queue, $2) = $2",
-        )
-        .bind::<Array<Text>, _>(live_workers)
-        .bind::<Text, _>(queue);
+    pub async fn stuck(
+        &self,
+        queue: &str,
+        live_workers: &[String],
+        ages_of: &[i32],
+    ) -> Result<Stuck, DbError> {
+        let query = format!(
+            "SELECT * FROM (
+                SELECT count(*) FILTER (WHERE state = 'begun' AND worker_id <> ALL($2)) AS ownerless,
+                    count(*) FILTER (WHERE state = 'held') AS held,
+                    array_to_string((array_agg(job_id ORDER BY begun_at, job_id) FILTER (WHERE state = 'held'))[1:10], ', ')
+                        AS held_jobs
+                FROM generative_ai.jobs
+                WHERE state IN ('waiting', 'begun', 'retry_wait', 'held') AND coalesce(queue, $1) = $1
+             ) AS jobs, (
+                SELECT count(*) AS overdue_calls FROM generative_ai.provider_calls AS call
+                JOIN generative_ai.jobs AS job ON job.job_id = call.job_id AND coalesce(job.queue, $1) = $1
+                WHERE (call.state = 'intended' AND call.deadline_at < now())
+                    OR (call.state = 'accepted' AND call.sent_at < now() - interval '1 day')
+             ) AS calls, ({COUNTS}) AS callbacks, (
+                SELECT coalesce(array_agg(extract(epoch FROM now() - shown_row.created_at)::double precision ORDER BY place), '{{}}') AS ages_s
+                FROM unnest($3) WITH ORDINALITY AS asked(id, place) LEFT JOIN ac_background_jobs AS shown_row USING (id)
+             ) AS ages"
+        );
+        let select = sql_query(query)
+            .bind::<Text, _>(queue)
+            .bind::<Array<Text>, _>(live_workers)
+            .bind::<Array<Integer>, _>(ages_of);
         let rows: Vec<Stuck> =
             on_connection(&self.pool, async |connection| select.load(connection).await).await?;
         Ok(rows.into_iter().next().unwrap_or_default())

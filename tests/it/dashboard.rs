@@ -8,6 +8,7 @@ mod access;
 mod browser;
 mod callbacks;
 mod failures;
+mod many;
 mod outages;
 mod pages;
 mod text;

@@ -46,7 +46,7 @@ type Figures = BTreeMap<&'static str, Taken>;
     clippy::disallowed_methods,
     reason = "it is asked of the tests, not of the worker"
 )]
-fn asked() -> i32 {
+pub(crate) fn asked() -> i32 {
     std::env::var("LEDGER_ROWS").map_or(MANY, |text| text.parse().unwrap())
 }
 
@@ -94,7 +94,7 @@ async fn a_large_ledger_has_no_statement_read_more_rows_than_a_small_one() {
 }
 
 /// Makes jobs that have ended in the last year, with their calls and images, and dead packages of some of them.
-async fn fill(sql: &Client, first: i32, last: i32) {
+pub(crate) async fn fill(sql: &Client, first: i32, last: i32) {
     let mut from = first;
     while from <= last {
         let to = last.min(from + CHUNK - 1);
@@ -215,7 +215,7 @@ async fn figures(sql: &Client, db: &Db, last: i32) -> Figures {
     let doctor = db.clone();
     note("doctor", &|_| {
         let db = doctor.clone();
-        async move { db.stuck(QUEUE, &["worker-1".to_owned()]).await.map(drop) }.boxed()
+        async move { db.stuck(QUEUE, &["worker-1".to_owned()], &[1]).await.map(drop) }.boxed()
     })
     .await;
     let show = db.clone();

@@ -42,13 +42,14 @@ pub(super) async fn look(redis: &Redis, db: &Db, lease_ttl: Duration) -> Finding
             ));
         }
     }
-    match db.stuck(redis.keys().inbox(), &live).await {
-        Ok(found) => stuck::jobs(&mut findings, found),
-        Err(error) => findings.warn(format!("what jobs wait for cannot be told: {error}")),
-    }
-    match db.callback_counts(redis.keys().inbox()).await {
-        Ok(counts) => stuck::callbacks(&mut findings, counts),
-        Err(error) => findings.warn(format!("whether callbacks wait cannot be told: {error}")),
+    match db.stuck(redis.keys().inbox(), &live, &[]).await {
+        Ok(found) => {
+            stuck::jobs(&mut findings, &found);
+            stuck::callbacks(&mut findings, found.callbacks);
+        }
+        Err(error) => findings.warn(format!(
+            "what jobs and callbacks wait for cannot be told: {error}"
+        )),
     }
     findings
 }

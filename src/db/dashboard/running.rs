@@ -1,8 +1,6 @@
-//! Jobs that have begun and not ended, and how old those are whose packages come next.
+//! Jobs that have begun and not ended.
 
-use std::collections::HashMap;
-
-use diesel::sql_types::{Array, BigInt, Double, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 
@@ -51,14 +49,6 @@ pub struct UnfinishedJob {
     pub call_state: Option<String>,
 }
 
-#[derive(QueryableByName)]
-struct Age {
-    #[diesel(sql_type = Integer)]
-    job_id: i32,
-    #[diesel(sql_type = Double)]
-    age_s: f64,
-}
-
 impl Db {
     /// The jobs of this queue that have begun and not ended, those that are worked on first, of these the oldest: `most` of them after
     /// the first `after`, and how many there are in all.
@@ -100,20 +90,5 @@ impl Db {
             Ok::<_, diesel::result::Error>((jobs, counts.iter().map(|row| row.count).sum()))
         })
         .await
-    }
-
-    /// How long ago the application has made the rows of these jobs, in seconds.
-    ///
-    /// # Errors
-    /// [`DbError`].
-    pub async fn ages_of(&self, job_ids: Vec<i32>) -> Result<HashMap<i32, f64>, DbError> {
-        let select = sql_query(
-            "SELECT id AS job_id, extract(epoch FROM now() - created_at)::double precision AS age_s
-             FROM ac_background_jobs WHERE id = ANY($1)",
-        )
-        .bind::<Array<Integer>, _>(job_ids);
-        let rows: Vec<Age> =
-            on_connection(&self.pool, async |connection| select.load(connection).await).await?;
-        Ok(rows.into_iter().map(|row| (row.job_id, row.age_s)).collect())
     }
 }

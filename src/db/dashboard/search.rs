@@ -18,7 +18,7 @@ pub struct Hit {
     /// Which. `None`: a package from which no number could be read.
     #[diesel(sql_type = Nullable<Integer>)]
     pub job_id: Option<i32>,
-    /// How it stands; `None`: no replica has begun it.
+    /// How it stands; `refused`: its package was, before it was begun; `None`: no replica has begun it.
     #[diesel(sql_type = Nullable<Text>)]
     pub state: Option<String>,
     /// Its picture.
@@ -38,20 +38,20 @@ impl Hit {
 }
 
 /// Each by an index, but of a user the pictures among the latest jobs: the application's table has no index that is known of, and
-/// one of ours would be paid for by every job. A picture leads to its job by its address.
+/// one of ours would be paid for by every job. They are looked up one by one, as a join may read all images. A picture leads to its job by its address.
 const SEARCH: &str = "
-    (SELECT 'job' AS by, $1 AS job_id, job.state, job.image_id
-        FROM (VALUES (1)) AS one LEFT JOIN generative_ai.jobs AS job ON job.job_id = $1
-        WHERE $6 AND (job.job_id IS NOT NULL OR EXISTS (SELECT FROM ac_background_jobs WHERE id = $1)
-            OR EXISTS (SELECT FROM generative_ai.dead_packages WHERE job_id = $1)))
+    (SELECT 'job' AS by, $1 AS job_id, coalesce(job.state, dead.state) AS state, job.image_id
+        FROM (SELECT (SELECT CASE WHEN attempts > 0 THEN 'dead' ELSE 'refused' END
+            FROM generative_ai.dead_packages WHERE job_id = $1 ORDER BY dead_at DESC LIMIT 1) AS state) AS dead
+        LEFT JOIN generative_ai.jobs AS job ON job.job_id = $1
+        WHERE $6 AND (job.job_id IS NOT NULL OR dead.state IS NOT NULL OR EXISTS (SELECT FROM ac_background_jobs WHERE id = $1)))
     UNION ALL (SELECT 'image', job.job_id, job.state, job.image_id FROM images AS image
         CROSS JOIN LATERAL regexp_matches(image.formats, '\"([^\"]+)\"', 'g') AS address(part)
         JOIN generative_ai.jobs AS job ON job.image_url = address.part[1] AND job.image_id = image.id
         WHERE $7 AND image.id = $1 LIMIT 21)
     UNION ALL (SELECT 'user', job_id, state, image_id FROM (
             SELECT job_id, state, image_id FROM generative_ai.jobs ORDER BY job_id DESC LIMIT 20000
-        ) AS latest JOIN images AS image ON image.id = latest.image_id
-        WHERE $8 AND image.user_id = $1 ORDER BY job_id DESC LIMIT 21)
+        ) AS latest WHERE $8 AND (SELECT user_id FROM images WHERE id = latest.image_id) = $1 ORDER BY job_id DESC LIMIT 21)
     UNION ALL (SELECT 'collection', job_id, state, image_id FROM generative_ai.jobs
         WHERE $9 AND object_keys IS NOT NULL AND split_part(object_keys[1], '/', 3) = $3
             AND ($3 = $2 OR split_part(object_keys[1], '/', 2) || '/' || $3 = $2)
@@ -60,7 +60,8 @@ const SEARCH: &str = "
             SELECT job_id FROM generative_ai.provider_calls WHERE provider_request_id = $2
             UNION SELECT job_id FROM generative_ai.provider_calls WHERE handle = $2
         ) AS call LEFT JOIN generative_ai.jobs AS job ON job.job_id = call.job_id LIMIT 21)
-    UNION ALL (SELECT 'dead package', dead.job_id, job.state, job.image_id FROM generative_ai.dead_packages AS dead
+    UNION ALL (SELECT 'dead package', dead.job_id, coalesce(job.state, CASE WHEN dead.attempts > 0 THEN 'dead' ELSE 'refused' END), job.image_id
+        FROM generative_ai.dead_packages AS dead
         LEFT JOIN generative_ai.jobs AS job ON job.job_id = dead.job_id WHERE dead.id BETWEEN $4 AND $5 ORDER BY dead.dead_at DESC LIMIT 21)
     UNION ALL (SELECT 'callback', callback.job_id, job.state, job.image_id FROM generative_ai.callbacks AS callback
         LEFT JOIN generative_ai.jobs AS job ON job.job_id = callback.job_id WHERE callback.id BETWEEN $4 AND $5 ORDER BY callback.ended_at DESC LIMIT 21)";
@@ -102,12 +103,15 @@ fn meant(text: &str) -> (Option<&'static str>, &str) {
         ("group", "collection"),
     ];
     let text = text.trim();
-    let Some((word, number)) = text.split_once([' ', '#']) else {
+    let Some((word, number)) = text.split_once([' ', '#', ':', '/']) else {
         return (None, text);
     };
     let word = word.trim().to_ascii_lowercase();
-    let known = WORDS.iter().find(|(known, _)| *known == word);
+    let one = word.strip_suffix('s').unwrap_or(&word);
+    let known = WORDS.iter().find(|(known, _)| *known == one);
     match (known, number.trim().trim_start_matches('#')) {
+        // Collections are named so by themselves: with their type.
+        (Some((_, "collection")), _) if text.contains('/') => (None, text),
         (Some((_, by)), number) if number.parse::<i64>().is_ok() => (Some(by), number),
         _ if word.is_empty() && number.parse::<i64>().is_ok() => (None, number),
         _ => (None, text),
@@ -137,6 +141,9 @@ mod tests {
             ("image 161", (Some("image"), "161")),
             ("group 9", (Some("collection"), "9")),
             ("group/9", (None, "group/9")),
+            ("job:42", (Some("job"), "42")),
+            ("jobs/42", (Some("job"), "42")),
+            ("/jobs/42", (None, "/jobs/42")),
             ("req 42", (None, "req 42")),
             ("user x", (None, "user x")),
         ] {

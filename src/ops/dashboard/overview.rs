@@ -1,6 +1,5 @@
 //! The first page: the lists, the replicas, and what an operator should know before anything else.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +8,8 @@ use axum::extract::State;
 use maud::{Markup, html};
 
 use super::layout::{foreign, job_link, maybe, page as framed, plain_button, trouble};
-use super::strip::in_time;
-use super::{Site, Visitor, warnings};
+use super::warnings::{self, Seen};
+use super::{Site, Visitor};
 use crate::ops::words::{age, age_of_seconds};
 use crate::queue::{Gone, Overview, Replica};
 
@@ -23,41 +22,22 @@ const BUDGETS_MOST: usize = 10;
 pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Extension<Visitor>) -> Markup {
     let strip = site.strips.get(&site.sources).await;
     let redis = Arc::clone(&strip.redis);
-    let ages = async {
-        match (redis.as_ref(), &strip.totals) {
-            (Ok(overview), Ok(_)) => in_time(site.sources.db.ages_of(next_jobs(overview))).await.ok(),
-            _ => None,
-        }
-    };
-    let (seen, ages) = tokio::join!(warnings::look(&site, &strip), ages);
+    let seen = warnings::look(&site, &strip).await;
     let body = html! {
         (warnings::list(&site, &visitor, &seen.warnings))
         @match redis.as_ref() {
-            Ok(overview) => (of(&site, &visitor, overview, ages.as_ref(), seen.is_postgres_away)),
+            Ok(overview) => (of(&site, &visitor, overview, &seen)),
             Err(why) => (trouble("The queue", why)),
         }
     };
     framed(&site, &visitor, &strip, "/", "Overview", body)
 }
 
-/// Of each list the job whose package comes next.
-fn next_jobs(overview: &Overview) -> Vec<i32> {
-    let lists = overview.depths.waiting.iter();
-    lists.filter_map(|list| list.next_job_id).collect()
-}
-
-/// `ages`: of the jobs that come next; `None`: they are not known.
-fn of(
-    site: &Site,
-    visitor: &Visitor,
-    overview: &Overview,
-    ages: Option<&HashMap<i32, f64>>,
-    is_postgres_away: bool,
-) -> Markup {
+fn of(site: &Site, visitor: &Visitor, overview: &Overview, seen: &Seen) -> Markup {
     html! {
         div.columns {
-            (lists(site, overview, ages))
-            (replicas(&overview.replicas, is_postgres_away))
+            (lists(site, overview, seen.ages_s.as_deref()))
+            (replicas(&overview.replicas, seen.is_postgres_away))
         }
         (gone(site, &overview.gone))
         @if visitor.is_operator() && overview.paused.is_none() {
@@ -74,7 +54,9 @@ pub(super) fn age_of_ms(ms: i64) -> String {
     age(Duration::from_millis(u64::try_from(ms).unwrap_or_default()))
 }
 
-fn lists(site: &Site, overview: &Overview, ages: Option<&HashMap<i32, f64>>) -> Markup {
+/// `ages_s`: of the jobs that come next; `None`: they are not known.
+fn lists(site: &Site, overview: &Overview, ages_s: Option<&[Option<f64>]>) -> Markup {
+    let mut ages = ages_s.map(|ages| ages.iter());
     html! {
         section {
             table {
@@ -86,9 +68,9 @@ fn lists(site: &Site, overview: &Overview, ages: Option<&HashMap<i32, f64>>) -> 
                             th scope="row" { (list.priority) }
                             td.n data-label="Packages" { (list.count) }
                             td data-label="Next job" { @match list.next_job_id { Some(job_id) => (job_link(site, job_id)), None => (maybe(None)) } }
-                            td.n data-label="Age" { @match (list.next_job_id, ages) {
+                            td.n data-label="Age" { @match (list.next_job_id, &mut ages) {
                                 (Some(_), None) => "?",
-                                (Some(job_id), Some(ages)) => (maybe(ages.get(&job_id).map(|age| age_of_seconds(*age)).as_deref())),
+                                (Some(_), Some(ages)) => (maybe(ages.next().copied().flatten().map(age_of_seconds).as_deref())),
                                 (None, _) => (maybe(None)),
                             } }
                         }

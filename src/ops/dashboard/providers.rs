@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use super::layout::{button, foreign, maybe, page as framed, trouble, usd};
 use super::strip::in_time;
 use super::{Site, Visitor};
-use crate::db::{BudgetUse, DaySpending, ProviderDay};
+use crate::db::{BudgetUse, CallCounts};
 use crate::ops::words::{in_cents, now_of, parked_for_budget, time, took};
 use crate::provider::catalog;
 use crate::provider::list::PROVIDERS;
@@ -19,40 +19,41 @@ use crate::queue::{BudgetPark, Overview, ProviderRoom};
 use crate::worker::in_dollars;
 
 const DAYS: i32 = 7;
-const MOST: i64 = 100;
+/// Days and models that are shown.
+const MOST: usize = 100;
 /// What is shown of a day's calls.
 const OF_DAY: [&str; 5] = ["Calls", "Succeeded", "p50", "p95", "Spent"];
 
 pub(super) async fn page(State(site): State<Arc<Site>>, Extension(visitor): Extension<Visitor>) -> Markup {
     let db = &site.sources.db;
     let asked = site.sources.budgets.asked();
-    let (strip, day, spending, uses) = tokio::join!(
+    let (strip, calls, uses) = tokio::join!(
         site.strips.get(&site.sources),
-        in_time(db.provider_day()),
-        in_time(db.spending_by_day(DAYS, MOST)),
+        in_time(db.call_counts(DAYS)),
         in_time(db.budget_uses(&asked))
     );
+    let calls = calls.map(|calls| calls.into_iter().partition(|calls| calls.day.is_none()));
+    let calls: Result<(Vec<_>, Vec<_>), _> = calls;
     let redis = strip.redis.as_ref().as_ref();
     let body = html! {
         @match redis {
-            Ok(overview) => (states(&site, &visitor, overview, day.as_deref().ok())),
+            Ok(overview) => (states(&site, &visitor, overview, calls.as_ref().ok().map(|(lately, _)| &**lately))),
             Err(why) => (trouble("How it stands with providers", why)),
         }
-        @if let Err(why) = &day { (trouble("How calls have gone", why)) }
         @match &uses {
             Ok(uses) => (budgets(&site, uses, redis.ok().map(|overview| &*overview.budgets))),
             Err(why) => (trouble("What is used of the budgets", why)),
         }
         (ending(&site))
-        @match &spending {
-            Ok(spending) => (spent(spending)),
-            Err(why) => (trouble("What was spent", why)),
+        @match &calls {
+            Ok((_, by_day)) => (spent(by_day)),
+            Err(why) => (trouble("How calls have gone and what was spent", why)),
         }
     };
     framed(&site, &visitor, &strip, "/providers", "Providers", body)
 }
 
-fn states(site: &Site, visitor: &Visitor, overview: &Overview, day: Option<&[ProviderDay]>) -> Markup {
+fn states(site: &Site, visitor: &Visitor, overview: &Overview, day: Option<&[CallCounts]>) -> Markup {
     let room_of = |name: &str| overview.providers.iter().find(|room| room.provider == name);
     let day_of = |name: &str| day.map(|day| day.iter().find(|day| day.provider == name));
     let is_shown = |name: &&&str| {
@@ -81,7 +82,7 @@ fn state(
     visitor: &Visitor,
     name: &str,
     room: Option<&ProviderRoom>,
-    day: Option<Option<&ProviderDay>>,
+    day: Option<Option<&CallCounts>>,
 ) -> Markup {
     let state = room.and_then(|room| room.state.as_ref());
     let is_shut = state.is_some_and(|state| state.is_shut());
@@ -104,7 +105,7 @@ fn state(
 }
 
 /// How its calls have gone; `?` where nobody can be asked.
-fn of_day(day: Option<Option<&ProviderDay>>) -> [String; 5] {
+fn of_day(day: Option<Option<&CallCounts>>) -> [String; 5] {
     let none = || "–".to_owned();
     let time = |seconds: Option<f64>| {
         let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -124,7 +125,7 @@ fn of_day(day: Option<Option<&ProviderDay>>) -> [String; 5] {
 }
 
 /// Of the calls that have ended.
-fn rate(day: &ProviderDay) -> String {
+fn rate(day: &CallCounts) -> String {
     let ended = day.succeeded + day.failed + day.unknown;
     match ended {
         0 => "–".to_owned(),
@@ -178,8 +179,11 @@ fn ending(site: &Site) -> Markup {
     }
 }
 
-fn spent(spending: &[DaySpending]) -> Markup {
+fn spent(spending: &[CallCounts]) -> Markup {
     html! {
+        @if spending.iter().any(|row| row.is_part) {
+            p.note { "Counted are the latest " (CallCounts::MOST) " calls; the command cost knows all." }
+        }
         div.wide { table {
             caption { "Spent in the last " (DAYS) " days, by day (UTC) and model" }
             thead { tr {
@@ -188,10 +192,10 @@ fn spent(spending: &[DaySpending]) -> Markup {
             } }
             tbody {
                 @if spending.is_empty() { tr { td colspan="6" { "No call that costs money was made." } } }
-                @for row in spending {
+                @for row in spending.iter().take(MOST) {
                     tr {
-                        th.t scope="row" { (row.day) }
-                        td data-label="Provider" { (foreign(&row.provider)) } td data-label="Model" { (foreign(&row.model)) }
+                        th.t scope="row" { (maybe(row.day.as_deref())) }
+                        td data-label="Provider" { (foreign(&row.provider)) } td data-label="Model" { (maybe(row.model.as_deref())) }
                         td.n data-label="Calls" { (row.calls) } td.n data-label="Dollars" { (usd(row.cost_usd)) }
                         td.n data-label="Of unknown cost" { (row.unknown) }
                     }

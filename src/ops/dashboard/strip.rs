@@ -121,7 +121,11 @@ impl Strip {
                 format!(
                     "{}{}",
                     in_cents(totals.spent_usd),
-                    if totals.unknown_calls > 0 { "+" } else { "" }
+                    if totals.unknown_calls > 0 || totals.spent_is_least {
+                        "+"
+                    } else {
+                        ""
+                    }
                 ),
             ),
             Err(_) => ("?".to_owned(), "?".to_owned(), "?".to_owned()),

@@ -77,6 +77,8 @@ fn bad(look: impl FnOnce(&mut Findings)) -> Vec<Warning> {
 pub(super) struct Seen {
     pub(super) warnings: Vec<Warning>,
     pub(super) is_postgres_away: bool,
+    /// Of the job that comes next on each list that has one: how long ago its row was made, in seconds. `None`: Postgres does not say.
+    pub(super) ages_s: Option<Vec<Option<f64>>>,
 }
 
 /// Asks what the strip does not know, and says what is bad and what is not known.
@@ -90,22 +92,24 @@ pub(super) async fn look(site: &Site, strip: &Strip) -> Seen {
         .filter(|replica| replica.has_lease)
         .map(|replica| replica.worker_id.clone())
         .collect();
+    let lists = overview.into_iter().flat_map(|overview| &overview.depths.waiting);
+    let next_jobs: Vec<i32> = lists.filter_map(|list| list.next_job_id).collect();
     let budgets = &site.sources.budgets;
     let asked = budgets.asked();
     let store = site.store.get(&site.sources.storage);
     let ask = async {
         match &strip.totals {
             Ok(_) => tokio::join!(
-                in_time(db.stuck(queue, &live)),
-                in_time(db.callback_counts(queue)),
+                in_time(db.stuck(queue, &live, &next_jobs)),
                 in_time(db.budget_uses(&asked))
             ),
             // It has just not answered, and is not waited for again.
-            Err(why) => (Err(why.clone()), Err(why.clone()), Err(why.clone())),
+            Err(why) => (Err(why.clone()), Err(why.clone())),
         }
     };
-    let ((found, callbacks, uses), store_answers) = tokio::join!(ask, store);
-    let is_postgres_away = found.is_err() && callbacks.is_err();
+    let ((found, uses), store_answers) = tokio::join!(ask, store);
+    let is_postgres_away = found.is_err();
+    let ages_s = found.as_ref().ok().map(|found| found.ages_s.clone());
     let mut all = Vec::new();
     let mut unknown = Vec::new();
     if overview.is_none() {
@@ -123,8 +127,6 @@ pub(super) async fn look(site: &Site, strip: &Strip) -> Seen {
     }
     if found.is_err() {
         unknown.push("which jobs are held or left by their replicas");
-    }
-    if callbacks.is_err() {
         unknown.push("which callbacks wait");
     }
     if uses.is_err() && !asked.is_empty() {
@@ -139,8 +141,8 @@ pub(super) async fn look(site: &Site, strip: &Strip) -> Seen {
     if let Some(overview) = overview {
         all.extend(of_queue(site, overview, is_postgres_away));
     }
-    if let Ok(counts) = callbacks {
-        let given_up = bad(|findings| stuck::callbacks(findings, counts));
+    if let Ok(found) = &found {
+        let given_up = bad(|findings| stuck::callbacks(findings, found.callbacks));
         all.extend(
             given_up
                 .into_iter()
@@ -154,7 +156,7 @@ pub(super) async fn look(site: &Site, strip: &Strip) -> Seen {
         }
         let jobs = found.held_jobs.clone();
         all.extend(
-            bad(|findings| stuck::jobs(findings, found))
+            bad(|findings| stuck::jobs(findings, &found))
                 .into_iter()
                 .map(|warning| {
                     let jobs = jobs
@@ -174,6 +176,7 @@ pub(super) async fn look(site: &Site, strip: &Strip) -> Seen {
     Seen {
         warnings: all,
         is_postgres_away,
+        ages_s,
     }
 }
 

@@ -101,7 +101,7 @@ pub(crate) fn left(findings: &mut Findings, overview: &Overview) {
 }
 
 /// Jobs that their owners have left, or that wait for an operator.
-pub(crate) fn jobs(findings: &mut Findings, stuck: Stuck) {
+pub(crate) fn jobs(findings: &mut Findings, stuck: &Stuck) {
     match stuck.ownerless {
         0 => findings.ok("every job that was begun has a live replica"),
         1 => findings.warn("1 job was begun by a replica that is gone; its next delivery takes it over"),
@@ -116,7 +116,7 @@ pub(crate) fn jobs(findings: &mut Findings, stuck: Stuck) {
             "{count} paid calls are open for too long; the next delivery of each job gives them up"
         )),
     }
-    let jobs = stuck.held_jobs.unwrap_or_default();
+    let jobs = stuck.held_jobs.as_deref().unwrap_or_default();
     match stuck.held {
         0 => {}
         1 => findings.warn(format!(
@@ -179,8 +179,9 @@ mod tests {
             overdue_calls: count,
             held: count,
             held_jobs: Some(jobs.to_owned()),
+            ..Stuck::default()
         };
-        let one = said(|findings| jobs(findings, stuck(1, "41")));
+        let one = said(|findings| jobs(findings, &stuck(1, "41")));
         for (text, start) in one.iter().zip([
             "1 job was begun by a replica",
             "1 paid call is open",
@@ -188,7 +189,7 @@ mod tests {
         ]) {
             assert!(text.starts_with(start), "{text}");
         }
-        let two = said(|findings| jobs(findings, stuck(2, "41, 42")));
+        let two = said(|findings| jobs(findings, &stuck(2, "41, 42")));
         for (text, start) in two.iter().zip([
             "2 jobs were begun by replicas",
             "2 paid calls are open",

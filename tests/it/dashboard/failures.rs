@@ -14,7 +14,7 @@ const CAUSES: [&str; 7] = [
 ];
 
 /// Dead packages of these causes, in turn.
-async fn fail(stack: &Stack, count: i32) {
+pub(super) async fn fail(stack: &Stack, count: i32) {
     let insert = "INSERT INTO generative_ai.dead_packages (id, job_id, payload, reason, error_class, attempts, worker_id, dead_at)
         SELECT gen_random_uuid(), number, convert_to(format('{\"type\":\"collection-image\",\"jobId\":%s}', number), 'UTF8'),
             replace(($1::text[])[1 + number % 7], '%s', lpad(number::text, 12, '0')), 'timeout', 5, 'test',
@@ -23,7 +23,7 @@ async fn fail(stack: &Stack, count: i32) {
     stack.sql(insert, &[&CAUSES.as_slice(), &count]).await;
 }
 
-fn groups(text: &str) -> Vec<String> {
+pub(super) fn groups(text: &str) -> Vec<String> {
     let parts = text.split("data-group=\"").skip(1);
     parts
         .map(|part| part.split('"').next().unwrap().to_owned())
