@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde_json::Value;
 
 use crate::bullmq::{
     BULLMQ_QUEUE, SHORT, TAKES_OVER, VERSIONS, add, as_the_application, is_as_bullmq_leaves_it,
@@ -13,6 +14,7 @@ use crate::chaos::tally::rounds;
 use crate::deletions::{deletion, done, drawn, is_marked};
 use crate::harness::files_below;
 use crate::harness::openai::{OpenAi, small_picture};
+use crate::harness::polled::Polled;
 use crate::harness::receiver::{Receiver, SECRET};
 use crate::harness::replica::{Replica, measured};
 use crate::harness::stack::{Stack, icon, logo, with};
@@ -54,7 +56,7 @@ async fn all_end(stack: &Stack, jobs: &[i32]) -> usize {
     stack.idle().await;
     let failed = "SELECT count(*) FROM generative_ai.jobs WHERE state = 'dead' AND error_class IN ('unknown_outcome', 'poison')";
     let failed = usize::try_from(stack.count(failed).await).unwrap();
-    assert!(failed <= jobs.len() / 10, "{failed} of {}", jobs.len());
+    assert!(failed <= jobs.len() / 50, "{failed} of {}", jobs.len());
     let done = "SELECT count(*) FROM ac_background_jobs WHERE progress = 100 AND error IS NULL";
     assert_eq!(
         usize::try_from(stack.count(done).await).unwrap() + failed,
@@ -63,37 +65,73 @@ async fn all_end(stack: &Stack, jobs: &[i32]) -> usize {
     failed
 }
 
+/// Has jobs come from both versions of BullMQ, each package as `package` makes it, until all have ended; the queues of BullMQ are as it
+/// leaves them. Returns how many pictures there are, and how many jobs ended with a reason.
+async fn jobs_of_bullmq(
+    stack: &Stack,
+    package: impl Fn(i32) -> Value,
+    start: impl AsyncFn() -> Replica,
+) -> (usize, usize) {
+    let jobs = stack.jobs(i32::try_from(kills() * EACH).unwrap()).await;
+    let push = async |kill: usize, some: &[i32]| {
+        let some: Vec<_> = some
+            .iter()
+            .map(|job_id| as_the_application(&package(*job_id)))
+            .collect();
+        add(stack, VERSIONS[kill % 2], &some).await;
+    };
+    killed_over_and_over(&jobs, push, &start).await;
+    let _heir = start().await;
+    let failed = all_end(stack, &jobs).await;
+    for version in VERSIONS {
+        is_as_bullmq_leaves_it(stack, version).await;
+    }
+    let images = usize::try_from(stack.count("SELECT count(*) FROM images").await).unwrap();
+    assert_eq!(images + failed, jobs.len(), "{BULLMQ_QUEUE}");
+    (images, failed)
+}
+
+fn note(who: &str, images: usize, failed: usize, bills: usize, more: &str) {
+    measured(&format!(
+        "{} jobs of BullMQ drawn by {who}, {} kills: {images} pictures, {failed} ended with a reason, {bills} bills{more}",
+        images + failed,
+        kills()
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_bullmq_are_all_done_and_each_is_paid_for_once_where_orders_can_be_found_again() {
+    let (stack, polled) = (Stack::start().await, Polled::start().await);
+    // Most kills come while an order is being made.
+    polled.hold_orders(Duration::from_millis(30));
+    polled.finish();
+    let start = async || polled.replica(&stack, &[TAKES_OVER, SHORT]).await;
+    let package = |job_id| with(logo(job_id), "imageProvider", "flux");
+    let (images, failed) = jobs_of_bullmq(&stack, package, start).await;
+    let orders = polled.orders();
+    note("replicate", images, failed, orders, "");
+    // One that was killed three times by itself may have been ordered before.
+    assert!((images..=images + failed).contains(&orders), "{orders}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_of_bullmq_are_all_done_and_only_calls_that_died_may_be_paid_for_again() {
     let stack = Stack::start().await;
     let openai = OpenAi::start(small_picture()).await;
-    let jobs = stack.jobs(i32::try_from(kills() * EACH).unwrap()).await;
     let start = async || stack.replica_of(&openai, &[TAKES_OVER, SHORT]).await;
-    let push = async |kill: usize, some: &[i32]| {
-        let some: Vec<_> = some
-            .iter()
-            .map(|job_id| as_the_application(&logo(*job_id)))
-            .collect();
-        add(&stack, VERSIONS[kill % 2], &some).await;
-    };
-    killed_over_and_over(&jobs, push, start).await;
-    let _heir = start().await;
-    let failed = all_end(&stack, &jobs).await;
-    for version in VERSIONS {
-        is_as_bullmq_leaves_it(&stack, version).await;
-    }
-    let images = usize::try_from(stack.count("SELECT count(*) FROM images").await).unwrap();
-    assert_eq!(images + failed, jobs.len(), "{BULLMQ_QUEUE}");
+    let (images, failed) = jobs_of_bullmq(&stack, logo, start).await;
     // What died in the middle of a call without an id is all that may be drawn again.
     let unknown = "SELECT count(*) FROM generative_ai.provider_calls WHERE state = 'unknown'";
     let unknown = usize::try_from(stack.count(unknown).await).unwrap();
     let bills = openai.bills();
-    measured(&format!(
-        "{} jobs of BullMQ, {} kills: {images} pictures, {failed} ended with a reason, {bills} bills, {unknown} calls of unknown outcome",
-        jobs.len(),
-        kills()
-    ));
-    assert!(bills <= jobs.len() + unknown, "{bills} and {unknown}");
+    note(
+        "openai",
+        images,
+        failed,
+        bills,
+        &format!(", {unknown} calls of unknown outcome"),
+    );
+    assert!(bills <= images + failed + unknown, "{bills} and {unknown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
