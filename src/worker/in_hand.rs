@@ -1,7 +1,7 @@
 //! What this replica works on: deliveries with their slots, and the jobs that they are for.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -33,6 +33,8 @@ struct Held {
     /// With the slot of each, or its place among those whose pictures are being recorded, until all that is left of it is to be
     /// settled in Redis.
     deliveries: HashMap<String, Option<OwnedSemaphorePermit>>,
+    /// Those whose pictures wait for a place, the longest first.
+    to_be_recorded: VecDeque<String>,
     jobs: HashMap<i32, Reserved>,
     /// Jobs that were dropped while the intent of a call was on its way to Postgres: the call was not made.
     unsent: Vec<i32>,
@@ -81,12 +83,24 @@ impl InHand {
     }
 
     /// Gives the slot of a delivery to the next package, as its picture is stored and only has to be recorded: so the next one is
-    /// drawn meanwhile. Not where many are being recorded: what Postgres does not take must not pile up.
+    /// drawn meanwhile. Where many are being recorded, as soon as there are fewer: what Postgres does not take must not pile up.
     pub(super) fn free_slot_to_record(&self, delivery_id: &str) {
-        if let Ok(place) = self.recording.clone().try_acquire_owned()
-            && let Some(slot) = self.lock().deliveries.get_mut(delivery_id)
-        {
-            *slot = Some(place);
+        let mut held = self.lock();
+        held.to_be_recorded.push_back(delivery_id.to_owned());
+        self.give_places(&mut held);
+    }
+
+    /// Gives the places that are free to whoever waits for one, for their slots. Comes after whatever may have freed one.
+    fn give_places(&self, held: &mut Held) {
+        while let Some(id) = held.to_be_recorded.front() {
+            // What has ended, or has stepped aside, needs no place any more.
+            if let Some(Some(slot)) = held.deliveries.get_mut(id) {
+                let Ok(place) = self.recording.clone().try_acquire_owned() else {
+                    return;
+                };
+                *slot = place;
+            }
+            held.to_be_recorded.pop_front();
         }
     }
 
@@ -97,15 +111,17 @@ impl InHand {
         if held.deliveries.len() > MAX_WAITING {
             return;
         }
-        let slot = held.deliveries.get_mut(delivery_id).and_then(Option::take);
-        drop(held);
-        drop(slot);
+        self.free_slot(&mut held, delivery_id);
     }
 
     /// Gives the slot of a delivery, if it has one still, to the next package: all that is left of it is to be settled in Redis.
     pub(super) fn free_slot_to_end(&self, delivery_id: &str) {
-        let slot = self.lock().deliveries.get_mut(delivery_id).and_then(Option::take);
-        drop(slot);
+        self.free_slot(&mut self.lock(), delivery_id);
+    }
+
+    fn free_slot(&self, held: &mut Held, delivery_id: &str) {
+        drop(held.deliveries.get_mut(delivery_id).and_then(Option::take));
+        self.give_places(held);
     }
 
     /// Forgets the delivery when the result is dropped, also by a panic.
@@ -178,6 +194,7 @@ impl Drop for DeliveryGuard<'_> {
     fn drop(&mut self) {
         let mut held = self.in_hand.lock();
         held.deliveries.remove(&self.delivery_id);
+        self.in_hand.give_places(&mut held);
         self.in_hand
             .status
             .in_flight
@@ -211,6 +228,8 @@ impl Drop for JobGuard<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     fn delivery(number: usize) -> Delivery {
@@ -247,25 +266,34 @@ mod tests {
     }
 
     #[test]
-    fn many_pictures_that_are_not_recorded_keep_their_slots() {
-        let (in_hand, slots, deliveries) = full_hand(20);
-        let mut recording = Vec::new();
-        for delivery in &deliveries {
-            in_hand.free_slot_to_record(&delivery.id);
-            recording.push(in_hand.guard(&delivery.id));
-        }
+    fn many_pictures_that_are_not_recorded_keep_their_slots_until_others_are() {
+        let (in_hand, slots, first) = full_hand(20);
+        let record = |deliveries: &[Delivery]| {
+            for delivery in deliveries {
+                in_hand.free_slot_to_record(&delivery.id);
+            }
+        };
+        let take = |numbers: Range<usize>| {
+            let later: Vec<Delivery> = numbers.map(delivery).collect();
+            let permits = later.iter().map(|_| slots.clone().try_acquire_owned().unwrap());
+            in_hand.take(&later, permits.collect());
+            later
+        };
+        record(&first);
         assert_eq!(slots.available_permits(), 20, "as many as there are slots");
-        let later: Vec<Delivery> = (20..30).map(delivery).collect();
-        let permits = (0..10).map(|_| slots.clone().try_acquire_owned().unwrap());
-        in_hand.take(&later, permits.collect());
-        in_hand.free_slot_to_record(&later[0].id);
-        assert_eq!(slots.available_permits(), 10, "and no more");
-        // One is recorded, another one given up: there is room for two.
-        in_hand.free_slot_to_end(&deliveries[0].id);
-        recording.pop();
-        for delivery in &later {
-            in_hand.free_slot_to_record(&delivery.id);
-        }
-        assert_eq!(slots.available_permits(), 12);
+        let later = take(20..24);
+        record(&later);
+        assert_eq!(slots.available_permits(), 16, "and no more");
+        in_hand.free_slot_to_end(&first[0].id);
+        assert_eq!(slots.available_permits(), 17, "one has been recorded");
+        drop(in_hand.guard(&first[1].id));
+        assert_eq!(slots.available_permits(), 18, "one was given up");
+        // What has no slot any more takes no place from what comes behind it.
+        in_hand.free_slot_to_end(&later[2].id);
+        in_hand.free_slot_to_wait(&later[3].id);
+        record(&take(24..25));
+        assert_eq!(slots.available_permits(), 19);
+        in_hand.free_slot_to_wait(&first[2].id);
+        assert_eq!(slots.available_permits(), 20);
     }
 }
