@@ -33,13 +33,16 @@ fn statement(plan: &str) -> Option<&str> {
     plan.split_once("Query Text: ")?.1.split("(cost=").next()
 }
 
-/// What was asked for the same page each time: replicas ask something at times, whoever looks.
+/// What was asked for the same page each time, and as often: replicas ask something at times, whoever looks.
 fn common(mut all: Vec<Vec<String>>) -> Vec<String> {
     let mut plans = all.pop().unwrap();
-    plans.retain(|plan| {
-        let has_it = |plans: &Vec<String>| plans.iter().any(|other| statement(other) == statement(plan));
-        all.iter().all(has_it)
-    });
+    for others in &all {
+        let mut left: Vec<_> = others.iter().map(|plan| statement(plan)).collect();
+        plans.retain(|plan| {
+            let place = left.iter().position(|other| *other == statement(plan));
+            place.map(|place| left.swap_remove(place)).is_some()
+        });
+    }
     plans
 }
 
