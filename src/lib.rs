@@ -1,6 +1,9 @@
 //! Takes image work packages from a Redis list, has a provider draw them, stores the pictures and
 //! records the result in Postgres.
 
+// The future of an attempt nests nearly as deep as the compiler looks by default.
+#![recursion_limit = "256"]
+
 pub mod batch;
 pub mod bullmq;
 pub mod cli;
