@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::harness::command::command_on;
-use crate::harness::stack::{Stack, logo, with};
+use crate::harness::stack::{BUILTIN, Stack, logo, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_command_changes_leaves_a_row_that_says_who_when_and_how_many() {
@@ -15,7 +15,7 @@ async fn what_a_command_changes_leaves_a_row_that_says_who_when_and_how_many() {
     };
     let none = command_on(&stack, &["actions"], &[]).await;
     none.is(0, "no command has changed anything yet\n", "");
-    let _replica = stack.replica(&[]).await;
+    let _replica = stack.replica(&[BUILTIN]).await;
     let dead = stack.jobs(2).await;
     for job_id in &dead {
         stack.push(&with(logo(*job_id), "imageSize", "1x1")).await;

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::harness::files_below;
 use crate::harness::openai::{OpenAi, small_picture};
-use crate::harness::stack::{Stack, icon, logo, with};
+use crate::harness::stack::{BUILTIN, Stack, icon, logo, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pushed_package_becomes_a_picture_a_row_and_a_url() {
     let stack = Stack::start().await;
-    let _replica = stack.replica(&[]).await;
+    let _replica = stack.replica(&[BUILTIN]).await;
     let job_id = stack.job().await;
     stack
         .sql(
@@ -62,7 +62,7 @@ async fn a_pushed_package_becomes_a_picture_a_row_and_a_url() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_icon_fits_into_400_by_400() {
     let stack = Stack::start().await;
-    let _replica = stack.replica(&[("KEEP_ORIGINALS", "true")]).await;
+    let _replica = stack.replica(&[BUILTIN, ("KEEP_ORIGINALS", "true")]).await;
     let job_id = stack.job().await;
     stack.push(&icon(job_id)).await;
     let job = stack.ended(job_id).await;

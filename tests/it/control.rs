@@ -8,7 +8,7 @@ use crate::harness::events::Events;
 use crate::harness::openai::{OpenAi, small_picture};
 use crate::harness::polled::Polled;
 use crate::harness::replica::Replica;
-use crate::harness::stack::{QUEUE, Stack, logo, with};
+use crate::harness::stack::{BUILTIN, QUEUE, Stack, logo, with};
 
 async fn replica_of(stack: &Stack, polled: &Polled) -> Replica {
     let variables = polled.variables();
@@ -312,7 +312,7 @@ async fn a_server_that_does_not_let_itself_be_listened_to_is_looked_at_instead()
 async fn what_has_ended_without_the_ledger_keeps_its_end() {
     let stack = Stack::start().await;
     let (refused, forgotten) = (stack.job().await, stack.job().await);
-    let replica = stack.replica(&[]).await;
+    let replica = stack.replica(&[BUILTIN]).await;
     stack.push(&with(logo(refused), "imageSize", "large")).await;
     let reason = stack.ended(refused).await.error.unwrap();
     let done = "UPDATE ac_background_jobs SET progress = 100 WHERE id = $1";

@@ -48,7 +48,7 @@ async fn a_corrected_package_starts_the_job_again_whatever_it_had_failed_of() {
     let openai = OpenAi::start(small_picture()).await;
     let _replica = stack.replica_of(&openai, &[]).await;
     let (job_id, _) = failed(&stack, &openai).await;
-    stack.push(&with(logo(job_id), "imageProvider", "builtin")).await;
+    stack.push(&with(logo(job_id), "imageProvider", "blank")).await;
     let job = done(&stack, job_id).await;
     assert_eq!(job.error, None);
     assert_eq!(openai.calls().len(), 1, "the other provider has drawn it");
@@ -113,7 +113,7 @@ async fn what_somebody_has_to_look_at_first_does_not_start_by_itself() {
     for class in ["unknown_outcome", "poison"] {
         let classed = "UPDATE generative_ai.dead_packages SET error_class = $1";
         stack.sql(classed, &[&class]).await;
-        stack.push(&with(logo(job_id), "imageProvider", "builtin")).await;
+        stack.push(&with(logo(job_id), "imageProvider", "blank")).await;
         stack.idle().await;
         assert_eq!(stack.job_row(job_id).await.error, Some(reason.clone()), "{class}");
     }

@@ -2,7 +2,7 @@
 
 use crate::harness::page::Page;
 use crate::harness::replica::Replica;
-use crate::harness::stack::Stack;
+use crate::harness::stack::{BUILTIN, Stack};
 
 mod access;
 mod browser;
@@ -29,9 +29,9 @@ const PAGES: [&str; 9] = [
 
 const ON: (&str, &str) = ("DASHBOARD_ADDR", "127.0.0.1:0");
 
-/// A replica with a page that anybody on this machine may use.
+/// A replica with a page that anybody on this machine may use. It draws real pictures.
 async fn open(stack: &Stack) -> (Replica, Page) {
-    let replica = stack.replica(&[ON]).await;
+    let replica = stack.replica(&[ON, BUILTIN]).await;
     let page = Page::of(&replica).await;
     (replica, page)
 }

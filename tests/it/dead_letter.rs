@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::events::Events;
 use crate::harness::files_below;
-use crate::harness::stack::{Stack, logo, with};
+use crate::harness::stack::{BUILTIN, Stack, logo, with};
 
 const REPLY_TO: &str = "{generative-ai}:reply:test";
 
@@ -205,7 +205,7 @@ async fn a_package_for_a_job_that_does_not_exist_is_refused() {
 async fn a_refused_package_changes_nothing_of_a_job_with_a_story_of_its_own() {
     let stack = Stack::start().await;
     let mut events = Events::of(&stack).await;
-    let replica = stack.replica(&[]).await;
+    let replica = stack.replica(&[BUILTIN]).await;
     let (done, dead, given_back) = (stack.job().await, stack.job().await, stack.job().await);
     stack.push(&logo(done)).await;
     stack.push(&refused_by_provider(dead)).await;
@@ -233,7 +233,7 @@ async fn a_refused_package_changes_nothing_of_a_job_with_a_story_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_for_a_dead_job_is_buried_as_the_same_member() {
     let stack = Stack::start().await;
-    let _replica = stack.replica(&[]).await;
+    let _replica = stack.replica(&[BUILTIN]).await;
     let job_id = stack.job().await;
     let package = with(refused_by_provider(job_id), "replyTo", REPLY_TO);
     stack.push(&package).await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::command::command_on;
-use crate::harness::stack::{Stack, logo, with};
+use crate::harness::stack::{BUILTIN, Stack, logo, with};
 
 /// A line that forges another one, a terminal's orders, and a character that turns a line around.
 const FORGED: &str = "x\n2026-01-01T00:00:00Z ERROR forged line\r\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}gnp.exe\u{2028}y";
@@ -30,7 +30,7 @@ fn is_honest(what: &str, text: &str) {
 async fn what_a_producer_writes_is_a_plain_line_wherever_people_read_it() {
     let stack = Stack::start().await;
     let replica = stack
-        .replica(&[("LOG_FORMAT", "pretty"), ("RUST_LOG", "debug")])
+        .replica(&[BUILTIN, ("LOG_FORMAT", "pretty"), ("RUST_LOG", "debug")])
         .await;
     let long = format!("{FORGED}{}", "z".repeat(200_000));
     let jobs = stack.jobs(5).await;

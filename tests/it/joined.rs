@@ -53,7 +53,7 @@ async fn a_hundred_packages_of_a_slow_job_hold_up_nobody_and_all_are_told_of_its
     push_same(&stack, slow, 100).await;
     let others = stack.jobs(50).await;
     for job_id in &others {
-        stack.push(&with(logo(*job_id), "imageProvider", "builtin")).await;
+        stack.push(&with(logo(*job_id), "imageProvider", "blank")).await;
     }
     openai.called(1).await;
     stack.done(50).await;

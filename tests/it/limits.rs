@@ -263,7 +263,7 @@ async fn many_that_wait_for_a_minute_hold_up_nobody_else_and_are_not_polled() {
     parked(&stack, 495).await;
     let others = stack.jobs(20).await;
     for job_id in &others {
-        stack.push(&with(logo(*job_id), "imageProvider", "builtin")).await;
+        stack.push(&with(logo(*job_id), "imageProvider", "blank")).await;
     }
     for job_id in &others {
         assert_eq!(stack.ended(*job_id).await.progress, Some(100), "others go on");

@@ -43,7 +43,7 @@ async fn a_pause_that_one_replica_is_asked_for_holds_for_all() {
     drop(first);
     let later = stack.push_logos(5).await;
     let other = stack.job().await;
-    stack.push(&with(logo(other), "imageProvider", "builtin")).await;
+    stack.push(&with(logo(other), "imageProvider", "blank")).await;
     assert_eq!(stack.ended(other).await.progress, Some(100), "no slot sleeps");
     assert_eq!(openai.calls().len(), 1, "nobody calls while the pause holds");
     for job_id in refused.iter().chain(&later) {
@@ -88,7 +88,7 @@ async fn a_long_pause_holds_no_slot_and_no_other_job_on_any_replica() {
     paused.extend(stack.push_logos(8).await);
     let others = stack.jobs(8).await;
     for job_id in &others {
-        stack.push(&with(logo(*job_id), "imageProvider", "builtin")).await;
+        stack.push(&with(logo(*job_id), "imageProvider", "blank")).await;
     }
     for job_id in &others {
         assert_eq!(
@@ -113,7 +113,7 @@ async fn a_long_pause_holds_no_slot_and_no_other_job_on_any_replica() {
     let (seconds, _): (f64, f64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
     assert!(ends_ms > seconds * 1000.0, "the pause holds by the server's time");
     assert_eq!(openai.calls().len(), 1, "neither replica calls");
-    let begun = "SELECT count(*) FROM generative_ai.jobs WHERE provider IS DISTINCT FROM 'builtin'";
+    let begun = "SELECT count(*) FROM generative_ai.jobs WHERE provider IS DISTINCT FROM 'blank'";
     assert_eq!(stack.count(begun).await, 1, "what waits is not begun");
 
     drop((first, second));
@@ -140,7 +140,7 @@ async fn a_broken_provider_is_left_alone_and_others_go_on() {
     replica.said("openai has failed 5 times in a row").await;
     let well = stack.jobs(10).await;
     for job_id in &well {
-        stack.push(&with(logo(*job_id), "imageProvider", "builtin")).await;
+        stack.push(&with(logo(*job_id), "imageProvider", "blank")).await;
     }
     for job_id in &well {
         assert_eq!(stack.ended(*job_id).await.progress, Some(100));

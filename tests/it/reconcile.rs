@@ -7,7 +7,7 @@ use redis::AsyncCommands;
 
 use crate::harness::aftermath::key;
 use crate::harness::command::{Said, command_on};
-use crate::harness::stack::{QUEUE, Stack, logo};
+use crate::harness::stack::{BUILTIN, QUEUE, Stack, logo};
 
 /// As short as it may be.
 const OFTEN: (&str, &str) = ("RECONCILE_INTERVAL", "1s");
@@ -205,7 +205,7 @@ async fn a_dead_letter_of_a_job_that_is_done_is_closed() {
     let stack = Stack::start().await;
     let wrong = crate::harness::stack::with(logo(stack.job().await), "imageSize", "1x1");
     let job_id = i32::try_from(wrong["jobId"].as_i64().unwrap()).unwrap();
-    let replica = stack.replica(&[OFTEN]).await;
+    let replica = stack.replica(&[OFTEN, BUILTIN]).await;
     stack.push(&wrong).await;
     stack.ended(job_id).await;
     stack.idle().await;
@@ -235,7 +235,7 @@ async fn a_dead_letter_of_a_job_that_is_done_is_closed() {
             )
             .await;
     }
-    let _replica = stack.replica(&[OFTEN]).await;
+    let _replica = stack.replica(&[OFTEN, BUILTIN]).await;
     compared(&stack).await;
     let open = "SELECT reason FROM generative_ai.dead_packages WHERE retried_at IS NULL";
     let open = stack.sql(open, &[]).await;

@@ -7,7 +7,7 @@ use crate::harness::aftermath::key;
 use crate::harness::command::command_on;
 use crate::harness::events::Events;
 use crate::harness::openai::{OpenAi, Reply, small_picture};
-use crate::harness::stack::{Stack, logo, with};
+use crate::harness::stack::{BUILTIN, Stack, logo, with};
 
 /// Rows of the ledger that ended so many days ago: 1 100 old jobs, 50 young ones, dead packages of both kinds, and paid
 /// calls.
@@ -335,7 +335,11 @@ async fn a_job_whose_row_was_deleted_ends_once_and_for_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dead_set_keeps_to_its_size_and_postgres_has_the_whole() {
     let stack = Stack::start().await;
-    let size = [("DEAD_LETTER_MAX", "10"), ("DEAD_LETTER_MAX_BYTES", "40KiB")];
+    let size = [
+        BUILTIN,
+        ("DEAD_LETTER_MAX", "10"),
+        ("DEAD_LETTER_MAX_BYTES", "40KiB"),
+    ];
     let replica = stack.replica(&size).await;
     let jobs = stack.jobs(15).await;
     for job_id in &jobs {

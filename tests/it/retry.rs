@@ -135,7 +135,7 @@ async fn a_wait_that_a_provider_asks_for_is_kept_and_holds_up_nobody_else() {
 
     // Nor does pushing it again bring the next attempt forward.
     stack.push(&logo(waits)).await;
-    stack.push(&with(logo(passes), "imageProvider", "builtin")).await;
+    stack.push(&with(logo(passes), "imageProvider", "blank")).await;
     assert_eq!(stack.ended(passes).await.progress, Some(100));
     stack
         .until("both copies are parked", async || {

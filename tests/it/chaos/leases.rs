@@ -22,7 +22,7 @@ fn lease() -> [(&'static str, &'static str); 2] {
 async fn push(scene: &Scene, count: i32) -> Vec<i32> {
     let jobs = scene.stack.jobs(count).await;
     for job_id in &jobs {
-        let package = with(logo(*job_id), "imageProvider", "builtin");
+        let package = with(logo(*job_id), "imageProvider", "blank");
         scene.stack.push(&with(package, "imageSize", "1024x1024")).await;
     }
     jobs

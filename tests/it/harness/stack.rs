@@ -20,6 +20,9 @@ use super::replica::Replica;
 /// The queue of every test, each on a server of its own.
 pub(crate) const QUEUE: &str = "generative-ai";
 
+/// For replicas that are to draw real pictures, and refuse what a provider refuses.
+pub(crate) const BUILTIN: (&str, &str) = ("IMAGE_PROVIDER", "builtin");
+
 /// Longer than anything here takes; a test that waits this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -98,13 +101,13 @@ impl Stack {
         settings_of(&self.postgres)
     }
 
-    /// The variables of a worker on these servers; waits are short, so that tests are.
+    /// The variables of a worker on these servers; waits are short, so that tests are, and pictures cost nothing.
     pub(crate) fn environment(&self) -> BTreeMap<String, String> {
         [
             ("REDIS_URL", self.redis.url()),
             ("DATABASE_URL", self.postgres.url("postgres")),
             ("STORAGE_URL", self.pictures.path().to_str().unwrap().to_owned()),
-            ("IMAGE_PROVIDER", "builtin".to_owned()),
+            ("IMAGE_PROVIDER", "blank".to_owned()),
             ("QUEUE_NAME", QUEUE.to_owned()),
             ("LOG_FORMAT", "json".to_owned()),
             ("PING_INTERVAL", "500ms".to_owned()),

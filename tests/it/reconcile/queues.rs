@@ -5,7 +5,7 @@ use redis::AsyncCommands;
 use super::{OFTEN, adrift, compared};
 use crate::harness::command::command_on;
 use crate::harness::openai::{OpenAi, small_picture};
-use crate::harness::stack::{QUEUE, Stack, logo, with};
+use crate::harness::stack::{BUILTIN, QUEUE, Stack, logo, with};
 
 const OTHER: (&str, &str) = ("QUEUE_NAME", "other");
 
@@ -64,7 +64,10 @@ async fn each_queue_puts_back_its_own_jobs_and_those_of_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_packages_are_retried_by_their_own_queue() {
     let stack = Stack::start().await;
-    let _replicas = [stack.replica(&[]).await, stack.replica(&[OTHER]).await];
+    let _replicas = [
+        stack.replica(&[BUILTIN]).await,
+        stack.replica(&[OTHER, BUILTIN]).await,
+    ];
     let jobs = stack.jobs(2).await;
     let mut redis = stack.redis().await;
     for (job_id, list) in jobs.iter().zip([QUEUE, "other"]) {
