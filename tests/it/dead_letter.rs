@@ -226,7 +226,12 @@ async fn a_refused_package_changes_nothing_of_a_job_with_a_story_of_its_own() {
         assert_eq!(event["jobId"], job_id);
         assert_eq!(stack.job_row(job_id).await, before);
     }
-    assert_eq!(replica.log().matches("a package was refused").count(), 3);
+    // The event comes before the line.
+    stack
+        .until("each is warned of", async || {
+            (replica.log().matches("a package was refused").count() == 3).then_some(())
+        })
+        .await;
     assert_eq!(stack.count("SELECT count(*) FROM images").await, 1);
 }
 
