@@ -115,7 +115,7 @@ pub struct DeadSelection {
 }
 
 /// The rows with what is known of their providers. Columns that nobody reads cost nothing, as Postgres drops them. A
-/// package may be any bytes, so its text is searched rather than parsed; for the name of the field first, which takes a tenth of the time.
+/// package may be any bytes, so its text is searched rather than parsed: for the name of the field first, which is quick.
 const ROWS: &str = r#"(
     SELECT dead.*,
         CASE WHEN dead.attempts > 0 THEN (
