@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr2;
 use serde_json::Value;
 
 /// More values than any answer has, and few enough for the memory of ten at once.
@@ -172,16 +173,17 @@ impl Survey {
     }
 }
 
-/// Where the string that begins at `at` has its last quote.
-fn end_of_string(text: &[u8], mut at: usize) -> usize {
-    loop {
-        at += 1;
-        match text.get(at) {
-            Some(b'\\') => at += 1,
-            Some(b'"') | None => return at,
-            Some(_) => {}
+/// Where the string that begins at `start` has its last quote, or the end of a text that was cut. Nearly all of an answer is one string.
+fn end_of_string(text: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(found) = text.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if text[at] == b'"' {
+            return at;
         }
+        at += 2;
     }
+    text.len()
 }
 
 #[cfg(test)]
