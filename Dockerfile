@@ -42,10 +42,6 @@ COPY --from=build /build/target/release/generative-ai-worker /usr/local/bin/
 USER 10001
 WORKDIR /var/lib/generative-ai-worker
 
-# Pictures are large, short-lived blocks freed on other threads than their own; with glibc's
-# default of eight arenas per core each arena would keep some of them.
-ENV MALLOC_ARENA_MAX=2
-
 # Probes and metrics, for the network that the container is in.
 ENV HTTP_ADDR=0.0.0.0:9464
 EXPOSE 9464
