@@ -1,25 +1,16 @@
 //! The icon step by itself, on one core: decode, fit, encode. Beside it the same with `image` alone, and sharp.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
 use generative_ai_worker::imaging::{Format, icon, inspect};
 use tokio::time::Instant;
 
-use crate::machine;
 use crate::photo;
 use crate::record::{Run, median};
 use crate::rival;
 use crate::sharp::{self, Sharp};
-
-/// One way to make an icon.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Step {
-    pub(crate) ms: f64,
-    pub(crate) bytes: f64,
-}
+use crate::step::{Step, on_one_core, steps};
 
 pub(crate) async fn compare(run: &mut Run<'_>) -> anyhow::Result<()> {
     let picture = run.stand.directory().join("photo.png");
@@ -63,41 +54,6 @@ pub(crate) async fn compare(run: &mut Run<'_>) -> anyhow::Result<()> {
         sharp
     });
     Ok(())
-}
-
-/// Runs a program that prints `milliseconds bytes` for each step that it has measured.
-pub(crate) fn steps(command: &mut Command) -> anyhow::Result<Vec<Step>> {
-    let output = command.output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    anyhow::ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text.lines()
-        .map(|line| {
-            let (ms, bytes) = line.split_once(' ').context("no two numbers")?;
-            Ok(Step {
-                ms: ms.parse()?,
-                bytes: bytes.parse()?,
-            })
-        })
-        .collect()
-}
-
-/// The last core, as the first one has the machine's own work to do; any core where that cannot be said.
-pub(crate) fn on_one_core(program: &std::ffi::OsStr) -> Command {
-    let core = (machine::cores() as usize - 1).to_string();
-    let can_pin = Command::new("taskset")
-        .args(["-c", &core, "true"])
-        .output()
-        .is_ok_and(|o| o.status.success());
-    if !can_pin {
-        return Command::new(program);
-    }
-    let mut command = Command::new("taskset");
-    command.args(["-c", &core]).arg(program);
-    command
 }
 
 /// Measures our own step, then that of `image` alone.

@@ -5,8 +5,6 @@ use std::path::Path;
 
 use tokio::time::Instant;
 
-use crate::stand::Stand;
-
 /// Of the kernel's counters in `/proc/*/stat`. Source: Linux `proc(5)`; `getconf CLK_TCK` is 100 everywhere.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -150,8 +148,8 @@ pub(crate) async fn busy_share() -> f64 {
     (busy_seconds() - busy) / (at.elapsed().as_secs_f64() * cores())
 }
 
-/// One line on what matters of this machine.
-pub(crate) async fn facts(stand: &Stand) -> String {
+/// What matters of this machine.
+pub(crate) fn facts() -> String {
     let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = model
         .lines()
@@ -176,9 +174,8 @@ pub(crate) async fn facts(stand: &Stand) -> String {
         })
         .map_or(f64::NAN, |kib| kib / 1024.0 / 1024.0);
     format!(
-        "{} cores of {model}, {memory_gib:.0} GiB, Linux {}; {}",
+        "{} cores of {model}, {memory_gib:.0} GiB, Linux {}",
         cores(),
-        kernel.trim(),
-        stand.facts().await
+        kernel.trim()
     )
 }

@@ -26,6 +26,7 @@ mod report;
 mod rival;
 mod sharp;
 mod stand;
+mod step;
 
 use clap::Parser;
 use options::{Options, Role};
@@ -59,7 +60,8 @@ async fn drive(options: &Options) -> anyhow::Result<()> {
     let worker = options.worker()?;
     let stand = stand::Stand::start(&options.directory(), &options.postgres).await?;
     let mut run = record::Run::new(options, &stand);
-    println!("{}", machine::facts(&stand).await);
+    let facts = format!("{}; {}", machine::facts(), stand.facts().await);
+    println!("{facts}");
     let is_asked = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
     if is_asked("overhead") {
         overhead::measure(&mut run, &worker).await?;
@@ -82,7 +84,7 @@ async fn drive(options: &Options) -> anyhow::Result<()> {
     if is_asked("parts") {
         run.parts = Some(parts::output(options.is_quick())?);
     }
-    let text = report::text(&run, options, &machine::facts(&stand).await);
+    let text = report::text(&run, options, &facts);
     println!("\n{text}");
     if options.is_written() {
         report::write(&text)?;

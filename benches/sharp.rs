@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::icon::{self, Step};
+use crate::step::{Step, on_one_core, steps};
 
 /// As `png()` takes them: its defaults, the fastest one, and the fastest that makes files as small as ours.
 pub(crate) const SETTINGS: [&str; 3] = [
@@ -77,12 +77,12 @@ impl Sharp {
     }
 
     pub(crate) fn measure(&self, picture: &Path, seconds: f64) -> anyhow::Result<Vec<Step>> {
-        let mut command = icon::on_one_core("node".as_ref());
+        let mut command = on_one_core("node".as_ref());
         command
             .args(["-e", SCRIPT])
             .arg(picture)
             .arg(seconds.to_string())
             .args(SETTINGS);
-        icon::steps(command.current_dir(&self.directory))
+        steps(command.current_dir(&self.directory))
     }
 }
