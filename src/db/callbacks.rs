@@ -13,8 +13,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::fail::storable;
-use super::overview::Count;
-use super::statement::on_connection;
+use super::statement::{Count, on_connection};
 use super::{Db, DbError};
 
 pub(super) use operate::{COUNTS, OF_JOB};

@@ -9,8 +9,7 @@ use futures_util::FutureExt;
 
 use super::budgets::{Reservation, SpentBudget};
 use super::fail::storable;
-use super::overview::Count;
-use super::statement::{Answers, Keyed, batch_statement, on_connection};
+use super::statement::{Answers, Count, Keyed, batch_statement, on_connection};
 use super::{Db, DbError};
 
 /// Asks to make a call.

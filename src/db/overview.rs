@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::callbacks::COUNTS;
 use super::calls::may_be_billed;
-use super::statement::on_connection;
+use super::statement::{Count, on_connection};
 use super::{CallbackCounts, Db, DbError};
 
 /// Jobs in one state.
@@ -86,12 +86,6 @@ pub struct Stuck {
     /// How long ago the rows of the jobs that were asked about were made, in seconds and in their order; `None`: there is no such row.
     #[diesel(sql_type = Array<Nullable<Double>>)]
     pub ages_s: Vec<Option<f64>>,
-}
-
-#[derive(QueryableByName)]
-pub(super) struct Count {
-    #[diesel(sql_type = BigInt)]
-    pub(super) count: i64,
 }
 
 #[derive(QueryableByName)]

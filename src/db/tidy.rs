@@ -11,8 +11,7 @@ use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 
-use super::overview::Count;
-use super::statement::on_connection;
+use super::statement::{Count, on_connection};
 use super::{Db, DbError};
 
 /// How long what has ended is kept; `None` = for ever.

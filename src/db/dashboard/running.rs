@@ -4,8 +4,7 @@ use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 
-use super::super::overview::Count;
-use super::super::statement::on_connection;
+use super::super::statement::{Count, on_connection};
 use super::super::{Db, DbError};
 
 /// A job that has begun and not ended.

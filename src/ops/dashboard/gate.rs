@@ -18,13 +18,15 @@ use uuid::Uuid;
 use super::forms::encoded;
 use super::origin::{self, is_this_machine};
 use super::tries::Tries;
-use super::{DashboardSettings, Site, headers, layout};
+use super::{DashboardSettings, Site, headers};
 use crate::plain_text::one_line;
 
 const COOKIE_NAME: &str = "generative_ai_worker";
 /// What a proxy in front says of who asks.
 const FORWARDED_USER: [&str; 2] = ["x-forwarded-user", "x-forwarded-email"];
 const NAME_CHARS: usize = 100;
+/// What somebody without a token is told who is no browser.
+const NEEDS_TOKEN: &str = "a token is needed: Authorization: Bearer <token>, or log in at /login\n";
 
 /// What somebody may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,7 +268,7 @@ fn unknown(site: &Site, request: &Request) -> Response {
         };
         return Redirect::to(&format!("{}{next}", site.path("/login"))).into_response();
     }
-    let mut response = (StatusCode::UNAUTHORIZED, layout::NEEDS_TOKEN).into_response();
+    let mut response = (StatusCode::UNAUTHORIZED, NEEDS_TOKEN).into_response();
     response
         .headers_mut()
         .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

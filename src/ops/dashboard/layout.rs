@@ -23,10 +23,6 @@ const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'
     height='16' rx='4' fill='%234353d9'/%3E%3Cpath d='M3 12l3.5-5 2.5 3 1.5-2 2.5 4z' fill='%23fff'/%3E%3Ccircle cx='11' cy='5' \
     r='1.5' fill='%23ffd166'/%3E%3C/svg%3E";
 
-/// What somebody without a token is told who is no browser.
-pub(super) const NEEDS_TOKEN: &str =
-    "a token is needed: Authorization: Bearer <token>, or log in at /login\n";
-
 const PAGES: [(&str, &str); 5] = [
     ("/", "Overview"),
     ("/running", "Running"),
