@@ -131,6 +131,7 @@ async fn dies_at(row: &str, point: &str, packages: i32) -> Scene {
     let mut scene = Scene::new(row, &format!("dies right after `{point}`")).await;
     for _ in 0..rounds() {
         let victim = scene.victim(&format!("{point}:1")).await;
+        scene.stack.awaited().await;
         let jobs = scene.stack.push_logos(packages).await;
         let died = scene.died(victim).await;
         scene.others_finish(&jobs, died).await;

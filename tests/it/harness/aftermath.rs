@@ -68,6 +68,19 @@ impl Stack {
         number("calls=") - number("failed_calls=")
     }
 
+    /// Waits until a replica waits for packages: the next one lands.
+    pub(crate) async fn awaited(&self) {
+        self.until("a replica waits for packages", async || {
+            let clients: String = redis::cmd("INFO")
+                .arg("clients")
+                .query_async(&mut self.redis().await)
+                .await
+                .unwrap();
+            (!clients.contains("blocked_clients:0")).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until so many jobs or more are done.
     pub(crate) async fn done(&self, count: i64) {
         self.until(&format!("{count} jobs are done"), async || {
