@@ -4,6 +4,7 @@
 //! queue when to try again.
 
 mod amazon;
+mod aside;
 mod check;
 mod client;
 mod codes;
@@ -26,6 +27,7 @@ pub use object_store::PutPayload;
 use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutOptions};
 use tokio::time::Instant;
 
+use self::aside::begun_aside;
 pub use self::error::{StorageError, StorageErrorKind};
 pub use self::key::{InvalidKeyPart, ObjectKey, Role};
 use self::location::{Location, Place};
@@ -169,9 +171,14 @@ impl Storage {
         }
         let path = self.path("store", key)?;
         let payload: PutPayload = bytes.into();
-        let put = || {
+        let put = async || {
             let options = PutOptions::from(attributes.clone());
-            self.store.put_opts(&path, payload.clone(), options)
+            let (store, path, payload) = (self.store.clone(), path.clone(), payload.clone());
+            let request = async move { store.put_opts(&path, payload, options).await };
+            match self.location.place {
+                Place::S3 { .. } => begun_aside(request).await,
+                _ => request.await,
+            }
         };
         let is_on_disk = matches!(self.location.place, Place::Disk { .. });
         let put = async {
