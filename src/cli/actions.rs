@@ -151,3 +151,23 @@ fn tell(actions: &[Action]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_no_name() {
+        let environment = Environment::from_iter([("USER", "ada")]);
+        let name = |by: Option<&str>| {
+            let by = By {
+                by: by.map(str::to_owned),
+            };
+            by.name(&environment)
+        };
+        assert_eq!(name(Some(" grace ")), "grace");
+        for by in [None, Some(""), Some(" \n")] {
+            assert!(name(by).starts_with("ada@"), "{by:?}");
+        }
+    }
+}

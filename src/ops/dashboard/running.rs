@@ -75,8 +75,8 @@ fn part(site: &Site, after: i64, shown: usize, count: i64) -> Markup {
 }
 
 /// What a job does, as far as its rows say.
-fn stage(job: &UnfinishedJob) -> &'static str {
-    match (job.call_state.as_deref(), job.progress) {
+fn stage(call_state: Option<&str>, progress: Option<i32>) -> &'static str {
+    match (call_state, progress) {
         // Its call ends in the books with its picture.
         (_, Some(progress)) if progress >= 80 => "being stored",
         (Some("accepted"), _) => "ordered, being drawn",
@@ -109,7 +109,7 @@ fn running(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
                 @for job in jobs {
                     tr {
                         th scope="row" { (job_link(site, job.job_id)) }
-                        td data-label="Stage" { (stage(job)) }
+                        td data-label="Stage" { (stage(job.call_state.as_deref(), job.progress)) }
                         td data-label="Progress" {
                             @let progress = job.progress.unwrap_or_default();
                             progress max="100" value=(progress) aria-label="Progress" {} " " (progress) " %"
@@ -171,5 +171,29 @@ fn waits(site: &Site, visitor: &Visitor, jobs: &[UnfinishedJob]) -> Markup {
                 }
             }
         } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_that_is_there_is_being_stored_whatever_its_call_is() {
+        for (call_state, progress, expected) in [
+            (None, Some(5), "begun"),
+            (None, None, "begun"),
+            (Some("intended"), Some(40), "being drawn"),
+            (Some("accepted"), Some(40), "ordered, being drawn"),
+            (None, Some(60), "being stored"),
+            (Some("intended"), Some(80), "being stored"),
+            (Some("accepted"), Some(99), "being stored"),
+        ] {
+            assert_eq!(
+                stage(call_state, progress),
+                expected,
+                "{call_state:?} {progress:?}"
+            );
+        }
     }
 }

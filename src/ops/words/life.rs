@@ -299,3 +299,98 @@ fn is_unused(call: &CallRow) -> bool {
         .iter()
         .any(|unused| unused.as_str() == class)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A job without a row in the ledger.
+    fn forgotten(shown: Value, dead: Value) -> Life {
+        let story = json!({"shown": shown, "calls": [], "dead": dead, "callbacks": []});
+        Life {
+            job_id: 7,
+            story: serde_json::from_value(story).unwrap(),
+            owner: None,
+            origin: None,
+            waits: None,
+        }
+    }
+
+    #[test]
+    fn a_job_that_the_ledger_does_not_know_is_told_of_by_its_row() {
+        for (shown, expected) in [
+            (
+                json!({"progress": 100, "image_id": 3}),
+                "job 7 is done: image 3; the ledger has forgotten it (JOBS_RETENTION)",
+            ),
+            (
+                json!({"progress": 40, "error": "the prompt was refused"}),
+                "job 7 failed, and the ledger does not know why (JOBS_RETENTION): the prompt was refused",
+            ),
+            (
+                json!({"progress": 5}),
+                "no replica has begun job 7: its package waits, or was never pushed",
+            ),
+            (
+                Value::Null,
+                "job 7 has no row in ac_background_jobs; only refused packages name it",
+            ),
+        ] {
+            assert_eq!(forgotten(shown, json!([])).headline(), expected);
+        }
+    }
+
+    fn at(place: Place, provider: Option<ProviderState>) -> Waits {
+        Waits {
+            placed: Placed {
+                place,
+                package: Vec::new(),
+            },
+            is_paused: false,
+            provider,
+        }
+    }
+
+    #[test]
+    fn only_a_wait_of_one_job_alone_can_be_ended_for_it() {
+        let parked = |name: &str| Place::Parked {
+            name: name.to_owned(),
+        };
+        let alone = [
+            Place::Waiting {
+                list: "normal",
+                before: 2,
+            },
+            Place::Delayed { until_ms: 1 },
+            Place::InHand {
+                worker_id: "worker".to_owned(),
+            },
+        ];
+        for place in alone {
+            assert_eq!(at(place, None).shared_end(), None);
+        }
+        let shared = [
+            (parked(SUSPECTS), None, "when no other such package is"),
+            (parked("openai"), None, "as soon as there is room"),
+            (
+                parked("openai"),
+                Some(ProviderState::default()),
+                "providers resume openai",
+            ),
+            (parked("type/collection-image"), None, "as soon as there is room"),
+            (
+                Place::OverBudget {
+                    budget: "group/9".to_owned(),
+                },
+                None,
+                "more in BUDGETS",
+            ),
+        ];
+        for (place, provider, expected) in shared {
+            let end = at(place, provider).shared_end().unwrap();
+            assert!(end.contains(expected), "{end}");
+        }
+    }
+}
