@@ -205,3 +205,16 @@ async fn pictures_that_are_drawn_here_take_turns() {
     ));
     assert!(peak < MOST_KIB, "{peak} KiB");
 }
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_use_the_same_memory_again_unless_an_operator_says_how() {
+    let stack = Stack::start().await;
+    let replica = stack.replica(&[]).await;
+    for setting in ["MALLOC_MMAP_THRESHOLD_=4194304", "MALLOC_ARENA_MAX=1"] {
+        assert!(replica.has_variable(setting), "{setting}");
+    }
+    let left_alone = stack.replica(&[("MALLOC_MMAP_THRESHOLD_", "131072")]).await;
+    assert!(left_alone.has_variable("MALLOC_MMAP_THRESHOLD_=131072"));
+    assert!(!left_alone.has_variable("MALLOC_ARENA_MAX=1"));
+}

@@ -202,6 +202,14 @@ impl Replica {
             .count()
     }
 
+    /// Whether it runs with this variable, written `NAME=value`, by now (Linux).
+    pub(crate) fn has_variable(&self, variable: &str) -> bool {
+        let environment = std::fs::read(format!("/proc/{}/environ", self.process.id())).unwrap();
+        environment
+            .split(|byte| *byte == 0)
+            .any(|found| found == variable.as_bytes())
+    }
+
     /// The most memory that it has had, in KiB (Linux). The program's own code is counted as the [`CODE_KIB`] that what is shipped
     /// takes: without optimisation it is three times as large.
     pub(crate) fn peak_memory_kib(&self) -> u64 {
